@@ -1,0 +1,150 @@
+"""Where the settings of one machine come from: defaults <- role <- kept <- file <- environment <- flags.
+
+Standard library only; on Python 3.10, which has no tomllib, pip's own copy of tomli serves until
+the virtualenv has one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cncp.cluster import BY_KEY, Cluster, Layer, cluster, layer
+from cncp.errors import CncpError, UsageError
+
+SOURCE = Path(__file__).resolve().parents[2]
+"""The folder that holds bootstrap/, cookbooks/ and roles/."""
+
+STATIC = SOURCE / "cookbooks" / "cncp" / "files"
+"""Everything that is installed byte for byte."""
+
+OTHER_VARIABLES = {
+    "CNCP_CHEF_INSTALL": "no: never install Cinc, whoever asks",
+    "CNCP_FILE": "path of cluster.toml",
+    "CNCP_HOME": "folder for the virtualenv and all state (~/.local/share/cncp)",
+    "CNCP_OFFLINE": "bundle to install from instead of any network",
+    "CNCP_PYTHON": "Python to build the virtualenv with",
+    "CNCP_REF": "branch, tag or commit of the code that a lone baremetal.sh gets",
+    "CNCP_REPO_URL": "where a lone baremetal.sh gets the code",
+    "CNCP_USER": "account the cluster runs as, where root sets it up",
+}
+"""Variables of ours that are not settings of the cluster."""
+
+_INTERNAL = {"CNCP_BEGAN"}
+"""Variables by which baremetal.sh, stage0 and `cncp up` hand things to one another."""
+
+
+def gather(
+    *,
+    file: Path | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, str],
+    former: Kept,
+) -> Cluster:
+    """Merge all origins into the model. Raises UsageError, and changes nothing."""
+    later = [layer("kept", former.settings), *_file(file), _environment(environment), _flags(flags)]
+    chosen = next((one.values["role"] for one in reversed(later) if "role" in one.values), None)
+    defaults = layer("defaults", _object(STATIC / "defaults.json"))
+    return cluster([defaults, _role(str(chosen or defaults.values["role"])), *later])
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What earlier command lines said: settings given as flags, and which cluster.toml was used."""
+
+    settings: Mapping[str, Any]
+    file: str = ""
+
+
+def kept_path(home: Path) -> Path:
+    """Return where the values of earlier command lines are."""
+    return home / "kept.json"
+
+
+def kept(home: Path) -> Kept:
+    """Return what earlier command lines said. Raises CncpError on a damaged record."""
+    try:
+        stored = _object(kept_path(home))
+    except FileNotFoundError:
+        return Kept({})
+    return Kept(dict(stored.get("settings", {})), str(stored.get("file", "")))
+
+
+def find_file(given: str | None, environment: Mapping[str, str], former: Kept, folder: Path) -> Path | None:
+    """Return the cluster.toml to use: the one named, the one in ``folder``, the one used before."""
+    named = given or environment.get("CNCP_FILE")
+    if named:
+        return Path(named).absolute()
+    here = folder / "cluster.toml"
+    if here.is_file():
+        return here
+    return Path(former.file) if former.file else None
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CncpError(f"{path} is damaged: {error}", "remove the file; it is made again") from None
+    if not isinstance(value, dict):
+        raise CncpError(f"{path} is damaged: it holds no object", "remove the file; it is made again")
+    return value
+
+
+def _role(name: str) -> Layer:
+    stored = _object(SOURCE / "roles" / f"{name}.json")
+    attributes = {**stored.get("default_attributes", {}).get("cncp", {}), "role": name}
+    return layer("defaults", attributes)
+
+
+def _file(path: Path | None) -> list[Layer]:
+    if path is None:
+        return []
+    try:
+        content = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist", "name a cluster.toml that does, or leave --file out") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", "name a readable UTF-8 text file") from None
+    toml = _toml_reader()
+    if toml is None:
+        return []
+    try:
+        values = toml.loads(content)
+    except toml.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io for the syntax") from None
+    return [layer(str(path), values)]
+
+
+def _toml_reader() -> Any:
+    for name in ("tomllib", "tomli", "pip._vendor.tomli"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    return None
+
+
+def _environment(environment: Mapping[str, str]) -> Layer:
+    known = {setting.variable: setting.key for setting in BY_KEY.values()}
+    found = {}
+    for name, value in environment.items():
+        if not name.startswith("CNCP_") or name in OTHER_VARIABLES or name in _INTERNAL:
+            continue
+        if name not in known:
+            close = difflib.get_close_matches(name, [*known, *OTHER_VARIABLES], 1)
+            raise UsageError(
+                f"environment: there is no variable {name}",
+                f"did you mean {close[0]}?" if close else f"unset it: unset {name}",
+            )
+        found[known[name]] = value
+    return layer("environment", found, lambda key: f"({BY_KEY[key].variable})")
+
+
+def _flags(flags: Mapping[str, str]) -> Layer:
+    return layer("command line", flags, lambda key: f"({BY_KEY[key].flag})")

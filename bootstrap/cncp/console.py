@@ -1,0 +1,66 @@
+"""The one renderer of what a user reads: phases, notes, tables, errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from cncp.errors import CncpError
+
+
+class Console:
+    """Writes progress and results.
+
+    Progress goes to standard error and results to standard output, so that ``--json`` and pipes
+    stay clean. ``quiet`` drops progress.
+    """
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None, quiet: bool = False) -> None:
+        self.out = out or sys.stdout
+        self.err = err or sys.stderr
+        self.quiet = quiet
+        self.began = time.monotonic()
+
+    def phase(self, text: str) -> None:
+        """Announce a step of the work."""
+        self._progress(f"==> {text}")
+
+    def note(self, text: str) -> None:
+        """Say a detail of the current step."""
+        self._progress(f"    {text}")
+
+    def warn(self, text: str) -> None:
+        """Say something the user should act on although the work goes on."""
+        print(f"warning: {text}", file=self.err, flush=True)
+
+    def error(self, error: CncpError) -> None:
+        """Say what failed and what to do about it, a line each."""
+        print(f"error: {error.message}", file=self.err)
+        print(f"hint: {error.hint}", file=self.err, flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a line of the result."""
+        print(text, file=self.out, flush=True)
+
+    def data(self, value: Any) -> None:
+        """Print a result for programs."""
+        json.dump(value, self.out, indent=2, sort_keys=True)
+        self.out.write("\n")
+        self.out.flush()
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print rows in columns as wide as their widest cell."""
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        for row in (header, *rows):
+            self.say("  ".join(map(str.ljust, row, widths)).rstrip())
+
+    def elapsed(self) -> float:
+        """Seconds since this console was made, which is when the command began."""
+        return time.monotonic() - self.began
+
+    def _progress(self, text: str) -> None:
+        if not self.quiet:
+            print(text, file=self.err, flush=True)

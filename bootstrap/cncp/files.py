@@ -1,0 +1,116 @@
+"""Files that are there whole or not at all, and the lock that keeps two runs apart."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cncp.errors import CncpError
+
+
+def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace ``path`` by ``content`` in one step, with exactly ``mode``.
+
+    The data is on the disk before the name points to it, so that a power cut leaves the old file
+    or the new one. A symbolic link at ``path`` is followed: people keep their configuration in
+    repositories. Raises OSError with the old file untouched.
+    """
+    path = Path(os.path.realpath(path))
+    # mkstemp creates at 0600: a secret is never readable by others, not even for a moment.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
+    try:
+        with open(descriptor, "wb") as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), mode)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's entries on the disk, so that a rename in it survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Return the content of ``path``, or None where there is no such file."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object in ``path``; None where there is no file or no such object in it.
+
+    Only for files that we write ourselves and can make again.
+    """
+    content = read_bytes(path)
+    if content is None:
+        return None
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def to_json(value: Any) -> bytes:
+    """Encode ``value`` the one way we write JSON, so that equal values are equal bytes."""
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+
+
+@contextlib.contextmanager
+def lock(path: Path, what: str, wait: float = 0.0) -> Iterator[None]:
+    """Hold an exclusive lock on ``path`` for the length of a ``with`` block.
+
+    The kernel drops the lock with its holder, so a crash leaves nothing to clean up. ``wait`` is
+    how many seconds to wait for another holder. Raises CncpError naming the holder and how long
+    it has held it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise _busy(descriptor, path, what) from None
+                time.sleep(0.05)
+        os.ftruncate(descriptor, 0)
+        holder = {"pid": os.getpid(), "since": time.time(), "what": what}
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _busy(descriptor: int, path: Path, what: str) -> CncpError:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        age = time.time() - holder["since"]
+        owner = f"{holder['what']}, process {holder['pid']}, for {age:.0f} s"
+    except (ValueError, KeyError, TypeError):
+        owner = "another process"
+    return CncpError(
+        f"{what} cannot start: {path} is held by {owner}",
+        "wait for it to end, or stop that process, then run this again",
+    )

@@ -1,0 +1,157 @@
+"""A client of the hub in a few frames of ZeroMQ: who is registered, what is queued, who answers.
+
+``ipyparallel.Client`` does far more and takes 0.4 s to import; a health check that runs on every
+command must not. The wire format is Jupyter's messaging protocol as ``jupyter_client.session``
+speaks it: identities, ``<IDS|MSG>``, an HMAC-SHA256 in hex, then header, parent, metadata and
+content as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+import uuid
+from collections.abc import Collection, Mapping
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from cncp.errors import CncpError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_DELIMITER = b"<IDS|MSG>"
+
+
+class NoAnswer(CncpError):
+    """The controller did not answer in time."""
+
+
+def _address(connection: Mapping[str, Any], channel: str) -> str:
+    """Return the URL of a channel; a controller on all interfaces is dialled at its location."""
+    interface = str(connection["interface"])
+    scheme, _, host = interface.partition("://")
+    if host in ("0.0.0.0", "*"):
+        host = str(connection["location"])
+    return f"{scheme}://{host}:{connection[channel]}"
+
+
+class Hub:
+    """A connection to a controller, made from the content of ``ipcontroller-client.json``.
+
+    ``host`` is dialled instead of the location in the file, for a controller on this machine.
+    """
+
+    def __init__(self, connection: Mapping[str, Any], host: str | None = None) -> None:
+        self._connection = {**connection, "location": host} if host else dict(connection)
+        self._key = str(connection.get("key") or "").encode()
+        self._session = uuid.uuid4().hex
+        self._context = zmq.Context()
+        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection and whatever is still to be sent on it."""
+        self._context.destroy(linger=0)
+
+    def engines(self, timeout: float = 1.0) -> dict[int, str]:
+        """Return the uuid of every registered engine by its id. Raises NoAnswer."""
+        content = self.request("connection_request", {}, timeout)
+        return {int(number): str(ident) for number, ident in content["engines"].items()}
+
+    def queues(self, timeout: float = 1.0) -> dict[int, dict[str, int]]:
+        """Return, by engine id, how many messages are queued, running as tasks, completed."""
+        content = self.request("queue_request", {"targets": None}, timeout)
+        return {int(key): value for key, value in content.items() if key.isdigit()}
+
+    def request(self, kind: str, content: Mapping[str, Any], timeout: float = 1.0) -> dict[str, Any]:
+        """Ask the hub and return the content of its reply. ``timeout`` in seconds."""
+        sent = self._send("registration", kind, content)
+        deadline = time.monotonic() + timeout
+        while (reply := self._receive("registration", deadline)) is not None:
+            if reply["parent_header"].get("msg_id") == sent:
+                return dict(reply["content"])
+        raise NoAnswer(
+            f"the controller did not answer within {timeout:g} s at {_address(self._connection, 'registration')}",
+            "look at: cncp status, cncp logs --name controller",
+        )
+
+    def answering(self, idents: Collection[str], timeout: float = 1.0, channel: str = "control") -> set[str]:
+        """Return which of the engines with these uuids answer within ``timeout`` seconds.
+
+        On ``control`` an engine answers while it computes, on ``mux`` only between tasks.
+        """
+        waiting = {self._send(channel, "kernel_info_request", {}, ident): ident for ident in idents}
+        answered = set()
+        deadline = time.monotonic() + timeout
+        while waiting and (reply := self._receive(channel, deadline)) is not None:
+            ident = waiting.pop(reply["parent_header"].get("msg_id"), None)
+            if ident is not None:
+                answered.add(ident)
+        return answered
+
+    def _socket(self, channel: str) -> zmq.Socket[bytes]:
+        if channel not in self._sockets:
+            socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+            server_key = self._connection.get("curve_serverkey")
+            if server_key:
+                socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+                socket.curve_serverkey = str(server_key).encode()
+            socket.identity = f"{self._session}-{channel}".encode()
+            socket.connect(_address(self._connection, channel))
+            self._sockets[channel] = socket
+        return self._sockets[channel]
+
+    def _send(self, channel: str, kind: str, content: Mapping[str, Any], to: str | None = None) -> str:
+        header = {
+            "msg_id": uuid.uuid4().hex,
+            "msg_type": kind,
+            "session": self._session,
+            "username": "cncp",
+            "date": datetime.now(timezone.utc).isoformat(),
+            "version": "5.3",
+        }
+        frames = [json.dumps(part).encode() for part in (header, {}, {}, content)]
+        signature = self._sign(frames)
+        route = [to.encode()] if to is not None else []
+        self._socket(channel).send_multipart([*route, _DELIMITER, signature, *frames])
+        return header["msg_id"]
+
+    def _receive(self, channel: str, deadline: float) -> dict[str, Any] | None:
+        """Return the next well-signed message, or None when the deadline has passed."""
+        socket = self._socket(channel)
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0 or not socket.poll(int(left * 1000) + 1):
+                return None
+            frames = socket.recv_multipart()
+            if _DELIMITER not in frames:
+                continue
+            signature, *parts = frames[frames.index(_DELIMITER) + 1 :]
+            if len(parts) < 4 or not hmac.compare_digest(signature, self._sign(parts[:4])):
+                continue
+            header, parent, _, content = (json.loads(part) for part in parts[:4])
+            return {"header": header, "parent_header": parent, "content": content}
+
+    def _sign(self, frames: list[bytes]) -> bytes:
+        if not self._key:
+            return b""
+        digest = hmac.new(self._key, digestmod=hashlib.sha256)
+        for frame in frames:
+            digest.update(frame)
+        return digest.hexdigest().encode()

@@ -1,0 +1,1 @@
+"""From a bare Python to a virtualenv with the locked packages. Standard library only."""

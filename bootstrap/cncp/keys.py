@@ -1,0 +1,160 @@
+"""The identity of a cluster and the connection files made from it.
+
+The identity (a signing key, a CurveZMQ key pair and the ports) is made once, before the first
+start, and pinned. The connection files follow from it and the settings, so they can be written
+again at any time. All of these let their holder run code: they are never readable by others.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from cncp.cluster import PORTS_NEEDED
+from cncp.errors import CncpError
+from cncp.files import read_json, to_json, write_atomic
+
+SECRET = 0o600
+
+_SHARED = ("registration",)
+_ENGINE = ("control", "mux", "task", "iopub", "hb_ping", "hb_pong")
+_CLIENT = ("control", "mux", "task", "iopub", "notification", "broadcast")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes a cluster the same cluster over restarts. ``ports`` has PORTS_NEEDED numbers."""
+
+    key: str
+    curve_publickey: str
+    curve_secretkey: str
+    ports: tuple[int, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return the identity as it is stored; the profile's configuration reads it."""
+        return {
+            "key": self.key,
+            "curve_publickey": self.curve_publickey,
+            "curve_secretkey": self.curve_secretkey,
+            # The controller draws its two internal ports and the monitor's from a pool of their own.
+            "ports": {"all": list(self.ports), "internal": list(self.ports[-3:])},
+        }
+
+
+def load(path: Path) -> Identity | None:
+    """Read an identity; None where there is none or it is damaged."""
+    stored = read_json(path)
+    if stored is None:
+        return None
+    try:
+        return Identity(
+            key=str(stored["key"]),
+            curve_publickey=str(stored["curve_publickey"]),
+            curve_secretkey=str(stored["curve_secretkey"]),
+            ports=tuple(int(port) for port in stored["ports"]["all"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def ensure(path: Path, ports: str) -> Identity:
+    """Return the identity stored at ``path``; make and store it where there is none.
+
+    ``ports`` is the setting: "auto" or "LOW-HIGH". Ports that are pinned and fit the setting stay,
+    others are chosen anew; the keys stay in any case. Raises CncpError when no ports are free.
+    """
+    known = load(path)
+    if known is not None and fits(known.ports, ports):
+        return known
+    if known is None:
+        public, secret = zmq.curve_keypair()
+        key = secrets.token_hex(32)
+    else:
+        public, secret = known.curve_publickey.encode(), known.curve_secretkey.encode()
+        key = known.key
+    made = Identity(key, public.decode(), secret.decode(), tuple(_free_ports(ports)))
+    write_atomic(path, to_json(made.document()), SECRET)
+    return made
+
+
+def fits(pinned: tuple[int, ...], setting: str) -> bool:
+    """Tell whether pinned ports are as many as needed and within the setting."""
+    if len(pinned) != PORTS_NEEDED:
+        return False
+    if setting == "auto":
+        return True
+    low, high = map(int, setting.split("-"))
+    return all(low <= port <= high for port in pinned)
+
+
+def port_free(port: int) -> bool:
+    """Tell whether nothing on this machine listens on a TCP port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_ports(setting: str) -> Iterator[int]:
+    """Yield PORTS_NEEDED free ports, in one block where the choice is ours.
+
+    Blocks start below 32768, where Linux begins to hand out ports to outgoing connections
+    (ip_local_port_range), and at a random place, so that clusters of several users of a machine
+    stay apart even when one of them is down.
+    """
+    if setting != "auto":
+        low, high = map(int, setting.split("-"))
+        free = [port for port in range(low, high + 1) if port_free(port)]
+        if len(free) < PORTS_NEEDED:
+            raise CncpError(
+                f"only {len(free)} of the ports {setting} are free, {PORTS_NEEDED} are needed",
+                "choose another range with --ports, or --ports auto; `ss -ltnp` shows who listens",
+            )
+        yield from free[:PORTS_NEEDED]
+        return
+    starts = list(range(20000, 32768 - PORTS_NEEDED, 20))
+    secrets.SystemRandom().shuffle(starts)
+    for start in starts:
+        block = range(start, start + PORTS_NEEDED)
+        if all(map(port_free, block)):
+            yield from block
+            return
+    raise CncpError("no block of free ports between 20000 and 32767", "choose a range with --ports LOW-HIGH")
+
+
+def connection_files(identity: Identity, *, listen: str, location: str, encryption: bool) -> dict[str, dict[str, Any]]:
+    """Return the content of the two connection files by their names.
+
+    ``listen`` is the address the controller binds, ``location`` the name or address by which
+    other machines reach it. The fields are those that ipyparallel 9.2 writes and reads
+    (``IPController.init_hub`` and ``load_config_from_json``).
+    """
+    port = iter(identity.ports)
+    shared = {name: next(port) for name in _SHARED}
+    engine: dict[str, Any] = {name: next(port) for name in _ENGINE}
+    engine["broadcast"] = [next(port), next(port)]
+    client: dict[str, Any] = {name: next(port) for name in _CLIENT}
+    base = {
+        "ssh": "",
+        "interface": f"tcp://{listen}",
+        "location": location,
+        "key": identity.key,
+        "curve_serverkey": identity.curve_publickey if encryption else None,
+        "pack": "json",
+        "unpack": "json",
+        "signature_scheme": "hmac-sha256",
+        **shared,
+    }
+    return {
+        "ipcontroller-client.json": {**base, **client, "task_scheme": "leastload"},
+        "ipcontroller-engine.json": {**base, **engine},
+    }

@@ -1,0 +1,1 @@
+"""What is on one machine: attributes -> desired state -> converge -> health."""

@@ -1,0 +1,82 @@
+"""The connection files of a node: made from identity and settings, written where they differ."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from cncp import keys
+from cncp.files import read_bytes, read_json, to_json
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node
+from cncp.machine.resources import File, Resource
+
+CLIENT = "ipcontroller-client.json"
+ENGINE = "ipcontroller-engine.json"
+
+
+def digest(node: Node) -> str:
+    """Digest keys and ports, so that services restart when either changed. No key follows from it.
+
+    On a machine with engines only, the engine's connection file stands for the identity.
+    """
+    path = node.identity if node.controller else node.security_dir / ENGINE
+    return hashlib.sha256(b"cncp identity " + (read_bytes(path) or b"")).hexdigest()[:16]
+
+
+def outdated(node: Node) -> list[str]:
+    """Return what ``write`` would change, in words without secrets. Changes nothing."""
+    if not node.controller:
+        return []
+    identity = keys.load(node.identity)
+    if identity is None or not keys.fits(identity.ports, node.settings.ports):
+        return [f"make {node.identity} (keys and ports; content not shown)"]
+    return [f"write {path} (content not shown)" for path, _ in _differing(node, identity)]
+
+
+def write(node: Node, actor: Actor) -> list[str]:
+    """Make identity and connection files where they are missing or differ; return their paths."""
+    if not node.controller:
+        return []
+    with actor.as_login():
+        before = read_bytes(node.identity)
+        identity = keys.ensure(node.identity, node.settings.ports)
+    written = [str(node.identity)] if read_bytes(node.identity) != before else []
+    for path, content in _differing(node, identity):
+        actor.write(path, content, keys.SECRET)
+        written.append(str(path))
+    for path in (node.identity, node.security_dir / CLIENT, node.security_dir / ENGINE):
+        if path.stat().st_mode & 0o7777 != keys.SECRET:
+            actor.chmod(path, keys.SECRET)
+            written.append(str(path))
+    return written
+
+
+def client(node: Node) -> dict[str, Any] | None:
+    """Return the content of the client's connection file, None where there is none."""
+    return read_json(node.security_dir / CLIENT)
+
+
+def local_address(node: Node) -> str | None:
+    """Return the address at which a program on the controller's machine dials it."""
+    return "127.0.0.1" if node.settings.listen in ("0.0.0.0", "127.0.0.1") else None
+
+
+def _differing(node: Node, identity: keys.Identity) -> list[tuple[Path, bytes]]:
+    wanted = keys.connection_files(
+        identity,
+        listen=node.settings.listen,
+        location=node.location,
+        encryption=node.settings.encryption,
+    )
+    paths = ((node.security_dir / name, to_json(content)) for name, content in wanted.items())
+    return [(path, content) for path, content in paths if read_bytes(path) != content]
+
+
+def resources(node: Node) -> tuple[Resource, ...]:
+    """Return the secret files as resources without content, for the manifest alone."""
+    if not node.controller:
+        return ()
+    paths = (node.identity, node.security_dir / CLIENT, node.security_dir / ENGINE)
+    return tuple(File(str(path), keys.SECRET, "profile") for path in paths)

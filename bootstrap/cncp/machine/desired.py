@@ -1,0 +1,116 @@
+"""From node attributes to the desired state: pure, the same for both engines of convergence."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cncp.attributes import SOURCE, STATIC
+from cncp.files import to_json
+from cncp.machine.node import Node, node_path
+from cncp.machine.resources import Block, Directory, File, Resource
+from cncp.machine.services import manager_files
+
+_DATABASES = {"none": "NoDB", "memory": "DictDB", "sqlite": "SQLiteDB"}
+_PROFILE = ("ipcontroller_config.py", "ipengine_config.py", "ipcluster_config.py")
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What the machine is to hold, and for every service the digest of all it depends on.
+
+    A running service carries the digest it was started with on its command line; where the two
+    differ it is to be restarted, whoever wrote the files and whenever.
+    """
+
+    resources: tuple[Resource, ...]
+    services: Mapping[str, str]
+
+
+def desired(node: Node, *, environment: str, identity: str) -> Desired:
+    """Return the desired state.
+
+    ``environment`` is a digest of the virtualenv's content, ``identity`` one of keys and ports.
+    """
+    profile = tuple(_profile(node))
+    services = {name: _digest(node, name.partition("-")[0], environment, identity) for name in node.services}
+    return Desired((*_home(node), *profile, *manager_files(node, services)), services)
+
+
+def _home(node: Node) -> Iterator[Resource]:
+    home = Path(node.home)
+    yield Directory(str(home), 0o700, "home")
+    yield Directory(str(node.run_dir), 0o700, "home")
+    yield Directory(str(home / "libexec"), 0o755, "home")
+    for name in ("record-exit", "keep"):
+        yield File(str(home / "libexec" / name), 0o755, "home", source=f"libexec/{name}")
+    yield File(str(node_path(home)), 0o644, "home", content=to_json(node.document()).decode())
+    yield File(str(Path(node.account.home) / ".local" / "bin" / "cncp"), 0o755, "home", content=_command(node))
+
+
+def _command(node: Node) -> str:
+    def quote(text: str) -> str:
+        return "'" + text.replace("'", "'\\''") + "'"
+
+    return (
+        "#!/bin/sh\n"
+        "# Installed by cncp: its commands, with the virtualenv's Python.\n"
+        f"CNCP_HOME={quote(node.home)}\n"
+        "export CNCP_HOME\n"
+        f'exec {quote(str(node.python))} -m cncp "$@"\n'
+    )
+
+
+def _profile(node: Node) -> Iterator[Resource]:
+    directory = Path(node.profile_dir)
+    yield Directory(str(directory), 0o755, "profile")
+    for name in ("log", "pid", "security", "startup"):
+        yield Directory(str(directory / name), 0o700, "profile")
+    yield File(str(directory / "cncp.json"), 0o644, "profile", content=to_json(_profile_settings(node)).decode())
+    for name in _PROFILE:
+        yield Block(str(directory / name), "profile", source=f"profile/{name}")
+
+
+def _profile_settings(node: Node) -> dict[str, object]:
+    settings = node.settings
+    tolerance = settings.tolerance * 1000
+    return {
+        "database": settings.database,
+        "db_class": _DATABASES[settings.database],
+        "encryption": settings.encryption,
+        "engines": node.engines,
+        # An engine checks once in a period and half a second more (IPEngine.start_heartbeat).
+        "engine_misses": max(2, tolerance // (settings.heartbeat + 500)),
+        "heartbeat": settings.heartbeat,
+        "heartmonitor_misses": tolerance // settings.heartbeat,
+        "tolerance": settings.tolerance,
+    }
+
+
+def _digest(node: Node, kind: str, environment: str, identity: str) -> str:
+    """Digest what a service of a kind depends on: a change of it is a reason to restart."""
+    settings = node.settings
+    parts: list[object] = [
+        environment,
+        identity,
+        node.source,
+        node.profile_dir,
+        node.manager,
+        node.scope,
+        settings.logs,
+        settings.log_size,
+        settings.log_keep,
+        [path.read_text() for path in sorted((SOURCE / "bootstrap" / "cncp" / "serve").glob("*.py"))],
+        (STATIC / "libexec" / "keep").read_text(),
+    ]
+    content = _profile_settings(node)
+    if kind == "controller":
+        # The number of engines is nothing to the controller: scaling must not restart it.
+        del content["engines"]
+        parts += [content, settings.listen, node.location]
+    else:
+        parts += [content["engine_misses"], node.threads, list(node.gpus), settings.memory, settings.encryption]
+    parts.append((STATIC / "profile" / f"ip{kind}_config.py").read_text())
+    return hashlib.sha256(to_json(parts)).hexdigest()[:16]

@@ -1,0 +1,122 @@
+"""What can be wrong with a cluster, how it shows, and what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cncp import keys
+from cncp.machine import connection, ports
+from cncp.machine.desired import desired
+from cncp.machine.node import Node
+from cncp.machine.services import ServiceManager
+from cncp.machine.status import Status, status
+from cncp.machine.up import environment_digest
+
+_SPACE = 50 * 2**20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: a line of what, a line of what to do."""
+
+    what: str
+    remedy: str
+
+    def document(self) -> dict[str, str]:
+        """Return it as JSON types."""
+        return asdict(self)
+
+
+def examine(node: Node, manager: ServiceManager) -> list[Finding]:
+    """Look at everything that is known to go wrong. Changes nothing."""
+    seen = status(node, manager)
+    return [
+        *_disk(node),
+        *_permissions(node),
+        *_files(node),
+        *_ports(node, seen),
+        *_services(seen),
+        *_versions(node, manager),
+        *_boot(node),
+    ]
+
+
+def _disk(node: Node) -> Iterator[Finding]:
+    for folder in {node.home, node.profile_dir}:
+        if not Path(folder).is_dir():
+            continue
+        free = shutil.disk_usage(folder).free
+        if free < _SPACE:
+            yield Finding(f"{folder} has only {free // 2**20} MB free", "make room: logs and results cannot be written")
+
+
+def _permissions(node: Node) -> Iterator[Finding]:
+    secret = [node.identity, node.security_dir / connection.CLIENT, node.security_dir / connection.ENGINE]
+    for path in (*secret, node.security_dir):
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            yield Finding(f"{path} is open to other users", "cncp up closes it; rotate the keys if others were there")
+        if path.exists() and path.stat().st_uid != node.account.uid:
+            yield Finding(f"{path} does not belong to {node.account.name}", f"chown {node.account.name} {path}")
+
+
+def _files(node: Node) -> Iterator[Finding]:
+    if not node.controller:
+        if not (node.security_dir / connection.ENGINE).exists():
+            yield Finding("the engines have no connection file", "copy ipcontroller-engine.json from the controller")
+        return
+    if keys.load(node.identity) is None:
+        yield Finding(
+            f"{node.identity} is missing or damaged", "cncp up makes new keys and ports; copy them to clients"
+        )
+    elif connection.outdated(node):
+        yield Finding("the connection files do not fit the cluster's keys and settings", "cncp up writes them again")
+
+
+def _ports(node: Node, seen: list[Status]) -> Iterator[Finding]:
+    controller = next((one for one in seen if one.name == "controller"), None)
+    if controller is None or controller.pid:
+        return
+    for port, owner in ports.taken(node).items():
+        yield Finding(
+            f"port {port} of the controller is taken" + (f" by {owner}" if owner else ""),
+            "end that program, or have other ports chosen: cncp up --ports LOW-HIGH",
+        )
+
+
+def _services(seen: list[Status]) -> Iterator[Finding]:
+    for one in seen:
+        look = f"look at: cncp logs --name {one.name}"
+        if one.state == "down":
+            yield Finding(
+                f"{one.name} does not run" + (f": {one.last_exit}" if one.last_exit else ""), f"cncp up; {look}"
+            )
+        elif one.state == "starting":
+            yield Finding(
+                f"{one.name} runs but is not registered", f"wait a moment, or: cncp restart --name {one.name}"
+            )
+        elif one.state == "silent":
+            yield Finding(f"{one.name} runs but does not answer", f"cncp restart --name {one.name}; {look}")
+        elif one.state == "stopped":
+            yield Finding(f"{one.name} is suspended (SIGSTOP)", f"kill -CONT {one.pid}")
+
+
+def _versions(node: Node, manager: ServiceManager) -> Iterator[Finding]:
+    wanted = desired(node, environment=environment_digest(node), identity=connection.digest(node)).services
+    for name, state in manager.states().items():
+        if state.running and name in wanted and state.digest and state.digest != wanted[name]:
+            yield Finding(
+                f"{name} runs with an older configuration or version", f"cncp up, or: cncp restart --name {name}"
+            )
+        if state.running and name not in wanted:
+            yield Finding(f"{name} runs but is not wanted", "cncp up stops it")
+
+
+def _boot(node: Node) -> Iterator[Finding]:
+    name = node.account.name
+    lingers = Path(f"/var/lib/systemd/linger/{name}").exists()
+    if node.manager == "systemd" and node.scope == "user" and not lingers:
+        yield Finding("all ends with your last session: lingering is off", f"sudo loginctl enable-linger {name}")

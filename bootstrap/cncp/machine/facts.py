@@ -1,0 +1,70 @@
+"""What a machine has: read before anything is decided, never changed here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cncp.machine.place import Account, account
+from cncp.run import run
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the decisions about a machine need to know of it."""
+
+    account: Account
+    root: bool
+    sudo: str  # "none", "silent" or "prompt": how a command can be run as root
+    cores: int
+    gpus: tuple[str, ...]
+    host: str
+    systemd: bool
+    user_manager: bool
+    lingering: bool
+    tools: frozenset[str]
+
+
+def cores() -> int:
+    """Return how many CPUs this process may use, which batch systems and containers restrict."""
+    return len(os.sched_getaffinity(0))
+
+
+def gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the GPUs an engine can be given, as CUDA_VISIBLE_DEVICES names them."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return tuple(name for name in visible.split(",") if name)
+    nodes = Path("/dev").glob("nvidia[0-9]*")
+    return tuple(sorted((node.name.removeprefix("nvidia") for node in nodes), key=int))
+
+
+def gather(environment: Mapping[str, str]) -> Facts:
+    """Look at this machine."""
+    who = account(environment)
+    systemd = Path("/run/systemd/system").is_dir()
+    return Facts(
+        account=who,
+        root=os.geteuid() == 0,
+        sudo=_sudo(),
+        cores=cores(),
+        gpus=gpus(environment),
+        host=socket.gethostname(),
+        systemd=systemd,
+        user_manager=systemd and Path(f"/run/user/{who.uid}/systemd/private").exists(),
+        lingering=Path(f"/var/lib/systemd/linger/{who.name}").exists(),
+        tools=frozenset(name for name in ("tmux", "screen", "crontab") if shutil.which(name)),
+    )
+
+
+def _sudo() -> str:
+    if os.geteuid() == 0 or shutil.which("sudo") is None:
+        return "none"
+    if run(["sudo", "-n", "true"], check=False).ok:
+        return "silent"
+    return "prompt" if sys.stdin.isatty() and sys.stderr.isatty() else "none"

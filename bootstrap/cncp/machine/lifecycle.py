@@ -1,0 +1,110 @@
+"""Verbs on a cluster that is there: scale, restart, down."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cncp import files
+from cncp.attributes import Kept, kept, kept_path
+from cncp.cluster import parse
+from cncp.console import Console
+from cncp.errors import CncpError, UsageError
+from cncp.machine import connection
+from cncp.machine.actor import Actor
+from cncp.machine.desired import desired
+from cncp.machine.health import Answers, wait
+from cncp.machine.node import Node
+from cncp.machine.services import service_manager
+from cncp.machine.status import status
+from cncp.machine.up import START_TIMEOUT, choose, environment_digest, locked, up
+
+
+def remember(node: Node, former: Kept, flags: Mapping[str, str], file: Path | None) -> None:
+    """Keep what a command line said, so that a later run without it stays with it."""
+    settings = dict(former.settings)
+    settings.update({key: parse(key, value, "command line") for key, value in flags.items()})
+    path = kept_path(Path(node.home))
+    content = files.to_json({"settings": settings, "file": str(file or "")})
+    if not settings and file is None:
+        Actor(node.account).remove(path)
+    elif files.read_bytes(path) != content:
+        Actor(node.account).write(path, content, 0o600)
+
+
+def scale(
+    node: Node, count: int, environment: Mapping[str, str], console: Console, *, force: bool, patience: float
+) -> tuple[Answers, bool]:
+    """Run ``count`` engines: new ones are added, or idle ones removed, and no other is touched.
+
+    Busy engines are removed only with ``force``, or once they are idle within ``patience`` seconds.
+    """
+    if not node.controller and count < 1:
+        raise UsageError("an engine machine with no engines does nothing", "use cncp down to stop it")
+    present = _by_worth(node)
+    deadline = time.monotonic() + patience
+    while count < len(present) and not force:
+        busy = _busy(node)
+        doomed = present[count:]
+        working = [number for number in doomed if number in busy]
+        if not working:
+            break
+        if time.monotonic() > deadline:
+            named = ", ".join(map(str, sorted(working)))
+            raise CncpError(f"engines {named} are busy", "wait for them: --wait SECONDS, or lose their tasks: --force")
+        time.sleep(0.2)
+        present = _by_worth(node)
+    target = choose(environment, dataclasses.replace(node.settings, engines=count), present)
+    seen = up(target, console)
+    former = kept(Path(node.home))
+    remember(target, former, {"engines": str(count)}, Path(former.file) if former.file else None)
+    return seen
+
+
+def _busy(node: Node) -> set[int]:
+    manager = service_manager(node, Actor(node.account))
+    return {int(one.name.partition("-")[2]) for one in status(node, manager) if one.state == "busy"}
+
+
+def _by_worth(node: Node) -> list[int]:
+    """Return engine ids, those to keep first: busy ones, then low ids."""
+    busy = _busy(node)
+    return sorted(node.engine_ids, key=lambda number: (number not in busy, number))
+
+
+def chosen(node: Node, names: Sequence[str]) -> list[str]:
+    """Check names of services; all of them where none is given. Raises UsageError."""
+    unknown = [name for name in names if name not in node.services]
+    if unknown:
+        raise UsageError(f"there is no service {unknown[0]}", "the services are: " + ", ".join(node.services))
+    return list(names) or list(node.services)
+
+
+def restart(node: Node, names: Sequence[str], console: Console) -> Answers:
+    """Stop and start services, and wait until the engines answer."""
+    wanted = chosen(node, names)
+    actor = Actor(node.account)
+    manager = service_manager(node, actor)
+    with locked(node, actor, "cncp restart"):
+        console.phase(f"restarting {', '.join(wanted)}")
+        manager.stop(wanted)
+        digests = desired(node, environment=environment_digest(node), identity=connection.digest(node)).services
+        manager.start({name: digests[name] for name in wanted})
+    return wait(node, manager, START_TIMEOUT)
+
+
+def down(node: Node, console: Console) -> bool:
+    """Stop everything until the next `cncp up`, over reboots too; return whether anything ran."""
+    actor = Actor(node.account)
+    manager = service_manager(node, actor)
+    with locked(node, actor, "cncp down"):
+        running = [name for name, state in manager.states().items() if state.running]
+        if running:
+            console.phase(f"stopping {', '.join(running)}")
+        # Engines first: a controller that goes first has them wait for it.
+        manager.stop([name for name in running if name != "controller"])
+        manager.stop([name for name in running if name == "controller"])
+        manager.forget()
+    return bool(running)

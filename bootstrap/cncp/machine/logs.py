@@ -1,0 +1,44 @@
+"""Where the services' logs are and what their last lines say."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from pathlib import Path
+
+from cncp.errors import CncpError
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node
+from cncp.machine.services.systemd import unit
+from cncp.run import run
+
+
+def tail(node: Node, name: str, lines: int) -> list[str]:
+    """Return the last ``lines`` lines of a service's log, oldest first."""
+    path = node.log_dir / f"{name}.log"
+    if node.settings.logs == "files" and path.exists():
+        with path.open(errors="replace") as stream:
+            return [line.rstrip("\n") for line in deque(stream, maxlen=lines)]
+    if node.manager == "systemd":
+        scope = [] if node.scope == "system" else ["--user"]
+        said = run(["journalctl", *scope, "-n", str(lines), "-o", "short-iso", "-u", unit(node, name)], check=False)
+        return said.stdout.splitlines()
+    return []
+
+
+def follow(node: Node, name: str) -> None:
+    """Become the program that shows a log as it grows. Does not return."""
+    path = node.log_dir / f"{name}.log"
+    if node.settings.logs == "files":
+        if not path.exists():
+            raise CncpError(f"{path} does not exist yet", "look at: cncp status")
+        os.execvp("tail", ["tail", "-F", str(path)])
+    from cncp.machine.services import service_manager
+
+    words = service_manager(node, Actor(node.account)).attach_command(name)
+    os.execvp(words[0], words)
+
+
+def files(node: Node) -> list[Path]:
+    """Return all log files there are."""
+    return sorted(node.log_dir.glob("*.log"))

@@ -1,0 +1,201 @@
+"""The node attributes: one machine's part of a cluster with every choice made."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cncp.attributes import SOURCE
+from cncp.cluster import Cluster
+from cncp.errors import CncpError, PreflightError
+from cncp.files import read_json
+from cncp.machine.facts import Facts
+from cncp.machine.place import Account
+
+_MAX_SOCKET_PATH = 107  # bytes in sun_path without the closing NUL: unix(7)
+
+
+@dataclass(frozen=True)
+class Node:
+    """Everything that the desired state of a machine depends on, and nothing else."""
+
+    settings: Cluster
+    account: Account
+    host: str
+    home: str
+    profile_dir: str
+    source: str
+    manager: str
+    scope: str
+    why: str
+    controller: bool
+    engine_ids: tuple[int, ...]
+    threads: int
+    gpus: tuple[str, ...]
+    location: str
+
+    @property
+    def engines(self) -> int:
+        """How many engines this machine runs."""
+        return len(self.engine_ids)
+
+    @property
+    def prefix(self) -> str:
+        """What names of units and sessions begin with; profiles of one account stay apart."""
+        profile = self.settings.profile
+        return "cncp" if profile == "cncp" else f"cncp-{profile}"
+
+    @property
+    def python(self) -> Path:
+        """The virtualenv's Python."""
+        return Path(self.home) / "venv" / "bin" / "python"
+
+    @property
+    def run_dir(self) -> Path:
+        """Where running services leave their process ids and how they ended."""
+        return Path(self.home) / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        """The profile's folder for logs, ipyparallel's own place for them."""
+        return Path(self.profile_dir) / "log"
+
+    @property
+    def security_dir(self) -> Path:
+        """The profile's folder for connection files and the identity."""
+        return Path(self.profile_dir) / "security"
+
+    @property
+    def identity(self) -> Path:
+        """The file that holds keys and ports."""
+        return self.security_dir / "cncp-identity.json"
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services of this machine by name, in starting order."""
+        engines = tuple(f"engine-{number}" for number in self.engine_ids)
+        return (("controller",) if self.controller else ()) + engines
+
+    def document(self) -> dict[str, Any]:
+        """Return the node as JSON types, for node.json and Chef."""
+        return dataclasses.asdict(self)
+
+
+def from_document(document: Mapping[str, Any]) -> Node:
+    """Make a node from what ``document`` returned. Raises KeyError or TypeError on anything else."""
+    return Node(
+        **{
+            **document,
+            "settings": Cluster(**document["settings"]),
+            "account": Account(**document["account"]),
+            "engine_ids": tuple(document["engine_ids"]),
+            "gpus": tuple(document["gpus"]),
+        }
+    )
+
+
+def node_path(home: Path) -> Path:
+    """Return where the attributes of the last `cncp up` are."""
+    return home / "node.json"
+
+
+def installed(home: Path) -> Node:
+    """Return the node that the last `cncp up` made here. Raises CncpError where there is none."""
+    stored = read_json(node_path(home))
+    try:
+        if stored is not None:
+            return from_document(stored)
+    except (KeyError, TypeError):
+        pass
+    raise CncpError(f"there is no cluster in {home}", "make one: bash ./baremetal.sh, or cncp up")
+
+
+def resolve(cluster: Cluster, facts: Facts, *, home: Path, ipython_dir: Path, present: Sequence[int] = ()) -> Node:
+    """Make every choice that the settings leave open. Raises CncpError where one is impossible.
+
+    ``present`` are the ids of the engines there are, those to keep first: scaling touches as few
+    engines as it can.
+    """
+    manager, scope, why = _service_manager(cluster, facts)
+    engines = 0 if cluster.role == "controller" else _engine_count(cluster.engines, facts)
+    if engines == 0 and cluster.role == "engine":
+        raise CncpError("an engine machine with no engines does nothing", "set engines to 1 or more")
+    threads = cluster.threads
+    if not isinstance(threads, int):
+        threads = max(1, facts.cores // max(1, engines))
+    made = Node(
+        settings=cluster,
+        account=facts.account,
+        host=facts.host,
+        home=str(home),
+        profile_dir=str(ipython_dir / f"profile_{cluster.profile}"),
+        source=str(SOURCE),
+        manager=manager,
+        scope=scope,
+        why=why,
+        controller=cluster.role != "engine",
+        engine_ids=_engine_ids(engines, present),
+        threads=threads,
+        gpus=facts.gpus if cluster.engines == "gpus" else (),
+        location=facts.host if cluster.external == "auto" else cluster.external,
+    )
+    if manager == "supervisor" and len(str(made.run_dir / "supervisor.sock.99999999")) > _MAX_SOCKET_PATH:
+        raise PreflightError(f"{home} is too long a path for supervisord's socket", "set CNCP_HOME to a shorter one")
+    return made
+
+
+def _engine_ids(count: int, present: Sequence[int]) -> tuple[int, ...]:
+    kept = list(present)[:count]
+    free = (number for number in itertools.count() if number not in kept)
+    return tuple(sorted([*kept, *itertools.islice(free, count - len(kept))]))
+
+
+def _engine_count(wanted: str | int, facts: Facts) -> int:
+    if isinstance(wanted, int):
+        return wanted
+    if wanted == "gpus":
+        if not facts.gpus:
+            raise CncpError("engines = gpus, but this machine shows no GPU", "set engines to cores or a number")
+        return len(facts.gpus)
+    left_out = int(wanted.partition("-")[2] or 0)
+    if left_out >= facts.cores:
+        raise CncpError(
+            f"engines = {wanted} leaves none: this machine has {facts.cores} cores", "set engines to a number"
+        )
+    return facts.cores - left_out
+
+
+def _service_manager(cluster: Cluster, facts: Facts) -> tuple[str, str, str]:  # noqa: C901  # one decision table
+    """Choose (manager, scope, why)."""
+    wanted, scope = cluster.service_manager, cluster.scope
+    if wanted in ("tmux", "screen"):
+        if wanted not in facts.tools:
+            raise PreflightError(f"there is no {wanted} on this machine", f"install the package {wanted}")
+        return wanted, "user", "as set"
+    if wanted == "supervisor":
+        return wanted, "user", "as set"
+    if not facts.systemd:
+        if wanted == "systemd" or scope != "auto":
+            raise PreflightError("systemd does not run this machine", "leave service_manager and scope out")
+        return "supervisor", "user", "systemd does not run this machine"
+    if scope == "system" or (scope == "auto" and facts.root):
+        if not facts.root and facts.sudo == "none":
+            raise PreflightError(
+                "scope = system needs root, and sudo would have to ask for a password without a terminal",
+                "run this with sudo, in a terminal, or set scope to user",
+            )
+        return "systemd", "system", "as set" if scope == "system" else "run by root"
+    if facts.root:
+        raise PreflightError("scope = user is for a login of that user", "leave scope out, or log in as that user")
+    if facts.user_manager:
+        return "systemd", "user", "as set" if wanted == "systemd" or scope == "user" else "the user's own manager runs"
+    if wanted == "systemd" or scope == "user":
+        raise PreflightError(
+            f"{facts.account.name} has no systemd user manager",
+            "install libpam-systemd and log in again, or set service_manager to supervisor",
+        )
+    return "supervisor", "user", "the user has no systemd manager"

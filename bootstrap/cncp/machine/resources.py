@@ -1,0 +1,96 @@
+"""What a machine is to hold, as data: directories, files, marked blocks, links."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cncp.attributes import STATIC
+
+BEGIN = "# >>> cncp >>>"
+END = "# <<< cncp <<<"
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory with this mode. One that was there before keeps its content."""
+
+    path: str
+    mode: int
+    part: str
+    owner: str = "login"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file with exactly this content.
+
+    ``source`` names a file under cookbooks/cncp/files/; where it is empty, ``content`` is it.
+    """
+
+    path: str
+    mode: int
+    part: str
+    source: str = ""
+    content: str = ""
+    owner: str = "login"
+
+    def text(self) -> str:
+        """Return what the file is to hold."""
+        return (STATIC / self.source).read_text() if self.source else self.content
+
+
+@dataclass(frozen=True)
+class Block:
+    """A marked part at the top of a file that otherwise belongs to the user."""
+
+    path: str
+    part: str
+    source: str
+    owner: str = "login"
+
+    def within(self, existing: str) -> str:
+        """Return ``existing`` with the marked part in it, in its place or else at the top."""
+        block = f"{BEGIN}\n{(STATIC / self.source).read_text()}{END}\n"
+        before, found, after = split_block(existing)
+        if not found:
+            return block + ("\n" + existing if existing else "")
+        return before + block + after
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link."""
+
+    path: str
+    target: str
+    part: str
+    owner: str = "login"
+
+
+Resource = Directory | File | Block | Link
+
+
+def split_block(text: str) -> tuple[str, bool, str]:
+    """Return what stands before the marked part, whether there is one, and what stands after."""
+    lines = text.splitlines(keepends=True)
+    bare = [line.rstrip("\r\n") for line in lines]
+    if BEGIN in bare and END in bare[bare.index(BEGIN) :]:
+        begin = bare.index(BEGIN)
+        end = bare.index(END, begin) + 1
+        return "".join(lines[:begin]), True, "".join(lines[end:])
+    return text, False, ""
+
+
+def document(resource: Resource) -> dict[str, Any]:
+    """Return a resource as JSON types, for Chef. ``mode`` is an octal string."""
+    fields = {key: value for key, value in vars(resource).items() if key != "mode"}
+    if not isinstance(resource, Block | Link):
+        fields["mode"] = f"{resource.mode:04o}"
+    return {"kind": type(resource).__name__.lower(), **fields}
+
+
+def parents(resource: Resource) -> list[Path]:
+    """Return the directories above a resource, outermost first."""
+    return list(Path(resource.path).parents)[::-1]

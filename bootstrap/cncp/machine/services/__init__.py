@@ -1,0 +1,28 @@
+"""The service managers, one interface for all: files to install, states to read, verbs to act."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node
+from cncp.machine.resources import Resource
+from cncp.machine.services import sessions, supervisor, systemd
+from cncp.machine.services.base import ServiceManager, ServiceState
+
+__all__ = ["ServiceManager", "ServiceState", "manager_files", "service_manager"]
+
+
+def manager_files(node: Node, services: Mapping[str, str]) -> Iterable[Resource]:
+    """Return what the node's service manager needs on disk. ``services`` has their digests."""
+    module = {"systemd": systemd, "supervisor": supervisor}.get(node.manager)
+    return module.files(node, services) if module else ()
+
+
+def service_manager(node: Node, actor: Actor) -> ServiceManager:
+    """Return the service manager of a node."""
+    if node.manager == "systemd":
+        return systemd.Systemd(node, actor)
+    if node.manager == "supervisor":
+        return supervisor.Supervisor(node, actor)
+    return sessions.session_manager(node, actor)

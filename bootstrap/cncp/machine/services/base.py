@@ -1,0 +1,128 @@
+"""What every service manager offers, and what all of them share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from cncp.files import read_json
+from cncp.machine.node import Node
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """What a manager says of a service. ``digest`` is the one it runs with, "" when not running.
+
+    ``pid`` is the process of the controller or engine itself, 0 when it does not run.
+    """
+
+    name: str
+    running: bool
+    pid: int = 0
+    restarts: int = 0
+    last_exit: str = ""
+    digest: str = ""
+
+
+class ServiceManager(Protocol):
+    """Keeps the services of one node running. Names are "controller" and "engine-N"."""
+
+    def states(self) -> dict[str, ServiceState]:
+        """Return the state of every service that the manager knows or that is wanted."""
+
+    def reload(self) -> None:
+        """Take over changed files; running services go on."""
+
+    def start(self, services: Mapping[str, str]) -> None:
+        """Start services (with their digests) without waiting for them."""
+
+    def stop(self, names: Sequence[str]) -> None:
+        """Stop services and return when they are gone."""
+
+    def persist(self) -> str:
+        """Make the services come back after a reboot. Return "" or why they will not."""
+
+    def forget(self) -> None:
+        """Undo ``persist`` and end what the manager itself keeps running."""
+
+    def reload_if_running(self) -> None:
+        """Forget files that are gone; where the manager itself has ended there is nothing to do."""
+
+    def attach_command(self, name: str) -> list[str]:
+        """Return the command that shows a service's output as it comes."""
+
+
+def command(node: Node, name: str, digest: str) -> list[str]:
+    """Return the argument list of a service."""
+    kind, _, number = name.partition("-")
+    # -s: packages in the user's site folder are of another Python's making.
+    return [str(node.python), "-s", "-m", "cncp.serve", kind, *([number] if number else []), *tail(node, digest)]
+
+
+def tail(node: Node, digest: str) -> list[str]:
+    """Return the arguments that all services share."""
+    return ["--node", f"{node.home}/node.json", "--digest", digest]
+
+
+def running_process(node: Node, name: str) -> tuple[int, str]:
+    """Return (pid, digest) of a service from the record it left at its start; (0, "") if gone.
+
+    A record of a process that ended is recognised by its start time, so that the pid of a
+    stranger is never taken for ours.
+    """
+    record = read_json(node.run_dir / f"{name}.json")
+    try:
+        if record is not None and psutil.Process(record["pid"]).create_time() == record["created"]:
+            return int(record["pid"]), str(record["digest"])
+    except (psutil.Error, KeyError, TypeError):
+        pass
+    return 0, ""
+
+
+def exits(node: Node, name: str) -> tuple[int, str]:
+    """Return how often a service ended by itself, and how it did the last time, in words."""
+    try:
+        lines = (node.run_dir / f"{name}.exits").read_text().splitlines()
+    except FileNotFoundError:
+        return 0, ""
+    return len(lines), exit_in_words(lines[-1]) if lines else ""
+
+
+_SIGNALS = {"9": "KILL", "15": "TERM", "6": "ABRT", "11": "SEGV", "7": "BUS", "2": "INT", "1": "HUP"}
+
+
+def exit_in_words(line: str) -> str:
+    """Turn a line of an exits file (seconds, result, code, status) into words."""
+    words = line.split()
+    if len(words) != 4:
+        return ""
+    _, result, code, status = words
+    if result == "oom-kill":
+        return "out of memory"
+    if code in ("killed", "dumped"):
+        return f"signal {_SIGNALS.get(status, status)}"
+    if result in ("signal", "exit-code", "success", "unknown"):
+        return f"exit code {status}"
+    return f"{result} ({status})"
+
+
+def forget_exits(node: Node, names: Sequence[str]) -> None:
+    """Drop the records of services that were stopped on purpose."""
+    for name in names:
+        for suffix in ("json", "exits"):
+            (node.run_dir / f"{name}.{suffix}").unlink(missing_ok=True)
+
+
+def environment_path() -> str:
+    """Return a PATH for services: the one of this login, which the user's code expects."""
+    return os.environ.get("PATH", os.defpath)
+
+
+def socket_path(node: Node) -> Path:
+    """Return where supervisord listens."""
+    return node.run_dir / "supervisor.sock"

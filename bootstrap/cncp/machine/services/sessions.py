@@ -1,0 +1,167 @@
+"""tmux and screen: every service in a named session of its own, to attach to.
+
+Neither restarts anything, so each session runs ``libexec/keep``, which does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from cncp.errors import CncpError
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node
+from cncp.machine.services import crontab
+from cncp.machine.services.base import ServiceState, command, exits, forget_exits, running_process
+
+
+class Multiplexer(Protocol):
+    """What the two programs differ in."""
+
+    def sessions(self) -> dict[str, int]:
+        """Return the pid of the first process in every session by its name."""
+
+    def open(self, session: str, argv: Sequence[str]) -> None:
+        """Run a command in a new detached session."""
+
+    def attach_command(self, session: str) -> list[str]:
+        """Return the command that attaches to a session."""
+
+
+class Tmux:
+    """tmux, with a server of our own, so that the user's own sessions and settings stay apart."""
+
+    def __init__(self, node: Node, actor: Actor) -> None:
+        self._base = ["tmux", "-L", node.prefix, "-f", "/dev/null"]
+        self._actor = actor
+
+    def sessions(self) -> dict[str, int]:
+        """Return session names and the pids of their panes."""
+        listed = self._actor.run([*self._base, "list-panes", "-a", "-F", "#{session_name} #{pane_pid}"], check=False)
+        return {name: int(pid) for name, pid in (line.split() for line in listed.stdout.splitlines())}
+
+    def open(self, session: str, argv: Sequence[str]) -> None:
+        """Run a command in a new detached session."""
+        self._actor.run([*self._base, "new-session", "-d", "-s", session, "exec", *argv])
+
+    def attach_command(self, session: str) -> list[str]:
+        """Return the command that attaches to a session."""
+        return [*self._base, "attach", "-t", session]
+
+
+class Screen:
+    """GNU screen."""
+
+    def __init__(self, node: Node, actor: Actor) -> None:
+        self._actor = actor
+        self._prefix = node.prefix
+
+    def sessions(self) -> dict[str, int]:
+        """Return session names and the pids of the programs in them."""
+        listed = self._actor.run(["screen", "-ls"], check=False)
+        found = {}
+        for pid, name in re.findall(r"^\s+(\d+)\.(\S+)\s", listed.stdout, re.MULTILINE):
+            try:
+                children = psutil.Process(int(pid)).children()
+            except psutil.Error:
+                continue
+            found[name] = children[0].pid if children else int(pid)
+        return found
+
+    def open(self, session: str, argv: Sequence[str]) -> None:
+        """Run a command in a new detached session."""
+        self._actor.run(["screen", "-c", "/dev/null", "-dmS", session, *argv])
+
+    def attach_command(self, session: str) -> list[str]:
+        """Return the command that attaches to a session."""
+        return ["screen", "-r", session]
+
+
+def session_manager(node: Node, actor: Actor) -> Sessions:
+    """Return the manager for a node whose service manager is tmux or screen."""
+    return Sessions(node, actor, Tmux(node, actor) if node.manager == "tmux" else Screen(node, actor))
+
+
+class Sessions:
+    """Services as sessions of a terminal multiplexer."""
+
+    def __init__(self, node: Node, actor: Actor, multiplexer: Multiplexer) -> None:
+        self._node = node
+        self._actor = actor
+        self._multiplexer = multiplexer
+
+    def _session(self, name: str) -> str:
+        return f"{self._node.prefix}-{name}"
+
+    def _open(self) -> dict[str, int]:
+        """Return the pids of ``keep`` by the names of our services."""
+        pattern = re.compile(re.escape(self._node.prefix) + r"-(controller|engine-\d+)")
+        matches = ((pattern.fullmatch(name), pid) for name, pid in self._multiplexer.sessions().items())
+        return {match[1]: pid for match, pid in matches if match}
+
+    def states(self) -> dict[str, ServiceState]:
+        """Ask the multiplexer for sessions, and the services' own records for the rest."""
+        found = {}
+        for name in self._open():
+            pid, digest = running_process(self._node, name)
+            ended, last = exits(self._node, name)
+            found[name] = ServiceState(name, True, pid, ended, last, digest)
+        return found
+
+    def reload(self) -> None:
+        """Nothing is cached: the next start uses what there is."""
+
+    def start(self, services: Mapping[str, str]) -> None:
+        """Open sessions; those that are open are closed first."""
+        self.stop([name for name in services if name in self._open()])
+        for name, digest in services.items():
+            keep = [f"{self._node.home}/libexec/keep", f"{self._node.run_dir}/{name}.exits"]
+            self._multiplexer.open(self._session(name), [*keep, *command(self._node, name, digest)])
+
+    def stop(self, names: Sequence[str]) -> None:
+        """End ``keep``, which ends its service; the session goes with it."""
+        opened = {name: pid for name, pid in self._open().items() if name in names}
+        services = {name: running_process(self._node, name)[0] for name in opened}
+        for pid in opened.values():
+            _signal(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while left := [name for name in names if name in self._open()]:
+            if time.monotonic() > deadline:
+                for name in left:
+                    _signal(opened[name], signal.SIGKILL)
+                    _signal(services[name], signal.SIGKILL)
+                break
+            time.sleep(0.05)
+        forget_exits(self._node, names)
+
+    def persist(self) -> str:
+        """Have cron bring the sessions back at boot."""
+        started = Path(self._node.account.home) / ".local" / "bin" / "cncp"
+        return crontab.add(self._actor, self._node, [str(started), "restart", "--quiet"])
+
+    def forget(self) -> None:
+        """Take the line out of the crontab; the sessions ended with their services."""
+        crontab.remove(self._actor, self._node)
+
+    def reload_if_running(self) -> None:
+        """Nothing is cached."""
+
+    def attach_command(self, name: str) -> list[str]:
+        """Return the command that attaches to a service's session."""
+        if name not in self._open():
+            raise CncpError(f"{name} has no session", "look at: cncp status")
+        return self._multiplexer.attach_command(self._session(name))
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    if pid > 0:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

@@ -1,0 +1,213 @@
+"""supervisord, from the virtualenv: where systemd does not run the machine or serve the user."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from cncp.errors import CncpError
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node
+from cncp.machine.resources import Directory, File, Resource
+from cncp.machine.services import crontab
+from cncp.machine.services.base import ServiceState, command, exit_in_words, forget_exits, running_process, socket_path
+
+_NO_ENDING = 10**9  # supervisord's way to say "never give up": a number of tries
+
+
+def _configuration(node: Node) -> Path:
+    return Path(node.home) / "supervisor" / "supervisord.conf"
+
+
+def _value(text: str) -> str:
+    """Escape what supervisord would expand in a value."""
+    return text.replace("%", "%%")
+
+
+def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
+    """Yield supervisord's configuration and one file a service."""
+    folder = _configuration(node).parent
+    yield Directory(str(folder), 0o700, "units")
+    yield Directory(str(folder / "programs"), 0o700, "units")
+    yield File(str(_configuration(node)), 0o600, "units", content=_main(node))
+    for name, digest in services.items():
+        yield File(
+            str(folder / "programs" / f"{name}.conf"),
+            0o600,
+            name.partition("-")[0],
+            content=_program(node, name, digest),
+        )
+
+
+def _main(node: Node) -> str:
+    folder, run_dir = _value(str(_configuration(node).parent)), _value(str(node.run_dir))
+    return f"""\
+; Rendered by cncp; written again by every `cncp up`.
+[supervisord]
+logfile = {run_dir}/supervisord.log
+logfile_maxbytes = 1MB
+logfile_backups = 1
+pidfile = {run_dir}/supervisord.pid
+directory = {_value(node.account.home)}
+umask = 077
+; Each service writes its own log; supervisord's copies of their output are rotated beside them.
+childlogdir = {run_dir}
+
+[unix_http_server]
+file = {_value(str(socket_path(node)))}
+; Whoever can talk to supervisord can run commands as this user.
+chmod = 0600
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[include]
+files = {folder}/programs/*.conf
+"""
+
+
+def _program(node: Node, name: str, digest: str) -> str:
+    words = shlex.join(command(node, name, digest))
+    settings = node.settings
+    return f"""\
+; Rendered by cncp; written again by every `cncp up`.
+[program:{name}]
+command = {_value(words)}
+autorestart = true
+; An engine that has lived half a second has started; it is started again however often it ends.
+startsecs = 0
+startretries = {_NO_ENDING}
+stopasgroup = true
+killasgroup = true
+stopwaitsecs = 10
+redirect_stderr = true
+stdout_logfile = {_value(str(node.log_dir))}/{name}.out
+stdout_logfile_maxbytes = {settings.log_size}MB
+stdout_logfile_backups = {settings.log_keep}
+"""
+
+
+class Supervisor:
+    """A supervisord of the login user's own."""
+
+    def __init__(self, node: Node, actor: Actor) -> None:
+        self._node = node
+        self._actor = actor
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        """Call supervisord; None where none runs."""
+        transport = SupervisorTransport(None, None, f"unix://{socket_path(self._node)}")
+        proxy = ServerProxy("http://127.0.0.1", transport=transport)
+        try:
+            return getattr(proxy.supervisor, method)(*arguments)
+        except (ConnectionError, FileNotFoundError):
+            return None
+        finally:
+            transport.close()
+
+    def states(self) -> dict[str, ServiceState]:
+        """Ask supervisord about all programs in one call."""
+        endings = self._endings()
+        found = {}
+        for info in self._call("getAllProcessInfo") or ():
+            name = str(info["name"])
+            running = info["statename"] in ("STARTING", "RUNNING", "BACKOFF")
+            _, digest = running_process(self._node, name)
+            ended = endings.get(name, [])
+            last = ended[-1] if ended else ""
+            found[name] = ServiceState(name, running, int(info["pid"]) if running else 0, len(ended), last, digest)
+        return found
+
+    def _endings(self) -> dict[str, list[str]]:
+        """Read from supervisord's log how services ended since they were last started by hand."""
+        pattern = re.compile(
+            r" (?:exited: (?P<exited>\S+) \((?P<how>exit status (?P<status>\d+)|terminated by SIG(?P<signal>\w+)).*"
+            r"|stopped: (?P<stopped>\S+) )"
+        )
+        found: dict[str, list[str]] = {}
+        try:
+            log = (self._node.run_dir / "supervisord.log").read_text(errors="replace")
+        except FileNotFoundError:
+            return found
+        for line in log.splitlines():
+            match = pattern.search(line)
+            if match and match["stopped"]:
+                found.pop(match["stopped"], None)
+            elif match:
+                code = "killed" if match["signal"] else "exited"
+                status = match["signal"] or match["status"]
+                found.setdefault(match["exited"], []).append(exit_in_words(f"0 signal {code} {status}"))
+        return found
+
+    def reload(self) -> None:
+        """Have supervisord read its configuration again; start it where it does not run.
+
+        Programs that changed are stopped and started with their new configuration by
+        ``addProcessGroup``; those that did not are left alone.
+        """
+        if self._call("getState") is None:
+            daemon = Path(self._node.python).with_name("supervisord")
+            self._actor.run([str(daemon), "-c", str(_configuration(self._node))])
+            return
+        added, changed, removed = self._call("reloadConfig")[0]
+        for name in (*changed, *removed):
+            self._quietly("stopProcessGroup", name)
+            self._quietly("removeProcessGroup", name)
+        for name in (*changed, *added):
+            self._quietly("addProcessGroup", name)
+
+    def _quietly(self, method: str, *arguments: Any) -> None:
+        try:
+            self._call(method, *arguments)
+        except Fault as fault:
+            # Already in the state asked for: supervisor.xmlrpc.Faults.
+            if fault.faultString.partition(":")[0] not in (
+                "NOT_RUNNING",
+                "ALREADY_STARTED",
+                "BAD_NAME",
+                "ALREADY_ADDED",
+            ):
+                raise CncpError(
+                    f"supervisord refused {method}{arguments}: {fault.faultString}",
+                    f"look at {self._node.run_dir}/supervisord.log",
+                ) from None
+
+    def start(self, services: Mapping[str, str]) -> None:
+        """Start programs; those that run are restarted only if they run with another digest."""
+        if self._call("getState") is None:
+            self.reload()
+        states = self.states()
+        for name, digest in services.items():
+            state = states.get(name)
+            if state is not None and state.running and state.digest not in ("", digest):
+                self._quietly("stopProcess", name, True)
+            self._quietly("startProcess", name, False)
+
+    def stop(self, names: Sequence[str]) -> None:
+        """Stop programs and wait until they are down."""
+        for name in names:
+            self._quietly("stopProcess", name, True)
+        forget_exits(self._node, names)
+
+    def persist(self) -> str:
+        """Have cron start supervisord at boot."""
+        daemon = Path(self._node.python).with_name("supervisord")
+        return crontab.add(self._actor, self._node, [str(daemon), "-c", str(_configuration(self._node))])
+
+    def forget(self) -> None:
+        """End supervisord and take it out of the crontab."""
+        crontab.remove(self._actor, self._node)
+        self._call("shutdown")
+
+    def reload_if_running(self) -> None:
+        """Nothing to tell: supervisord was shut down."""
+
+    def attach_command(self, name: str) -> list[str]:
+        """Follow the output that supervisord keeps."""
+        return ["tail", "-F", str(self._node.log_dir / f"{name}.out")]

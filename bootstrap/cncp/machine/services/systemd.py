@@ -1,0 +1,200 @@
+"""systemd: a unit for the controller, a template unit for the engines, a target for both.
+
+Units are enabled by links that are part of the desired state, so that "enabled" is a file like
+any other. Facts: systemd.unit(5), systemd.service(5), systemctl(1).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from cncp.cluster import Cluster
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node
+from cncp.machine.resources import Directory, File, Link, Resource
+from cncp.machine.services.base import ServiceState, environment_path, exits, forget_exits, running_process, tail
+
+
+def unit_dir(node: Node) -> Path:
+    """Return the folder the node's units are in."""
+    if node.scope == "system":
+        return Path("/etc/systemd/system")
+    return Path(node.account.home) / ".config" / "systemd" / "user"
+
+
+def unit(node: Node, name: str) -> str:
+    """Return the unit of a service."""
+    kind, _, number = name.partition("-")
+    return f"{node.prefix}-controller.service" if kind == "controller" else f"{node.prefix}-engine@{number}.service"
+
+
+def quote(word: str) -> str:
+    """Quote a word for a unit file's command line (systemd.service(5), "Command lines")."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'
+
+
+def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
+    """Yield units, their drop-ins and the links that enable them."""
+    folder = unit_dir(node)
+    owner = "root" if node.scope == "system" else "login"
+    target = f"{node.prefix}.target"
+    yield File(str(folder / target), 0o644, "units", source="systemd/cluster.target", owner=owner)
+    yield Directory(str(folder / "default.target.wants"), 0o755, "units", owner)
+    yield Link(str(folder / "default.target.wants" / target), f"../{target}", "units", owner)
+    if services:
+        yield Directory(str(folder / f"{target}.wants"), 0o755, "units", owner)
+    for kind, template in (("controller", "controller.service"), ("engine", "engine@.service")):
+        named = [name for name in services if name.partition("-")[0] == kind]
+        if not named:
+            continue
+        installed = f"{node.prefix}-{template}"
+        yield File(str(folder / installed), 0o644, kind, source=f"systemd/{template}", owner=owner)
+        yield Directory(str(folder / f"{installed}.d"), 0o755, kind, owner)
+        yield File(
+            str(folder / f"{installed}.d" / "10-cncp.conf"),
+            0o644,
+            kind,
+            content=_drop_in(node, kind, services[named[0]]),
+            owner=owner,
+        )
+        for name in named:
+            yield Link(str(folder / f"{target}.wants" / unit(node, name)), f"../{installed}", kind, owner)
+
+
+def _drop_in(node: Node, kind: str, digest: str) -> str:
+    settings: Cluster = node.settings
+    name = "controller" if kind == "controller" else "engine-%i"
+    # %i is the one specifier we want expanded, so it goes in after quoting.
+    arguments = [str(node.python), "-s", "-m", "cncp.serve", kind]
+    words = [*map(quote, arguments), *(["%i"] if kind == "engine" else []), *map(quote, tail(node, digest))]
+    record = quote(f"{node.home}/libexec/record-exit")
+    lines = [
+        f"# Rendered by cncp for {node.account.name}; written again by every `cncp up`.",
+        "[Unit]",
+        f"PartOf={node.prefix}.target",
+        "",
+        "[Service]",
+        f"ExecStart={' '.join(words)}",
+        f"ExecStopPost={record} {quote(str(node.run_dir))}/{name}.exits",
+        f"WorkingDirectory={node.account.home.replace('%', '%%')}",
+        f"Environment={quote('PATH=' + environment_path())}",
+    ]
+    if node.scope == "system":
+        lines.append(f"User={node.account.name}")
+    if kind == "engine" and settings.memory != "none":
+        # Swapping an engine to death is no better than killing it.
+        lines += [f"MemoryMax={settings.memory}", "MemorySwapMax=0"]
+    return "\n".join(lines) + "\n"
+
+
+class Systemd:
+    """The system's or the user's systemd."""
+
+    def __init__(self, node: Node, actor: Actor) -> None:
+        self._node = node
+        self._actor = actor
+        self._system = node.scope == "system"
+        if not self._system:
+            # A login by su or cron lacks the variable that systemctl finds the manager by.
+            os.environ.setdefault("XDG_RUNTIME_DIR", f"/run/user/{node.account.uid}")
+
+    def _systemctl(self, *words: str, check: bool = True, privileged: bool = True) -> str:
+        owner = "root" if self._system and privileged else "login"
+        scope = [] if self._system else ["--user"]
+        return self._actor.run(["systemctl", *scope, *words], owner, check=check).stdout
+
+    def states(self) -> dict[str, ServiceState]:
+        """Ask systemd about all units of this cluster in one call."""
+        prefix = self._node.prefix
+        properties = "Id,LoadState,ActiveState,SubState,MainPID,NRestarts"
+        patterns = [f"{prefix}-controller.service", f"{prefix}-engine@*.service"]
+        wanted = [unit(self._node, name) for name in self._node.services]
+        shown = self._systemctl("show", "--all", "-p", properties, *patterns, *wanted, check=False, privileged=False)
+        found: dict[str, ServiceState] = {}
+        for paragraph in shown.strip().split("\n\n"):
+            fields = dict(line.partition("=")[::2] for line in paragraph.splitlines())
+            name = self._name(fields.get("Id", ""))
+            if not name or (fields.get("LoadState") == "not-found" and fields.get("MainPID") == "0"):
+                continue
+            running = fields.get("ActiveState") in ("active", "activating", "reloading")
+            pid, digest = running_process(self._node, name)
+            main = int(fields.get("MainPID") or 0)
+            ended, _ = exits(self._node, name)
+            found[name] = ServiceState(
+                name,
+                running,
+                main,
+                max(ended, int(fields.get("NRestarts") or 0)),
+                exits(self._node, name)[1],
+                # Between its execution and its record a process still has to be given the benefit
+                # of the doubt; its command line tells.
+                digest if pid == main and pid else _digest_of(main),
+            )
+        return found
+
+    def _name(self, unit_name: str) -> str:
+        prefix = self._node.prefix
+        if unit_name == f"{prefix}-controller.service":
+            return "controller"
+        begin, end = f"{prefix}-engine@", ".service"
+        if unit_name.startswith(begin) and unit_name.endswith(end):
+            return "engine-" + unit_name[len(begin) : -len(end)]
+        return ""
+
+    def reload(self) -> None:
+        """Have systemd read the units again."""
+        self._systemctl("daemon-reload")
+
+    def start(self, services: Mapping[str, str]) -> None:
+        """Start or restart units; those that run are taken down first by systemd itself."""
+        units = [unit(self._node, name) for name in services]
+        self._systemctl("reset-failed", *units, check=False)
+        self._systemctl("restart", "--no-block", *units, f"{self._node.prefix}.target")
+
+    def stop(self, names: Sequence[str]) -> None:
+        """Stop units and wait until they are down."""
+        if names:
+            self._systemctl("stop", *(unit(self._node, name) for name in names), check=False)
+            self._systemctl("reset-failed", *(unit(self._node, name) for name in names), check=False)
+            forget_exits(self._node, names)
+
+    def persist(self) -> str:
+        """Turn on lingering, without which the user's units end with the last session."""
+        name = self._node.account.name
+        if self._system or Path(f"/var/lib/systemd/linger/{name}").exists():
+            return ""
+        if self._actor.run(["loginctl", "--no-ask-password", "enable-linger", name], check=False).ok:
+            return ""
+        if self._actor.run(["sudo", "-n", "loginctl", "enable-linger", name], check=False).ok:
+            return ""
+        return (
+            f"lingering is off: all ends with your last session; an administrator runs: loginctl enable-linger {name}"
+        )
+
+    def forget(self) -> None:
+        """Stop the target, which nothing else would, and take it out of the boot."""
+        target = f"{self._node.prefix}.target"
+        self._systemctl("stop", target, check=False)
+        boot = unit_dir(self._node) / "default.target.wants" / target
+        if boot.is_symlink():
+            self._actor.remove(boot, "root" if self._system else "login")
+
+    def reload_if_running(self) -> None:
+        """Have systemd forget units whose files are gone."""
+        self.reload()
+
+    def attach_command(self, name: str) -> list[str]:
+        """Follow the journal."""
+        scope = [] if self._system else ["--user"]
+        return ["journalctl", *scope, "-f", "-u", unit(self._node, name)]
+
+
+def _digest_of(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return words[words.index(b"--digest") + 1].decode()
+    except (OSError, ValueError, IndexError):
+        return ""

@@ -1,0 +1,102 @@
+"""The one place that starts other programs. Argument lists only; never a shell string."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cncp.errors import CncpError
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a finished program left: its argument list, exit status and decoded output."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        """True when the program exited with 0."""
+        return self.status == 0
+
+
+class CommandError(CncpError):
+    """A program that had to succeed did not. ``result`` holds what it said."""
+
+    def __init__(self, result: Completed, hint: str = "") -> None:
+        said = (result.stderr.strip() or result.stdout.strip()).splitlines()
+        how = ending(result.status)
+        super().__init__(
+            f"{shlex.join(result.argv)} {how}" + (f": {said[-1]}" if said else ""),
+            hint or "run the command by hand to see all of its output",
+        )
+        self.result = result
+
+
+def ending(status: int) -> str:
+    """Say in words how a program with this ``subprocess`` return code ended."""
+    if status >= 0:
+        return f"exited with {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    check: bool = True,
+    input: str | None = None,  # noqa: A002  # as in subprocess
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    user: int | None = None,
+    group: int | None = None,
+    extra_groups: Sequence[int] | None = None,
+    timeout: float | None = None,
+    capture: bool = True,
+    hint: str = "",
+) -> Completed:
+    """Run a program to its end.
+
+    ``env`` is added to this process's own environment. ``user``, ``group`` and ``extra_groups``
+    are numeric ids to run under (root only). ``timeout`` is in seconds. With ``capture`` False
+    the program writes to our own terminal. Raises CommandError when the program cannot be
+    started, does not end in time or, with ``check``, does not exit with 0.
+    """
+    words = tuple(os.fspath(word) for word in argv)
+    try:
+        done = subprocess.run(
+            words,
+            check=False,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None and capture else None,
+            stdout=subprocess.PIPE if capture else None,
+            stderr=subprocess.PIPE if capture else None,
+            env={**os.environ, **env} if env else None,
+            cwd=cwd,
+            user=user,
+            group=group,
+            extra_groups=extra_groups,
+            timeout=timeout,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        raise CommandError(Completed(words, 127, "", str(error)), hint) from None
+    except OSError as error:
+        raise CommandError(Completed(words, 126, "", str(error)), hint) from None
+    except subprocess.TimeoutExpired:
+        said = f"no end after {timeout:g} s"
+        raise CommandError(Completed(words, 124, "", said), hint) from None
+    result = Completed(words, done.returncode, done.stdout or "", done.stderr or "")
+    if check and not result.ok:
+        raise CommandError(result, hint)
+    return result

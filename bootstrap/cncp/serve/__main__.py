@@ -1,0 +1,35 @@
+"""``python -m cncp.serve controller|engine N --node FILE --digest DIGEST``: the services' command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from pathlib import Path
+
+from cncp.machine.node import installed
+from cncp.serve import record
+
+
+def main() -> None:
+    """Run the service until it is stopped."""
+    parser = argparse.ArgumentParser(prog="cncp.serve")
+    parser.add_argument("kind", choices=("controller", "engine"))
+    parser.add_argument("number", nargs="?", type=int, default=0)
+    parser.add_argument("--node", type=Path, required=True)
+    parser.add_argument("--digest", required=True)
+    given = parser.parse_args()
+    # Whatever a service writes can hold task data; systemd sets the same for its units.
+    os.umask(0o077)
+    node = installed(given.node.parent)
+    name = "controller" if given.kind == "controller" else f"engine-{given.number}"
+    record.write(node.run_dir, name, given.digest)
+    if given.kind == "controller":
+        controller = importlib.import_module("cncp.serve.controller")
+        controller.serve(node)
+    else:
+        engine = importlib.import_module("cncp.serve.engine")
+        engine.serve(node, given.number)
+
+
+main()

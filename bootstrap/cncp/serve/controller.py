@@ -1,0 +1,148 @@
+"""ipcontroller as a service: one that notices when it is broken, and ends, to be started again.
+
+Facts about ipyparallel 9.2 that this module rests on are in its source: ``IPController`` in
+controller/app.py and ``Hub`` in controller/hub.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ipyparallel.controller.app import IPController
+from ipyparallel.controller.hub import Hub
+from tornado.ioloop import PeriodicCallback
+
+from cncp.files import write_atomic
+from cncp.machine.node import Node
+from cncp.serve.logs import RotatedFile, log_to
+from cncp.serve.slots import slot
+
+_CHECK_PERIOD = 1000  # ms
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no types
+    """The controller with its schedulers under guard."""
+
+    def init_hub(self) -> None:
+        """Let an engine that comes back take its own id, whatever became of its predecessor."""
+        super().init_hub()
+        hub = self.hub
+        register = hub.query_handlers["registration_request"]
+
+        def register_in_place(idents: list[bytes], message: dict[str, Any]) -> Any:
+            replace_predecessor(hub, message["content"].get("uuid", ""))
+            return register(idents, message)
+
+        hub.query_handlers["registration_request"] = register_in_place
+        # ipyparallel writes this file in place: cut off half-way, all engines would be lost.
+        hub._save_engine_state = lambda: save_engines(hub)  # noqa: SLF001
+
+    def start(self) -> None:
+        """Run until stopped, or until a child or a port is lost."""
+        # The schedulers hold the ports. They must not outlive this process, however it ends.
+        os.register_at_fork(after_in_child=_die_with_parent)
+        self._guard = PeriodicCallback(self._check, _CHECK_PERIOD)
+        self.loop.add_callback(self._guard.start)
+        super().start()
+
+    def _check(self) -> None:
+        """End at once when a scheduler is dead or no longer listens: half a controller loses tasks."""
+        processes = [getattr(child, "launcher", child) for child in self.children] + [self.heartmonitor_process]
+        dead = [process.name for process in processes if not process.is_alive()]
+        lost = set() if dead else self._ports() - _listening(processes)
+        if dead or lost:
+            what = f"{', '.join(dead)} died" if dead else f"ports {sorted(lost)} are closed"
+            self.log.critical("%s: ending, to be started again", what)
+            self.terminate_children()
+            logging.shutdown()
+            os._exit(70)  # EX_SOFTWARE: sysexits.h
+
+    def _ports(self) -> set[int]:
+        info = {**self.engine_info, **{f"client_{key}": value for key, value in self.client_info.items()}}
+        return {port for value in info.values() for port in _integers(value)}
+
+
+def _integers(value: object) -> list[int]:
+    if isinstance(value, list):
+        return [item for one in value for item in _integers(one)]
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else []
+
+
+def _listening(processes: list[Any]) -> set[int]:
+    """Return the TCP ports on which this process and its children listen."""
+    found: set[int] = set()
+    for pid in (os.getpid(), *(process.pid for process in processes)):
+        try:
+            connections = psutil.Process(pid).net_connections("tcp")
+        except psutil.Error:
+            continue
+        found.update(one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN)
+    return found
+
+
+def replace_predecessor(hub: Hub, uuid: str) -> None:
+    """Unregister the engine whose place an engine with this uuid takes.
+
+    After a crash the hub holds the old one for as long as the tolerance lasts, and would give
+    the new one another id. Only engines that cncp started have a place; the same host and number
+    cannot run twice, because the service manager sees to that.
+    """
+    place = slot(uuid)
+    if place is None:
+        return
+    for number, engine in list(hub.engines.items()):
+        if slot(engine.uuid) == place and engine.uuid != uuid:
+            hub.log.warning("engine %s comes back: taking the place of %s", uuid, engine.uuid)
+            hub.unregister_engine(engine.ident, {"content": {"id": number}})
+    for heart, engine in list(hub.incoming_registrations.items()):
+        if slot(engine.uuid) == place and engine.uuid != uuid:
+            del hub.incoming_registrations[heart]
+
+
+def save_engines(hub: Hub) -> None:
+    """Write which engines are registered, for the next start of the controller."""
+    if hub.engine_state_file:
+        state = {"engines": {number: engine.uuid for number, engine in hub.engines.items()}}
+        content = json.dumps({**state, "next_id": hub._idcounter}).encode()  # noqa: SLF001
+        write_atomic(Path(hub.engine_state_file), content, 0o600)
+
+
+def _die_with_parent() -> None:
+    """In a child: ask the kernel for SIGKILL when the parent dies, and leave its log file alone."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    app = Controller._instance  # noqa: SLF001
+    for handler in list(app.log.handlers) if app else ():
+        if isinstance(handler, RotatedFile):
+            app.log.removeHandler(handler)
+
+
+def serve(node: Node) -> None:
+    """Run the controller of a node."""
+    # Python 3.14 starts children through a server process that would have to import all again.
+    multiprocessing.set_start_method("fork")
+    app = Controller.instance()
+    discard_damaged(node.log_dir / "engines.json")
+    app.initialize([f"--profile-dir={node.profile_dir}"])
+    log_to(node, "controller", app.log)
+    app.start()
+    sys.exit(0)
+
+
+def discard_damaged(path: Path) -> None:
+    """Remove a saved engine table that is not JSON: the controller could not start with it."""
+    try:
+        json.loads(path.read_bytes())
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        path.unlink()

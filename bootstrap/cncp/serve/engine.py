@@ -1,0 +1,101 @@
+"""ipengine as a service: with its own id, its share of the machine, and an eye on its registration."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import threading
+import time
+from pathlib import Path
+
+# The debugger is 65 ms of every engine's start and nothing in an engine uses it; a task that
+# imports debugpy still gets it, because the mark is taken away again below.
+sys.modules["debugpy"] = None  # type: ignore[assignment]
+
+from ipyparallel.engine import app as engine_app  # noqa: E402  # after the mark above
+from ipyparallel.engine.kernel import IPythonParallelKernel  # noqa: E402
+from traitlets import default  # noqa: E402
+
+from cncp.hub import Hub, NoAnswer  # noqa: E402
+from cncp.machine.node import Node  # noqa: E402
+from cncp.serve.logs import log_to  # noqa: E402
+from cncp.serve.slots import new_uuid  # noqa: E402
+
+del sys.modules["debugpy"]
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+"""What libraries read to decide how many threads to start."""
+
+_EXIT_UNREGISTERED = 75  # EX_TEMPFAIL: sysexits.h
+
+
+class Kernel(IPythonParallelKernel):  # type: ignore[misc]  # ipyparallel has no types
+    """The engine's kernel in our profile; left alone it makes itself a profile_default."""
+
+    @default("profile_dir")
+    def _profile_dir(self) -> object:
+        return self.parent.profile_dir
+
+
+class Engine(engine_app.IPEngine):  # type: ignore[misc]  # ipyparallel has no types
+    """The engine without a nanny, which the service manager replaces."""
+
+    def start_heartbeat(self, *arguments: object, **named: object) -> None:
+        """Begin to watch the registration where ipyparallel begins to watch the heartbeat."""
+        super().start_heartbeat(*arguments, **named)
+        connection = json.loads(Path(self.url_file).read_text())
+        period = max(2.0, self.timeout / 6)
+        watch = threading.Thread(
+            target=watch_registration, args=(connection, self.ident, period, self.log), daemon=True
+        )
+        watch.start()
+
+
+def watch_registration(connection: dict[str, object], uuid: str, period: float, log: object) -> None:
+    """End this process when the hub answers, but does not know it any more.
+
+    An engine that was silent beyond the tolerance (suspended, or cut off) is unregistered and
+    never registers again by itself. Asked every ``period`` seconds with a random part, so that
+    engines do not ask all at once. No answer means no controller, which the heartbeat looks after.
+    """
+    hub = Hub(connection)
+    unknown = 0
+    while True:
+        time.sleep(period * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
+        try:
+            known = uuid in hub.engines(timeout=period).values()
+        except NoAnswer:
+            continue
+        unknown = 0 if known else unknown + 1
+        # Twice, because a controller that has just been restarted may still be filling its table.
+        if unknown >= 2:
+            log.critical("the hub no longer knows this engine: ending, to be started again")  # type: ignore[attr-defined]
+            os._exit(_EXIT_UNREGISTERED)
+
+
+def set_share(node: Node, number: int) -> None:
+    """Give this process its number of threads and its GPU, before any library is loaded."""
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(node.threads)))
+    if node.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = node.gpus[number % len(node.gpus)]
+
+
+def serve(node: Node, number: int) -> None:
+    """Run engine ``number`` of a node."""
+    set_share(node, number)
+    engine_app.Kernel = Kernel
+    app = Engine.instance(ident=new_uuid(node.host, number), id=number, enable_nanny=False)
+    app.initialize([f"--profile-dir={node.profile_dir}"])
+    log_to(node, f"engine-{number}", app.log)
+    app.start()
+    sys.exit(0)

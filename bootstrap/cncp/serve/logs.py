@@ -1,0 +1,47 @@
+"""Log files that stay bounded, or the journal."""
+
+from __future__ import annotations
+
+import logging
+from logging.handlers import RotatingFileHandler
+
+from cncp.machine.node import Node
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s %(process)d: %(message)s"
+
+
+class RotatedFile(logging.Handler):
+    """A rotated log file.
+
+    Not itself a StreamHandler: ipyparallel's engine points every one of those at the terminal
+    (``IPEngine.redirect_output``).
+    """
+
+    def __init__(self, node: Node, name: str) -> None:
+        super().__init__()
+        self._file = RotatingFileHandler(
+            node.log_dir / f"{name}.log",
+            maxBytes=node.settings.log_size * 1_000_000,
+            backupCount=node.settings.log_keep,
+        )
+        self._file.setFormatter(logging.Formatter(_FORMAT))
+        # The hub notes every question it is asked; health checks and engines ask all day long.
+        self.addFilter(lambda entry: not entry.getMessage().startswith("client::client"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, to a new file where the old one is full."""
+        self._file.emit(record)
+
+
+def log_to(node: Node, name: str, logger: logging.Logger) -> None:
+    """Send a service's log to ``log/NAME.log``, rotated; nothing to do for the journal.
+
+    The terminal handler goes where a service manager keeps the output: it would be there twice.
+    """
+    if node.settings.logs == "journal":
+        return
+    handler = RotatedFile(node, name)
+    if node.manager in ("systemd", "supervisor"):
+        for former in list(logger.handlers):
+            logger.removeHandler(former)
+    logger.addHandler(handler)

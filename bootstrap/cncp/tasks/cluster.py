@@ -1,0 +1,261 @@
+"""The verbs on a cluster: up plan status logs check scale restart down uninstall shell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+from cncp.console import Console
+from cncp.errors import WOULD_CHANGE, UsageError
+from cncp.install import environment
+from cncp.machine import doctor, lifecycle, place
+from cncp.machine import logs as logfiles
+from cncp.machine import status as states
+from cncp.machine import uninstall as removal
+from cncp.machine import up as main_job
+from cncp.machine.actor import Actor
+from cncp.machine.health import Answers
+from cncp.machine.node import Node, installed
+from cncp.machine.services import service_manager
+from cncp.tasks.command import command
+
+_FILE = {"file": "cluster.toml to read (CNCP_FILE)"}
+_JSON = {"json": "print the result as JSON"}
+_QUIET = {"quiet": "print no progress"}
+_FORGET = {"forget": "leave out what earlier command lines said"}
+
+
+def _node() -> Node:
+    return installed(place.home_folder(os.environ, place.account(os.environ)))
+
+
+def _began() -> float:
+    """Return seconds since the user's command began, which may have been in baremetal.sh."""
+    import time
+
+    try:
+        return max(0.0, time.time() - float(os.environ["CNCP_BEGAN"].replace(",", ".")))
+    except (KeyError, ValueError):
+        return -1.0
+
+
+def _report(console: Console, node: Node, seen: Answers, changed: bool, engine: str, as_json: bool) -> None:
+    elapsed = _began()
+    elapsed = console.elapsed() if elapsed < 0 else elapsed
+    if as_json:
+        console.data(
+            {
+                "answering": sorted(seen.answering),
+                "changed": changed,
+                "elapsed": round(elapsed, 2),
+                "engine": engine,
+                "engines": list(node.engine_ids),
+                "profile": node.settings.profile,
+                "scope": node.scope,
+                "service_manager": node.manager,
+                "why": node.why,
+            }
+        )
+        return
+    scope = f" ({node.scope})" if node.manager == "systemd" else ""
+    count = f"{len(seen.answering)}/{node.engines} engines answer" if node.controller else f"{node.engines} engines run"
+    if not changed:
+        console.say("nothing to change")
+    console.say(
+        f"{count} · profile {node.settings.profile} · {node.manager}{scope} · {engine} engine · {elapsed:.1f} s"
+    )
+    console.say(f"next: cncp status | cncp shell | from your laptop: invoke keys.copy --host {node.location}")
+
+
+@command({**_FILE, **_JSON, **_QUIET, **_FORGET}, settings=True)
+def up(
+    context: Context,
+    flags: Mapping[str, str],
+    file: str | None = None,
+    json: bool = False,
+    quiet: bool = False,
+    forget: bool = False,
+) -> None:
+    """Make this machine what the settings say, and wait until its engines answer."""
+    console = Console(quiet=quiet)
+    asked = main_job.request(os.environ, file=file, flags=flags, forget=forget)
+    node = main_job.describe(asked)
+    _bring_environment(node, console)
+    console.note(f"service manager: {node.manager} ({node.why})")
+    seen, changed = main_job.up(node, console)
+    lifecycle.remember(node, asked.former, flags, asked.file)
+    _report(console, node, seen, changed, "embedded", json)
+
+
+def _bring_environment(node: Node, console: Console) -> None:
+    """Install what this code's lock and the settings name; go on as a new process if that changed."""
+    changed = environment.ensure(
+        Path(node.home),
+        sys.executable if not node.python.exists() else os.path.realpath(node.python),
+        os.environ,
+        requirements=node.settings.requirements,
+        offline=None,
+        say=console.phase,
+    )
+    if changed:
+        os.execv(sys.executable, [sys.executable, "-s", "-m", "cncp", *sys.argv[1:]])
+
+
+@command(
+    {**_FILE, **_JSON, **_FORGET, "detailed-exitcode": "exit with 5 when something would change"},
+    settings=True,
+)
+def plan(
+    context: Context,
+    flags: Mapping[str, str],
+    file: str | None = None,
+    json: bool = False,
+    forget: bool = False,
+    detailed_exitcode: bool = False,
+) -> None:
+    """Show what `up` would change, and change nothing."""
+    console = Console()
+    node = main_job.describe(main_job.request(os.environ, file=file, flags=flags, forget=forget))
+    todo = main_job.plan(node, service_manager(node, Actor(node.account)))
+    if json:
+        console.data(
+            {
+                "files": [{"path": one.path, "what": one.what, "diff": one.diff} for one in todo.files],
+                "remove": [path for path, _ in todo.removals],
+                "secrets": list(todo.secrets),
+                "start": list(todo.start),
+                "stop": list(todo.stop),
+            }
+        )
+    else:
+        _print_plan(console, todo)
+    if detailed_exitcode and not todo.empty:
+        raise Exit(code=WOULD_CHANGE)
+
+
+def _print_plan(console: Console, todo: main_job.Plan) -> None:
+    if todo.empty:
+        console.say("nothing to change")
+        return
+    for change in todo.files:
+        console.say(f"{change.what} {change.path}")
+        for line in change.diff.splitlines():
+            console.say(f"    {line}")
+    for line in todo.secrets:
+        console.say(line)
+    for path, _ in todo.removals:
+        console.say(f"remove {path}")
+    for verb, names in (("stop", todo.stop), ("start", todo.start)):
+        if names:
+            console.say(f"{verb} {', '.join(names)}")
+
+
+@command(_JSON)
+def status(context: Context, json: bool = False) -> None:
+    """Show every service: id, host, pid, state, uptime, memory, CPU, restarts, last cause of death."""
+    console = Console()
+    node = _node()
+    found = states.status(node, service_manager(node, Actor(node.account)))
+    if json:
+        console.data([one.document() for one in found])
+        return
+    console.table(states.HEADER, states.rows(found))
+
+
+@command({"lines": "how many of the last lines", "follow": "go on as the log grows"})
+def logs(context: Context, name: str = "", lines: int = 20, follow: bool = False) -> None:
+    """Show the logs of a service, or of all of them."""
+    console = Console()
+    node = _node()
+    wanted = lifecycle.chosen(node, [name] if name else [])
+    if follow:
+        if len(wanted) > 1:
+            raise UsageError("only one log can be followed", f"name one: cncp logs --name {wanted[0]} --follow")
+        logfiles.follow(node, wanted[0])
+    for one in wanted:
+        for line in logfiles.tail(node, one, lines):
+            console.say(f"[{one}] {line}")
+
+
+@command(_JSON)
+def check(context: Context, json: bool = False) -> None:
+    """Look for what is wrong, and say what to do about it."""
+    console = Console()
+    node = _node()
+    findings = doctor.examine(node, service_manager(node, Actor(node.account)))
+    if json:
+        console.data([one.document() for one in findings])
+    else:
+        for one in findings:
+            console.say(f"{one.what}\n    -> {one.remedy}")
+        if not findings:
+            console.say("all is well")
+    if findings:
+        raise Exit(code=1)
+
+
+@command(
+    {
+        **_QUIET,
+        **_JSON,
+        "count": "how many engines",
+        "force": "remove engines that are busy; their tasks are lost",
+        "wait": "seconds to wait for busy engines",
+    },
+    positional=["count"],
+)
+def scale(
+    context: Context, count: str, force: bool = False, wait: int = 0, quiet: bool = False, json: bool = False
+) -> None:
+    """Add or remove engines; the others are not touched."""
+    if not count.isascii() or not count.isdigit() or int(count) > 1024:
+        raise UsageError(f"scale {count!r} is not possible", "give a number of engines from 0 to 1024")
+    console = Console(quiet=quiet)
+    node = _node()
+    seen, changed = lifecycle.scale(node, int(count), os.environ, console, force=force, patience=wait)
+    _report(console, _node(), seen, changed, "embedded", json)
+
+
+@command({**_QUIET, "name": "a service, as `status` shows it; all without"})
+def restart(context: Context, name: str = "", quiet: bool = False) -> None:
+    """Restart a service, or all of them."""
+    console = Console(quiet=quiet)
+    node = _node()
+    seen = lifecycle.restart(node, [name] if name else [], console)
+    console.say(f"{len(seen.answering)}/{node.engines} engines answer")
+
+
+@command(_QUIET)
+def down(context: Context, quiet: bool = False) -> None:
+    """Stop controller and engines until the next `up`."""
+    console = Console(quiet=quiet)
+    console.say("stopped" if lifecycle.down(_node(), console) else "nothing was running")
+
+
+@command(_QUIET)
+def uninstall(context: Context, quiet: bool = False) -> None:
+    """Stop everything and remove all that was written; what stood there before comes back."""
+    console = Console(quiet=quiet)
+    left = removal.uninstall(_node(), console)
+    for path in left:
+        console.say(f"left, because it holds what is not ours: {path}")
+    console.say("removed")
+
+
+@command()
+def shell(context: Context) -> None:
+    """Open a shell in which the virtualenv's programs come first."""
+    node = _node()
+    venv = node.python.parent.parent
+    path = f"{venv / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    program = os.environ.get("SHELL") or "/bin/sh"
+    os.execvpe(program, [program], {**os.environ, "VIRTUAL_ENV": str(venv), "PATH": path})
+
+
+__all__: list[Any] = ["check", "down", "logs", "plan", "restart", "scale", "shell", "status", "uninstall", "up"]

@@ -1,0 +1,41 @@
+"""The ``cncp`` command: the same tasks as ``invoke``, found from anywhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from invoke.exceptions import Exit, ParseError
+from invoke.program import Program
+
+from cncp import __version__
+from cncp.errors import USAGE
+from cncp.tasks import ns
+
+
+class _Program(Program):
+    """Invoke's program with our exit code and a hint for command lines that make no sense."""
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Read the options before the task."""
+        with_hint(lambda: super(_Program, self).parse_core(argv), self.binary)
+
+    def parse_tasks(self) -> None:
+        """Read the task and its options."""
+        with_hint(super().parse_tasks, self.binary)
+
+
+def with_hint(parse: Callable[[], None], binary: str) -> None:
+    """Run a step of parsing; turn its error into ours. Raises Exit."""
+    try:
+        parse()
+    except ParseError as error:
+        unknown = re.fullmatch(r"No idea what '(.*)' is!", str(error))
+        what = f"there is no task or option {unknown[1]}" if unknown else str(error)
+        hint = f"see {binary} --list, {binary} --help TASK"
+        raise Exit(f"error: command line: {what}\nhint: {hint}", USAGE) from None
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    _Program(name="cncp", binary="cncp", binary_names=["cncp"], namespace=ns, version=__version__).run()

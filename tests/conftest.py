@@ -1,0 +1,27 @@
+"""What every test has: a home of its own, far from the real one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _far_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every test off the real home, its profiles and its keys."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in list(os.environ):
+        if name.startswith("CNCP_") and not name.startswith("CNCP_LAB_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("IPYTHONDIR", raising=False)
+    monkeypatch.delenv("SUDO_USER", raising=False)
+
+
+@pytest.fixture
+def home() -> Path:
+    """Return the home that this test has to itself."""
+    return Path(os.environ["HOME"])

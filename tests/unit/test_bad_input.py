@@ -1,0 +1,144 @@
+"""Bad input: exit 2, a line of what is wrong, a line of what to do, and nothing changed on disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FLAGS = [
+    "--engines x",
+    "--engines -1",
+    "--engines 1025",
+    "--engines 1.5",
+    "--engines cores-0",
+    "--engines cores+1",
+    "--engines",
+    "--engins 4",
+    "--threads 0",
+    "--threads many",
+    "--profile ../evil",
+    "--profile a/b",
+    "--profile ''",
+    "--profile -x",
+    "--listen 256.1.1.1",
+    "--listen everywhere",
+    "--external bad_host",
+    "--external -oProxyCommand=x",
+    "--external 10.0.0.300",
+    "--ports 1-20",
+    "--ports 20000-20010",
+    "--ports 20020-20000",
+    "--ports 65530-65560",
+    "--ports twenty",
+    "--service-manager upstart",
+    "--scope global",
+    "--database mongo",
+    "--encryption maybe",
+    "--requirements http://example.org/r.txt",
+    "--requirements -rfoo",
+    "--memory 64M",
+    "--memory 4T",
+    "--memory lots",
+    "--logs syslog",
+    "--log-size 0",
+    "--log-keep -1",
+    "--heartbeat 10",
+    "--tolerance 1",
+    "--engine ansible",
+    "--role king",
+    "--frobnicate",
+    "up",
+    "--service-manager tmux --scope system",
+    "--service-manager supervisor --memory 2G",
+    "--service-manager screen --logs journal",
+    "--tolerance 5 --heartbeat 2000",
+    "--external example.org",
+    "--role controller --engines 4",
+    "--file missing.toml",
+    "--offline missing.tar",
+]
+
+VARIABLES = [
+    ("CNCP_ENGINES", "four"),
+    ("CNCP_ENGINS", "4"),
+    ("CNCP_PORTS", "80"),
+    ("CNCP_ENCRYPTION", "2"),
+    ("CNCP_USER", "nobody-of-that-name"),
+    ("CNCP_FILE", "/nonexistent/cluster.toml"),
+    ("CNCP_HEARTBEAT", "1e3"),
+]
+
+FILES = [
+    "engines = true",
+    "engines = -3",
+    "engines = 2.0",
+    "engins = 2",
+    "profile = 3",
+    "profile = 'a b'",
+    "encryption = 'perhaps'",
+    "encryption = 1",
+    "heartbeat = '250ms'",
+    "ports = [20000, 20100]",
+    "engines = ",
+    "[engines]",
+    "memory = 4",
+    "log_size = 1000000",
+    "scope = 'user'\nservice_manager = 'systemd'\nrole = 'boss'",
+]
+
+
+def refused(home: Path, arguments: list[str], **variables: str) -> str:
+    """Run baremetal.sh, hold that it refuses and changes nothing, and return what it said."""
+    before = tree(home)
+    done = subprocess.run(
+        ["bash", str(ROOT / "baremetal.sh"), *arguments],
+        cwd=home,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 2, done.stderr
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("hint: ")
+    assert tree(home) == before
+    return done.stderr
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return every path below a folder with its mode and the time it last changed."""
+    return {str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("line", FLAGS)
+def test_flags(line: str, home: Path) -> None:
+    """A flag that makes no sense is refused before anything changes."""
+    refused(home, [word.strip("'") for word in line.split(" ")])
+
+
+@pytest.mark.parametrize(("name", "value"), VARIABLES)
+def test_environment(name: str, value: str, home: Path) -> None:
+    """So is a variable; a misspelt one too."""
+    assert name in refused(home, [], **{name: value}) or name in ("CNCP_FILE", "CNCP_USER")
+
+
+@pytest.mark.parametrize("content", FILES)
+def test_file(content: str, home: Path) -> None:
+    """So is a cluster.toml, and the file is named."""
+    (home / "cluster.toml").write_text(content)
+    assert "cluster.toml" in refused(home, [])
+
+
+def test_the_hint_names_what_was_probably_meant(home: Path) -> None:
+    """A misspelt key or variable is answered with the nearest one."""
+    (home / "cluster.toml").write_text("engins = 2")
+    assert "did you mean engines?" in refused(home, [])
+    (home / "cluster.toml").unlink()
+    assert "did you mean CNCP_ENGINES?" in refused(home, [], CNCP_ENGINS="4")

@@ -20,6 +20,7 @@ from cncp import attributes
 from cncp.cluster import SETTINGS
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
+from cncp.files import make_home
 from cncp.install import environment
 from cncp.machine import place
 
@@ -106,7 +107,7 @@ def unpack(bundle: Path, home: Path) -> Path:
             wheels = [one for one in archive if one.isfile() and one.name.startswith("wheels/")]
             if not wheels:
                 raise tarfile.ReadError("it holds no wheels")
-            home.mkdir(parents=True, exist_ok=True)
+            make_home(home)
             for wheel in wheels:
                 # Only what lies in wheels/, by its bare name: nothing can be written elsewhere.
                 wheel.name = f"wheels/{os.path.basename(wheel.name)}"

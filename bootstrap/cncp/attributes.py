@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,11 @@ def gather(
     former: Kept,
 ) -> Cluster:
     """Merge all origins into the model. Raises UsageError, and changes nothing."""
-    later = [layer("kept", former.settings), *_file(file), _environment(environment), _flags(flags)]
+    return complete([layer("kept", former.settings), *_file(file), _environment(environment), _flags(flags)])
+
+
+def complete(later: Sequence[Layer]) -> Cluster:
+    """Merge origins, later ones winning, over the defaults and those of the role they choose."""
     chosen = next((one.values["role"] for one in reversed(later) if "role" in one.values), None)
     defaults = layer("defaults", _object(STATIC / "defaults.json"))
     return cluster([defaults, _role(str(chosen or defaults.values["role"])), *later])

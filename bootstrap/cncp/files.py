@@ -15,6 +15,10 @@ from typing import Any
 from cncp.errors import CncpError
 
 
+PARENTS = "parents.json"
+"""Where ``make_home`` notes what it made above."""
+
+
 def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Replace ``path`` by ``content`` in one step, with exactly ``mode``.
 
@@ -37,6 +41,17 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
             os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def make_home(home: Path) -> None:
+    """Make the folder that holds all we keep, private, and note in it which folders above were missing.
+
+    An uninstall removes those as well, if nothing else has come to lie in them.
+    """
+    missing = [str(folder) for folder in home.parents if not folder.is_dir()]
+    if not home.is_dir():
+        home.mkdir(mode=0o700, parents=True)
+        write_atomic(home / PARENTS, to_json({"made": missing}), 0o600)
 
 
 def sync_folder(folder: Path) -> None:

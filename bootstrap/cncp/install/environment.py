@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cncp.attributes import SOURCE
 from cncp.errors import CncpError
-from cncp.files import lock, read_bytes, read_json, to_json, write_atomic
+from cncp.files import lock, make_home, read_bytes, read_json, to_json, write_atomic
 from cncp.install import pipconf, preflight, tools
 from cncp.run import CommandError, run
 
@@ -64,8 +64,7 @@ def ensure(
     if _whole(home, wanted):
         return False
     preflight.check(home, python)
-    home.mkdir(parents=True, exist_ok=True)
-    home.chmod(0o700)
+    make_home(home)
     with lock(home / "install.lock", "the installation", wait=0):
         if not _whole(home, wanted):
             _install(home, python, environment, wanted, extra, offline, say)

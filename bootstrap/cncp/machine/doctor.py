@@ -9,12 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cncp import keys
-from cncp.machine import connection, ports
-from cncp.machine.desired import desired
+from cncp.machine import connection, ports, steps
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager
 from cncp.machine.status import Status, status
-from cncp.machine.up import environment_digest
 
 _SPACE = 50 * 2**20
 
@@ -105,7 +103,7 @@ def _services(seen: list[Status]) -> Iterator[Finding]:
 
 
 def _versions(node: Node, manager: ServiceManager) -> Iterator[Finding]:
-    wanted = desired(node, environment=environment_digest(node), identity=connection.digest(node)).services
+    wanted = steps.wanted(node).services
     for name, state in manager.states().items():
         if state.running and name in wanted and state.digest and state.digest != wanted[name]:
             yield Finding(

@@ -27,6 +27,7 @@ class Facts:
     systemd: bool
     user_manager: bool
     lingering: bool
+    can_linger: bool
     tools: frozenset[str]
 
 
@@ -48,16 +49,19 @@ def gather(environment: Mapping[str, str]) -> Facts:
     """Look at this machine."""
     who = account(environment)
     systemd = Path("/run/systemd/system").is_dir()
+    lingering = systemd and Path(f"/var/lib/systemd/linger/{who.name}").exists()
+    sudo = _sudo()
     return Facts(
         account=who,
         root=os.geteuid() == 0,
-        sudo=_sudo(),
+        sudo=sudo,
         cores=cores(),
         gpus=gpus(environment),
         host=socket.gethostname(),
         systemd=systemd,
         user_manager=systemd and Path(f"/run/user/{who.uid}/systemd/private").exists(),
-        lingering=Path(f"/var/lib/systemd/linger/{who.name}").exists(),
+        lingering=lingering,
+        can_linger=lingering or sudo != "none" or _may_linger(),
         tools=frozenset(name for name in ("tmux", "screen", "crontab") if shutil.which(name)),
     )
 
@@ -68,3 +72,11 @@ def _sudo() -> str:
     if run(["sudo", "-n", "true"], check=False).ok:
         return "silent"
     return "prompt" if sys.stdin.isatty() and sys.stderr.isatty() else "none"
+
+
+def _may_linger() -> bool:
+    """Ask polkit whether this user may turn lingering on; without polkit only root may."""
+    if shutil.which("pkcheck") is None:
+        return False
+    action = "org.freedesktop.login1.set-self-linger"
+    return run(["pkcheck", "--action-id", action, "--process", str(os.getpid())], check=False).ok

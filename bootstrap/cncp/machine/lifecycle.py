@@ -12,14 +12,13 @@ from cncp.attributes import Kept, kept, kept_path
 from cncp.cluster import parse
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
-from cncp.machine import connection
+from cncp.machine import steps
 from cncp.machine.actor import Actor
-from cncp.machine.desired import desired
 from cncp.machine.health import Answers, wait
 from cncp.machine.node import Node
 from cncp.machine.services import service_manager
 from cncp.machine.status import status
-from cncp.machine.up import START_TIMEOUT, choose, environment_digest, locked, up
+from cncp.machine.up import START_TIMEOUT, Outcome, choose, locked, up
 
 
 def remember(node: Node, former: Kept, flags: Mapping[str, str], file: Path | None) -> None:
@@ -36,7 +35,7 @@ def remember(node: Node, former: Kept, flags: Mapping[str, str], file: Path | No
 
 def scale(
     node: Node, count: int, environment: Mapping[str, str], console: Console, *, force: bool, patience: float
-) -> tuple[Answers, bool]:
+) -> Outcome:
     """Run ``count`` engines: new ones are added, or idle ones removed, and no other is touched.
 
     Busy engines are removed only with ``force``, or once they are idle within ``patience`` seconds.
@@ -57,10 +56,10 @@ def scale(
         time.sleep(0.2)
         present = _by_worth(node)
     target = choose(environment, dataclasses.replace(node.settings, engines=count), present)
-    seen = up(target, console)
+    outcome = up(target, console)
     former = kept(Path(node.home))
     remember(target, former, {"engines": str(count)}, Path(former.file) if former.file else None)
-    return seen
+    return outcome
 
 
 def _busy(node: Node) -> set[int]:
@@ -90,7 +89,7 @@ def restart(node: Node, names: Sequence[str], console: Console) -> Answers:
     with locked(node, actor, "cncp restart"):
         console.phase(f"restarting {', '.join(wanted)}")
         manager.stop(wanted)
-        digests = desired(node, environment=environment_digest(node), identity=connection.digest(node)).services
+        digests = steps.wanted(node).services
         manager.start({name: digests[name] for name in wanted})
     return wait(node, manager, START_TIMEOUT)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cncp.files import read_bytes, read_json, to_json
+from cncp.files import PARENTS, read_bytes, read_json, to_json
 from cncp.machine.actor import Actor
 from cncp.machine.resources import Block, Directory, Resource, parents
 
@@ -67,4 +67,6 @@ class Manifest:
 def load(path: Path) -> Manifest:
     """Read the manifest; an empty one where there is none."""
     stored: dict[str, Any] = read_json(path) or {}
-    return Manifest(path, stored.get("made", {}), stored.get("kept", {}), stored.get("modes", {}))
+    above: dict[str, Any] = read_json(path.parent / PARENTS) or {}
+    made = {**dict.fromkeys(above.get("made", ()), ["login", "directory"]), **stored.get("made", {})}
+    return Manifest(path, made, stored.get("kept", {}), stored.get("modes", {}))

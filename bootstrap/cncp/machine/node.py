@@ -169,7 +169,7 @@ def _engine_count(wanted: str | int, facts: Facts) -> int:
     return facts.cores - left_out
 
 
-def _service_manager(cluster: Cluster, facts: Facts) -> tuple[str, str, str]:  # noqa: C901  # one decision table
+def _service_manager(cluster: Cluster, facts: Facts) -> tuple[str, str, str]:  # noqa: C901, PLR0911  # one decision table
     """Choose (manager, scope, why)."""
     wanted, scope = cluster.service_manager, cluster.scope
     if wanted in ("tmux", "screen"):
@@ -191,8 +191,14 @@ def _service_manager(cluster: Cluster, facts: Facts) -> tuple[str, str, str]:  #
         return "systemd", "system", "as set" if scope == "system" else "run by root"
     if facts.root:
         raise PreflightError("scope = user is for a login of that user", "leave scope out, or log in as that user")
+    asked = wanted == "systemd" or scope == "user"
+    if facts.user_manager and asked:
+        return "systemd", "user", "as set"
+    if facts.user_manager and facts.can_linger:
+        return "systemd", "user", "the user's own manager runs"
     if facts.user_manager:
-        return "systemd", "user", "as set" if wanted == "systemd" or scope == "user" else "the user's own manager runs"
+        why = "the user's systemd ends with the last session, and only an administrator can make it linger"
+        return "supervisor", "user", why
     if wanted == "systemd" or scope == "user":
         raise PreflightError(
             f"{facts.account.name} has no systemd user manager",

@@ -16,7 +16,8 @@ from cncp.machine.manifest import Manifest
 from cncp.machine.node import Node
 from cncp.machine.resources import split_block
 from cncp.machine.services import service_manager
-from cncp.machine.up import locked, manifest_path
+from cncp.machine.steps import manifest_path
+from cncp.machine.up import locked
 
 _LEFT_BY_SERVICES = (
     "log/controller.log*",

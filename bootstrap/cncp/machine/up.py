@@ -12,14 +12,14 @@ from cncp import attributes, files
 from cncp.attributes import Kept
 from cncp.cluster import Cluster
 from cncp.console import Console
-from cncp.errors import CncpError
-from cncp.machine import connection, converge, facts, manifest, place, ports
+from cncp.machine import connection, converge, convergence, facts, place, steps
 from cncp.machine.actor import Actor
-from cncp.machine.desired import Desired, desired
+from cncp.machine.convergence import Engine
+from cncp.machine.desired import Desired
 from cncp.machine.health import Answers, wait
-from cncp.machine.manifest import Manifest
-from cncp.machine.node import Node, installed, resolve
+from cncp.machine.node import Node, resolve
 from cncp.machine.services import ServiceManager, service_manager
+from cncp.machine.services.systemd import check_owner
 
 START_TIMEOUT = 60.0
 """Seconds that engines have to answer: a cold cache on a slow disk takes some of it."""
@@ -36,11 +36,12 @@ class Plan:
     secrets: tuple[str, ...]
     start: tuple[str, ...]
     stop: tuple[str, ...]
+    leave: str
 
     @property
     def empty(self) -> bool:
         """True when there is nothing to do."""
-        return not (self.files or self.removals or self.secrets or self.start or self.stop)
+        return not (self.files or self.removals or self.secrets or self.start or self.stop or self.leave)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def describe(asked: Request) -> Node:
     """Turn settings and facts into the node attributes of this machine. Changes nothing."""
     wanted = attributes.gather(file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former)
     home = place.home_folder(asked.environment, place.account(asked.environment))
-    former = _former(home)
+    former = steps.former(home)
     return choose(asked.environment, wanted, former.engine_ids if former else ())
 
 
@@ -80,58 +81,28 @@ def choose(environment: Mapping[str, str], wanted: Cluster, present: Sequence[in
     )
 
 
-def _former(home: Path) -> Node | None:
-    """Return the node of the last run, None where there was none or its record is damaged."""
-    try:
-        return installed(home)
-    except CncpError:
-        return None
-
-
-def environment_digest(node: Node) -> str:
-    """Return the digest of the virtualenv's content that its installation left."""
-    return (files.read_bytes(Path(node.home) / "venv" / "cncp-installed.json") or b"").decode()
-
-
 def plan(node: Node, manager: ServiceManager) -> Plan:
     """Compare what is with what is to be. Changes nothing."""
-    wanted = desired(node, environment=environment_digest(node), identity=connection.digest(node))
-    known = manifest.load(manifest_path(node))
-    kept = {resource.path for resource in (*wanted.resources, *connection.resources(node))}
-    removals = tuple(
-        (path, owner)
-        for path, (owner, kind) in sorted(known.made.items(), reverse=True)
-        if path not in kept and kind in ("file", "link") and os.path.lexists(path)
-    )
-    states = manager.states()
-    running = {name: state for name, state in states.items() if state.running}
-    start = tuple(
-        name for name, digest in wanted.services.items() if name not in running or running[name].digest != digest
-    )
+    wanted = steps.wanted(node)
+    services = steps.services(wanted, steps.running(manager))
     return Plan(
         node=node,
         wanted=wanted,
         files=tuple(converge.changes(wanted.resources)),
-        removals=removals,
+        removals=steps.removals(node, wanted),
         secrets=tuple(connection.outdated(node)),
-        start=start,
-        stop=tuple(name for name in running if name not in wanted.services),
+        start=services.start,
+        stop=services.stop,
+        leave=steps.leaving(node),
     )
-
-
-def manifest_path(node: Node) -> Path:
-    """Return where the memory of what was written is."""
-    return Path(node.home) / "manifest.json"
 
 
 @contextlib.contextmanager
 def locked(node: Node, actor: Actor, what: str) -> Iterator[None]:
     """Keep a second run away from this machine's cluster."""
     home = Path(node.home)
-    if not home.is_dir():
-        for folder in reversed([home, *home.parents]):
-            if not folder.is_dir():
-                actor.mkdir(folder, 0o700 if folder == home else 0o755)
+    with actor.as_login():
+        files.make_home(home)
     with actor.as_login():
         stack = contextlib.ExitStack()
         stack.enter_context(files.lock(home / "lock", what))
@@ -139,66 +110,47 @@ def locked(node: Node, actor: Actor, what: str) -> Iterator[None]:
         yield
 
 
-def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> tuple[Answers, bool]:
-    """Converge this machine and wait until its engines answer.
+@dataclass(frozen=True)
+class Outcome:
+    """What `cncp up` did and saw."""
 
-    Return what was seen, and whether anything had to be changed.
+    answers: Answers
+    changed: bool
+    engine: Engine
+
+
+def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
+    """Converge this machine and wait until its engines answer.
 
     Raises CncpError when something cannot be done; what was done until then stays, and the next
     run goes on from there.
     """
     actor = Actor(node.account)
     manager = service_manager(node, actor)
+    convergence.insist(node)
+    check_owner(node)
+    used = convergence.NONE
     with locked(node, actor, "cncp up"):
-        change_of_manager = _retire_former(node, console)
         todo = plan(node, manager)
         if not todo.empty:
-            ports.check(node, {name for name, state in manager.states().items() if state.running})
-            carry_out(todo, manager, actor, console)
+            used = convergence.choose(node, actor, os.environ, console.phase)
+            console.phase(f"converging with the {used.name} engine: {used.why}")
+            used = convergence.converge(node, used, actor, lambda: carry_out(todo, manager, actor, console))
         warning = manager.persist()
         if warning:
             console.warn(warning)
     console.phase(f"waiting until {node.engines} engines answer")
-    return wait(node, manager, timeout), not todo.empty or change_of_manager
+    return Outcome(wait(node, manager, timeout), not todo.empty, used)
 
 
 def carry_out(todo: Plan, manager: ServiceManager, actor: Actor, console: Console) -> None:
-    """Do all that a plan says, in an order that can be cut off anywhere and taken up again."""
+    """Do all that a plan says with the embedded engine."""
     node = todo.node
-    memory: Manifest = manifest.load(manifest_path(node))
-    memory.claim((*todo.wanted.resources, *connection.resources(node)), actor)
+    steps.prepare(node, manager, actor, console.phase)
     if todo.files or todo.secrets:
         console.phase(f"writing {len(todo.files) + len(todo.secrets)} files")
-    profile = [change for change in todo.files if change.resource.part in ("home", "profile")]
-    converge.apply(profile, actor)
-    connection.write(node, actor)
-    # With the identity in place the services' digests are final.
-    wanted = desired(node, environment=environment_digest(node), identity=connection.digest(node))
+    # With the keys in place the services' digests are final.
+    wanted = steps.wanted(node)
     converge.apply(converge.changes(wanted.resources), actor)
-    if todo.stop:
-        console.phase(f"stopping {', '.join(todo.stop)}")
-        manager.stop(todo.stop)
-    converge.remove(todo.removals, actor)
-    for path, _ in todo.removals:
-        memory.made.pop(path, None)
-    memory.save(actor)
-    manager.reload()
-    if todo.start:
-        console.phase(f"starting {', '.join(todo.start)}")
-        manager.start({name: wanted.services[name] for name in todo.start})
-
-
-def _retire_former(node: Node, console: Console) -> bool:
-    """Stop what another service manager, scope or profile of this home ran before."""
-    former = _former(Path(node.home))
-    if former is None or _place(former) == _place(node):
-        return False
-    console.phase(f"leaving {former.manager} ({former.scope}) for {node.manager} ({node.scope})")
-    manager = service_manager(former, Actor(former.account))
-    manager.stop([name for name, state in manager.states().items() if state.running])
-    manager.forget()
-    return True
-
-
-def _place(node: Node) -> tuple[str, str, str]:
-    return node.manager, node.scope, node.prefix
+    converge.remove(steps.removals(node, wanted), actor)
+    steps.settle(node, manager, actor, console.phase)

@@ -20,7 +20,6 @@ from cncp.machine import status as states
 from cncp.machine import uninstall as removal
 from cncp.machine import up as main_job
 from cncp.machine.actor import Actor
-from cncp.machine.health import Answers
 from cncp.machine.node import Node, installed
 from cncp.machine.services import service_manager
 from cncp.tasks.command import command
@@ -45,16 +44,18 @@ def _began() -> float:
         return -1.0
 
 
-def _report(console: Console, node: Node, seen: Answers, changed: bool, engine: str, as_json: bool) -> None:
+def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bool) -> None:
+    seen, used = outcome.answers, outcome.engine
     elapsed = _began()
     elapsed = console.elapsed() if elapsed < 0 else elapsed
     if as_json:
         console.data(
             {
                 "answering": sorted(seen.answering),
-                "changed": changed,
+                "changed": outcome.changed,
                 "elapsed": round(elapsed, 2),
-                "engine": engine,
+                "engine": used.name,
+                "engine_why": used.why,
                 "engines": list(node.engine_ids),
                 "profile": node.settings.profile,
                 "scope": node.scope,
@@ -65,11 +66,10 @@ def _report(console: Console, node: Node, seen: Answers, changed: bool, engine: 
         return
     scope = f" ({node.scope})" if node.manager == "systemd" else ""
     count = f"{len(seen.answering)}/{node.engines} engines answer" if node.controller else f"{node.engines} engines run"
-    if not changed:
+    if not outcome.changed:
         console.say("nothing to change")
-    console.say(
-        f"{count} · profile {node.settings.profile} · {node.manager}{scope} · {engine} engine · {elapsed:.1f} s"
-    )
+    by = f"{used.name} engine ({used.why}) · " if outcome.changed else ""
+    console.say(f"{count} · profile {node.settings.profile} · {node.manager}{scope} · {by}{elapsed:.1f} s")
     console.say(f"next: cncp status | cncp shell | from your laptop: invoke keys.copy --host {node.location}")
 
 
@@ -88,9 +88,9 @@ def up(
     node = main_job.describe(asked)
     _bring_environment(node, console)
     console.note(f"service manager: {node.manager} ({node.why})")
-    seen, changed = main_job.up(node, console)
+    outcome = main_job.up(node, console)
     lifecycle.remember(node, asked.former, flags, asked.file)
-    _report(console, node, seen, changed, "embedded", json)
+    _report(console, node, outcome, json)
 
 
 def _bring_environment(node: Node, console: Console) -> None:
@@ -218,8 +218,8 @@ def scale(
         raise UsageError(f"scale {count!r} is not possible", "give a number of engines from 0 to 1024")
     console = Console(quiet=quiet)
     node = _node()
-    seen, changed = lifecycle.scale(node, int(count), os.environ, console, force=force, patience=wait)
-    _report(console, _node(), seen, changed, "embedded", json)
+    outcome = lifecycle.scale(node, int(count), os.environ, console, force=force, patience=wait)
+    _report(console, _node(), outcome, json)
 
 
 @command({**_QUIET, "name": "a service, as `status` shows it; all without"})

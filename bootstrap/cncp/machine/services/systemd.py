@@ -7,10 +7,14 @@ any other. Facts: systemd.unit(5), systemd.service(5), systemctl(1).
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cncp.cluster import Cluster
+from cncp.errors import CncpError
+from cncp.files import read_bytes
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Link, Resource
@@ -72,7 +76,7 @@ def _drop_in(node: Node, kind: str, digest: str) -> str:
     words = [*map(quote, arguments), *(["%i"] if kind == "engine" else []), *map(quote, tail(node, digest))]
     record = quote(f"{node.home}/libexec/record-exit")
     lines = [
-        f"# Rendered by cncp for {node.account.name}; written again by every `cncp up`.",
+        _first_line(node),
         "[Unit]",
         f"PartOf={node.prefix}.target",
         "",
@@ -88,6 +92,24 @@ def _drop_in(node: Node, kind: str, digest: str) -> str:
         # Swapping an engine to death is no better than killing it.
         lines += [f"MemoryMax={settings.memory}", "MemorySwapMax=0"]
     return "\n".join(lines) + "\n"
+
+
+def check_owner(node: Node) -> None:
+    """Raise CncpError when the units of this name serve another account's cluster."""
+    if node.scope != "system":
+        return
+    for kind in ("controller.service", "engine@.service"):
+        drop_in = unit_dir(node) / f"{node.prefix}-{kind}.d" / "10-cncp.conf"
+        first = (read_bytes(drop_in) or b"").decode(errors="replace").partition("\n")[0]
+        if first and first != _first_line(node):
+            raise CncpError(
+                f"{node.prefix}-{kind} is another cluster's: {first.removeprefix('# ')}",
+                "give this one a name of its own with --profile, or use --scope user",
+            )
+
+
+def _first_line(node: Node) -> str:
+    return f"# Rendered by cncp for {node.account.name} and {node.home}; written again by every `cncp up`."
 
 
 class Systemd:
@@ -168,7 +190,10 @@ class Systemd:
             return ""
         if self._actor.run(["loginctl", "--no-ask-password", "enable-linger", name], check=False).ok:
             return ""
-        if self._actor.run(["sudo", "-n", "loginctl", "enable-linger", name], check=False).ok:
+        # sudo asks on the terminal, where there is one; never where nobody would see it.
+        quietly = [] if sys.stdin.isatty() else ["-n"]
+        command = ["sudo", *quietly, "loginctl", "enable-linger", name]
+        if shutil.which("sudo") and self._actor.run(command, check=False).ok:
             return ""
         return (
             f"lingering is off: all ends with your last session; an administrator runs: loginctl enable-linger {name}"

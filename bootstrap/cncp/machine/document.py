@@ -1,0 +1,213 @@
+"""The desired state as JSON for the cookbook, and the steps that no resource of Chef's can do.
+
+    venv/bin/python -s -m cncp.machine.document VERB [--dry-run] [controller|engine]
+
+Standard input holds the node attributes, each of them optional: ``settings`` (of the cluster;
+those left out have their defaults), ``engine_ids``, ``path`` (the services' PATH) and ``machine``
+(what ``Node.document`` returned: every choice is made). CNCP_HOME and CNCP_USER say whose cluster
+it is. The answer is JSON on standard output; no secret is ever in it.
+
+desired   user, group, home, environment; resources in their order, each with kind, path, mode,
+          owner, part and source, content or target; removals; services with the digests they are to
+          run with, running with those they do
+prepare   what comes before the files are written: changed, in words
+services  stop, reload, start (all services or those of one kind): stop, start, warning
+wait      wait until the engines answer: answering, engines
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cncp import attributes
+from cncp.cluster import layer
+from cncp.console import Console
+from cncp.errors import CncpError, UsageError
+from cncp.files import read_bytes, read_json
+from cncp.machine import steps, up
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node, from_document
+from cncp.machine.place import account, home_folder
+from cncp.machine.resources import Block, Directory, File, Link, Resource
+from cncp.machine.services import ServiceManager, service_manager
+
+_KNOWN = {"settings", "engine_ids", "path", "machine"}
+
+
+def describe(given: Mapping[str, Any], environment: Mapping[str, str]) -> Node:
+    """Make the node that was described. Raises UsageError on what makes no sense."""
+    unknown = sorted(set(given) - _KNOWN)
+    if unknown:
+        raise UsageError(f"node attributes: there is no {unknown[0]!r}", f"there are: {', '.join(sorted(_KNOWN))}")
+    raw = given.get("settings") or {}
+    if not isinstance(raw, dict):
+        raise UsageError("node attributes: settings is no object", 'give {"settings": {"engines": 4}}, for example')
+    values = layer("node attributes", {key: value for key, value in raw.items() if value is not None})
+    role = {"role": values.values["role"]} if "role" in values.values else {}
+    defaults = asdict(attributes.complete([layer("defaults", role)]))
+    # Chef hands over all attributes, the defaults too; those that say nothing new were not chosen.
+    chosen = {key: value for key, value in values.values.items() if key == "role" or value != defaults[key]}
+    settings = attributes.complete([layer("node attributes", chosen)])
+    if given.get("machine") is not None:
+        try:
+            return from_document(given["machine"])
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"node attributes: machine is damaged: {error}", "leave it out") from None
+    present = _engine_ids(given.get("engine_ids"))
+    if present is None:
+        past = steps.former(home_folder(environment, account(environment)))
+        present = past.engine_ids if past else ()
+    return up.choose(environment, settings, present)
+
+
+def _engine_ids(raw: Any) -> Sequence[int] | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, list) or not all(isinstance(one, int) and 0 <= one < 1024 for one in raw):
+        raise UsageError(f"node attributes: engine_ids = {raw!r} is not possible", "give a list of numbers, or nothing")
+    return raw
+
+
+def desired(node: Node, manager: ServiceManager) -> dict[str, Any]:
+    """Return all that Chef is to install, and what runs."""
+    goal = steps.wanted(node)
+    return {
+        "environment": steps.environment_digest(node),
+        "group": node.account.gid,
+        "home": node.home,
+        "removals": [{"path": path, "owner": owner} for path, owner in steps.removals(node, goal)],
+        "resources": list(_resources(goal.resources)),
+        "running": steps.running(manager),
+        "services": dict(goal.services),
+        "user": node.account.name,
+    }
+
+
+def _resources(resources: Sequence[Resource]) -> Iterator[dict[str, Any]]:
+    """Yield resources as Chef installs them, missing parents first and with an owner of their own."""
+    known: set[Path] = set()
+    for resource in resources:
+        path = Path(resource.path)
+        for folder in reversed(path.parents):
+            if folder not in known and not folder.is_dir():
+                known.add(folder)
+                yield _entry(Directory(str(folder), 0o755, resource.part, resource.owner))
+        known.add(path)
+        yield _entry(resource)
+
+
+def _entry(resource: Resource) -> dict[str, Any]:
+    path = Path(resource.path)
+    status = path.stat() if path.exists() else None
+    mode = None if status is None else status.st_mode & 0o7777
+    common = {"path": resource.path, "owner": resource.owner, "part": resource.part}
+    if isinstance(resource, Link):
+        return {**common, "kind": "link", "target": resource.target}
+    if isinstance(resource, Directory):
+        # What its owner has closed further stays closed.
+        kept = resource.mode if mode is None else resource.mode & mode
+        return {**common, "kind": "directory", "mode": f"{kept:04o}"}
+    if isinstance(resource, File):
+        content = {"source": resource.source} if resource.source else {"content": resource.content}
+        return {**common, "kind": "file", "mode": f"{resource.mode:04o}", **content}
+    return {**common, "kind": "file", "mode": f"{mode or 0o644:04o}", "content": _block(resource, path)}
+
+
+def _block(resource: Block, path: Path) -> str:
+    existing = read_bytes(path) or b""
+    try:
+        return resource.within(existing.decode())
+    except UnicodeDecodeError:
+        raise CncpError(
+            f"{path} is not UTF-8 text, which Chef could not keep as it is",
+            "save the file as UTF-8, or use --engine embedded",
+        ) from None
+
+
+@contextlib.contextmanager
+def locked(node: Node, actor: Actor, what: str) -> Iterator[None]:
+    """Keep other runs away; beneath a `cncp up` that already does, there is nothing to lock."""
+    holder = (read_json(Path(node.home) / "lock") or {}).get("pid")
+    if holder in {parent.pid for parent in psutil.Process().parents()}:
+        yield
+        return
+    with up.locked(node, actor, what):
+        yield
+
+
+def prepare(node: Node, manager: ServiceManager, actor: Actor, console: Console, *, dry: bool) -> dict[str, Any]:
+    """Do, or say, what comes before the files are written."""
+    if dry:
+        return {"changed": steps.preparations(node, manager)}
+    with locked(node, actor, "chef"):
+        return {"changed": steps.prepare(node, manager, actor, console.phase)}
+
+
+def services(
+    node: Node, manager: ServiceManager, actor: Actor, console: Console, kinds: Sequence[str], *, dry: bool
+) -> dict[str, Any]:
+    """Do, or say, what comes after the files were written."""
+    if dry:
+        found = steps.services(steps.wanted(node), steps.running(manager), kinds)
+        return {**found.document(), "warning": ""}
+    with locked(node, actor, "chef"):
+        done = steps.settle(node, manager, actor, console.phase, kinds)
+        return {**done.document(), "warning": manager.persist()}
+
+
+def _wait(node: Node, manager: ServiceManager) -> dict[str, Any]:
+    from cncp.machine.health import wait
+
+    seen = wait(node, manager, up.START_TIMEOUT)
+    return {"answering": len(seen.answering), "engines": node.engines}
+
+
+def answer(words: Sequence[str], given: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Do what a command line asks for. Raises CncpError."""
+    dry = "--dry-run" in words
+    verb, *kinds = [word for word in words if word != "--dry-run"] or [""]
+    verbs: dict[str, Callable[[], dict[str, Any]]] = {
+        "desired": lambda: desired(node, manager),
+        "prepare": lambda: prepare(node, manager, actor, console, dry=dry),
+        "services": lambda: services(node, manager, actor, console, kinds or steps.KINDS, dry=dry),
+        "wait": lambda: _wait(node, manager),
+    }
+    if verb not in verbs or set(kinds) - set(steps.KINDS):
+        raise UsageError(f"there is no {' '.join(words)!r}", f"VERB is one of {', '.join(verbs)}")
+    console = Console()
+    node = describe(given, environment)
+    actor = Actor(node.account)
+    manager = service_manager(node, actor)
+    return verbs[verb]()
+
+
+def main() -> int:
+    """Answer one question; return the exit code."""
+    console = Console()
+    try:
+        try:
+            given = json.loads(sys.stdin.read() or "{}")
+        except ValueError as error:
+            raise UsageError(f"standard input is not JSON: {error}", "see the docstring of this module") from None
+        if not isinstance(given, dict):
+            raise UsageError("standard input holds no JSON object", "see the docstring of this module")
+        if given.get("path"):
+            os.environ["PATH"] = str(given["path"])
+        console.data(answer(sys.argv[1:], given, os.environ))
+    except CncpError as error:
+        console.error(error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

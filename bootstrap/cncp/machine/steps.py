@@ -1,0 +1,169 @@
+"""The steps from node attributes to a running cluster that both engines of convergence share.
+
+Chef or the embedded engine installs the files; what comes before and after is here. Every step
+looks at the machine itself, so that it can be cut off anywhere and taken up again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cncp import files
+from cncp.errors import CncpError
+from cncp.machine import connection, converge, manifest, ports
+from cncp.machine.actor import Actor
+from cncp.machine.desired import Desired, desired
+from cncp.machine.node import Node, installed
+from cncp.machine.resources import Directory
+from cncp.machine.services import ServiceManager, service_manager
+from cncp.machine.services.systemd import check_owner
+
+KINDS = ("controller", "engine")
+
+Say = Callable[[str], None]
+"""Tells the user what goes on."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """Which services a step stops and starts, by name."""
+
+    stop: tuple[str, ...]
+    start: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        return asdict(self)
+
+
+def environment_digest(node: Node) -> str:
+    """Return the digest of the virtualenv's content that its installation left."""
+    return (files.read_bytes(Path(node.home) / "venv" / "cncp-installed.json") or b"").decode()
+
+
+def manifest_path(node: Node) -> Path:
+    """Return where the memory of what was written is."""
+    return Path(node.home) / "manifest.json"
+
+
+def former(home: Path) -> Node | None:
+    """Return the node of the last run, None where there was none or its record is damaged."""
+    try:
+        return installed(home)
+    except CncpError:
+        return None
+
+
+def wanted(node: Node) -> Desired:
+    """Return the desired state with the virtualenv and the keys that are there now."""
+    return desired(node, environment=environment_digest(node), identity=connection.digest(node))
+
+
+def removals(node: Node, goal: Desired) -> tuple[tuple[str, str], ...]:
+    """Return (path, owner) of what earlier runs wrote and nothing wants any more."""
+    known = manifest.load(manifest_path(node))
+    kept = {resource.path for resource in (*goal.resources, *connection.resources(node))}
+    return tuple(
+        (path, owner)
+        for path, (owner, kind) in sorted(known.made.items(), reverse=True)
+        if path not in kept and kind in ("file", "link") and os.path.lexists(path)
+    )
+
+
+def running(manager: ServiceManager) -> dict[str, str]:
+    """Return the digests of all services that run, by name."""
+    return {name: state.digest for name, state in manager.states().items() if state.running}
+
+
+def services(goal: Desired, seen: dict[str, str], kinds: Collection[str] = KINDS) -> Services:
+    """Compare services that are wanted with those that run, and return what is to be done."""
+
+    def concerned(name: str) -> bool:
+        return name.partition("-")[0] in kinds
+
+    return Services(
+        stop=tuple(name for name in seen if name not in goal.services and concerned(name)),
+        start=tuple(name for name, digest in goal.services.items() if seen.get(name) != digest and concerned(name)),
+    )
+
+
+def leaving(node: Node) -> str:
+    """Say which service manager, scope or profile of this home is to be left; "" when none is."""
+    past = former(Path(node.home))
+    if past is None or _place(past) == _place(node):
+        return ""
+    return f"leaving {past.manager} ({past.scope}) for {node.manager} ({node.scope})"
+
+
+def preparations(node: Node, manager: ServiceManager) -> list[str]:
+    """Return in words what ``prepare`` would do. Changes nothing."""
+    left = leaving(node)
+    stop = services(wanted(node), running(manager)).stop
+    return [
+        *([left] if left else []),
+        *([f"stop {', '.join(stop)}"] if stop else []),
+        *connection.outdated(node),
+    ]
+
+
+def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list[str]:
+    """Do what comes before files are written; return in words what was changed.
+
+    A former service manager is left, services that are not wanted are stopped, what is about to be
+    written is noted, and keys, ports and connection files are there in the end.
+    """
+    check_owner(node)
+    changed = _leave_former(node, say)
+    seen = running(manager)
+    ports.check(node, set(seen))
+    goal = wanted(node)
+    stop = services(goal, seen).stop
+    if stop:
+        say(f"stopping {', '.join(stop)}")
+        manager.stop(stop)
+        changed.append(f"stopped {', '.join(stop)}")
+    memory = manifest.load(manifest_path(node))
+    memory.claim((*goal.resources, *connection.resources(node)), actor)
+    folders = [one for one in goal.resources if isinstance(one, Directory) and one.part in ("home", "profile")]
+    converge.apply(converge.changes(folders), actor)
+    return changed + [f"wrote {path} (content not shown)" for path in connection.write(node, actor)]
+
+
+def settle(node: Node, manager: ServiceManager, actor: Actor, say: Say, kinds: Collection[str] = KINDS) -> Services:
+    """Do what comes after files were written: forget what was removed, reload, stop, start."""
+    goal = wanted(node)
+    memory = manifest.load(manifest_path(node))
+    kept = {resource.path for resource in (*goal.resources, *connection.resources(node))}
+    for path in [path for path in memory.made if path not in kept and not os.path.lexists(path)]:
+        del memory.made[path]
+    memory.save(actor)
+    todo = services(goal, running(manager), kinds)
+    if todo.stop:
+        say(f"stopping {', '.join(todo.stop)}")
+        manager.stop(todo.stop)
+    manager.reload()
+    if todo.start:
+        say(f"starting {', '.join(todo.start)}")
+        manager.start({name: goal.services[name] for name in todo.start})
+    return todo
+
+
+def _leave_former(node: Node, say: Say) -> list[str]:
+    """Stop what another service manager, scope or profile of this home ran before."""
+    left = leaving(node)
+    past = former(Path(node.home))
+    if not left or past is None:
+        return []
+    say(left)
+    manager = service_manager(past, Actor(past.account))
+    manager.stop(list(running(manager)))
+    manager.forget()
+    return [left]
+
+
+def _place(node: Node) -> tuple[str, str, str]:
+    return node.manager, node.scope, node.prefix

@@ -1,0 +1,138 @@
+"""A user of a lab host with our code in hand: what a person on that machine would do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pexpect
+
+from .command import run
+from .host import Host
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CLIENT = """
+import json, os, sys
+import ipyparallel
+client = ipyparallel.Client(profile=sys.argv[1], timeout=20)
+pids = client[:].apply_async(os.getpid).get(timeout=20)
+print(json.dumps(dict(zip(map(str, client.ids), pids))))
+"""
+
+
+class Site:
+    """One account on one host. ``work`` is the folder that holds the checkout."""
+
+    def __init__(self, host: Host, user: str) -> None:
+        self.host = host
+        self.user = user
+        self.home = "/root" if user == "root" else f"/home/{user}"
+        self.work = f"{self.home}/work"
+        self.state = f"{self.home}/.local/share/cncp"
+
+    def check_out(self) -> None:
+        """Give the user the code of this repository, as committed or changed here."""
+        code = checkout()
+        self.host.exec(["mkdir", "-p", self.work])
+        with code.open("rb") as archive:
+            self.host.exec(["tar", "-x", "-C", self.work], input=archive.read())
+        self.host.exec(["chown", "-R", self.user, self.work])
+
+    def baremetal(self, *words: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run baremetal.sh as a login of this user."""
+        argv = ["bash", f"{self.work}/baremetal.sh", *words]
+        return self.host.run(argv, self.user, env=variables or None, check=check, timeout=240)
+
+    def baremetal_on_tty(self, *words: str, password: str) -> tuple[int, str]:
+        """Run baremetal.sh on a terminal and answer the prompts for a password; give status and output."""
+        terminal = self.host.shell_tty(["bash", f"{self.work}/baremetal.sh", *words], self.user, timeout=240)
+        said = ""
+        while terminal.expect(["assword.*:", pexpect.EOF]) == 0:
+            said += str(terminal.before)
+            terminal.sendline(password)
+        said += str(terminal.before)
+        terminal.close()
+        return int(terminal.exitstatus or 0), said
+
+    def cncp(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the cncp command as a login of this user."""
+        return self.host.run([f"{self.home}/.local/bin/cncp", *words], self.user, check=check, timeout=240)
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Return `cncp status --json` by service."""
+        return {one["name"]: one for one in json.loads(self.cncp("status", "--json").stdout)}
+
+    def python(self, code: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run code with the virtualenv's Python as a login of this user."""
+        return self.host.run([f"{self.state}/venv/bin/python", "-c", code, *words], self.user, check=check)
+
+    def ask_engines(self, profile: str = "cncp") -> dict[str, int]:
+        """Have every engine compute; return their process ids by engine id."""
+        return dict(json.loads(self.python(CLIENT, profile).stdout))
+
+    def await_engines(self, count: int, timeout: float = 60) -> dict[str, dict[str, Any]]:
+        """Wait until ``count`` engines answer, however the host came up; return the status."""
+
+        def ready() -> dict[str, dict[str, Any]] | None:
+            shown = self.status()
+            answering = [name for name, one in shown.items() if one["state"] in ("idle", "busy")]
+            return shown if len(answering) == count else None
+
+        return until(ready, timeout, f"{count} engines of {self.user}@{self.host.name}")
+
+    @contextmanager
+    def client(self, code: str) -> Iterator[subprocess.Popen[str]]:
+        """Run a client in the background: its lines on stdout, ours on stdin."""
+        argv = [*self.host.ssh_command(self.user), f"{self.state}/venv/bin/python", "-u", "-"]
+        with subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            assert process.stdin is not None
+            process.stdin.write(code)
+            process.stdin.close()
+            yield process
+            process.kill()
+
+    def tree(self) -> dict[str, str]:
+        """Return all that a run may touch: mode and content of every file, outside of what machines change."""
+        places = [self.home, "/etc/systemd", "/var/lib/systemd/linger", "/var/spool/cron/crontabs", "/usr/local"]
+        listing = self.host.exec(
+            ["find", *places, "-not", "-path", f"{self.work}/*", "-printf", r"%p\t%M %u %g %l\n"], check=False
+        ).stdout
+        sums = self.host.exec(
+            ["find", *places, "-type", "f", "-not", "-path", f"{self.work}/*", "-exec", "sha256sum", "{}", "+"],
+            check=False,
+        ).stdout
+        found = dict(line.split("\t", 1) for line in listing.splitlines())
+        for line in sums.splitlines():
+            digest, _, path = line.partition("  ")
+            found[path] += f" {digest}"
+        return found
+
+
+def until(probe: Callable[[], Any], timeout: float, what: str) -> Any:
+    """Ask until the answer is true and return it; fail after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        answer = probe()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout:g} s: {what}")
+        time.sleep(0.1)
+
+
+def checkout() -> Path:
+    """Return an archive of the working tree's tracked and new files."""
+    listed = run(["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]).stdout
+    names = [name for name in listed.split("\0") if name and (ROOT / name).exists()]
+    wanted = [name for name in names if name.startswith(("baremetal.sh", "bootstrap/", "cookbooks/", "roles/"))]
+    archive = Path("/tmp") / f"cncp-checkout-{hash(tuple(wanted)) & 0xFFFFFF:x}.tar"
+    run(["tar", "-cf", archive, "-C", ROOT, "--null", "-T", "-"], input="\0".join(wanted))
+    return archive

@@ -39,6 +39,8 @@ def hierarchies() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, where, kind, options = line.split()[:4]
+        if not Path(where, "cgroup.procs").exists():
+            continue  # hidden by a later mount
         if kind == "cgroup2":
             found.setdefault("", Path(where))
         elif kind == "cgroup" and "name=systemd" in options.split(","):

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, final
@@ -155,7 +156,8 @@ class Lab:
         """
         if name in self.hosts:
             raise LabError(f"the lab has a host {name} already")
-        index = max((int(str(host["index"])) for host in self.record.hosts), default=-1) + 1
+        used = {host["index"] for host in self.record.hosts}
+        index = next(number for number in count() if number not in used)
         entry: dict[str, Any] = {
             "name": name,
             "index": index,

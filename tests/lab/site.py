@@ -103,12 +103,40 @@ class Site:
         """Return all that a run may touch: mode and content of every file, outside of what machines change."""
         places = [self.home, "/etc/systemd", "/var/lib/systemd/linger", "/var/spool/cron/crontabs", "/usr/local"]
         listing = self.host.exec(
-            ["find", *places, "-not", "-path", f"{self.work}/*", "-printf", r"%p\t%M %u %g %l\n"], check=False
-        ).stdout
-        sums = self.host.exec(
-            ["find", *places, "-type", "f", "-not", "-path", f"{self.work}/*", "-exec", "sha256sum", "{}", "+"],
+            [
+                "find",
+                *places,
+                "-not",
+                "-path",
+                f"{self.work}/*",
+                "-not",
+                "-name",
+                ".sudo_as_admin*",
+                "-printf",
+                r"%p\t%M %u %g %l\n",
+            ],
             check=False,
         ).stdout
+        sums = self.host.exec(
+            [
+                "find",
+                *places,
+                "-type",
+                "f",
+                "-not",
+                "-path",
+                f"{self.work}/*",
+                "-not",
+                "-name",
+                ".sudo_as_admin*",
+                "-exec",
+                "sha256sum",
+                "{}",
+                "+",
+            ],
+            check=False,
+        ).stdout
+        # sudo leaves a mark of its own at its first use.
         found = dict(line.split("\t", 1) for line in listing.splitlines())
         for line in sums.splitlines():
             digest, _, path = line.partition("  ")

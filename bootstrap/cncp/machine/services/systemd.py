@@ -174,7 +174,9 @@ class Systemd:
         """Start or restart units; those that run are taken down first by systemd itself."""
         units = [unit(self._node, name) for name in services]
         self._systemctl("reset-failed", *units, check=False)
-        self._systemctl("restart", "--no-block", *units, f"{self._node.prefix}.target")
+        self._systemctl("restart", "--no-block", *units)
+        # Not restarted: that would restart, once more, all that is part of it.
+        self._systemctl("start", "--no-block", f"{self._node.prefix}.target")
 
     def stop(self, names: Sequence[str]) -> None:
         """Stop units and wait until they are down."""

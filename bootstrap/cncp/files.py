@@ -14,7 +14,6 @@ from typing import Any
 
 from cncp.errors import CncpError
 
-
 PARENTS = "parents.json"
 """Where ``make_home`` notes what it made above."""
 

@@ -91,6 +91,12 @@ class Hub:
             "look at: cncp status, cncp logs --name controller",
         )
 
+    def unregister(self, number: int, uuid: str) -> None:
+        """Tell the hub that an engine is gone, rather than have it wait out the tolerance."""
+        self._send("registration", "unregistration_request", {"id": number, "uuid": uuid})
+        # The hub answers what comes next on the same connection only after that.
+        self.engines()
+
     def answering(self, idents: Collection[str], timeout: float = 1.0, channel: str = "control") -> set[str]:
         """Return which of the engines with these uuids answer within ``timeout`` seconds.
 

@@ -84,7 +84,7 @@ class Site:
             answering = [name for name, one in shown.items() if one["state"] in ("idle", "busy")]
             return shown if len(answering) == count else None
 
-        return until(ready, timeout, f"{count} engines of {self.user}@{self.host.name}")
+        return dict(until(ready, timeout, f"{count} engines of {self.user}@{self.host.name}"))
 
     @contextmanager
     def client(self, code: str) -> Iterator[subprocess.Popen[str]]:

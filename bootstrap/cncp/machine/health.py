@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection
+from cncp.machine import connection, steps
 from cncp.machine.node import Node
-from cncp.machine.services.base import ServiceManager, ServiceState
+from cncp.machine.services.base import ServiceManager, ServiceState, running_process
 from cncp.serve.slots import slot
 
 _CRASHES = 4  # ends of one service within a wait, after which waiting longer is no use
@@ -49,22 +49,27 @@ def _ask(hub: Hub, node: Node, timeout: float) -> Answers:
 
 
 def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
-    """Wait until the controller and all engines of this node answer.
+    """Wait until the controller and all engines of this node answer, with the wanted configuration.
 
     Raises CncpError naming those that do not, after ``timeout`` seconds or as soon as a service
     ends again and again.
     """
+    digests = steps.wanted(node).services
     document = connection.client(node)
     if document is None:
         # A machine of engines only: the controller is elsewhere, and says what it sees there.
-        return _wait_for_processes(node, manager, timeout)
+        return _wait_for_processes(node, digests, timeout)
     deadline = time.monotonic() + timeout
     look = time.monotonic() + 2
     before = manager.states()
     with Hub(document, connection.local_address(node)) as hub:
         while True:
-            seen = _ask(hub, node, 0.5)
-            if seen.controller and len(seen.answering) == node.engines:
+            # Those about to be replaced may still answer: only processes of this start count.
+            current = {name: running_process(node, name) for name in node.services}
+            started = all(current[name].digest == digest for name, digest in digests.items())
+            seen = _ask(hub, node, 0.5) if started else Answers({}, {}, False)
+            uuids = {one.uuid for one in current.values()} - {""}
+            if seen.controller and set(seen.answering.values()) == uuids and len(uuids) == node.engines:
                 return seen
             now = time.monotonic()
             if now > look:
@@ -75,16 +80,15 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
             time.sleep(0.05)
 
 
-def _wait_for_processes(node: Node, manager: ServiceManager, timeout: float) -> Answers:
+def _wait_for_processes(node: Node, digests: Mapping[str, str], timeout: float) -> Answers:
     deadline = time.monotonic() + timeout
     while True:
-        states = manager.states()
-        running = [name for name in node.services if name in states and states[name].digest]
-        if len(running) == len(node.services):
+        missing = [name for name, digest in digests.items() if running_process(node, name).digest != digest]
+        if not missing:
             return Answers({}, {}, False)
         if time.monotonic() > deadline:
-            missing = ", ".join(sorted({*node.services} - {*running}))
-            raise CncpError(f"{missing} did not start within {timeout:g} s", "look at: cncp status, cncp logs")
+            named = ", ".join(missing)
+            raise CncpError(f"{named} did not start within {timeout:g} s", "look at: cncp status, cncp logs")
         time.sleep(0.05)
 
 

@@ -88,7 +88,7 @@ def restart(node: Node, names: Sequence[str], console: Console) -> Answers:
     manager = service_manager(node, actor)
     with locked(node, actor, "cncp restart"):
         console.phase(f"restarting {', '.join(wanted)}")
-        manager.stop(wanted)
+        steps.stop_services(node, manager, wanted)
         digests = steps.wanted(node).services
         manager.start({name: digests[name] for name in wanted})
     return wait(node, manager, START_TIMEOUT)

@@ -68,5 +68,5 @@ def load(path: Path) -> Manifest:
     """Read the manifest; an empty one where there is none."""
     stored: dict[str, Any] = read_json(path) or {}
     above: dict[str, Any] = read_json(path.parent / PARENTS) or {}
-    made = {**dict.fromkeys(above.get("made", ()), ["login", "directory"]), **stored.get("made", {})}
+    made = {**{folder: ["login", "directory"] for folder in above.get("made", ())}, **stored.get("made", {})}
     return Manifest(path, made, stored.get("kept", {}), stored.get("modes", {}))

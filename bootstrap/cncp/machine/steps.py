@@ -6,20 +6,23 @@ looks at the machine itself, so that it can be cut off anywhere and taken up aga
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cncp import files
 from cncp.errors import CncpError
+from cncp.hub import Hub, NoAnswer
 from cncp.machine import connection, converge, manifest, ports
 from cncp.machine.actor import Actor
 from cncp.machine.desired import Desired, desired
 from cncp.machine.node import Node, installed
 from cncp.machine.resources import Directory
 from cncp.machine.services import ServiceManager, service_manager
+from cncp.machine.services.base import running_process
 from cncp.machine.services.systemd import check_owner
 
 KINDS = ("controller", "engine")
@@ -124,7 +127,7 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list
     stop = services(goal, seen).stop
     if stop:
         say(f"stopping {', '.join(stop)}")
-        manager.stop(stop)
+        stop_services(node, manager, stop)
         changed.append(f"stopped {', '.join(stop)}")
     memory = manifest.load(manifest_path(node))
     memory.claim((*goal.resources, *connection.resources(node)), actor)
@@ -144,12 +147,25 @@ def settle(node: Node, manager: ServiceManager, actor: Actor, say: Say, kinds: C
     todo = services(goal, running(manager), kinds)
     if todo.stop:
         say(f"stopping {', '.join(todo.stop)}")
-        manager.stop(todo.stop)
+        stop_services(node, manager, todo.stop)
     manager.reload()
     if todo.start:
         say(f"starting {', '.join(todo.start)}")
         manager.start({name: goal.services[name] for name in todo.start})
     return todo
+
+
+def stop_services(node: Node, manager: ServiceManager, names: Sequence[str]) -> None:
+    """Stop services, and have the hub forget engines that had no time to say goodbye themselves."""
+    uuids = {running_process(node, name).uuid for name in names} - {""}
+    manager.stop(names)
+    document = connection.client(node)
+    if not uuids or document is None or "controller" in names:
+        return
+    with Hub(document, connection.local_address(node)) as hub, contextlib.suppress(NoAnswer):
+        for number, uuid in hub.engines().items():
+            if uuid in uuids:
+                hub.unregister(number, uuid)
 
 
 def _leave_former(node: Node, say: Say) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cncp.machine.node import installed
 from cncp.serve import record
+from cncp.serve.slots import new_uuid
 
 
 def main() -> None:
@@ -23,13 +24,14 @@ def main() -> None:
     os.umask(0o077)
     node = installed(given.node.parent)
     name = "controller" if given.kind == "controller" else f"engine-{given.number}"
-    record.write(node.run_dir, name, given.digest)
+    uuid = new_uuid(node.host, given.number) if given.kind == "engine" else ""
+    record.write(node.run_dir, name, given.digest, uuid)
     if given.kind == "controller":
         controller = importlib.import_module("cncp.serve.controller")
         controller.serve(node)
     else:
         engine = importlib.import_module("cncp.serve.engine")
-        engine.serve(node, given.number)
+        engine.serve(node, given.number, uuid)
 
 
 main()

@@ -44,6 +44,16 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
             return register(idents, message)
 
         hub.query_handlers["registration_request"] = register_in_place
+        unregister = hub.query_handlers["unregistration_request"]
+
+        def unregister_only_itself(idents: list[bytes], message: dict[str, Any]) -> Any:
+            content = message["content"]
+            engine = hub.engines.get(content.get("id"))
+            # A late goodbye must not end the engine that has taken the place since.
+            if engine is None or content.get("uuid") in (None, engine.uuid):
+                unregister(idents, message)
+
+        hub.query_handlers["unregistration_request"] = unregister_only_itself
         # ipyparallel writes this file in place: cut off half-way, all engines would be lost.
         hub._save_engine_state = lambda: save_engines(hub)  # noqa: SLF001
 

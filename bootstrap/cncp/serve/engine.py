@@ -21,7 +21,6 @@ from traitlets import default  # noqa: E402
 from cncp.hub import Hub, NoAnswer  # noqa: E402
 from cncp.machine.node import Node  # noqa: E402
 from cncp.serve.logs import log_to  # noqa: E402
-from cncp.serve.slots import new_uuid  # noqa: E402
 
 del sys.modules["debugpy"]
 
@@ -60,6 +59,13 @@ class Engine(engine_app.IPEngine):  # type: ignore[misc]  # ipyparallel has no t
         )
         watch.start()
 
+    def _signal_stop(self, number: int, frame: object) -> None:
+        """Say goodbye, so that nobody waits out the tolerance for an engine that was stopped."""
+        if self.registrar is not None:
+            content = {"id": self.id, "uuid": self.ident}
+            self.session.send(self.registrar, "unregistration_request", content=content)
+        super()._signal_stop(number, frame)
+
 
 def watch_registration(connection: dict[str, object], uuid: str, period: float, log: object) -> None:
     """End this process when the hub answers, but does not know it any more.
@@ -90,11 +96,11 @@ def set_share(node: Node, number: int) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = node.gpus[number % len(node.gpus)]
 
 
-def serve(node: Node, number: int) -> None:
-    """Run engine ``number`` of a node."""
+def serve(node: Node, number: int, uuid: str) -> None:
+    """Run engine ``number`` of a node, known to the hub as ``uuid``."""
     set_share(node, number)
     engine_app.Kernel = Kernel
-    app = Engine.instance(ident=new_uuid(node.host, number), id=number, enable_nanny=False)
+    app = Engine.instance(ident=uuid, id=number, enable_nanny=False)
     app.initialize([f"--profile-dir={node.profile_dir}"])
     log_to(node, f"engine-{number}", app.log)
     app.start()

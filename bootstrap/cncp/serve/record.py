@@ -3,20 +3,59 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
-from cncp.files import to_json
+from cncp.files import read_json, to_json
 
 
-def write(run_dir: Path, name: str, digest: str) -> None:
-    """Write ``NAME.json``: pid, start time (which tells a reused pid apart) and digest.
+@dataclass(frozen=True)
+class Process:
+    """The process of a service: its id, the digest it was started with, an engine's uuid."""
+
+    pid: int
+    digest: str
+    uuid: str
+
+
+GONE = Process(0, "", "")
+"""What is said of a service that does not run."""
+
+
+def started(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot (proc(5), stat field 22); 0 if gone.
+
+    Unlike a time of day it stays the same when the clock is set.
+    """
+    try:
+        # The name in parentheses may hold anything, so what follows the last one is counted.
+        after = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]
+    except OSError:
+        return 0
+    return int(after.split()[19])
+
+
+def write(run_dir: Path, name: str, digest: str, uuid: str) -> None:
+    """Write the record of this process.
 
     Not synced to the disk: after a power cut the process is gone as well.
     """
-    content = {"pid": os.getpid(), "created": psutil.Process().create_time(), "digest": digest}
+    pid = os.getpid()
     path = run_dir / f"{name}.json"
     beside = path.with_suffix(".json.new")
-    beside.write_bytes(to_json(content))
+    beside.write_bytes(to_json({"pid": pid, "started": started(pid), "digest": digest, "uuid": uuid}))
     beside.replace(path)
+
+
+def read(run_dir: Path, name: str) -> Process:
+    """Return the process that a record is of, GONE where it has ended.
+
+    The start time tells a reused pid apart: a stranger is never taken for ours.
+    """
+    record = read_json(run_dir / f"{name}.json")
+    try:
+        if record is not None and started(record["pid"]) == record["started"]:
+            return Process(int(record["pid"]), str(record["digest"]), str(record["uuid"]))
+    except (KeyError, TypeError, ValueError):
+        pass
+    return GONE

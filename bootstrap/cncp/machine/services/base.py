@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import psutil
-
-from cncp.files import read_json
 from cncp.machine.node import Node
+from cncp.serve import record
 
 
 @dataclass(frozen=True)
@@ -69,19 +67,9 @@ def tail(node: Node, digest: str) -> list[str]:
     return ["--node", f"{node.home}/node.json", "--digest", digest]
 
 
-def running_process(node: Node, name: str) -> tuple[int, str]:
-    """Return (pid, digest) of a service from the record it left at its start; (0, "") if gone.
-
-    A record of a process that ended is recognised by its start time, so that the pid of a
-    stranger is never taken for ours.
-    """
-    record = read_json(node.run_dir / f"{name}.json")
-    try:
-        if record is not None and psutil.Process(record["pid"]).create_time() == record["created"]:
-            return int(record["pid"]), str(record["digest"])
-    except (psutil.Error, KeyError, TypeError):
-        pass
-    return 0, ""
+def running_process(node: Node, name: str) -> record.Process:
+    """Return the process of a service from the record it left at its start."""
+    return record.read(node.run_dir, name)
 
 
 def exits(node: Node, name: str) -> tuple[int, str]:

@@ -50,7 +50,7 @@ class Tmux:
 
     def open(self, session: str, argv: Sequence[str]) -> None:
         """Run a command in a new detached session."""
-        self._actor.run([*self._base, "new-session", "-d", "-s", session, "exec", *argv])
+        self._actor.run([*self._base, "new-session", "-d", "-s", session, *argv])
 
     def attach_command(self, session: str) -> list[str]:
         """Return the command that attaches to a session."""
@@ -111,9 +111,9 @@ class Sessions:
         """Ask the multiplexer for sessions, and the services' own records for the rest."""
         found = {}
         for name in self._open():
-            pid, digest = running_process(self._node, name)
+            process = running_process(self._node, name)
             ended, last = exits(self._node, name)
-            found[name] = ServiceState(name, True, pid, ended, last, digest)
+            found[name] = ServiceState(name, True, process.pid, ended, last, process.digest)
         return found
 
     def reload(self) -> None:
@@ -129,7 +129,7 @@ class Sessions:
     def stop(self, names: Sequence[str]) -> None:
         """End ``keep``, which ends its service; the session goes with it."""
         opened = {name: pid for name, pid in self._open().items() if name in names}
-        services = {name: running_process(self._node, name)[0] for name in opened}
+        services = {name: running_process(self._node, name).pid for name in opened}
         for pid in opened.values():
             _signal(pid, signal.SIGTERM)
         deadline = time.monotonic() + 10

@@ -118,7 +118,7 @@ class Supervisor:
         for info in self._call("getAllProcessInfo") or ():
             name = str(info["name"])
             running = info["statename"] in ("STARTING", "RUNNING", "BACKOFF")
-            _, digest = running_process(self._node, name)
+            digest = running_process(self._node, name).digest
             ended = endings.get(name, [])
             last = ended[-1] if ended else ""
             found[name] = ServiceState(name, running, int(info["pid"]) if running else 0, len(ended), last, digest)

@@ -142,7 +142,7 @@ class Systemd:
             if not name or (fields.get("LoadState") == "not-found" and fields.get("MainPID") == "0"):
                 continue
             running = fields.get("ActiveState") in ("active", "activating", "reloading")
-            pid, digest = running_process(self._node, name)
+            process = running_process(self._node, name)
             main = int(fields.get("MainPID") or 0)
             ended, _ = exits(self._node, name)
             found[name] = ServiceState(
@@ -153,7 +153,7 @@ class Systemd:
                 exits(self._node, name)[1],
                 # Between its execution and its record a process still has to be given the benefit
                 # of the doubt; its command line tells.
-                digest if pid == main and pid else _digest_of(main),
+                process.digest if process.pid == main != 0 else _digest_of(main),
             )
         return found
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from cncp import files
 from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
@@ -24,6 +26,7 @@ from cncp.machine.resources import Directory
 from cncp.machine.services import ServiceManager, service_manager
 from cncp.machine.services.base import running_process
 from cncp.machine.services.systemd import check_owner
+from cncp.serve import record
 
 KINDS = ("controller", "engine")
 
@@ -122,6 +125,7 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list
     check_owner(node)
     changed = _leave_former(node, say)
     seen = running(manager)
+    changed += _end_orphans(node, manager, say)
     ports.check(node, set(seen))
     goal = wanted(node)
     stop = services(goal, seen).stop
@@ -166,6 +170,32 @@ def stop_services(node: Node, manager: ServiceManager, names: Sequence[str]) -> 
         for number, uuid in hub.engines().items():
             if uuid in uuids:
                 hub.unregister(number, uuid)
+
+
+def orphans(node: Node, manager: ServiceManager) -> dict[str, int]:
+    """Return processes of our services that no service manager looks after, by name.
+
+    They are left when a service manager is killed: they hold the ports, and nothing restarts them.
+    """
+    states = manager.states()
+    recorded = {path.stem: record.read(node.run_dir, path.stem).pid for path in node.run_dir.glob("*.json")}
+    kept = {state.pid for state in states.values() if state.running}
+    return {name: pid for name, pid in recorded.items() if pid and pid not in kept}
+
+
+def _end_orphans(node: Node, manager: ServiceManager, say: Say) -> list[str]:
+    left = orphans(node, manager)
+    if not left:
+        return []
+    say(f"ending {', '.join(sorted(left))}: left by a service manager that is gone")
+    processes = [psutil.Process(pid) for pid in left.values() if psutil.pid_exists(pid)]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(processes, timeout=10)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    return [f"ended {name}" for name in sorted(left)]
 
 
 def _leave_former(node: Node, say: Say) -> list[str]:

@@ -63,11 +63,21 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
         os.register_at_fork(after_in_child=_die_with_parent)
         self._guard = PeriodicCallback(self._check, _CHECK_PERIOD)
         self.loop.add_callback(self._guard.start)
+        self.loop.add_callback(self._watch)
         super().start()
+
+    def _processes(self) -> list[Any]:
+        """Return the schedulers and the heart monitor, as multiprocessing knows them."""
+        return [getattr(child, "launcher", child) for child in self.children] + [self.heartmonitor_process]
+
+    def _watch(self) -> None:
+        """Notice the end of a child when it happens; the period is for ports alone."""
+        for process in self._processes():
+            self.loop.add_handler(process.sentinel, lambda *_: self._check(), self.loop.READ)
 
     def _check(self) -> None:
         """End at once when a scheduler is dead or no longer listens: half a controller loses tasks."""
-        processes = [getattr(child, "launcher", child) for child in self.children] + [self.heartmonitor_process]
+        processes = self._processes()
         dead = [process.name for process in processes if not process.is_alive()]
         lost = set() if dead else self._ports() - _listening(processes)
         if dead or lost:

@@ -82,6 +82,8 @@ def attributes(node: Node) -> dict[str, Any]:
             **asdict(node.settings),
             "home": node.home,
             "machine": node.document(),
+            # What the embedded engine does not install, and uninstall could not take back.
+            "packages": False,
             # The services' PATH is this login's, not the one Chef or sudo make for themselves.
             "path": os.environ.get("PATH", os.defpath),
             "source": node.source,
@@ -108,11 +110,11 @@ def configuration(folder: Path) -> str:
         "run_lock_timeout": 0,
         "minimal_ohai": True,
         "node_name": "cncp",
-        "log_level": "warn",
     }
     lines = [f"{name} {_ruby(value)}" for name, value in values.items()]
     lines += [
-        "log_location STDERR",
+        "log_level :warn",
+        "log_location STDOUT",
         f"require {_ruby(str(STATIC / 'chef' / 'report.rb'))}",
         # Assigned, because Chef reads this file twice.
         f"event_handlers [Cncp::Report.new({_ruby(str(folder / 'report.json'))})]",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 import socket
@@ -24,7 +23,6 @@ from typing import Any
 from cncp.errors import CncpError
 from cncp.machine import chef
 from cncp.machine.actor import Actor
-from cncp.run import run
 
 HOST = "omnitruck.cinc.sh"
 _RELEASE = "18"
@@ -35,11 +33,14 @@ _ENTERPRISE = ("almalinux", "centos", "ol", "rhel", "rocky")
 _HINT = "install Cinc by hand, or use --engine embedded"
 
 
-def refusal(environment: Mapping[str, str]) -> str:
-    """Return why Cinc is not to be installed here, "" where nothing speaks against it."""
+def refusal(environment: Mapping[str, str], root: bool) -> str:
+    """Return why Cinc is not to be installed here, "" where nothing speaks against it.
+
+    ``root``: whether commands can be run as root without anybody being asked.
+    """
     if environment.get("CNCP_CHEF_INSTALL") == "no":
         return "there is no Chef, and CNCP_CHEF_INSTALL is no"
-    if os.geteuid() != 0 and not (shutil.which("sudo") and run(["sudo", "-n", "true"], check=False).ok):
+    if not root:
         return "there is no Chef, and only root could install it"
     if _installer() is None:
         return "there is no Chef, and neither dpkg nor rpm to install it with"

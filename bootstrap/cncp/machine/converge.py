@@ -25,8 +25,20 @@ class Change:
 
 
 def changes(resources: Sequence[Resource]) -> list[Change]:
-    """Return what differs, in the order it has to be changed in. Changes nothing."""
-    return [change for resource in resources for change in _compare(resource)]
+    """Return what differs, in the order it has to be changed in. Changes nothing.
+
+    Raises CncpError where something stands in the place of a file and is none.
+    """
+    found: list[Change] = []
+    for resource in resources:
+        try:
+            found += _compare(resource)
+        except OSError as error:
+            raise CncpError(
+                f"{resource.path} cannot be read: {error.strerror or error}",
+                "move away what is there, then run this again",
+            ) from None
+    return found
 
 
 def apply(found: Sequence[Change], actor: Actor) -> None:

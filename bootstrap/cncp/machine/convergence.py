@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from cncp.errors import CncpError, PreflightError
 from cncp.machine import chef, cinc
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
+from cncp.run import run
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ def insist(node: Node) -> None:
         )
 
 
+def root_at_hand() -> bool:
+    """Tell whether commands can be run as root without anybody being asked."""
+    return os.geteuid() == 0 or bool(shutil.which("sudo") and run(["sudo", "-n", "true"], check=False).ok)
+
+
 def present(node: Node) -> Engine | None:
     """Return the engine that needs nothing to be installed; None where that might be Chef's turn."""
     if node.settings.engine == "embedded":
@@ -49,7 +57,7 @@ def choose(node: Node, actor: Actor, environment: Mapping[str, str], say: Callab
     found = present(node)
     if found is not None:
         return found
-    refusal = cinc.refusal(environment)
+    refusal = cinc.refusal(environment, root_at_hand())
     if refusal:
         return Engine("embedded", refusal)
     try:
@@ -76,3 +84,19 @@ def converge(node: Node, engine: Engine, actor: Actor, embedded: Callable[[], No
         embedded()
         return Engine("embedded", error.message)
     return engine
+
+
+def plan(node: Node, actor: Actor) -> tuple[chef.Update, ...] | None:
+    """Return what Chef says it would change; None where the embedded engine is to be asked.
+
+    Nothing is installed for it, and nobody is asked for a password.
+    """
+    engine = present(node)
+    if engine is None or engine.program is None:
+        return None
+    if node.scope == "system" and not root_at_hand():
+        return None
+    try:
+        return chef.plan(node, engine.program, actor)
+    except chef.LicenceError:
+        return None

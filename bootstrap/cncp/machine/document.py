@@ -1,6 +1,6 @@
 """The desired state as JSON for the cookbook, and the steps that no resource of Chef's can do.
 
-    venv/bin/python -s -m cncp.machine.document VERB [--dry-run] [controller|engine]
+    venv/bin/python -s -m cncp.machine.document VERB [--dry-run] [controller|engine|SECONDS]
 
 Standard input holds the node attributes, each of them optional: ``settings`` (of the cluster;
 those left out have their defaults), ``engine_ids``, ``path`` (the services' PATH) and ``machine``
@@ -12,7 +12,7 @@ desired   user, group, home, environment; resources in their order, each with ki
           run with, running with those they do
 prepare   what comes before the files are written: changed, in words
 services  stop, reload, start (all services or those of one kind): stop, start, warning
-wait      wait until the engines answer: answering, engines
+wait      wait until the engines answer, for 60 SECONDS or as many as are given: answering, engines
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cncp.cluster import layer
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.files import read_bytes, read_json
-from cncp.machine import steps, up
+from cncp.machine import health, steps, up
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node, from_document
 from cncp.machine.place import account, home_folder
@@ -164,24 +164,24 @@ def services(
         return {**done.document(), "warning": manager.persist()}
 
 
-def _wait(node: Node, manager: ServiceManager) -> dict[str, Any]:
-    from cncp.machine.health import wait
-
-    seen = wait(node, manager, up.START_TIMEOUT)
+def wait(node: Node, manager: ServiceManager, seconds: Sequence[str]) -> dict[str, Any]:
+    """Wait until the engines answer. Raises CncpError naming those that do not."""
+    seen = health.wait(node, manager, float(seconds[0]) if seconds else up.START_TIMEOUT)
     return {"answering": len(seen.answering), "engines": node.engines}
 
 
 def answer(words: Sequence[str], given: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     """Do what a command line asks for. Raises CncpError."""
     dry = "--dry-run" in words
-    verb, *kinds = [word for word in words if word != "--dry-run"] or [""]
+    verb, *rest = [word for word in words if word != "--dry-run"] or [""]
     verbs: dict[str, Callable[[], dict[str, Any]]] = {
         "desired": lambda: desired(node, manager),
         "prepare": lambda: prepare(node, manager, actor, console, dry=dry),
-        "services": lambda: services(node, manager, actor, console, kinds or steps.KINDS, dry=dry),
-        "wait": lambda: _wait(node, manager),
+        "services": lambda: services(node, manager, actor, console, rest or steps.KINDS, dry=dry),
+        "wait": lambda: wait(node, manager, rest),
     }
-    if verb not in verbs or set(kinds) - set(steps.KINDS):
+    fits = all(map(str.isdigit, rest[:1])) if verb == "wait" else set(rest) <= set(steps.KINDS)
+    if verb not in verbs or not fits:
         raise UsageError(f"there is no {' '.join(words)!r}", f"VERB is one of {', '.join(verbs)}")
     console = Console()
     node = describe(given, environment)

@@ -2,6 +2,8 @@
 
 from invoke.collection import Collection
 
-from cncp.tasks import cluster
+from cncp.tasks import bundle, cluster, dist
 
 ns = Collection.from_module(cluster)
+ns.add_collection(Collection.from_module(bundle))
+ns.add_collection(Collection.from_module(dist))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from invoke.exceptions import Exit
 from cncp.console import Console
 from cncp.errors import WOULD_CHANGE, UsageError
 from cncp.install import environment
-from cncp.machine import doctor, lifecycle, place
+from cncp.machine import convergence, doctor, lifecycle, place
 from cncp.machine import logs as logfiles
 from cncp.machine import status as states
 from cncp.machine import uninstall as removal
 from cncp.machine import up as main_job
 from cncp.machine.actor import Actor
+from cncp.machine.chef import Update
 from cncp.machine.node import Node, installed
 from cncp.machine.services import service_manager
 from cncp.tasks.command import command
@@ -126,6 +127,7 @@ def plan(
     if json:
         console.data(
             {
+                "leave": todo.leave,
                 "files": [{"path": one.path, "what": one.what, "diff": one.diff} for one in todo.files],
                 "remove": [path for path, _ in todo.removals],
                 "secrets": list(todo.secrets),
@@ -134,19 +136,23 @@ def plan(
             }
         )
     else:
-        _print_plan(console, todo)
+        _print_plan(console, todo, None if todo.empty else convergence.plan(node, Actor(node.account)))
     if detailed_exitcode and not todo.empty:
         raise Exit(code=WOULD_CHANGE)
 
 
-def _print_plan(console: Console, todo: main_job.Plan) -> None:
+def _print_plan(console: Console, todo: main_job.Plan, by_chef: Sequence[Update] | None) -> None:
     if todo.empty:
         console.say("nothing to change")
         return
+    if by_chef is not None:
+        for update in by_chef:
+            console.say("\n    ".join((update.resource, *update.lines)))
+        return
+    if todo.leave:
+        console.say(todo.leave)
     for change in todo.files:
-        console.say(f"{change.what} {change.path}")
-        for line in change.diff.splitlines():
-            console.say(f"    {line}")
+        console.say("\n    ".join((f"{change.what} {change.path}", *change.diff.splitlines())))
     for line in todo.secrets:
         console.say(line)
     for path, _ in todo.removals:

@@ -1,0 +1,31 @@
+"""bundle.*: installing where no network is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from invoke.context import Context
+
+from cncp import bundle
+from cncp.console import Console
+from cncp.tasks.command import command
+
+
+@command(
+    {
+        "output": "file to write",
+        "platforms": "list: manylinux_2_28_x86_64,manylinux_2_28_aarch64 (or x86_64,aarch64); this machine's without",
+        "pythons": "list: 3.11,3.13; this Python's version without",
+    }
+)
+def make(context: Context, output: str = "dist/cncp.tar", platforms: str = "", pythons: str = "") -> None:
+    """Write one file with code and wheels, for: bash ./baremetal.sh --offline FILE."""
+    path = Path(output)
+    names = bundle.make(path, platforms, pythons, os.environ)
+    console = Console()
+    console.say(f"{path}: {len(names)} wheels, {path.stat().st_size / 1e6:.0f} MB")
+    console.say(f"next, on a machine that reaches nothing: bash ./baremetal.sh --offline {path.name}")
+
+
+__all__ = ["make"]

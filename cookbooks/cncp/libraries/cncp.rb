@@ -1,0 +1,180 @@
+# What the resources of this cookbook have in common, in plain Ruby: nothing here needs Chef.
+require 'digest'
+require 'etc'
+require 'json'
+require 'shellwords'
+
+module CncpCookbook
+  # Attributes below node['cncp'] that are no settings of the cluster.
+  OTHERS = %w(user home source python offline packages path engine_ids machine timeout).freeze
+
+  # A failure with one line that says what is wrong and one that says what to do. ``status``: what
+  # the program exited with that said so.
+  class Error < RuntimeError
+    attr_reader :status
+
+    def initialize(message, hint, status = nil)
+      super("#{message} (#{hint})")
+      @status = status
+    end
+  end
+
+  # What cncp exits with when the machine lacks something.
+  LACKING = 4
+
+  module_function
+
+  # The settings among the attributes. Unknown ones stay in: cncp itself names and refuses them.
+  def settings(attributes)
+    attributes.to_h.reject { |key, value| OTHERS.include?(key) || value.nil? }
+  end
+
+  # The account the cluster runs as: the one named, who called sudo, or who runs this.
+  def account(name, environment = ENV, uid = Process.euid)
+    name ||= environment['SUDO_USER'] if uid.zero?
+    name ? Etc.getpwnam(name) : Etc.getpwuid(uid)
+  rescue ArgumentError
+    raise Error.new("there is no account #{name} on this machine", "set node['cncp']['user'] to one that is")
+  end
+
+  # The home of an account: of one's own, $HOME is believed.
+  def user_home(entry, environment = ENV, uid = Process.euid)
+    own = environment['HOME'].to_s
+    entry.uid == uid && !own.empty? ? own : entry.dir
+  end
+
+  # The folder of the virtualenv and all state.
+  def home(named, entry, environment = ENV, uid = Process.euid)
+    File.expand_path(named || File.join(user_home(entry, environment, uid), '.local', 'share', 'cncp'))
+  end
+
+  # The folder that holds bootstrap/: the one named, else the first candidate that does.
+  def source(named, candidates)
+    found = [named, *candidates].compact.find { |folder| File.file?(stage0_path(folder)) }
+    return File.realpath(found) if found && (named.nil? || found == named)
+
+    raise Error.new("there is no bootstrap/stage0.py in #{named || 'the repository of this cookbook'}",
+                    "set node['cncp']['source'] to a checkout of cncp")
+  end
+
+  def stage0_path(source)
+    File.join(source, 'bootstrap', 'stage0.py')
+  end
+
+  def venv_python(home)
+    File.join(home, 'venv', 'bin', 'python')
+  end
+
+  # The environment of our own programs: CNCP_* variables of whoever runs Chef are not for them.
+  def environment(home, user, environment = ENV)
+    foreign = environment.keys.select { |name| name.start_with?('CNCP_') }
+    foreign.map { |name| [name, nil] }.to_h.merge('CNCP_HOME' => home, 'CNCP_USER' => user)
+  end
+
+  # The command line that builds or repairs the virtualenv. ``python`` nil: the one that is found.
+  def stage0(source, python, settings, offline = nil)
+    words = [python || 'python3', '-s', stage0_path(source), '--install-only', '--forget']
+    words += ['--python', python] if python
+    words += ['--requirements', settings['requirements']] if settings['requirements']
+    words += ['--offline', offline] if offline
+    words
+  end
+
+  # The command line that asks cncp for a document, or has it take a step.
+  def document(home, *words)
+    [venv_python(home), '-s', '-m', 'cncp.machine.document', *words]
+  end
+
+  # What the command above reads.
+  def input(settings, attributes, environment = ENV)
+    given = { 'settings' => settings, 'path' => attributes['path'] || environment['PATH'] }
+    %w(engine_ids machine).each { |key| given[key] = attributes[key] unless attributes[key].nil? }
+    JSON.generate(given)
+  end
+
+  # The answer of the command above; its error as an exception.
+  def parse(status, output, errors)
+    raise Error.new(*said(errors, status), status) unless status.zero?
+
+    JSON.parse(output)
+  rescue JSON::ParserError
+    raise Error.new('cncp gave an answer that is no JSON', 'run cncp check')
+  end
+
+  # What a program of ours said of its failure: message and hint.
+  def said(errors, status)
+    message = errors[/^error: (.*)$/, 1] || errors.strip.lines.last.to_s.strip
+    message = "it exited with #{status}" if message.empty?
+    [message, errors[/^hint: (.*)$/, 1] || 'look for more in the log of this run']
+  end
+
+  # What the virtualenv was made from, nil where it is not whole.
+  def stamp(home)
+    return unless File.executable?(venv_python(home))
+
+    JSON.parse(File.read(File.join(home, 'venv', 'cncp-installed.json')))
+  rescue SystemCallError, JSON::ParserError
+    nil
+  end
+
+  # The digest of the lock that the virtualenv is to be made from.
+  def lock(source)
+    Digest::SHA256.file(File.join(source, 'bootstrap', 'locks', 'compute.txt')).hexdigest
+  end
+
+  # The digest of the user's own requirements; nil where only the installer can tell (a URL, or no file).
+  def requirements(setting)
+    return '' if [nil, 'none'].include?(setting)
+
+    path = setting.include?('://') ? nil : File.expand_path(setting)
+    content = path && File.file?(path) ? File.binread(path) : nil
+    content && (content.empty? ? '' : Digest::SHA256.hexdigest(content))
+  end
+
+  # The Python to make the virtualenv with: the one named, else the one it was made with; nil: any.
+  def base_python(named, stamp)
+    former = stamp && stamp['python']
+    named = File.realpath(named) if named && File.exist?(named)
+    named || (former && File.executable?(former) ? former : nil)
+  end
+
+  # Whether a program is on the PATH, or where the system keeps those that are not for users.
+  def program?(name, path = ENV['PATH'].to_s)
+    folders = path.split(File::PATH_SEPARATOR) + %w(/usr/local/bin /usr/bin /bin /usr/sbin /sbin)
+    folders.any? { |folder| File.executable?(File.join(folder, name)) }
+  end
+
+  # Packages of the operating system by what is needed: names differ, needs do not.
+  PACKAGES = {
+    'debian' => { 'python' => %w(python3), 'venv' => %w(python3-venv), 'tmux' => %w(tmux),
+                  'screen' => %w(screen), 'cron' => %w(cron) },
+    'rhel' => { 'python' => %w(python3), 'venv' => %w(python3-pip), 'tmux' => %w(tmux),
+                'screen' => %w(screen), 'cron' => %w(cronie) },
+  }.freeze
+
+  # The packages that stand for needs on a family of systems. Raises where we know none.
+  def packages(family, needs)
+    names = PACKAGES[family == 'fedora' ? 'rhel' : family]
+    return [] if needs.empty?
+    raise Error.new("packages of a #{family} are not known here", "install #{needs.join(', ')} by hand") unless names
+
+    needs.flat_map { |need| names.fetch(need) }
+  end
+
+  # What this machine lacks. Nothing is wanted where everything is there, so that no package index
+  # is asked on a machine that has no network.
+  def needs(service_manager, systemd:, virtualenv:, has: method(:program?))
+    needs = []
+    needs << 'python' unless virtualenv || has.call('python3')
+    needs << 'venv' unless virtualenv || has.call('pip3') || has.call('virtualenv') || venv?
+    needs << service_manager if %w(tmux screen).include?(service_manager) && !has.call(service_manager)
+    by_cron = %w(supervisor tmux screen).include?(service_manager) || (service_manager == 'auto' && !systemd)
+    needs << 'cron' if by_cron && !has.call('crontab')
+    needs
+  end
+
+  # Whether this Python can make a virtualenv by itself: Debian keeps that in a package of its own.
+  def venv?(python = 'python3')
+    system(python, '-c', 'import ensurepip', out: File::NULL, err: File::NULL) ? true : false
+  end
+end

@@ -1,0 +1,156 @@
+# What the actions of this cookbook's resources share. Written for Chef, and without requiring it:
+# the names it calls are those of Chef's resources and providers.
+module CncpCookbook
+  # Properties that every resource has. Left out, they follow from node['cncp'].
+  module Properties
+    def self.declare(resource)
+      resource.property :settings, Hash, desired_state: false,
+                        default: later { |given| CncpCookbook.settings(given.node['cncp']) },
+                        description: 'Settings of the cluster, as in cluster.toml; those left out have their defaults.'
+      resource.property :user, String, desired_state: false,
+                        default: later { |given| CncpCookbook.account(given.node['cncp']['user']).name },
+                        description: 'The account that the cluster runs as and that owns its files.'
+      resource.property :home, String, desired_state: false,
+                        default: later { |given| home(given) },
+                        description: 'The folder of the virtualenv and all state.'
+    end
+
+    def self.home(given)
+      CncpCookbook.home(given.node['cncp']['home'], CncpCookbook.account(given.user))
+    end
+
+    # The checkout: the one named, else the one that holds this cookbook. Chef loads cookbooks from
+    # copies of its own, so the folders that those were copied from are asked for too.
+    def self.source(given)
+      folders = [File.dirname(given.run_context.cookbook_collection['cncp'].root_dir), *repository]
+      CncpCookbook.source(given.node['cncp']['source'], folders.map { |folder| File.dirname(folder) })
+    end
+
+    # The cookbook folders of the repository that chef-solo serves to itself.
+    def self.repository
+      served = Chef::LocalMode.chef_fs if defined?(Chef::LocalMode)
+      served ? Array(served.child_paths['cookbooks']) : []
+    end
+
+    def self.later(&block)
+      Chef::DelayedEvaluator.new(&block)
+    end
+  end
+
+  # Methods for actions.
+  module Actions
+    # Run a program of ours as cncp's user. A dry run may do so only to ask.
+    def cncp_run(words, input = nil, timeout = 120)
+      environment = CncpCookbook.environment(new_resource.home, new_resource.user)
+      done = shell_out(*words, input: input, environment: environment, cwd: '/', timeout: timeout, default_env: false)
+      [done.exitstatus, done.stdout, done.stderr]
+    end
+
+    # Ask cncp, or have it take a step, and return the answer.
+    def cncp(*words, timeout: 120)
+      input = CncpCookbook.input(new_resource.settings, node['cncp'])
+      CncpCookbook.parse(*cncp_run(CncpCookbook.document(new_resource.home, *words), input, timeout))
+    end
+
+    # The desired state; it is asked for once in a run, because it does not change in one.
+    def cncp_desired
+      node.run_state['cncp'] ||= {}
+      node.run_state['cncp'][[new_resource.home, new_resource.settings]] ||= cncp('desired')
+    end
+
+    # Whether there is a virtualenv to ask. In a dry run on a bare machine there is none, or it lacks
+    # packages that would have been installed by now, and nothing more can be said.
+    def cncp_there?
+      there = !CncpCookbook.stamp(new_resource.home).nil?
+      raise CncpCookbook::Error.new("there is no virtualenv in #{new_resource.home}", 'run cncp_virtualenv first') \
+        unless there || whyrun_mode?
+
+      cncp_desired if there && whyrun_mode?
+      Chef::Log.warn("#{new_resource}: what it does is known only once the virtualenv is there") unless there
+      there
+    rescue CncpCookbook::Error => e
+      raise unless whyrun_mode? && e.status == CncpCookbook::LACKING
+
+      Chef::Log.warn("#{new_resource}: what it does is known only later: #{e.message}")
+      false
+    end
+
+    # Install everything of these parts, and remove what is no longer wanted; return whether anything differed.
+    def cncp_install(*parts)
+      entries = cncp_desired['resources'].select { |entry| parts.include?(entry['part']) }
+      entries.map { |entry| cncp_resource(entry).updated_by_last_action? }.any?
+    end
+
+    def cncp_remove
+      cncp_desired['removals'].map { |entry| cncp_removal(entry['path']).updated_by_last_action? }.any?
+    end
+
+    # Start or restart what does not run as it is to; return whether anything was started.
+    def cncp_serve(kind, changed)
+      current_resource.digests(cncp_select(cncp_desired['running'], kind))
+      new_resource.digests(cncp_select(cncp_desired['services'], kind))
+      differs = new_resource.digests != current_resource.digests
+      converge_if_changed(:digests) { cncp_settle(kind) }
+      if changed && !differs
+        converge_by('have the service manager take over the changed files') { cncp_settle(kind) }
+      end
+      differs && !whyrun_mode?
+    end
+
+    def cncp_settle(kind)
+      warning = cncp('services', kind)['warning']
+      known = node.run_state['cncp']['warnings'] ||= []
+      Chef::Log.warn(warning) unless warning.empty? || known.include?(warning)
+      known << warning
+    end
+
+    def cncp_select(digests, kind)
+      digests.select { |name, _| name.split('-').first == kind }
+    end
+
+    # Whoever is not root makes everything as themselves, whatever their groups are.
+    def cncp_owner(entry)
+      return [nil, nil] unless Process.euid.zero?
+
+      entry['owner'] == 'root' ? [0, 0] : [cncp_desired['user'], cncp_desired['group']]
+    end
+
+    def cncp_resource(entry)
+      owner_name, group_id = cncp_owner(entry)
+      return cncp_file(entry, owner_name, group_id) if entry['kind'] == 'file'
+
+      declared = entry['kind'] == 'link' ? :link : :directory
+      send(declared, entry['path']) do
+        owner owner_name if owner_name
+        group group_id if group_id
+        entry['kind'] == 'link' ? to(entry['target']) : mode(entry['mode'])
+      end
+    end
+
+    # A link at the place of a file is followed: people keep their configuration elsewhere.
+    def cncp_file(entry, owner_name, group_id)
+      send(entry['source'] ? :cookbook_file : :file, entry['path']) do
+        if entry['source']
+          source entry['source']
+          cookbook 'cncp'
+        else
+          content entry['content']
+        end
+        owner owner_name if owner_name
+        group group_id if group_id
+        mode entry['mode']
+        backup false
+        manage_symlink_source false
+      end
+    end
+
+    def cncp_removal(path)
+      return link(path) { action :delete } if ::File.symlink?(path)
+
+      file(path) do
+        action :delete
+        backup false
+      end
+    end
+  end
+end

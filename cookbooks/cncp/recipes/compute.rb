@@ -1,0 +1,6 @@
+# Controller and engines on one machine.
+cncp_packages 'cncp' if node['cncp']['packages']
+cncp_virtualenv 'cncp'
+cncp_profile 'cncp'
+cncp_controller 'cncp'
+cncp_engines 'cncp'

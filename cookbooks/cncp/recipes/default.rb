@@ -1,0 +1,2 @@
+# One machine that is a whole cluster.
+include_recipe 'cncp::compute'

@@ -1,0 +1,21 @@
+unified_mode true
+
+provides :cncp_profile
+
+description 'The IPython profile of a cluster and what its services share: folders, configuration, keys, ports ' \
+            'and connection files. Keys are made once, and no secret passes through Chef.'
+
+CncpCookbook::Properties.declare(self)
+
+action_class { include CncpCookbook::Actions }
+
+action :create do
+  description 'Make the profile, and stop services that are no longer wanted.'
+
+  next unless cncp_there?
+
+  # The step looks for itself and is quick; what it says it has done is what Chef reports.
+  changed = cncp('prepare', *('--dry-run' if whyrun_mode?))['changed']
+  converge_by(changed) {} unless changed.empty?
+  cncp_install('home', 'profile', 'units')
+end

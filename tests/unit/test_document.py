@@ -1,0 +1,163 @@
+"""What Chef is told: complete, strict, without secrets, and the same that the embedded engine installs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cncp import keys
+from cncp.errors import CncpError, UsageError
+from cncp.machine import converge, document, steps
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node
+
+SETTINGS = {"service_manager": "supervisor", "engines": 2}
+
+
+@pytest.fixture
+def environment(home: Path) -> Iterator[Mapping[str, str]]:
+    """Return the environment of a document: a home whose path is short enough for a socket."""
+    folder = Path(tempfile.mkdtemp(prefix="cncp-", dir="/tmp"))
+    yield {"HOME": str(home), "CNCP_HOME": str(folder)}
+    shutil.rmtree(folder)
+
+
+def described(environment: Mapping[str, str], **settings: Any) -> Node:
+    """Return the node that these settings describe."""
+    return document.describe({"settings": {**SETTINGS, **settings}}, environment)
+
+
+def asked(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
+    """Return the answer to a command line."""
+    return document.answer(words, {"settings": SETTINGS}, environment)
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({"settings": {"engins": 2}}, "did you mean engines?"),
+        ({"settings": {"engines": "many"}}, "engines must be"),
+        ({"settings": {"heartbeat": True}}, "heartbeat must be"),
+        ({"settings": ["engines"]}, "for example"),
+        ({"setings": {}}, "there are: engine_ids"),
+        ({"engine_ids": "0"}, "list of numbers"),
+        ({"engine_ids": [-1]}, "list of numbers"),
+        ({"machine": {"host": "x"}}, "leave it out"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(given: dict[str, Any], hint: str, environment: Mapping[str, str]) -> None:
+    """Attributes pass the same checks as everything a user writes."""
+    with pytest.raises(UsageError) as refused:
+        document.describe(given, environment)
+    assert hint in refused.value.hint
+    assert "node attributes" in refused.value.message
+
+
+def test_defaults_that_chef_repeats_were_not_chosen(environment: Mapping[str, str]) -> None:
+    """Chef hands over every default: a controller with the default of engines is no contradiction."""
+    assert described(environment, role="controller", engines="cores").engines == 0
+    with pytest.raises(UsageError, match="contradict"):
+        described(environment, role="controller", engines=3)
+
+
+def test_a_machine_with_every_choice_made_is_taken_as_it_is(environment: Mapping[str, str]) -> None:
+    """What `cncp up` hands over is the node it describes, whoever's rights Chef has."""
+    node = described(environment, threads=3)
+    given = json.loads(json.dumps({"settings": {}, "machine": node.document()}))
+    assert document.describe(given, environment) == node
+
+
+def test_engines_to_keep_are_kept(environment: Mapping[str, str]) -> None:
+    """With engine_ids, engines keep their numbers."""
+    assert document.describe({"settings": SETTINGS, "engine_ids": [5, 1]}, environment).engine_ids == (1, 5)
+
+
+def test_resources_come_in_an_order_to_be_made_in(environment: Mapping[str, str]) -> None:
+    """Every folder comes before what is in it, those above included, with an owner of their own."""
+    made: set[Path] = set()
+    for one in asked(environment, "desired")["resources"]:
+        path = Path(one["path"])
+        assert path.parent in made or path.parent.is_dir(), path
+        made.add(path)
+        assert one["owner"] in ("login", "root")
+        assert ("content" in one) + ("source" in one) == (one["kind"] == "file")
+
+
+def test_it_holds_what_the_embedded_engine_installs(environment: Mapping[str, str]) -> None:
+    """Path for path: the same content and the same modes."""
+    node = described(environment)
+    told = {one["path"]: one for one in asked(environment, "desired")["resources"]}
+    converge.apply(converge.changes(steps.wanted(node).resources), Actor(node.account))
+    for path, one in told.items():
+        assert Path(path).stat().st_mode & 0o7777 == int(one["mode"], 8), path
+        if "content" in one:
+            assert Path(path).read_text() == one["content"]
+
+
+def test_no_secret_is_in_it(environment: Mapping[str, str]) -> None:
+    """Neither key of the identity leaves its file."""
+    assert any("cncp-identity" in line for line in asked(environment, "prepare")["changed"])
+    identity = keys.load(described(environment).identity)
+    assert identity is not None
+    told = json.dumps([asked(environment, "desired"), asked(environment, "prepare")])
+    secrets = json.loads(described(environment).identity.read_text())
+    for name in ("key", "curve_secretkey"):
+        assert secrets[name] not in told
+
+
+def test_what_the_user_closed_stays_closed(environment: Mapping[str, str], home: Path) -> None:
+    """A folder keeps a stricter mode, and the user's own lines in a file stay with its mode."""
+    profile = home / ".ipython" / "profile_cncp"
+    profile.mkdir(parents=True)
+    profile.chmod(0o700)
+    own = profile / "ipengine_config.py"
+    own.write_text("c.IPEngine.timeout = 99\n")
+    own.chmod(0o640)
+    told = {one["path"]: one for one in asked(environment, "desired")["resources"]}
+    assert told[str(profile)]["mode"] == "0700"
+    assert told[str(own)]["mode"] == "0640"
+    assert told[str(own)]["content"].endswith("\nc.IPEngine.timeout = 99\n")
+    own.write_bytes(b"# \xff\n")
+    with pytest.raises(CncpError, match="not UTF-8"):
+        asked(environment, "desired")
+
+
+def test_a_dry_run_changes_nothing(environment: Mapping[str, str]) -> None:
+    """It says what would be done, and a second real one has nothing left to do."""
+    folder = Path(environment["CNCP_HOME"])
+    assert asked(environment, "prepare", "--dry-run")["changed"]
+    assert list(folder.iterdir()) == []
+    asked(environment, "prepare")
+    assert asked(environment, "prepare")["changed"] == []
+    assert asked(environment, "services", "--dry-run", "engine")["start"] == ("engine-0", "engine-1")
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("desire",), ("services", "engines"), ("services", "--dry", "engine"), ("wait", "long")]
+)
+def test_a_wrong_command_line_is_refused(words: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    """Verbs and kinds of services are checked."""
+    with pytest.raises(UsageError, match="there is no"):
+        document.answer(words, {}, environment)
+
+
+def test_beneath_a_run_that_holds_the_lock_nothing_is_locked(environment: Mapping[str, str]) -> None:
+    """`cncp up` holds the lock while Chef calls back; anybody else's lock is respected."""
+    node = described(environment)
+    lock = Path(environment["CNCP_HOME"]) / "lock"
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        lock.write_text(json.dumps({"pid": os.getppid(), "since": 0, "what": "cncp up"}))
+        with document.locked(node, Actor(node.account), "test"):
+            pass
+        lock.write_text(json.dumps({"pid": os.getpid(), "since": 0, "what": "cncp up"}))
+        with pytest.raises(CncpError, match="held by cncp up"), document.locked(node, Actor(node.account), "test"):
+            pass

@@ -1,5 +1,7 @@
 """The one exception base: what is wrong, what to do about it, and the exit code that says so."""
 
+import errno
+
 FAILED = 1
 USAGE = 2
 SOME_HOSTS = 3
@@ -32,3 +34,11 @@ class PreflightError(CncpError):
     """The machine lacks something that must be there before anything is changed."""
 
     exit_code = PREFLIGHT
+
+
+def unexpected(error: OSError) -> tuple[str, str]:
+    """Return a line of what and one of what to do for a failure of the system, as of a full disk."""
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return what, "make room on that disk, then run this again: it goes on from where it was"
+    return what, "mend that, then run this again: it goes on from where it was"

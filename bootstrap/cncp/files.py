@@ -49,7 +49,7 @@ def make_home(home: Path) -> None:
     """
     missing = [str(folder) for folder in home.parents if not folder.is_dir()]
     if not home.is_dir():
-        home.mkdir(mode=0o700, parents=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(home / PARENTS, to_json({"made": missing}), 0o600)
 
 

@@ -3,6 +3,7 @@
 ``python3 capture.py FILE`` prints "ready", then records whole packets until its standard input ends.
 """
 
+import os
 import select
 import socket
 import sys
@@ -20,7 +21,7 @@ def main(path: str) -> None:
             readable, _, _ = select.select([tap, sys.stdin], [], [])
             if tap in readable:
                 record.write(tap.recv(65536))
-            elif not sys.stdin.buffer.raw.read(1):
+            elif not os.read(sys.stdin.fileno(), 1):
                 return
 
 

@@ -75,11 +75,11 @@ def main(fault: str) -> None:
     after = None
     while time.monotonic() - began < LIMIT:
         after = ask(client)
-        if after and before and sorted(after) == sorted(before) and not set(gone) & set(after.values()):
-            # Whoever answered must not be what is about to be replaced.
-            if fault.startswith("engine") or record("controller") != controller:
-                took = time.monotonic() - began
-                break
+        # Whoever answered must not be what is about to be replaced.
+        replaced = fault.startswith("engine") or record("controller") != controller
+        if replaced and after and before and sorted(after) == sorted(before) and not set(gone) & set(after.values()):
+            took = time.monotonic() - began
+            break
     print(json.dumps({"before": before, "after": after, "took": took, "ready": ready, "same_keys": keys() == known}))
 
 

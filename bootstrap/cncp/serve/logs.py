@@ -18,7 +18,8 @@ class RotatedFile(logging.Handler):
     """
 
     def __init__(self, node: Node, name: str) -> None:
-        super().__init__()
+        # Not more: ipyparallel's debugging output shows the keys.
+        super().__init__(logging.INFO)
         self._file = RotatingFileHandler(
             node.log_dir / f"{name}.log",
             maxBytes=node.settings.log_size * 1_000_000,

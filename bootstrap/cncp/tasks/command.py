@@ -12,7 +12,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
 from cncp.cluster import SETTINGS
-from cncp.errors import CncpError
+from cncp.errors import FAILED, CncpError, unexpected
 
 
 def command(
@@ -34,9 +34,12 @@ def command(
                 body(context, *arguments, **named)
             except CncpError as error:
                 raise Exit(f"error: {error.message}\nhint: {error.hint}", error.exit_code) from None
-            except BrokenPipeError:
-                # Whoever read our output has seen enough.
-                os._exit(0)
+            except OSError as error:
+                if isinstance(error, BrokenPipeError):
+                    # Whoever read our output has seen enough.
+                    os._exit(0)
+                what, hint = unexpected(error)
+                raise Exit(f"error: {what}\nhint: {hint}", FAILED) from None
 
         texts = dict(help or {})
         signature = inspect.signature(body)

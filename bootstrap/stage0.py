@@ -6,23 +6,30 @@ with ``python3 -S -I``), Python 3.10 or newer, no change before every input has 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-import tarfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NoReturn
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from cncp import attributes
-from cncp.cluster import SETTINGS
-from cncp.console import Console
-from cncp.errors import CncpError, UsageError
-from cncp.files import make_home
-from cncp.install import environment
-from cncp.machine import place
+try:
+    import argparse
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import NoReturn
+
+    from cncp import attributes
+    from cncp.cluster import SETTINGS
+    from cncp.console import Console
+    from cncp.errors import CncpError, UsageError
+    from cncp.install import bytecode, environment
+    from cncp.machine import place
+except ImportError as lacking:
+    # Distributions have a package of Python that leaves half of the standard library out.
+    sys.stderr.write(f"error: this Python is not whole: {lacking}\nhint: install all of it (package python3)\n")
+    sys.exit(4)
+
+SWITCHES = ("json", "quiet", "forget", "install_only")
+"""Options without a value; each is also a variable: CNCP_JSON=true."""
 
 HANDED_OVER = ("file", "json", "quiet", "forget")
 """Options that `cncp up` has as well; the rest concerns the installation alone."""
@@ -39,18 +46,29 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--file", metavar="FILE")
     made.add_argument("--offline", metavar="FILE")
     made.add_argument("--python", metavar="PATH")
-    for switch in ("--json", "--quiet", "--forget", "--install-only"):
-        made.add_argument(switch, action="store_true")
+    for switch in SWITCHES:
+        made.add_argument("--" + switch.replace("_", "-"), action="store_true")
     for setting in SETTINGS:
         made.add_argument(setting.flag, dest=setting.key, metavar=setting.values)
     return made
+
+
+def parse(argv: Sequence[str], variables: Mapping[str, str]) -> argparse.Namespace:
+    """Read the command line, and of the environment what is not a setting. Raises UsageError."""
+    given = parser().parse_args(argv)
+    for switch in SWITCHES:
+        on = attributes.switched(variables, "CNCP_" + switch.upper())
+        setattr(given, switch, getattr(given, switch) or on)
+    given.python = given.python or variables.get("CNCP_PYTHON") or sys.executable
+    given.offline = given.offline or variables.get("CNCP_OFFLINE")
+    return given
 
 
 def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     """Do all of it; return the exit code, or do not return because `cncp up` has taken over."""
     console = Console()
     try:
-        given = parser().parse_args(argv)
+        given = parse(argv, variables)
         console.quiet = given.quiet
         flags = {one.key: getattr(given, one.key) for one in SETTINGS if getattr(given, one.key) is not None}
         account = place.account(variables)
@@ -58,17 +76,18 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         former = attributes.Kept({}) if given.forget else attributes.kept(home)
         file = attributes.find_file(given.file, variables, former, Path.cwd())
         settings = attributes.gather(file=file, environment=variables, flags=flags, former=former)
-        python = given.python or variables.get("CNCP_PYTHON") or sys.executable
-        bundle = given.offline or variables.get("CNCP_OFFLINE")
-        with_rights_of(
-            account,
-            lambda: install(home, python, settings.requirements, Path(bundle) if bundle else None, console),
-        )
+        if flags.get("requirements", "none") != "none" and "://" not in flags["requirements"]:
+            # Kept for later runs, which may start in another folder.
+            flags["requirements"] = str(Path(settings.requirements).expanduser().absolute())
+        with_rights_of(account, lambda: install(home, given, settings.requirements, console))
     except CncpError as error:
         console.error(error)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        console.error(CncpError(f"{error.filename or home}: {error.strerror}", "make room or mend the permissions"))
+        return 1
     if given.install_only:
         return 0
     words = [word for key in HANDED_OVER if (word := _option(key, getattr(given, key)))]
@@ -77,7 +96,9 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     # The time the user sees began when the user began to wait.
     began = variables.get("CNCP_BEGAN", "")
     os.environ.update({"CNCP_HOME": str(home), **({"CNCP_BEGAN": began} if began else {})})
-    return os.execv(venv_python, [venv_python, "-s", "-m", "cncp", "up", *words])
+    # Root acting for another leaves no bytecode of its own in that user's home.
+    own = ["-B"] if acts_for(account) else []
+    return os.execv(venv_python, [venv_python, "-s", *own, "-m", "cncp", "up", *words])
 
 
 def _option(key: str, value: object) -> str:
@@ -86,43 +107,33 @@ def _option(key: str, value: object) -> str:
     return f"--{key}" if value is True else f"--{key}={value}"
 
 
-def install(home: Path, python: str, requirements: str, bundle: Path | None, console: Console) -> None:
-    """Bring the virtualenv to what is wanted. ``bundle`` is a file of `invoke bundle.make`."""
-    offline = unpack(bundle, home) if bundle else None
+def install(home: Path, given: argparse.Namespace, requirements: str, console: Console) -> None:
+    """Bring the virtualenv to what is wanted, from the network or from a bundle."""
     began = console.elapsed()
     changed = environment.ensure(
-        home, python, os.environ, requirements=requirements, offline=offline, say=console.phase
+        home,
+        given.python,
+        os.environ,
+        requirements=requirements,
+        offline=Path(given.offline) if given.offline else None,
+        say=console.phase,
     )
     if changed:
         console.note(f"installed in {console.elapsed() - began:.1f} s: {home / 'venv'}")
+        # While `cncp up` goes on; where nothing comes after, nothing is left behind either.
+        making = bytecode.make(home / "venv" / "bin" / "python")
+        if given.install_only:
+            making.wait()
 
 
-def unpack(bundle: Path, home: Path) -> Path:
-    """Unpack the wheels of a bundle below ``home`` and return the folder that holds them."""
-    if bundle.is_dir():
-        return bundle
-    target = home / "bundle"
-    try:
-        with tarfile.open(bundle) as archive:
-            wheels = [one for one in archive if one.isfile() and one.name.startswith("wheels/")]
-            if not wheels:
-                raise tarfile.ReadError("it holds no wheels")
-            make_home(home)
-            for wheel in wheels:
-                # Only what lies in wheels/, by its bare name: nothing can be written elsewhere.
-                wheel.name = f"wheels/{os.path.basename(wheel.name)}"
-                if not (target / wheel.name).exists() or (target / wheel.name).stat().st_size != wheel.size:
-                    archive.extract(wheel, target)
-    except (OSError, tarfile.TarError) as error:
-        raise UsageError(
-            f"{bundle} is not a bundle: {error}", "make one with: invoke bundle.make, and name that file"
-        ) from None
-    return target
+def acts_for(account: place.Account) -> bool:
+    """Tell whether this is root, setting up another user's cluster."""
+    return os.geteuid() == 0 and account.uid != 0
 
 
 def with_rights_of(account: place.Account, work: environment.Work) -> None:
     """Do ``work`` as the login user: where root acts for one, in a child that has dropped root."""
-    if os.geteuid() != 0 or account.uid == 0:
+    if not acts_for(account):
         work()
         return
     child = os.fork()
@@ -133,11 +144,16 @@ def with_rights_of(account: place.Account, work: environment.Work) -> None:
             os.setgid(account.gid)
             os.setuid(account.uid)
             os.environ.update(HOME=account.home, USER=account.name, LOGNAME=account.name)
+            # Root's own places for caches and configuration are closed to the user.
+            for name in [one for one in os.environ if one.startswith("XDG_")]:
+                del os.environ[name]
             work()
             code = 0
         except CncpError as error:
             Console().error(error)
             code = error.exit_code
+        except OSError as error:
+            Console().error(CncpError(f"{error.filename}: {error.strerror}", "make room or mend the permissions"))
         finally:
             os._exit(code)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

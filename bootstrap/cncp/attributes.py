@@ -26,9 +26,13 @@ STATIC = SOURCE / "cookbooks" / "cncp" / "files"
 OTHER_VARIABLES = {
     "CNCP_CHEF_INSTALL": "no: never install Cinc, whoever asks",
     "CNCP_FILE": "path of cluster.toml",
+    "CNCP_FORGET": "true: leave out what earlier command lines said",
     "CNCP_HOME": "folder for the virtualenv and all state (~/.local/share/cncp)",
+    "CNCP_INSTALL_ONLY": "true: end when the virtualenv is there",
+    "CNCP_JSON": "true: print the result as JSON",
     "CNCP_OFFLINE": "bundle to install from instead of any network",
     "CNCP_PYTHON": "Python to build the virtualenv with",
+    "CNCP_QUIET": "true: print no progress",
     "CNCP_REF": "branch, tag or commit of the code that a lone baremetal.sh gets",
     "CNCP_REPO_URL": "where a lone baremetal.sh gets the code",
     "CNCP_USER": "account the cluster runs as, where root sets it up",
@@ -37,6 +41,16 @@ OTHER_VARIABLES = {
 
 _INTERNAL = {"CNCP_BEGAN"}
 """Variables by which baremetal.sh, stage0 and `cncp up` hand things to one another."""
+
+
+def switched(environment: Mapping[str, str], name: str) -> bool:
+    """Tell whether a variable of ours that is on or off is on. Raises UsageError."""
+    value = environment.get(name, "").lower()
+    if value in ("", "0", "false", "no", "off"):
+        return False
+    if value in ("1", "true", "yes", "on"):
+        return True
+    raise UsageError(f"environment: {name} = {environment[name]!r} is not possible", f"{name} must be true or false")
 
 
 def gather(
@@ -122,7 +136,14 @@ def _file(path: Path | None) -> list[Layer]:
         values = toml.loads(content)
     except toml.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io for the syntax") from None
-    return [layer(str(path), values)]
+    return [layer(str(path), {**values, **_beside(path, values.get("requirements"))})]
+
+
+def _beside(path: Path, requirements: object) -> dict[str, str]:
+    """Return the setting of a requirements file that is named relative to the cluster.toml naming it."""
+    if not isinstance(requirements, str) or requirements in ("", "none") or requirements.startswith("-"):
+        return {}
+    return {} if "://" in requirements else {"requirements": str(path.parent / Path(requirements).expanduser())}
 
 
 def _toml_reader() -> Any:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import ssl
-import urllib.error
-import urllib.request
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cncp.attributes import SOURCE
-from cncp.errors import CncpError
-from cncp.files import lock, make_home, read_bytes, read_json, to_json, write_atomic
-from cncp.install import pipconf, preflight, tools
-from cncp.run import CommandError, run
+from cncp.errors import CncpError, UsageError
+from cncp.files import lock, read_bytes, read_json, to_json, write_atomic
+from cncp.install import bundled, packages, pipconf, preflight, tools, wheels
+from cncp.install.index import Index
+from cncp.install.web import NotServed, Web
+from cncp.run import run
 
 LOCK = SOURCE / "bootstrap" / "locks" / "compute.txt"
 
@@ -35,10 +35,23 @@ class Wanted:
     python: str
     source: str
     requirements: str
+    requirements_from: str
 
     def document(self) -> dict[str, str]:
         """Return it as it is stamped."""
         return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One installation: where, with what, from where."""
+
+    home: Path
+    python: str
+    wanted: Wanted
+    kit: tools.Kit
+    packages: packages.Packages
+    say: Say
 
 
 def stamp_path(home: Path) -> Path:
@@ -51,23 +64,44 @@ def ensure(
 ) -> bool:
     """Bring the virtualenv in ``home`` to what is wanted; return whether there was anything to do.
 
-    ``requirements`` is the setting: "none", a path or a URL. Raises PreflightError before
-    anything is changed, CncpError when packages cannot be had.
+    ``requirements`` is the setting: "none", a path or a URL. ``offline`` is a bundle, the only
+    source then. Raises UsageError and PreflightError before anything is changed, CncpError when
+    packages cannot be had.
     """
-    extra = _requirements(requirements, home)
+    bundle = bundled.read(offline) if offline else None
+    options = {} if bundle else pipconf.read(environment)
+    web = Web(options, environment)
+    if requirements != "none" and not requirements.startswith("https://"):
+        requirements = str(Path(requirements).expanduser().absolute())
+    user = _requirements(requirements, home, web, say)
     wanted = Wanted(
         lock=hashlib.sha256(LOCK.read_bytes()).hexdigest(),
         python=os.path.realpath(python),
         source=str(SOURCE),
-        requirements=hashlib.sha256(extra).hexdigest() if extra else "",
+        requirements=hashlib.sha256(user).hexdigest() if user is not None else "",
+        requirements_from=requirements,
     )
     if _whole(home, wanted):
         return False
-    preflight.check(home, python)
-    make_home(home)
+    target = wheels.here(preflight.check(home, python))
+    if bundle:
+        bundle.check(target)
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
     with lock(home / "install.lock", "the installation", wait=0):
-        if not _whole(home, wanted):
-            _install(home, python, environment, wanted, extra, offline, say)
+        if _whole(home, wanted):
+            return True
+        for leftover in (*home.glob("tools.*"), *home.glob("bundle.*"), *home.glob("bundle")):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=home, prefix="bundle.") as scratch:
+            folder = bundle.unpack(Path(scratch), target) if bundle else None
+            sources = packages.Sources(options, environment, folder)
+            file = None if user is None else _file(requirements, user, Path(scratch))
+            say("getting virtualenv and uv")
+            kit = tools.ensure(home, python, target, Index(options, web), folder)
+            holding = packages.Packages(home, LOCK, file, target, sources)
+            _install(_Job(home, python, wanted, kit, holding, say))
+        _keep(home, requirements, user)
     return True
 
 
@@ -75,84 +109,80 @@ def _whole(home: Path, wanted: Wanted) -> bool:
     return read_json(stamp_path(home)) == wanted.document() and os.access(home / "venv/bin/python", os.X_OK)
 
 
-def _install(
-    home: Path,
-    python: str,
-    environment: Mapping[str, str],
-    wanted: Wanted,
-    extra: bytes,
-    offline: Path | None,
-    say: Say,
-) -> None:
-    venv = home / "venv"
-    for leftover in home.glob("tools.*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    former = read_json(stamp_path(home)) or {}
-    stamp_path(home).unlink(missing_ok=True)
-    say("getting virtualenv and uv")
-    kit = tools.ensure(home, python, environment, offline)
-    if former.get("python") != wanted.python or not os.access(venv / "bin" / "python", os.X_OK):
-        say(f"making a virtualenv with {wanted.python}")
-        # What is there was made half, or with a Python that is gone.
-        shutil.rmtree(venv, ignore_errors=True)
-        cache = {"PYTHONPATH": str(kit), "VIRTUALENV_OVERRIDE_APP_DATA": str(home / "cache" / "virtualenv")}
-        run([python, "-m", "virtualenv", "--quiet", "--no-periodic-update", venv], env=cache, timeout=300)
-    say("installing the locked packages")
-    user = home / "requirements.txt"
-    if extra:
-        write_atomic(user, extra, 0o600)
-    else:
-        user.unlink(missing_ok=True)
-    _install_packages(home, kit, environment, user if extra else None, offline)
-    packages = next((venv / "lib").glob("python3*")) / "site-packages"
-    write_atomic(packages / "cncp.pth", f"{SOURCE / 'bootstrap'}\n".encode())
-    write_atomic(stamp_path(home), to_json(wanted.document()))
+def _install(job: _Job) -> None:
+    venv, stamp = job.home / "venv", stamp_path(job.home)
+    former = read_json(stamp) or {}
+    new = former.get("python") != job.wanted.python or not os.access(venv / "bin" / "python", os.X_OK)
+    if new:
+        _make(job)
+    uv = job.kit.uv()
+    job.say("installing the locked packages" + (f" and {job.wanted.requirements_from}" if job.packages.user else ""))
+    if uv is None and not new:
+        _make(job)
+    elif uv is not None and not new:
+        # What does not go together leaves a running cluster its virtualenv as it is.
+        job.packages.rehearse(uv)
+    # From here on nobody takes it for whole, however this ends.
+    stamp.unlink(missing_ok=True)
+    job.packages.install(uv)
+    folder = next((venv / "lib").glob("python3*")) / "site-packages"
+    write_atomic(folder / "cncp.pth", f"{SOURCE / 'bootstrap'}\n".encode())
+    write_atomic(stamp, to_json(job.wanted.document()))
 
 
-def _install_packages(
-    home: Path, kit: Path, environment: Mapping[str, str], user: Path | None, offline: Path | None
-) -> None:
-    python = home / "venv" / "bin" / "python"
-    # With requirements of the user's own, hashes are checked where there are any: in the lock.
-    files = ["-r", str(LOCK), *(["-r", str(user)] if user else ["--require-hashes"])]
-    uv = kit / "bin" / "uv"
-    if uv.exists():
-        options = pipconf.for_uv(pipconf.read(environment), environment)
-        settings = {
-            "UV_CACHE_DIR": environment.get("UV_CACHE_DIR") or str(home / "cache" / "uv"),
-            "UV_PYTHON_DOWNLOADS": "never",
-            **({} if offline else options),
-        }
-        sources = ["--offline", "--no-index", "--find-links", str(offline / "wheels")] if offline else []
-        argv = [str(uv), "pip", "install", "--quiet", "--exact", "--python", str(python), *sources, *files]
-    else:
-        settings = {"PIP_NO_CACHE_DIR": "1"}
-        sources = ["--no-index", "--find-links", str(offline / "wheels")] if offline else []
-        argv = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *sources, *files]
-    try:
-        run(argv, env=settings, timeout=1800)
-    except CommandError as error:
-        said = [line.strip(" \u00d7\u2570\u2500\u25b6\u2502") for line in error.result.stderr.strip().splitlines()]
-        raise CncpError(
-            f"the packages could not be installed: {' '.join(said)[:400]}",
-            "check the requirements file" if user else "check the network, or use a bundle: --offline FILE",
-        ) from None
+def _make(job: _Job) -> None:
+    """Make the virtualenv anew: what is there was made half, or with a Python that is gone."""
+    job.say(f"making a virtualenv with {job.wanted.python}")
+    venv = job.home / "venv"
+    stamp_path(job.home).unlink(missing_ok=True)
+    shutil.rmtree(venv, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=job.home, prefix="tools.") as scratch:
+        # A store of virtualenv's own that was cut off would be taken for whole: a new one each time.
+        settings = {"PYTHONPATH": str(job.kit.folder), "VIRTUALENV_OVERRIDE_APP_DATA": scratch}
+        words = ["--quiet", "--no-periodic-update", "--no-download"]
+        run([job.python, "-m", "virtualenv", *words, venv], env=settings, timeout=300)
 
 
-def _requirements(setting: str, home: Path) -> bytes:
-    """Return the content of the user's own requirements, b"" where there are none."""
+def _requirements(setting: str, home: Path, web: Web, say: Say) -> bytes | None:
+    """Return the content of the user's own requirements, None where there are none."""
     if setting == "none":
-        return b""
+        return None
     if not setting.startswith("https://"):
-        content = read_bytes(Path(setting).expanduser())
-        if content is None:
-            raise CncpError(f"the requirements file {setting} does not exist", "name one that does with --requirements")
-        return content
+        try:
+            return Path(setting).read_bytes()
+        except OSError as error:
+            why = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+            raise UsageError(
+                f"the requirements file {setting} {why}", "name a readable one with --requirements"
+            ) from None
     try:
-        with urllib.request.urlopen(setting, timeout=10, context=ssl.create_default_context()) as answer:
-            return bytes(answer.read())
-    except (OSError, urllib.error.URLError) as error:
-        known = read_bytes(home / "requirements.txt")
-        if known is not None:
-            return known
-        raise CncpError(f"{setting} cannot be fetched: {error}", "check the URL and the network") from None
+        return web.get(setting, secure=True)
+    except NotServed as error:
+        known = read_bytes(_kept(home))
+        former = read_json(stamp_path(home)) or {}
+        if known is None or former.get("requirements_from") != setting:
+            raise CncpError(
+                f"the requirements cannot be fetched: {error.message}", "check the URL and the network"
+            ) from None
+        say(f"{error.message}; going on with the requirements of the last run")
+        return known
+
+
+def _file(setting: str, content: bytes, scratch: Path) -> Path:
+    """Return the file to install from: the user's own, because it may name others beside it."""
+    if not setting.startswith("https://"):
+        return Path(setting)
+    write_atomic(scratch / "requirements.txt", content, 0o600)
+    return scratch / "requirements.txt"
+
+
+def _kept(home: Path) -> Path:
+    return home / "requirements.txt"
+
+
+def _keep(home: Path, setting: str, content: bytes | None) -> None:
+    """Keep what came from a URL: a later run that cannot reach it goes on with that."""
+    if content is not None and setting.startswith("https://"):
+        write_atomic(_kept(home), content, 0o600)
+    else:
+        _kept(home).unlink(missing_ok=True)

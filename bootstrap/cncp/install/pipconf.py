@@ -1,37 +1,42 @@
 """pip's configuration, as pip reads it, for uv, which does not.
 
-Sources, weakest first, as in pip's documentation ("Configuration"): global, user and site files,
-the file PIP_CONFIG_FILE names, then the environment.
+Sources as in pip's documentation ("Configuration"), weakest first: global, user and site files,
+the file PIP_CONFIG_FILE names, then the environment. The section [install] counts for more than
+[global], whichever file it is in.
 """
 
 from __future__ import annotations
 
 import configparser
 import os
+import ssl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from cncp.install import web
 
 _OPTIONS = ("index-url", "extra-index-url", "find-links", "no-index", "cert", "client-cert", "proxy", "trusted-host")
 
 
 def read(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the options that say where packages come from."""
-    found: dict[str, str] = {}
+    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
     for path in _files(environment):
         parser = configparser.RawConfigParser()
         try:
             parser.read(path, encoding="utf-8")
-        except (configparser.Error, UnicodeDecodeError):
+        except (configparser.Error, UnicodeDecodeError, OSError):
             continue
-        for section in ("global", "install"):
-            if parser.has_section(section):
-                found.update({key.replace("_", "-"): value for key, value in parser.items(section)})
+        for name, found in sections.items():
+            if parser.has_section(name):
+                found.update({key.replace("_", "-"): value for key, value in parser.items(name)})
+    options = {**sections["global"], **sections["install"]}
     for option in _OPTIONS:
         variable = "PIP_" + option.upper().replace("-", "_")
         if environment.get(variable):
-            found[option] = environment[variable]
-    return {option: found[option].strip() for option in _OPTIONS if found.get(option, "").strip()}
+            options[option] = environment[variable]
+    return {option: options[option].strip() for option in _OPTIONS if options.get(option, "").strip()}
 
 
 def _files(environment: Mapping[str, str]) -> list[Path]:
@@ -42,7 +47,9 @@ def _files(environment: Mapping[str, str]) -> list[Path]:
     configured = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
     shared = [Path(folder) for folder in (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if folder]
     files = [*(folder / "pip" / "pip.conf" for folder in shared), Path("/etc/pip.conf")]
-    files += [home / ".pip" / "pip.conf", configured / "pip" / "pip.conf", Path(sys.prefix) / "pip.conf"]
+    if not (named and os.path.exists(named)):
+        files += [home / ".pip" / "pip.conf", configured / "pip" / "pip.conf"]
+    files.append(Path(sys.base_prefix) / "pip.conf")
     return [*files, Path(named)] if named else files
 
 
@@ -51,20 +58,28 @@ def for_uv(options: Mapping[str, str], environment: Mapping[str, str]) -> dict[s
 
     In the environment and not on the command line, because index URLs can hold passwords.
     """
-    translated = {
+    own = {
         "UV_DEFAULT_INDEX": options.get("index-url"),
         "UV_INDEX": _words(options.get("extra-index-url")),
-        "UV_FIND_LINKS": _words(options.get("find-links")),
+        "UV_FIND_LINKS": _words(options.get("find-links"), ","),
         "UV_NO_INDEX": "1" if options.get("no-index", "").lower() in ("1", "true", "yes", "on") else None,
         "UV_INSECURE_HOST": _words(options.get("trusted-host")),
-        "SSL_CERT_FILE": options.get("cert"),
-        "SSL_CLIENT_CERT": options.get("client-cert"),
-        "ALL_PROXY": options.get("proxy"),
         # pip takes the best version of all indexes; the hashes of the lock decide what is right.
         "UV_INDEX_STRATEGY": "unsafe-best-match",
+        # The system's own certificates, to which a site's private ones are added.
+        "UV_SYSTEM_CERTS": "1" if ssl.get_default_verify_paths().cafile else None,
     }
-    return {key: value for key, value in translated.items() if value and not environment.get(key)}
+    shared = {"SSL_CLIENT_CERT": options.get("client-cert")}
+    authority = web.authorities(options, environment)
+    shared["SSL_CERT_DIR" if os.path.isdir(authority) else "SSL_CERT_FILE"] = authority
+    # A proxy that pip is told of counts for more than the variables all programs share.
+    for name in ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy"):
+        shared[name] = options.get("proxy")
+    return {
+        **{key: value for key, value in own.items() if value and not environment.get(key)},
+        **{key: value for key, value in shared.items() if value},
+    }
 
 
-def _words(value: str | None) -> str | None:
-    return " ".join(value.split()) if value else None
+def _words(value: str | None, separator: str = " ") -> str | None:
+    return separator.join(value.split()) if value else None

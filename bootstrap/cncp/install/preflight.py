@@ -2,51 +2,69 @@
 
 from __future__ import annotations
 
+import calendar
 import os
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from cncp.attributes import SOURCE
 from cncp.errors import PreflightError
+from cncp.run import CommandError, run
 
 MINIMUM_PYTHON = (3, 10)
 SPACE = 400 * 1024 * 1024
 """Bytes an installation takes at its peak: 110 MB of packages, 50 MB of tools, their downloads."""
 
 
-def check(home: Path, python: str) -> None:
-    """Raise PreflightError naming the first thing that would make an installation fail."""
-    _python(python)
-    existing = next(folder for folder in (home, *home.parents) if folder.is_dir())
+_MODULES = ("ctypes", "hashlib", "ssl", "zlib")
+"""What minimal builds of Python leave out, and what an installation cannot do without."""
+
+_WRITTEN = calendar.timegm((2026, 11, 1, 0, 0, 0))
+"""No release of this code is older. The times of its files are no witness: a copy has new ones."""
+
+
+def check(home: Path, python: str) -> tuple[int, int]:
+    """Return the version of ``python``.
+
+    Raises PreflightError naming the first thing that would make an installation fail.
+    """
+    version = _python(python)
+    existing = next(folder for folder in (home, *home.parents) if os.path.isdir(folder))
     _writable(existing, home)
     _executable(existing)
     _space(existing)
     _clock()
+    return version
 
 
-def _python(python: str) -> None:
-    if python == sys.executable:
-        version: tuple[int, ...] = sys.version_info[:2]
-    else:
-        code = "import sys; print(*sys.version_info[:2])"
-        try:
-            said = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-            version = tuple(map(int, said.stdout.split()))
-        except (OSError, subprocess.CalledProcessError, ValueError):
-            raise PreflightError(f"{python} is not a Python", "set CNCP_PYTHON to one, or unset it") from None
-    if version < MINIMUM_PYTHON:
+def _python(python: str) -> tuple[int, int]:
+    lacks = f"[one for one in {_MODULES} if not importlib.util.find_spec(one)]"
+    code = f"import importlib.util, sys; print(*sys.version_info[:2], sys.implementation.name, *{lacks})"
+    try:
+        said = run([python, "-I", "-c", code], check=False, timeout=60)
+        major, minor, kind, *missing = said.stdout.split()
+        version = (int(major), int(minor))
+    except (CommandError, ValueError):
+        raise PreflightError(f"{python} is not a Python", "name one with --python or CNCP_PYTHON") from None
+    if version < MINIMUM_PYTHON or kind != "cpython":
         raise PreflightError(
-            f"{python} is Python {'.'.join(map(str, version))}; 3.10 or newer is needed",
-            "install a newer one (package python3), or name one with CNCP_PYTHON",
+            f"{python} is {kind} {major}.{minor}; CPython 3.10 or newer is needed",
+            "install one (package python3), or name one with --python or CNCP_PYTHON",
         )
+    if missing:
+        raise PreflightError(
+            f"{python} was built without {', '.join(missing)}",
+            "install the whole of Python (package python3), or name another with --python or CNCP_PYTHON",
+        )
+    return version
 
 
 def _writable(existing: Path, home: Path) -> None:
+    if os.path.exists(home) and not os.path.isdir(home):
+        raise PreflightError(f"{home} is not a folder", "remove it, or set CNCP_HOME to another place")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise PreflightError(f"{home} cannot be made: {existing} is not writable", "set CNCP_HOME to a folder that is")
 
@@ -82,8 +100,7 @@ def _space(existing: Path) -> None:
 
 def _clock() -> None:
     """With a clock behind the code's own date every TLS certificate is still to come."""
-    written = (SOURCE / "bootstrap" / "locks" / "compute.txt").stat().st_mtime
-    if time.time() < written - 86400:
+    if time.time() < _WRITTEN:
         now = time.strftime("%Y-%m-%d", time.gmtime())
         raise PreflightError(
             f"the clock says {now}, before this code was written", "set the clock, then run this again"

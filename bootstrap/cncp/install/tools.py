@@ -1,4 +1,4 @@
-"""virtualenv and uv, by whatever this machine has: pip, venv's pip, virtualenv's pip, an index, a bundle."""
+"""virtualenv and uv, by whatever this machine has: an index, pip, venv's pip, virtualenv's, a bundle."""
 
 from __future__ import annotations
 
@@ -7,79 +7,169 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from cncp.attributes import SOURCE
 from cncp.errors import CncpError
 from cncp.files import read_bytes, write_atomic
-from cncp.install import pipconf, wheels
+from cncp.install import wheels
+from cncp.install.index import Index, NoWheel
+from cncp.install.wheels import Locked, Target
 from cncp.run import CommandError, run
 
 LOCK = SOURCE / "bootstrap" / "locks" / "bootstrap.txt"
-_PIP = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+_PIP = ["install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--require-hashes"]
 
 
-def ensure(home: Path, python: str, environment: Mapping[str, str], offline: Path | None) -> Path:
-    """Return the folder that holds virtualenv and, where there is a wheel of it, uv.
+class Kit:
+    """The folder with virtualenv, ready to run, and uv, which may still be on its way."""
 
-    Raises CncpError naming the operating system's package where nothing here can get them.
+    def __init__(self, folder: Path, arriving: Future[bool], digest: bytes) -> None:
+        self.folder = folder
+        self._arriving = arriving
+        self._digest = digest
+
+    def uv(self) -> Path | None:
+        """Wait for uv and return it; None where there is no wheel of it for this machine."""
+        try:
+            settled = self._arriving.result()
+        except CncpError:
+            # pip does its work, slowly; the next installation tries again.
+            settled = False
+        if settled:
+            # Last of all: a kit that was cut off has no stamp, and is made anew.
+            write_atomic(self.folder / "cncp-lock", self._digest)
+        path = self.folder / "bin" / "uv"
+        return path if path.exists() else None
+
+
+def ensure(home: Path, python: str, target: Target, index: Index, offline: Path | None) -> Kit:
+    """Return the kit in ``home``, made anew where it is not what the lock says.
+
+    ``offline`` is a folder of wheels to take instead of any index. Raises CncpError naming the
+    operating system's package where nothing here can get virtualenv.
     """
     folder = home / "tools"
-    stamp = folder / "cncp-lock"
-    digest = hashlib.sha256(LOCK.read_bytes() + python.encode()).hexdigest().encode()
-    if read_bytes(stamp) == digest:
-        return folder
-    building = Path(tempfile.mkdtemp(dir=home, prefix="tools."))
+    digest = hashlib.sha256(LOCK.read_bytes() + str(target).encode()).hexdigest().encode()
+    if read_bytes(folder / "cncp-lock") == digest:
+        return Kit(folder, _done(True), digest)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    locked = wheels.read_lock(LOCK, target.environment)
+    if offline is not None:
+        for one in locked:
+            wheel = wheels.from_folder(one, offline, target)
+            if wheel is not None:
+                _add(wheel.read_bytes(), one, wheel.name, folder)
+            elif one.name != "uv":
+                raise CncpError(
+                    f"there is no wheel of {one.name} {one.version} for {target} in {offline}",
+                    f"make the bundle for it: invoke bundle.make --platforms {target.platform}",
+                )
+        return Kit(folder, _done(True), digest)
     try:
-        if offline is not None:
-            wheels.from_folder(LOCK, offline / "wheels", building)
-        else:
-            _fetch(building, python, environment)
-        write_atomic(building / stamp.name, digest)
+        if index.empty:
+            raise NoWheel("no index is configured", "configure one for pip, or use a bundle: --offline FILE")
+        return Kit(folder, _by_index(folder, locked, target, index), digest)
+    except CncpError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        building.replace(folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return folder
+        folder.mkdir()
+        _by_pip(folder, python, locked, error)
+        return Kit(folder, _done(True), digest)
 
 
-def _fetch(target: Path, python: str, environment: Mapping[str, str]) -> None:
-    failures: list[str] = []
-    for pip in _pips(python, target):
+def _done(settled: bool) -> Future[bool]:
+    future: Future[bool] = Future()
+    future.set_result(settled)
+    return future
+
+
+def _add(content: bytes, locked: Locked, name: str, folder: Path) -> None:
+    wheels.check(content, locked, name)
+    wheels.unpack(content, folder)
+
+
+def _by_index(folder: Path, locked: Sequence[Locked], target: Target, index: Index) -> Future[bool]:
+    """Fetch all at the same time, without pip, whose start and one-by-one fetching take seconds.
+
+    Return when virtualenv is there; uv, ten times as big, may come while virtualenv works. The
+    future it returns is True when uv is there or is not to be had.
+    """
+
+    def get(one: Locked) -> bool:
         try:
-            run([*pip, *_PIP, "--target", target, "-r", LOCK], env=_quiet(target), timeout=600)
-            return
-        except CommandError as error:
-            failures.append(_reason(error))
-    options = pipconf.read(environment)
-    index = wheels.configured_index(options)
-    if index is not None:
-        wheels.from_index(LOCK, index, options.get("cert"), target)
-        return
+            name, content = index.fetch(one, target)
+        except NoWheel:
+            if one.name != "uv":
+                raise
+            return True
+        _add(content, one, name, folder)
+        return True
+
+    # Four, because more of them do not get more out of one server.
+    pool = ThreadPoolExecutor(4)
+    big_first = sorted(locked, key=lambda one: one.name not in ("uv", "virtualenv"))
+    futures = {one.name: pool.submit(get, one) for one in big_first}
+    pool.shutdown(wait=False)
+    try:
+        for name, future in futures.items():
+            if name != "uv":
+                future.result()
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    return futures["uv"]
+
+
+def _by_pip(folder: Path, python: str, locked: Sequence[Locked], index_error: CncpError) -> None:
+    """Have a pip fetch all, by whatever means only it knows (a keyring, say); uv only if it is to be had."""
+    failures: list[CommandError] = []
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="tools.") as name:
+        scratch = Path(name)
+        for pip in _pips(python, scratch):
+            try:
+                _run_pip(pip, folder, scratch, locked)
+                return
+            except CommandError as error:
+                failures.append(error)
     if failures:
         raise CncpError(
-            f"pip could not get virtualenv and uv: {failures[0]}",
+            f"virtualenv and uv cannot be had: {_reason(failures[0])}",
             "check the network and pip's configuration, or use a bundle: --offline FILE",
         )
-    raise CncpError(
-        "this Python has neither pip nor venv nor virtualenv, and no index is configured",
-        f"install one of the packages {_package_names()}, or use a bundle: --offline FILE",
-    )
+    if isinstance(index_error, NoWheel):
+        raise CncpError(
+            f"this Python has neither pip nor venv nor virtualenv, and {index_error.message}",
+            f"install one of the packages {_package_names()}, or use a bundle: --offline FILE",
+        )
+    raise index_error
 
 
-def _pips(python: str, target: Path) -> Iterator[list[str]]:
+def _run_pip(pip: Sequence[str], folder: Path, scratch: Path, locked: Sequence[Locked]) -> None:
+    requirements = scratch / "kit.txt"
+    words = [*pip, *_PIP, "--only-binary", ":all:", "--target", str(folder), "-r", str(requirements)]
+    requirements.write_text("".join(f"{one.line()}\n" for one in locked))
+    done = run(words, env=_quiet(scratch), timeout=600, check=False)
+    if done.ok:
+        return
+    if "for uv" not in done.stderr:
+        raise CommandError(done)
+    requirements.write_text("".join(f"{one.line()}\n" for one in locked if one.name != "uv"))
+    run(words, env=_quiet(scratch), timeout=600)
+
+
+def _pips(python: str, scratch: Path) -> Iterator[list[str]]:
     """Yield the ways to run a pip here, the cheap ones first."""
     if _has(python, "pip"):
         yield [python, "-m", "pip"]
-    scratch = target / "scratch"
-    for maker in ("venv", "virtualenv"):
-        needed = "ensurepip" if maker == "venv" else maker
+        return
+    for maker, needed in (("venv", "ensurepip"), ("virtualenv", "virtualenv")):
         if _has(python, needed):
-            made = run([python, "-m", maker, scratch], check=False, env=_quiet(target), timeout=300)
+            made = run([python, "-m", maker, scratch / maker], check=False, env=_quiet(scratch), timeout=300)
             if made.ok:
-                yield [str(scratch / "bin" / "python"), "-m", "pip"]
-            shutil.rmtree(scratch, ignore_errors=True)
+                yield [str(scratch / maker / "bin" / "python"), "-m", "pip"]
 
 
 def _has(python: str, module: str) -> bool:
@@ -87,12 +177,12 @@ def _has(python: str, module: str) -> bool:
     return run([python, "-c", code], check=False).ok
 
 
-def _quiet(target: Path) -> dict[str, str]:
+def _quiet(scratch: Path) -> dict[str, str]:
     """Keep caches inside our own folder: an uninstall leaves nothing elsewhere."""
     return {
         "PIP_NO_CACHE_DIR": "1",
-        "PIP_RETRIES": os.environ.get("PIP_RETRIES", "2"),
-        "VIRTUALENV_OVERRIDE_APP_DATA": str(target / "app-data"),
+        "PIP_RETRIES": os.environ.get("PIP_RETRIES", "1"),
+        "VIRTUALENV_OVERRIDE_APP_DATA": str(scratch / "app-data"),
     }
 
 

@@ -1,0 +1,1 @@
+"""Installing for real: from an index on loopback, from bundles, with programs that get in the way."""

@@ -1,0 +1,64 @@
+"""Wheels fetched once, and an index on loopback that has them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cncp import bundle
+
+from .server import IndexServer, serving
+from .support import ROOT, Site
+
+
+@pytest.fixture(scope="session")
+def bundle_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a bundle for this machine, from whatever pip is configured with here."""
+    path = tmp_path_factory.mktemp("bundle") / "cncp.tar"
+    bundle.make(path, "", "", os.environ)
+    return path
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(bundle_file: Path) -> Path:
+    """Return a folder with all locked wheels."""
+    folder = bundle_file.parent / "wheels"
+    folder.mkdir()
+    with tarfile.open(bundle_file) as archive:
+        for member in archive:
+            stream = archive.extractfile(member)
+            if member.name.startswith("wheels/") and stream is not None:
+                (folder / Path(member.name).name).write_bytes(stream.read())
+    return folder
+
+
+@pytest.fixture
+def index(wheelhouse: Path, tmp_path: Path) -> Iterator[IndexServer]:
+    """Serve the wheels; a test may add its own to the folder served."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for one in wheelhouse.iterdir():
+        (folder / one.name).hardlink_to(one)
+    with serving(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def site(home: Path, index: IndexServer) -> Site:
+    """Return a home whose pip knows that index and no other."""
+    return Site(home, variables={"PIP_INDEX_URL": index.url})
+
+
+@pytest.fixture
+def copied(site: Site, tmp_path: Path) -> Site:
+    """Return a home with code of its own, whose locks a test can change."""
+    site.code = tmp_path / "code of its own"
+    for name in ("bootstrap", "cookbooks", "roles"):
+        shutil.copytree(ROOT / name, site.code / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "baremetal.sh", site.code)
+    return site

@@ -1,0 +1,147 @@
+"""Where the installation gets its packages from, and what becomes of them later."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .server import IndexServer, serving
+from .support import Site, authority, locked, wheel
+
+
+def test_an_index_with_a_password_and_no_hashes(site: Site, index: IndexServer) -> None:
+    """Everything comes from the index configured, by its password, whatever its pages say."""
+    index.login, index.fragments = "ada:p%40ss", False
+    site.variables["PIP_INDEX_URL"] = index.url
+    index.login = "ada:p@ss"
+    assert "installed in" in site.install()
+    assert site.works()
+    pages = {path for path in index.asked if path.startswith("/simple/")}
+    assert {"/simple/virtualenv/", "/simple/uv/", "/simple/ipyparallel/"} <= pages
+    index.asked.clear()
+    assert site.install() == ""
+    assert index.asked == []
+    # All that was needed in between is in our own folder, or gone.
+    assert {one.name for one in site.home.iterdir()} == {".local"}
+    assert {one.name for one in site.state.iterdir()} == {"cache", "install.lock", "tools", "venv"}
+
+
+def test_a_private_authority_a_proxy_and_two_indexes(site: Site, index: IndexServer, tmp_path: Path) -> None:
+    """Configuration of pip (cert, extra-index-url, find-links, proxy) reaches virtualenv, uv and the requirements."""
+    trusted, certificate = authority(tmp_path)
+    secure, loose = tmp_path / "secure", tmp_path / "a loose folder"
+    for folder in (secure, loose):
+        folder.mkdir()
+    wheel(secure, "from_the_secure_one", "1.0")
+    wheel(loose, "from_the_folder", "1.0")
+    (secure / "mine.txt").write_text("from_the_secure_one\nfrom_the_folder\n")
+    moved = {"ipyparallel", "virtualenv"}
+    for path in list(index.folder.glob("*.whl")):
+        if path.name.split("-")[0] in moved:
+            path.rename(secure / path.name)
+    with serving(secure, certificate) as other:
+        config = tmp_path / "pip.conf"
+        config.write_text(
+            f"[global]\nindex-url = {index.url}\nextra-index-url =\n    {other.url}\n"
+            f"cert = {trusted}\n[install]\nfind-links = {(loose).as_uri()}\n"
+        )
+        site.variables = {"PIP_CONFIG_FILE": str(config)}
+        url = f"https://{other.address}/files/mine.txt"
+        assert "installed in" in site.install("--requirements", url)
+        assert {"from_the_secure_one", "from_the_folder", "ipyparallel"} <= set(site.versions())
+        # The same with a proxy that pip alone is told of, and a host that pip is told to trust.
+        index.hidden = set()
+    config.write_text("[global]\nindex-url = http://packages.invalid/simple\n")
+    site.variables["PIP_PROXY"] = f"http://{index.address}"
+    site.home = tmp_path / "another"
+    site.home.mkdir()
+    index.asked.clear()
+    for name in ("ipyparallel", "virtualenv"):
+        path = next(secure.glob(f"{name}-*"))
+        path.rename(index.folder / path.name)
+    assert "installed in" in site.install()
+    assert all(path.startswith("http://packages.invalid/") for path in index.asked)
+
+
+def test_what_changes_is_changed_in_place(copied: Site, index: IndexServer, tmp_path: Path) -> None:
+    """A changed lock, requirements added, changed, in conflict, and taken away again."""
+    copied.install()
+    python = copied.state / "venv" / "bin" / "python"
+    made = python.lstat().st_ctime_ns
+    lock = copied.code / "bootstrap" / "locks" / "compute.txt"
+    lock.write_text(lock.read_text() + locked(wheel(index.folder, "newly_locked", "1.0")))
+    copied.install()
+    assert copied.versions()["newly_locked"] == "1.0"
+    for version in ("1.0", "2.0"):
+        wheel(index.folder, "wanted", version)
+    mine = copied.home / "what i need.txt"
+    mine.write_text("wanted==1.0\n")
+    copied.install("--requirements", "what i need.txt")
+    assert copied.versions()["wanted"] == "1.0"
+    mine.write_text("wanted==2.0\n")
+    copied.install("--requirements", str(mine))
+    assert copied.versions()["wanted"] == "2.0"
+    wheel(index.folder, "stubborn", "1.0", ["tornado<4"])
+    mine.write_text("stubborn\n")
+    refusal = copied.install("--requirements", str(mine), status=1)
+    assert "tornado<4" in refusal
+    assert "check the requirements file" in refusal.splitlines()[-1]
+    copied.install()
+    assert copied.versions().keys().isdisjoint({"wanted", "stubborn"})
+    assert copied.works()
+    assert python.lstat().st_ctime_ns == made
+
+
+def test_without_uv_pip_installs(copied: Site, index: IndexServer) -> None:
+    """Where there is no wheel of uv, pip does all that uv does: hashes, conflicts, removal."""
+    index.hidden = {"uv"}
+    wheel(index.folder, "wanted", "1.0")
+    mine = copied.home / "mine.txt"
+    mine.write_text("wanted\n")
+    copied.install("--requirements", str(mine))
+    assert not (copied.state / "tools" / "bin" / "uv").exists()
+    assert "wanted" in copied.versions()
+    copied.install()
+    assert "wanted" not in copied.versions()
+    assert copied.works()
+
+
+@pytest.mark.parametrize("what", ["a wrong file", "no index"])
+def test_what_cannot_be_had_is_said(site: Site, index: IndexServer, what: str) -> None:
+    """A file that the lock does not name is refused; an index that is not there is named."""
+    if what == "no index":
+        index.shutdown()
+        index.server_close()
+        site.variables["PIP_RETRIES"] = "0"
+    else:
+        path = next(index.folder.glob("distlib-*"))
+        path.unlink()
+        path.write_bytes(b"PK not the one")
+    answer = site.install(status=1).splitlines()
+    assert answer[-2].startswith("error: virtualenv and uv cannot be had: ")
+    assert answer[-1].startswith("hint: ")
+    assert not (site.state / "venv").exists()
+
+
+def test_an_installation_that_is_killed_is_repaired(site: Site) -> None:
+    """SIGKILL at any moment leaves something that the next run makes whole."""
+    for delay in (0.15, 0.5, 0.9, 1.2, 1.6, 2.2):
+        process = subprocess.Popen(
+            site.argv(),
+            env=site.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout=delay)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.wait()
+    site.install()
+    assert site.works()
+    assert {one.name for one in site.state.iterdir()} == {"cache", "install.lock", "tools", "venv"}
+    assert site.install() == ""

@@ -18,7 +18,7 @@ try:
     from typing import NoReturn
 
     from cncp import attributes
-    from cncp.cluster import SETTINGS
+    from cncp.cluster import SETTINGS, Cluster
     from cncp.console import Console
     from cncp.errors import CncpError, UsageError
     from cncp.install import bytecode, environment
@@ -79,6 +79,8 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         if flags.get("requirements", "none") != "none" and "://" not in flags["requirements"]:
             # Kept for later runs, which may start in another folder.
             flags["requirements"] = str(Path(settings.requirements).expanduser().absolute())
+        if not environment.stamp_path(home).exists():
+            check_choices(settings, variables, home)
         with_rights_of(account, lambda: install(home, given, settings.requirements, console))
     except CncpError as error:
         console.error(error)
@@ -99,6 +101,14 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     # Root acting for another leaves no bytecode of its own in that user's home.
     own = ["-B"] if acts_for(account) else []
     return os.execv(venv_python, [venv_python, "-s", *own, "-m", "cncp", "up", *words])
+
+
+def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path) -> None:
+    """Make every choice as `cncp up` will, so that what cannot be is said before anything is installed."""
+    from cncp.machine import convergence, facts, node
+
+    ipython_dir = place.ipython_folder(variables, place.account(variables))
+    convergence.insist(node.resolve(settings, facts.gather(variables), home=home, ipython_dir=ipython_dir))
 
 
 def _option(key: str, value: object) -> str:

@@ -1,0 +1,139 @@
+"""Facts in, choices out: service manager, engines, threads, GPUs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cncp import attributes
+from cncp.attributes import Kept
+from cncp.errors import CncpError
+from cncp.machine.facts import Facts, gpus
+from cncp.machine.node import Node, from_document, resolve
+from cncp.machine.place import Account
+
+PLAIN = Facts(
+    account=Account("ada", 1000, 1000, "/home/ada"),
+    root=False,
+    sudo="none",
+    cores=8,
+    gpus=(),
+    host="lovelace",
+    systemd=True,
+    user_manager=True,
+    lingering=False,
+    can_linger=False,
+    tools=frozenset({"tmux"}),
+)
+
+
+def node(facts: dict[str, Any] | None = None, present: tuple[int, ...] = (), **flags: str) -> Node:
+    """Resolve settings on a machine with these facts."""
+    wanted = attributes.gather(file=None, environment={}, flags=flags, former=Kept({}))
+    seen = dataclasses.replace(PLAIN, **(facts or {}))
+    return resolve(wanted, seen, home=Path("/h"), ipython_dir=Path("/i"), present=present)
+
+
+@pytest.mark.parametrize(
+    ("facts", "flags", "chosen"),
+    [
+        ({}, {}, ("supervisor", "user")),
+        ({"can_linger": True}, {}, ("systemd", "user")),
+        ({"can_linger": True, "user_manager": False}, {}, ("supervisor", "user")),
+        ({"root": True}, {}, ("systemd", "system")),
+        ({"root": True, "systemd": False}, {}, ("supervisor", "user")),
+        ({"systemd": False}, {}, ("supervisor", "user")),
+        ({}, {"service_manager": "systemd"}, ("systemd", "user")),
+        ({}, {"scope": "user"}, ("systemd", "user")),
+        ({"sudo": "prompt"}, {"scope": "system"}, ("systemd", "system")),
+        ({"root": True}, {"service_manager": "supervisor"}, ("supervisor", "user")),
+        ({}, {"service_manager": "tmux"}, ("tmux", "user")),
+    ],
+)
+def test_service_manager(facts: dict[str, Any], flags: dict[str, str], chosen: tuple[str, str]) -> None:
+    """Each kind of login gets what keeps its services running for good."""
+    made = node(facts, **flags)
+    assert (made.manager, made.scope) == chosen
+    assert made.why
+
+
+@pytest.mark.parametrize(
+    ("facts", "flags", "exit_code"),
+    [
+        ({}, {"scope": "system"}, 4),
+        ({"systemd": False}, {"service_manager": "systemd"}, 4),
+        ({"user_manager": False}, {"scope": "user"}, 4),
+        ({"root": True}, {"scope": "user"}, 4),
+        ({}, {"service_manager": "screen"}, 4),
+        ({}, {"engines": "gpus"}, 1),
+        ({"cores": 2}, {"engines": "cores-2"}, 1),
+        ({}, {"engines": "0", "role": "engine"}, 1),
+    ],
+)
+def test_impossible(facts: dict[str, Any], flags: dict[str, str], exit_code: int) -> None:
+    """What a machine cannot give is refused with a line of what and one of what to do."""
+    with pytest.raises(CncpError) as refused:
+        node(facts, **flags)
+    assert refused.value.exit_code == exit_code
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("flags", "engines", "threads"),
+    [
+        ({}, 8, 1),
+        ({"engines": "cores-1"}, 7, 1),
+        ({"engines": "2"}, 2, 4),
+        ({"engines": "3"}, 3, 2),
+        ({"engines": "16"}, 16, 1),
+        ({"engines": "2", "threads": "3"}, 2, 3),
+        ({"role": "controller"}, 0, 8),
+    ],
+)
+def test_engines_and_threads(flags: dict[str, str], engines: int, threads: int) -> None:
+    """Engines times threads is the number of cores unless set otherwise."""
+    made = node(**flags)
+    assert (made.engines, made.threads) == (engines, threads)
+
+
+def test_gpus_are_shared_out() -> None:
+    """With gpus there is one engine a GPU, and CUDA_VISIBLE_DEVICES limits which."""
+    assert node({"gpus": ("0", "3")}, engines="gpus").engine_ids == (0, 1)
+    assert gpus({"CUDA_VISIBLE_DEVICES": "3,GPU-abc"}) == ("3", "GPU-abc")
+    assert gpus({"CUDA_VISIBLE_DEVICES": ""}) == ()
+
+
+@pytest.mark.parametrize(
+    ("count", "present", "ids"),
+    [
+        ("3", (), (0, 1, 2)),
+        ("2", (5, 0, 3), (0, 5)),
+        ("4", (5, 0), (0, 1, 2, 5)),
+        ("0", (1, 2), ()),
+    ],
+)
+def test_scaling_touches_as_few_engines_as_it_can(count: str, present: tuple[int, ...], ids: tuple[int, ...]) -> None:
+    """Engines that are there stay, those named first the longest; free ids are filled from below."""
+    assert node(present=present, engines=count).engine_ids == ids
+
+
+def test_a_node_survives_being_stored() -> None:
+    """The attributes are the same after a way through JSON."""
+    made = node({"gpus": ("0", "1")}, engines="gpus", listen="all", external="lovelace.example.org")
+    assert from_document(made.document()) == made
+
+
+def test_layers_override_each_other_in_order(home: Path) -> None:
+    """Defaults, role, kept values, file, environment, flags: the later wins."""
+    file = home / "cluster.toml"
+    file.write_text("engines = 3\nheartbeat = 300\ntolerance = 40\n")
+    made = attributes.gather(
+        file=file,
+        environment={"CNCP_HEARTBEAT": "400", "CNCP_TOLERANCE": "50", "PATH": "/bin"},
+        flags={"tolerance": "60"},
+        former=Kept({"engines": 9, "threads": 2, "heartbeat": 900}),
+    )
+    assert (made.threads, made.engines, made.heartbeat, made.tolerance) == (2, 3, 400, 60)

@@ -21,7 +21,7 @@ try:
     from cncp.cluster import SETTINGS, Cluster
     from cncp.console import Console
     from cncp.errors import CncpError, UsageError
-    from cncp.install import bytecode, environment
+    from cncp.install import bundled, bytecode, environment, preflight
     from cncp.machine import place
 except ImportError as lacking:
     # Distributions have a package of Python that leaves half of the standard library out.
@@ -59,7 +59,8 @@ def parse(argv: Sequence[str], variables: Mapping[str, str]) -> argparse.Namespa
     for switch in SWITCHES:
         on = attributes.switched(variables, "CNCP_" + switch.upper())
         setattr(given, switch, getattr(given, switch) or on)
-    given.python = given.python or variables.get("CNCP_PYTHON") or sys.executable
+    named = given.python or variables.get("CNCP_PYTHON")
+    given.python = preflight.executable(named) if named else sys.executable
     given.offline = given.offline or variables.get("CNCP_OFFLINE")
     return given
 
@@ -79,7 +80,9 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         if flags.get("requirements", "none") != "none" and "://" not in flags["requirements"]:
             # Kept for later runs, which may start in another folder.
             flags["requirements"] = str(Path(settings.requirements).expanduser().absolute())
-        if not environment.stamp_path(home).exists():
+        if given.offline:
+            bundled.read(Path(given.offline))
+        if not given.install_only and not environment.stamp_path(home).exists():
             check_choices(settings, variables, home)
         with_rights_of(account, lambda: install(home, given, settings.requirements, console))
     except CncpError as error:

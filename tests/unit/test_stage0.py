@@ -39,8 +39,11 @@ def test_every_option_is_a_variable() -> None:
     """What a flag says, its variable says too; the flag wins."""
     given = stage0.parse([], {"CNCP_JSON": "1", "CNCP_QUIET": "yes", "CNCP_INSTALL_ONLY": "true", "CNCP_FORGET": "on"})
     assert (given.json, given.quiet, given.install_only, given.forget) == (True, True, True, True)
-    given = stage0.parse(["--python", "b", "--json"], {"CNCP_PYTHON": "a", "CNCP_OFFLINE": "c", "CNCP_JSON": "no"})
-    assert (given.python, given.offline, given.json, given.quiet) == ("b", "c", True, False)
+    variables = {"CNCP_PYTHON": "/nonexistent/a", "CNCP_OFFLINE": "c", "CNCP_JSON": "no"}
+    given = stage0.parse(["--python", "/nonexistent/b", "--json"], variables)
+    assert (given.python, given.offline, given.json, given.quiet) == ("/nonexistent/b", "c", True, False)
+    # By name and by wrapper it is the same program as by its path.
+    assert os.access(stage0.parse(["--python", "python3"], {}).python, os.X_OK)
     with pytest.raises(UsageError, match="CNCP_QUIET = 'loud' is not possible"):
         stage0.parse([], {"CNCP_QUIET": "loud"})
     flags = {action.dest for action in stage0.parser()._actions}

@@ -116,12 +116,12 @@ def _install(job: _Job) -> None:
     if new:
         _make(job)
     uv = job.kit.uv()
-    job.say("installing the locked packages" + (f" and {job.wanted.requirements_from}" if job.packages.user else ""))
     if uv is None and not new:
         _make(job)
     elif uv is not None and not new:
         # What does not go together leaves a running cluster its virtualenv as it is.
         job.packages.rehearse(uv)
+    job.say("installing the locked packages" + (f" and {job.wanted.requirements_from}" if job.packages.user else ""))
     # From here on nobody takes it for whole, however this ends.
     stamp.unlink(missing_ok=True)
     job.packages.install(uv)
@@ -139,7 +139,8 @@ def _make(job: _Job) -> None:
     with tempfile.TemporaryDirectory(dir=job.home, prefix="tools.") as scratch:
         # A store of virtualenv's own that was cut off would be taken for whole: a new one each time.
         settings = {"PYTHONPATH": str(job.kit.folder), "VIRTUALENV_OVERRIDE_APP_DATA": scratch}
-        words = ["--quiet", "--no-periodic-update", "--no-download"]
+        # setuptools would be imported, by its .pth file, at every start of this Python.
+        words = ["--quiet", "--no-periodic-update", "--no-download", "--no-setuptools"]
         run([job.python, "-m", "virtualenv", *words, venv], env=settings, timeout=300)
 
 

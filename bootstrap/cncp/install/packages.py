@@ -11,7 +11,7 @@ from pathlib import Path
 from cncp.errors import CncpError
 from cncp.install import pipconf, wheels
 from cncp.install.wheels import Target
-from cncp.run import CommandError, run
+from cncp.run import CommandError, Completed, run
 
 _TIMEOUT = 1800  # seconds: a package without a wheel is compiled
 
@@ -55,7 +55,7 @@ class Packages:
             work()
         except CommandError as error:
             raise CncpError(
-                f"the packages could not be installed: {reason(error.result.stderr) or error.message}",
+                f"the packages could not be installed: {reason(error.result) or error.message}",
                 "check the requirements file" if self.user else "check the network, or use a bundle: --offline FILE",
             ) from None
 
@@ -90,15 +90,17 @@ class Packages:
             constraints = Path(scratch) / "constraints.txt"
             locked = wheels.read_lock(self.lock, self.target.environment)
             constraints.write_text("".join(f"{one.name}=={one.version}\n" for one in locked))
-            wanted = ["-r", str(self.user), "-c", str(constraints)]
-            run([*words, *wanted], env=settings, cwd=self.home, timeout=_TIMEOUT)
+            # Not --quiet, with which pip keeps to itself what conflicts.
+            wanted = [word for word in words if word != "--quiet"] + ["-r", str(self.user), "-c", str(constraints)]
+            run(wanted, env=settings, cwd=self.home, timeout=_TIMEOUT)
 
 
-def reason(said: str) -> str:
-    """Return the sentence in which uv or pip says what is wrong, on one line."""
-    lines = [line.strip(" \u00d7\u2570\u2500\u25b6\u2502") for line in said.strip().splitlines()]
+def reason(result: Completed) -> str:
+    """Return the sentences in which uv or pip says what is wrong, on one line."""
+    lines = [line.strip(" \u00d7\u2570\u2500\u25b6\u2502") for line in result.stderr.strip().splitlines()]
     wanted = [line for line in lines if line and not line.startswith(("WARNING:", "warning:", "[notice]"))]
-    joined = " ".join(wanted)
-    # pip says what conflicts, and then in general what one could do about conflicts.
-    sentence = re.sub(r"\s*(To fix this you could try to|ERROR: ResolutionImpossible|hint:).*", "", joined)
-    return re.sub(r"^(ERROR|error): ", "", sentence)[:600]
+    # pip says what conflicts among its progress, and then in general what one could do about it.
+    conflict = result.stdout.partition("The conflict is caused by:")[2].partition("\n\n")[0].splitlines()
+    sentence = re.sub(r"\s*(ERROR: ResolutionImpossible|hint:).*", "", " ".join(wanted))
+    causes = "; ".join(line.strip() for line in conflict if line.strip())
+    return re.sub(r"^(ERROR|error): ", "", sentence)[:600] + (f" {causes[:400]}" if causes else "")

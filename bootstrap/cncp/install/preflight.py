@@ -40,6 +40,15 @@ def check(home: Path, python: str) -> tuple[int, int]:
     return version
 
 
+def executable(python: str) -> str:
+    """Return the path of the program that a name, a link or a wrapper script stands for."""
+    try:
+        return run([python, "-I", "-c", "import sys; print(sys.executable)"], timeout=60).stdout.strip() or python
+    except CommandError:
+        # Refused by `check`, with the reason.
+        return python
+
+
 def _python(python: str) -> tuple[int, int]:
     lacks = f"[one for one in {_MODULES} if not importlib.util.find_spec(one)]"
     code = f"import importlib.util, sys; print(*sys.version_info[:2], sys.implementation.name, *{lacks})"

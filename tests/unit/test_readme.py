@@ -1,0 +1,78 @@
+"""The README says what the code does: its table of settings is the code's, and what it names exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+
+import pytest
+from invoke.collection import Collection
+
+from cncp import errors
+from cncp.attributes import OTHER_VARIABLES, SOURCE, STATIC
+from cncp.cluster import SETTINGS
+from cncp.dist import options
+from cncp.tasks import cluster
+
+README = (SOURCE / "README.rst").read_text(encoding="utf-8")
+CONTRIBUTING = (SOURCE / "CONTRIBUTING.rst").read_text(encoding="utf-8")
+
+COMING = {"keys.copy"}
+"""Tasks that the README announces, and says do not exist yet."""
+
+
+def rows() -> str:
+    """Return the rows of the README's table of settings, as the code has them."""
+    defaults = json.loads((STATIC / "defaults.json").read_bytes())
+    lines = []
+    for one in SETTINGS:
+        default = defaults[one.key]
+        shown = str(default).lower() if isinstance(default, bool) else str(default)
+        words = (one.key, one.values, shown, one.flag, one.variable)
+        # A word that ends in _ would be a reference.
+        cells = [*(f"``{word}``" for word in words), re.sub(r"_(?!\w)", r"\_", one.help)]
+        lines += [f"   {'*' if cell is cells[0] else ' '} - {cell}" for cell in cells]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def tasks() -> set[str]:
+    """Return the names of all tasks that `invoke` has in a checkout."""
+    spec = importlib.util.spec_from_file_location("project_tasks", SOURCE / "tasks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    collection: Collection = module.ns
+    return set(collection.task_names)
+
+
+def test_the_table_of_settings_is_the_code_s() -> None:
+    """Every setting has its row, in order: key, values, default, option, variable, meaning."""
+    begin = README.index("   * - Key\n")
+    table = README[begin : README.index("\n\n", begin) + 1]
+    assert table.partition("     - Meaning\n")[2] == rows()
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_what_is_named_exists(text: str) -> None:
+    """Variables, options and tasks in the documents are those of the code."""
+    settings = {one.variable for one in SETTINGS}
+    assert set(re.findall(r"\bCNCP_[A-Z_]*[A-Z]\b", text)) <= settings | set(OTHER_VARIABLES)
+    known = options()
+    for script in re.findall(r"baremetal\.sh(?: +[^\s`]+)*", text):
+        for flag in re.findall(r"--[a-z-]+", script):
+            assert flag == "--help" or f"  {flag}" in known, script
+    assert set(re.findall(r"\binvoke ([a-z]+\.[a-z]+)", text)) <= tasks() | COMING
+    verbs = set(re.findall(r"(?:``|\$ )cncp ([a-z]+)", text))
+    assert verbs <= tasks()
+
+
+def test_nothing_is_left_out() -> None:
+    """Every verb has its entry, every variable and every exit code its place."""
+    for verb in cluster.__all__:
+        assert f"\n``{verb}``\n    " in README
+    for variable in OTHER_VARIABLES:
+        assert f"``{variable}``" in README
+    for code in (0, errors.FAILED, errors.USAGE, errors.PREFLIGHT, errors.WOULD_CHANGE):
+        assert f"   * - {code}\n" in README

@@ -254,6 +254,15 @@ remote_commit() { # remote_commit URL REF
     printf '%s' "$found"
 }
 
+# The folder that holds all we keep. What is missing above it is noted, for an uninstall to take away.
+make_home() { # make_home FOLDER
+    local folder=$1 missing=()
+    if [ -d "$1" ]; then return; fi
+    while folder=$(dirname -- "$folder") && [ ! -d "$folder" ]; do missing+=("$folder"); done
+    as_login mkdir -p -m 700 -- "$1" || fail 4 "$1 cannot be made" "set CNCP_HOME to a folder that can be"
+    if [ "${#missing[@]}" -gt 0 ]; then printf '%s\n' "${missing[@]}" | as_login tee -- "$1/parents" >/dev/null; fi
+}
+
 # A sparse, shallow clone of what provisioning needs, made beside the old one and put in its place.
 clone() { # clone URL REF FOLDER
     local url=$1 ref=$2 folder=$3 new=$3.new has='' wanted said
@@ -344,7 +353,7 @@ get_code() { # get_code FOLDER ARGUMENT...
     if [[ $url == -* || $url =~ [[:cntrl:]] ]]; then fail 2 "CNCP_REPO_URL is $url, which is no URL" "set it to what git clone takes"; fi
     if [[ $ref == -* || $ref =~ [[:cntrl:][:space:]~^:?*\[\\] ]]; then fail 2 "CNCP_REF is $ref, which is no name of a commit" "set it to a branch, a tag or a commit"; fi
     if [ -n "$bundle" ] && [ ! -e "$bundle" ]; then fail 2 "there is no bundle $bundle" "name the file that invoke bundle.make wrote"; fi
-    as_login mkdir -p -- "${folder%/*}" || fail 4 "${folder%/*} cannot be made" "set CNCP_HOME to a folder that can be"
+    make_home "${folder%/*}"
     as_login touch -- "$folder.lock" || fail 4 "${folder%/*} is not writable" "set CNCP_HOME to a folder that is"
     exec 9<"$folder.lock"
     if command -v flock >/dev/null; then flock 9; fi

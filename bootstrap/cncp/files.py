@@ -14,8 +14,8 @@ from typing import Any
 
 from cncp.errors import CncpError
 
-PARENTS = "parents.json"
-"""Where ``make_home`` notes what it made above."""
+PARENTS = "parents"
+"""Where ``make_home``, here and in baremetal.sh, notes what it made above: a path a line."""
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -50,7 +50,7 @@ def make_home(home: Path) -> None:
     missing = [str(folder) for folder in home.parents if not folder.is_dir()]
     if not home.is_dir():
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(home / PARENTS, to_json({"made": missing}), 0o600)
+        write_atomic(home / PARENTS, "".join(f"{folder}\n" for folder in missing).encode(), 0o600)
 
 
 def sync_folder(folder: Path) -> None:

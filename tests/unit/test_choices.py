@@ -30,8 +30,9 @@ PLAIN = Facts(
 )
 
 
-def node(facts: dict[str, Any] | None = None, present: tuple[int, ...] = (), **flags: str) -> Node:
-    """Resolve settings on a machine with these facts."""
+def node(facts: dict[str, Any] | None = None, **flags: Any) -> Node:
+    """Resolve settings on a machine with these facts; ``present`` are engines that are there."""
+    present = flags.pop("present", ())
     wanted = attributes.gather(file=None, environment={}, flags=flags, former=Kept({}))
     seen = dataclasses.replace(PLAIN, **(facts or {}))
     return resolve(wanted, seen, home=Path("/h"), ipython_dir=Path("/i"), present=present)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_the_same_node_gives_the_same_bytes() -> None:
         ({"log_keep": "2"}, {"controller", "engine"}),
     ],
 )
-def test_only_what_changed_restarts(flags: dict[str, str], kinds: set[str]) -> None:
+def test_only_what_changed_restarts(flags: dict[str, Any], kinds: set[str]) -> None:
     """More engines restart none that runs; a setting restarts those that read it."""
     found = changed(node(threads="1"), node(threads="1", **flags))
     assert {name.partition("-")[0] for name in found} == kinds

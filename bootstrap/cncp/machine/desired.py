@@ -59,6 +59,8 @@ def _command(node: Node) -> str:
         "# Installed by cncp: its commands, with the virtualenv's Python.\n"
         f"CNCP_HOME={quote(node.home)}\n"
         "export CNCP_HOME\n"
+        # Root acting for the account leaves no bytecode of its own in the account's home.
+        f'[ "$(id -u)" -eq {node.account.uid} ] || export PYTHONDONTWRITEBYTECODE=1\n'
         f'exec {quote(str(node.python))} -m cncp "$@"\n'
     )
 

@@ -67,6 +67,6 @@ class Manifest:
 def load(path: Path) -> Manifest:
     """Read the manifest; an empty one where there is none."""
     stored: dict[str, Any] = read_json(path) or {}
-    above: dict[str, Any] = read_json(path.parent / PARENTS) or {}
-    made = {**{folder: ["login", "directory"] for folder in above.get("made", ())}, **stored.get("made", {})}
+    above = (read_bytes(path.parent / PARENTS) or b"").decode(errors="surrogateescape").splitlines()
+    made = {**{folder: ["login", "directory"] for folder in above}, **stored.get("made", {})}
     return Manifest(path, made, stored.get("kept", {}), stored.get("modes", {}))

@@ -25,6 +25,11 @@ _LEFT_BY_SERVICES = (
     "log/engine-*.log*",
     "log/engine-*.out*",
     "log/engines.json",
+    "tasks.db*",
+)
+"""What our controller and engines write into a profile, whoever made it."""
+
+_LEFT_BY_IPYTHON = (
     "pid/*",
     "startup/README",
     "static/custom/*",
@@ -33,9 +38,8 @@ _LEFT_BY_SERVICES = (
     "db/*",
     "db",
     "history.sqlite*",
-    "tasks.db*",
 )
-"""What controller, engines and IPython write into the profile."""
+"""What IPython itself writes into a profile: taken away where the profile was made by us."""
 
 
 def uninstall(node: Node, console: Console) -> list[str]:
@@ -52,10 +56,10 @@ def uninstall(node: Node, console: Console) -> list[str]:
             elif kind in ("block", "whole"):
                 _take_block_out(Path(path), kind, actor)
         _restore(memory, actor)
-        if node.profile_dir in memory.made:
-            for pattern in _LEFT_BY_SERVICES:
-                for left in sorted(Path(node.profile_dir).glob(pattern), reverse=True):
-                    actor.remove(left) if not left.is_dir() else actor.rmdir(left)
+        ours = node.profile_dir in memory.made
+        for pattern in (*_LEFT_BY_SERVICES, *(_LEFT_BY_IPYTHON if ours else ())):
+            for left in sorted(Path(node.profile_dir).glob(pattern), reverse=True):
+                actor.remove(left) if not left.is_dir() else actor.rmdir(left)
         service_manager(node, actor).reload_if_running()
         home = Path(node.home)
         made_home = [path for path in memory.made if memory.made[path][1] == "directory"]
@@ -87,8 +91,9 @@ def _restore(memory: Manifest, actor: Actor) -> None:
             raise CncpError(f"the former {path} is lost: its copy is gone", "make it again by hand")
         actor.write(Path(path), former, memory.modes.get(path, 0o600), owner)
     for path, mode in memory.modes.items():
-        if path not in memory.kept and Path(path).is_dir():
-            actor.chmod(Path(path), mode)
+        folder = Path(path)
+        if path not in memory.kept and folder.is_dir() and folder.stat().st_mode & 0o7777 != mode:
+            actor.chmod(folder, mode, "login" if folder.stat().st_uid == actor.account.uid else "root")
 
 
 def _folders(made: list[str], memory: Manifest, actor: Actor, home: Path) -> list[str]:

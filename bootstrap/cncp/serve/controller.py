@@ -65,6 +65,13 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
         self.loop.add_callback(self._guard.start)
         self.loop.add_callback(self._watch)
         super().start()
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write results that the database holds back: SQLiteDB commits every 2 s, and not at its end."""
+        connection = getattr(self.db, "_db", None)
+        if connection is not None:
+            connection.commit()
 
     def _processes(self) -> list[Any]:
         """Return the schedulers and the heart monitor, as multiprocessing knows them."""
@@ -84,6 +91,7 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
             what = f"{', '.join(dead)} died" if dead else f"ports {sorted(lost)} are closed"
             self.log.critical("%s: ending, to be started again", what)
             self.terminate_children()
+            self._flush()
             logging.shutdown()
             os._exit(70)  # EX_SOFTWARE: sysexits.h
 

@@ -46,7 +46,7 @@ def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
 
 
 def _main(node: Node) -> str:
-    folder, run_dir = _value(str(_configuration(node).parent)), _value(str(node.run_dir))
+    run_dir = _value(str(node.run_dir))
     return f"""\
 ; Rendered by cncp; written again by every `cncp up`.
 [supervisord]
@@ -68,7 +68,8 @@ chmod = 0600
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 [include]
-files = {folder}/programs/*.conf
+; Relative to this file: an absolute path would be split at its spaces.
+files = programs/*.conf
 """
 
 

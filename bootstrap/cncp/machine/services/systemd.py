@@ -34,10 +34,13 @@ def unit(node: Node, name: str) -> str:
     return f"{node.prefix}-controller.service" if kind == "controller" else f"{node.prefix}-engine@{number}.service"
 
 
-def quote(word: str) -> str:
-    """Quote a word for a unit file's command line (systemd.service(5), "Command lines")."""
+def quote(word: str, suffix: str = "") -> str:
+    """Quote a word for a unit file's command line (systemd.service(5), "Command lines").
+
+    ``suffix`` goes in as it is, for specifiers such as %i.
+    """
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"'
+    return f'"{escaped}{suffix}"'
 
 
 def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
@@ -72,8 +75,14 @@ def _drop_in(node: Node, kind: str, digest: str) -> str:
     settings: Cluster = node.settings
     name = "controller" if kind == "controller" else "engine-%i"
     # %i is the one specifier we want expanded, so it goes in after quoting.
+    # systemd takes no quotes in the path of a program, which a home may hold: env does.
     arguments = [str(node.python), "-s", "-m", "cncp.serve", kind]
-    words = [*map(quote, arguments), *(["%i"] if kind == "engine" else []), *map(quote, tail(node, digest))]
+    words = [
+        "/usr/bin/env",
+        *map(quote, arguments),
+        *(["%i"] if kind == "engine" else []),
+        *map(quote, tail(node, digest)),
+    ]
     record = quote(f"{node.home}/libexec/record-exit")
     lines = [
         _first_line(node),
@@ -82,7 +91,7 @@ def _drop_in(node: Node, kind: str, digest: str) -> str:
         "",
         "[Service]",
         f"ExecStart={' '.join(words)}",
-        f"ExecStopPost={record} {quote(str(node.run_dir))}/{name}.exits",
+        f"ExecStopPost=/bin/sh {record} {quote(f'{node.run_dir}/', f'{name}.exits')}",
         f"WorkingDirectory={node.account.home.replace('%', '%%')}",
         f"Environment={quote('PATH=' + environment_path())}",
     ]

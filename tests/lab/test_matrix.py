@@ -111,6 +111,7 @@ def test_user_with_sudo_on_a_terminal(ada: Site) -> None:
 
 def test_user_with_sudo_on_a_terminal_lingers(ada: Site) -> None:
     """With a terminal the user's own systemd is made to linger, and brings all back after a reboot."""
+    before = ada.tree()
     status, said = ada.baremetal_on_tty("--engines=2", password=PASSWORD)
     assert status == 0, said
     assert "systemd (user)" in said
@@ -123,7 +124,11 @@ def test_user_with_sudo_on_a_terminal_lingers(ada: Site) -> None:
     )
     ada.await_engines(2)
     hold(ada, 2, "systemd", "user")
-    ada.cncp("uninstall")
+    terminal = ada.host.shell_tty([f"{ada.home}/.local/bin/cncp", "uninstall"], "ada")
+    while terminal.expect(["assword.*:", "removed"]) == 0:
+        terminal.sendline(PASSWORD)
+    terminal.wait()
+    assert ada.tree() == before
 
 
 def test_root(root: Site) -> None:

@@ -95,7 +95,9 @@ def test_scaling_leaves_busy_engines(site: Site) -> None:
         site.cncp("scale", "1", "--force")
         assert sorted(site.status()) == ["controller", "engine-1"]
         client.kill()
+    before = site.status()["engine-1"]["pid"]
     site.cncp("scale", "3", "--quiet")
+    assert site.status()["engine-1"]["pid"] == before
     assert sorted(site.status()) == ["controller", "engine-0", "engine-1", "engine-2"]
     # A plain run keeps what scale said.
     assert "nothing to change" in site.baremetal().stdout

@@ -174,7 +174,7 @@ def test_a_run_that_is_killed_harms_no_later_one(lone: Lone) -> None:
     (new / "bootstrap" / "stage0.py").unlink()
     lone.code.rename(old)
     assert lone.run().stdout.startswith("second")
-    assert sorted(one.name for one in lone.code.parent.iterdir()) == ["code", "code.lock"]
+    assert sorted(one.name for one in lone.code.parent.iterdir()) == ["code", "code.lock", "parents"]
 
 
 def test_two_runs_at_a_time(lone: Lone) -> None:

@@ -54,7 +54,7 @@ def node(facts: dict[str, Any] | None = None, **flags: Any) -> Node:
         ({}, {"service_manager": "tmux"}, ("tmux", "user")),
     ],
 )
-def test_service_manager(facts: dict[str, Any], flags: dict[str, str], chosen: tuple[str, str]) -> None:
+def test_service_manager(facts: dict[str, Any], flags: dict[str, Any], chosen: tuple[str, str]) -> None:
     """Each kind of login gets what keeps its services running for good."""
     made = node(facts, **flags)
     assert (made.manager, made.scope) == chosen
@@ -71,10 +71,12 @@ def test_service_manager(facts: dict[str, Any], flags: dict[str, str], chosen: t
         ({}, {"service_manager": "screen"}, 4),
         ({}, {"engines": "gpus"}, 1),
         ({"cores": 2}, {"engines": "cores-2"}, 1),
+        ({"systemd": False}, {"memory": "2G"}, 4),
+        ({"systemd": False}, {"logs": "journal"}, 4),
         ({}, {"engines": "0", "role": "engine"}, 1),
     ],
 )
-def test_impossible(facts: dict[str, Any], flags: dict[str, str], exit_code: int) -> None:
+def test_impossible(facts: dict[str, Any], flags: dict[str, Any], exit_code: int) -> None:
     """What a machine cannot give is refused with a line of what and one of what to do."""
     with pytest.raises(CncpError) as refused:
         node(facts, **flags)
@@ -94,7 +96,7 @@ def test_impossible(facts: dict[str, Any], flags: dict[str, str], exit_code: int
         ({"role": "controller"}, 0, 8),
     ],
 )
-def test_engines_and_threads(flags: dict[str, str], engines: int, threads: int) -> None:
+def test_engines_and_threads(flags: dict[str, Any], engines: int, threads: int) -> None:
     """Engines times threads is the number of cores unless set otherwise."""
     made = node(**flags)
     assert (made.engines, made.threads) == (engines, threads)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cncp.attributes import SOURCE
 from cncp.errors import CncpError, UsageError
-from cncp.files import lock, read_bytes, read_json, to_json, write_atomic
+from cncp.files import lock, make_home, read_bytes, read_json, to_json, write_atomic
 from cncp.install import bundled, packages, pipconf, preflight, tools, wheels
 from cncp.install.index import Index
 from cncp.install.web import NotServed, Web
@@ -86,8 +86,7 @@ def ensure(
     target = wheels.here(preflight.check(home, python))
     if bundle:
         bundle.check(target)
-    home.mkdir(parents=True, exist_ok=True)
-    home.chmod(0o700)
+    make_home(home)
     with lock(home / "install.lock", "the installation", wait=0):
         if _whole(home, wanted):
             return True

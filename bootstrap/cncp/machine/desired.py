@@ -57,6 +57,12 @@ def _command(node: Node) -> str:
     return (
         "#!/bin/sh\n"
         "# Installed by cncp: its commands, with the virtualenv's Python.\n"
+        f"code={quote(node.source)}\n"
+        'if [ ! -f "$code/bootstrap/cncp/__main__.py" ]; then\n'
+        '    echo "error: the code of this cluster is gone from $code" >&2\n'
+        '    echo "hint: run baremetal.sh where the code is now, or put it back" >&2\n'
+        "    exit 1\n"
+        "fi\n"
         f"CNCP_HOME={quote(node.home)}\n"
         "export CNCP_HOME\n"
         # Root acting for the account leaves no bytecode of its own in the account's home.

@@ -58,6 +58,11 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
     document = connection.client(node)
     if document is None:
         # A machine of engines only: the controller is elsewhere, and says what it sees there.
+        if not (node.security_dir / connection.ENGINE).exists():
+            raise CncpError(
+                f"the engines have no connection file: {node.security_dir / connection.ENGINE}",
+                "copy ipcontroller-engine.json of the controller there, readable by you alone; they take it up",
+            )
         return _wait_for_processes(node, digests, timeout)
     deadline = time.monotonic() + timeout
     look = time.monotonic() + 2

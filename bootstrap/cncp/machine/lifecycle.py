@@ -42,6 +42,8 @@ def scale(
     """
     if not node.controller and count < 1:
         raise UsageError("an engine machine with no engines does nothing", "use cncp down to stop it")
+    if node.gpus:
+        raise UsageError("engines = gpus, one a GPU: there is nothing to scale", "set another number with --engines")
     present = _by_worth(node)
     deadline = time.monotonic() + patience
     while count < len(present) and not force:
@@ -55,10 +57,13 @@ def scale(
             raise CncpError(f"engines {named} are busy", "wait for them: --wait SECONDS, or lose their tasks: --force")
         time.sleep(0.2)
         present = _by_worth(node)
-    target = choose(environment, dataclasses.replace(node.settings, engines=count), present)
+    # The engines that stay keep their number of threads: another share would restart them.
+    scaled = dataclasses.replace(node.settings, engines=count, threads=node.threads)
+    target = choose(environment, scaled, present)
     outcome = up(target, console)
     former = kept(Path(node.home))
-    remember(target, former, {"engines": str(count)}, Path(former.file) if former.file else None)
+    flags = {"engines": str(count), "threads": str(node.threads)}
+    remember(target, former, flags, Path(former.file) if former.file else None)
     return outcome
 
 

@@ -127,6 +127,11 @@ def resolve(cluster: Cluster, facts: Facts, *, home: Path, ipython_dir: Path, pr
     threads = cluster.threads
     if not isinstance(threads, int):
         threads = max(1, facts.cores // max(1, engines))
+    if manager != "systemd" and (cluster.memory != "none" or cluster.logs == "journal"):
+        key = "memory" if cluster.memory != "none" else "logs"
+        raise PreflightError(
+            f"{key} = {getattr(cluster, key)} needs systemd, but here it is {manager}: {why}", f"leave {key} out"
+        )
     made = Node(
         settings=cluster,
         account=facts.account,

@@ -53,7 +53,10 @@ def status(node: Node, manager: ServiceManager, timeout: float = 1.0) -> list[St
         else:
             place = int(name.partition("-")[2])
             number = ids.get(place)
-            if number is None:
+            if not node.controller:
+                # Only the controller's machine knows more.
+                word = "running" if state.running else "down"
+            elif number is None:
                 word = "starting" if state.running else "down"
             elif place not in answering:
                 word = "silent"

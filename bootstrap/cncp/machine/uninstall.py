@@ -60,7 +60,7 @@ def uninstall(node: Node, console: Console) -> list[str]:
         for pattern in (*_LEFT_BY_SERVICES, *(_LEFT_BY_IPYTHON if ours else ())):
             for left in sorted(Path(node.profile_dir).glob(pattern), reverse=True):
                 actor.remove(left) if not left.is_dir() else actor.rmdir(left)
-        service_manager(node, actor).reload_if_running()
+        service_manager(node, actor).clean_up()
         home = Path(node.home)
         made_home = [path for path in memory.made if memory.made[path][1] == "directory"]
         with actor.as_login(), contextlib.suppress(FileNotFoundError):

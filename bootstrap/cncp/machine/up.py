@@ -137,9 +137,9 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
             console.phase(f"converging with the {used.name} engine: {used.why}")
             used = convergence.converge(node, used, actor, lambda: carry_out(todo, manager, actor, console))
         warning = manager.persist()
-        if warning:
+        if warning and not todo.empty:
             console.warn(warning)
-    console.phase(f"waiting until {node.engines} engines answer")
+    console.phase("waiting for answers")
     return Outcome(wait(node, manager, timeout), not todo.empty, used)
 
 

@@ -23,6 +23,8 @@ def main() -> None:
     # Whatever a service writes can hold task data; systemd sets the same for its units.
     os.umask(0o077)
     node = installed(given.node.parent)
+    # The same place whoever started the service, and from wherever.
+    os.chdir(node.account.home)
     name = "controller" if given.kind == "controller" else f"engine-{given.number}"
     uuid = new_uuid(node.host, given.number) if given.kind == "engine" else ""
     record.write(node.run_dir, name, given.digest, uuid)

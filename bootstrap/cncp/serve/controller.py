@@ -19,10 +19,12 @@ from typing import Any
 import psutil
 from ipyparallel.controller.app import IPController
 from ipyparallel.controller.hub import Hub
+from ipyparallel.controller.sqlitedb import SQLiteDB
 from tornado.ioloop import PeriodicCallback
 
 from cncp.files import write_atomic
 from cncp.machine.node import Node
+from cncp.serve.database import ResultsDB
 from cncp.serve.logs import RotatedFile, log_to
 from cncp.serve.slots import slot
 
@@ -35,6 +37,8 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
 
     def init_hub(self) -> None:
         """Let an engine that comes back take its own id, whatever became of its predecessor."""
+        if self.db_class is SQLiteDB:  # type: ignore[has-type]  # a trait
+            self.db_class = ResultsDB
         super().init_hub()
         hub = self.hub
         register = hub.query_handlers["registration_request"]

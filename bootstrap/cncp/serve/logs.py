@@ -10,6 +10,12 @@ from cncp.machine.node import Node
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(process)d: %(message)s"
 
 
+def _worth_keeping(entry: logging.LogRecord) -> bool:
+    """Leave out each question that the hub is asked, and a complaint about ipykernel 7's greeting."""
+    text = entry.getMessage()
+    return not (text.startswith("client::client") or "iopub_welcome" in text)
+
+
 class RotatedFile(logging.Handler):
     """A rotated log file.
 
@@ -26,8 +32,7 @@ class RotatedFile(logging.Handler):
             backupCount=node.settings.log_keep,
         )
         self._file.setFormatter(logging.Formatter(_FORMAT))
-        # The hub notes every question it is asked; health checks and engines ask all day long.
-        self.addFilter(lambda entry: not entry.getMessage().startswith("client::client"))
+        self.addFilter(_worth_keeping)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, to a new file where the old one is full."""

@@ -66,12 +66,18 @@ def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bo
         )
         return
     scope = f" ({node.scope})" if node.manager == "systemd" else ""
-    count = f"{len(seen.answering)}/{node.engines} engines answer" if node.controller else f"{node.engines} engines run"
+    count = f"{len(seen.answering)}/{node.engines} engines answer"
+    if not node.engines:
+        count = "the controller answers"
+    elif not node.controller:
+        count = f"{node.engines} engines run"
     if not outcome.changed:
         console.say("nothing to change")
     by = f"{used.name} engine ({used.why}) · " if outcome.changed else ""
     console.say(f"{count} · profile {node.settings.profile} · {node.manager}{scope} · {by}{elapsed:.1f} s")
-    console.say(f"next: cncp status | cncp shell | from your laptop: invoke keys.copy --host {node.location}")
+    console.say(
+        "next: cncp status | cncp shell | python: ipyparallel.Client(profile=" + repr(node.settings.profile) + ")"
+    )
 
 
 @command({**_FILE, **_JSON, **_QUIET, **_FORGET}, settings=True)

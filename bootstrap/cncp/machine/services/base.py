@@ -48,7 +48,7 @@ class ServiceManager(Protocol):
     def forget(self) -> None:
         """Undo ``persist`` and end what the manager itself keeps running."""
 
-    def reload_if_running(self) -> None:
+    def clean_up(self) -> None:
         """Forget files that are gone; where the manager itself has ended there is nothing to do."""
 
     def attach_command(self, name: str) -> list[str]:

@@ -151,7 +151,7 @@ class Sessions:
         """Take the line out of the crontab; the sessions ended with their services."""
         crontab.remove(self._actor, self._node)
 
-    def reload_if_running(self) -> None:
+    def clean_up(self) -> None:
         """Nothing is cached."""
 
     def attach_command(self, name: str) -> list[str]:

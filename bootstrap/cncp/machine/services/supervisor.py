@@ -206,7 +206,7 @@ class Supervisor:
         crontab.remove(self._actor, self._node)
         self._call("shutdown")
 
-    def reload_if_running(self) -> None:
+    def clean_up(self) -> None:
         """Nothing to tell: supervisord was shut down."""
 
     def attach_command(self, name: str) -> list[str]:

@@ -199,12 +199,8 @@ class Systemd:
         name = self._node.account.name
         if self._system or Path(f"/var/lib/systemd/linger/{name}").exists():
             return ""
-        if self._actor.run(["loginctl", "--no-ask-password", "enable-linger", name], check=False).ok:
-            return ""
-        # sudo asks on the terminal, where there is one; never where nobody would see it.
-        quietly = [] if sys.stdin.isatty() else ["-n"]
-        command = ["sudo", *quietly, "loginctl", "enable-linger", name]
-        if shutil.which("sudo") and self._actor.run(command, check=False).ok:
+        if self._linger("enable-linger"):
+            self._actor.write(self._lingering_mark, b"", 0o600)
             return ""
         return (
             f"lingering is off: all ends with your last session; an administrator runs: loginctl enable-linger {name}"
@@ -218,9 +214,25 @@ class Systemd:
         if boot.is_symlink():
             self._actor.remove(boot, "root" if self._system else "login")
 
-    def reload_if_running(self) -> None:
-        """Have systemd forget units whose files are gone."""
+    def clean_up(self) -> None:
+        """Have systemd forget units whose files are gone; end the lingering that we began."""
         self.reload()
+        if self._lingering_mark.exists():
+            self._linger("disable-linger")
+
+    @property
+    def _lingering_mark(self) -> Path:
+        return Path(self._node.home) / "lingering"
+
+    def _linger(self, verb: str) -> bool:
+        """Turn lingering on or off, with sudo where that is needed."""
+        words = [verb, self._node.account.name]
+        if self._actor.run(["loginctl", "--no-ask-password", *words], check=False).ok:
+            return True
+        # sudo asks on the terminal, where there is one; never where nobody would see it.
+        quietly = [] if sys.stdin.isatty() else ["-n"]
+        command = ["sudo", *quietly, "loginctl", *words]
+        return shutil.which("sudo") is not None and self._actor.run(command, check=False).ok
 
     def attach_command(self, name: str) -> list[str]:
         """Follow the journal."""

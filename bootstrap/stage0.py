@@ -21,7 +21,7 @@ try:
     from cncp.cluster import SETTINGS, Cluster
     from cncp.console import Console
     from cncp.errors import CncpError, UsageError
-    from cncp.install import bundled, bytecode, environment, preflight
+    from cncp.install import bundled, bytecode, environment, preflight, rights
     from cncp.machine import place
 except ImportError as lacking:
     # Distributions have a package of Python that leaves half of the standard library out.
@@ -84,7 +84,7 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
             bundled.read(Path(given.offline))
         if not given.install_only and not environment.stamp_path(home).exists():
             check_choices(settings, variables, home)
-        with_rights_of(account, lambda: install(home, given, settings.requirements, console))
+        rights.with_rights_of(account, lambda: install(home, given, settings.requirements, console))
     except CncpError as error:
         console.error(error)
         return error.exit_code
@@ -102,7 +102,7 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     began = variables.get("CNCP_BEGAN", "")
     os.environ.update({"CNCP_HOME": str(home), **({"CNCP_BEGAN": began} if began else {})})
     # Root acting for another leaves no bytecode of its own in that user's home.
-    own = ["-B"] if acts_for(account) else []
+    own = ["-B"] if rights.acts_for(account) else []
     return os.execv(venv_python, [venv_python, "-s", *own, "-m", "cncp", "up", *words])
 
 
@@ -137,41 +137,6 @@ def install(home: Path, given: argparse.Namespace, requirements: str, console: C
         making = bytecode.make(home / "venv" / "bin" / "python")
         if given.install_only:
             making.wait()
-
-
-def acts_for(account: place.Account) -> bool:
-    """Tell whether this is root, setting up another user's cluster."""
-    return os.geteuid() == 0 and account.uid != 0
-
-
-def with_rights_of(account: place.Account, work: environment.Work) -> None:
-    """Do ``work`` as the login user: where root acts for one, in a child that has dropped root."""
-    if not acts_for(account):
-        work()
-        return
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.initgroups(account.name, account.gid)
-            os.setgid(account.gid)
-            os.setuid(account.uid)
-            os.environ.update(HOME=account.home, USER=account.name, LOGNAME=account.name)
-            # Root's own places for caches and configuration are closed to the user.
-            for name in [one for one in os.environ if one.startswith("XDG_")]:
-                del os.environ[name]
-            work()
-            code = 0
-        except CncpError as error:
-            Console().error(error)
-            code = error.exit_code
-        except OSError as error:
-            Console().error(CncpError(f"{error.filename}: {error.strerror}", "make room or mend the permissions"))
-        finally:
-            os._exit(code)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status:
-        sys.exit(status)
 
 
 if __name__ == "__main__":

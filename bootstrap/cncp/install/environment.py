@@ -23,9 +23,6 @@ LOCK = SOURCE / "bootstrap" / "locks" / "compute.txt"
 Say = Callable[[str], None]
 """Tells the user what goes on."""
 
-Work = Callable[[], None]
-"""Something to be done with other rights."""
-
 
 @dataclass(frozen=True)
 class Wanted:

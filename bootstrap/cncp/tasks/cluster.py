@@ -11,9 +11,11 @@ from typing import Any
 from invoke.context import Context
 from invoke.exceptions import Exit
 
+from cncp import files
+from cncp.attributes import switched
 from cncp.console import Console
 from cncp.errors import WOULD_CHANGE, UsageError
-from cncp.install import environment
+from cncp.install import environment, rights
 from cncp.machine import convergence, doctor, lifecycle, place
 from cncp.machine import logs as logfiles
 from cncp.machine import status as states
@@ -90,28 +92,49 @@ def up(
     forget: bool = False,
 ) -> None:
     """Make this machine what the settings say, and wait until its engines answer."""
-    console = Console(quiet=quiet)
-    asked = main_job.request(os.environ, file=file, flags=flags, forget=forget)
+    json = json or switched(os.environ, "CNCP_JSON")
+    forget = forget or switched(os.environ, "CNCP_FORGET")
+    console = Console(quiet=quiet or switched(os.environ, "CNCP_QUIET"))
+    asked = main_job.request(os.environ, file=file, flags=with_paths(flags), forget=forget)
     node = main_job.describe(asked)
     _bring_environment(node, console)
     console.note(f"service manager: {node.manager} ({node.why})")
     outcome = main_job.up(node, console)
-    lifecycle.remember(node, asked.former, flags, asked.file)
+    lifecycle.remember(node, asked.former, asked.flags, asked.file)
     _report(console, node, outcome, json)
+
+
+def with_paths(flags: Mapping[str, str]) -> dict[str, str]:
+    """Return flags whose paths are absolute: they are kept for later runs, which may start elsewhere."""
+    named = flags.get("requirements", "none")
+    absolute = {} if named == "none" or "://" in named else {"requirements": str(Path(named).expanduser().absolute())}
+    return {**flags, **absolute}
 
 
 def _bring_environment(node: Node, console: Console) -> None:
     """Install what this code's lock and the settings name; go on as a new process if that changed."""
-    changed = environment.ensure(
+    home = Path(node.home)
+    before = files.read_bytes(environment.stamp_path(home))
+    bundle = os.environ.get("CNCP_OFFLINE")
+    rights.with_rights_of(
+        node.account,
+        lambda: bring(node, Path(bundle) if bundle else None, console),
+    )
+    if files.read_bytes(environment.stamp_path(home)) != before:
+        own = ["-B"] if rights.acts_for(node.account) else []
+        os.execv(sys.executable, [sys.executable, "-s", *own, "-m", "cncp", *sys.argv[1:]])
+
+
+def bring(node: Node, bundle: Path | None, console: Console) -> None:
+    """Bring the virtualenv to what the node wants, with the Python it was made with."""
+    environment.ensure(
         Path(node.home),
-        sys.executable if not node.python.exists() else os.path.realpath(node.python),
+        os.path.realpath(node.python) if node.python.exists() else sys.executable,
         os.environ,
         requirements=node.settings.requirements,
-        offline=None,
+        offline=bundle,
         say=console.phase,
     )
-    if changed:
-        os.execv(sys.executable, [sys.executable, "-s", "-m", "cncp", *sys.argv[1:]])
 
 
 @command(

@@ -8,6 +8,7 @@ sys.path[:0] = [str(ROOT / "bootstrap"), str(ROOT)]
 
 from invoke.collection import Collection
 from invoke.context import Context
+from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from cncp.tasks import ns
@@ -37,6 +38,18 @@ def status(context: Context) -> None:
     cli.status()
 
 
+@task(help={"quick": "one repetition, few engines", "only": "this point alone", "json": "file for all samples"})
+def bench(context: Context, quick: bool = False, only: str = "", json: str = "") -> None:
+    """Measure cncp beside what one would use without it: start, cost, noop, cold."""
+    from tests.bench import run
+
+    words = ["--quick"] if quick else []
+    words += [f"--only={only}"] if only else []
+    words += [f"--json={json}"] if json else []
+    raise Exit(code=run.main(words))
+
+
+ns.add_task(bench)
 ns.add_collection(Collection("lab", up, down, status))
 
 __all__ = ["ns"]

@@ -1,0 +1,91 @@
+"""Measure the points that are asked for, and say so in a table.
+
+Nothing here passes or fails on time: the table has medians, ratios and aims, and the machine's own
+say. Python is that of the test environment, whose ipyparallel is the one in the cluster's lock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cncp.console import Console
+from tests.bench import cold, noop, results, start
+from tests.bench.site import BenchError, Site, site
+from tests.bench.start import Options
+
+_FULL = Options(repetitions=3, engines=(1, 4, 8, 16, 32), cost_engines=8, patience=30, idle=10)
+_QUICK = Options(repetitions=1, engines=(2, 8), cost_engines=4, patience=3, idle=3)
+
+_INSTALLED: dict[str, Callable[[Site, Options], list[results.Row]]] = {
+    "start": start.start,
+    "cost": start.cost,
+    "noop": noop.noop,
+}
+"""Points that are measured on one installation; `cold` makes its own."""
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="cncp beside what one would use else")
+    parser.add_argument("--quick", action="store_true", help="one repetition, few engines")
+    parser.add_argument("--only", action="append", choices=(*_INSTALLED, "cold"), help="this point; may be repeated")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
+    parser.add_argument(
+        "--patience", type=float, metavar="SECONDS", help="how long to wait for other work to end before each sample"
+    )
+    return parser.parse_args(argv)
+
+
+def measure(options: Options, points: list[str], say: Callable[[str], None]) -> list[results.Row]:
+    """Measure the points that were asked for."""
+    rows: list[results.Row] = []
+    shared = [name for name in _INSTALLED if name in points]
+    if shared:
+        with site() as place:
+            say("installing")
+            place.run(place.baremetal(1))
+            for name in shared:
+                say(f"measuring: {name}")
+                rows += _INSTALLED[name](place, options)
+    if "cold" in points:
+        say("measuring: cold")
+        rows += cold.cold(options)
+    return rows
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, print, write; return the exit code."""
+    given = arguments(argv)
+    # Ended politely, the clusters are removed too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    console = Console()
+    options = _QUICK if given.quick else _FULL
+    if given.patience is not None:
+        options = dataclasses.replace(options, patience=given.patience)
+    machine = results.machine()
+    with tempfile.TemporaryDirectory(prefix="cncp-bench-") as scratch:
+        # The client in this process keeps off the user's own profiles.
+        os.environ["IPYTHONDIR"] = scratch
+        try:
+            rows = measure(options, given.only or [*_INSTALLED, "cold"], console.phase)
+        except BenchError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 130
+    console.say(" · ".join(f"{name} {value}" for name, value in machine.items()))
+    console.table(results.HEADER, [row.cells() for row in rows])
+    load = [round(value, 2) for value in os.getloadavg()]
+    console.say(f"load average at the end {load}; {console.elapsed():.0f} s in all")
+    if given.json:
+        document = {"machine": {**machine, "load_at_end": load}, "rows": [row.document() for row in rows]}
+        given.json.write_text(json.dumps(document, indent=2) + "\n")
+    return 0

@@ -28,7 +28,7 @@ def test_an_index_with_a_password_and_no_hashes(site: Site, index: IndexServer) 
     assert index.asked == []
     # All that was needed in between is in our own folder, or gone.
     assert {one.name for one in site.home.iterdir()} == {".local"}
-    assert {one.name for one in site.state.iterdir()} == {"cache", "install.lock", "tools", "venv"}
+    assert {one.name for one in site.state.iterdir()} == {"cache", "install.lock", "parents", "tools", "venv"}
 
 
 def test_a_private_authority_a_proxy_and_two_indexes(site: Site, index: IndexServer, tmp_path: Path) -> None:
@@ -152,5 +152,5 @@ def test_an_installation_that_is_killed_is_repaired(site: Site) -> None:
             process.wait()
     site.install()
     assert site.works()
-    assert {one.name for one in site.state.iterdir()} == {"cache", "install.lock", "tools", "venv"}
+    assert {one.name for one in site.state.iterdir()} == {"cache", "install.lock", "parents", "tools", "venv"}
     assert site.install() == ""

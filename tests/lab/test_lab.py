@@ -15,6 +15,11 @@ LINGER = "/var/lib/systemd/linger/ada"
 AWAIT_END = "import os, select, sys; select.select([os.pidfd_open(int(sys.argv[1]))], [], [], 10)"
 
 
+def uid(host: Host) -> str:
+    """Return ada's number, which depends on who else the lab has met before."""
+    return host.exec(["id", "-u", "ada"]).stdout.strip()
+
+
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def each(request: pytest.FixtureRequest, make_host: MakeHost) -> Host:
     """Boot a host of each suite the project is tested on."""
@@ -25,7 +30,7 @@ def each(request: pytest.FixtureRequest, make_host: MakeHost) -> Host:
 
 def user_manager_pid(host: Host) -> str:
     """Find the process of ada's user manager, which a new boot must change."""
-    shown = host.exec(["systemctl", "show", "--value", "--property=MainPID", "user@1000.service"])
+    shown = host.exec(["systemctl", "show", "--value", "--property=MainPID", f"user@{uid(host)}.service"])
     return shown.stdout.strip()
 
 
@@ -40,7 +45,7 @@ def test_login_is_a_real_session(each: Host) -> None:
     said = each.run(["sh", "-c", 'id -un; loginctl show-session "$XDG_SESSION_ID"'], user="ada")
     assert said.stdout.startswith("ada\n")
     assert "Service=sshd" in said.stdout
-    assert each.run(["printenv", "XDG_RUNTIME_DIR"], user="ada").stdout == "/run/user/1000\n"
+    assert each.run(["printenv", "XDG_RUNTIME_DIR"], user="ada").stdout == f"/run/user/{uid(each)}\n"
 
 
 def test_user_manager_runs(each: Host) -> None:
@@ -99,7 +104,7 @@ def test_reboot_is_a_new_boot_and_linger_survives_it(each: Host) -> None:
     boot = each.read("/proc/sys/kernel/random/boot_id")
     each.reboot()
     assert each.read("/proc/sys/kernel/random/boot_id") != boot
-    assert each.exec(["systemctl", "is-active", "user@1000.service"]).stdout == "active\n"
+    assert each.exec(["systemctl", "is-active", f"user@{uid(each)}.service"]).stdout == "active\n"
     assert user_manager_pid(each) != "0"
     each.exec(["loginctl", "disable-linger", "ada"])
 

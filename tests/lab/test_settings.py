@@ -137,6 +137,7 @@ def test_the_doctor(site: Site) -> None:
     """What is wrong is found and explained."""
     site.baremetal("--memory=none", "--service-manager=supervisor")
     assert site.cncp("check").stdout.strip() == "all is well"
+    assert site.cncp("plan", "--heartbeat=300", "--detailed-exitcode", check=False).returncode == 5
     security = f"{site.home}/.ipython/profile_cncp/security"
     site.host.exec(["chmod", "0644", f"{security}/ipcontroller-client.json"])
     site.host.exec(["sed", "-i", "s/tcp:/udp:/", f"{security}/ipcontroller-engine.json"])

@@ -44,7 +44,10 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
         register = hub.query_handlers["registration_request"]
 
         def register_in_place(idents: list[bytes], message: dict[str, Any]) -> Any:
-            replace_predecessor(hub, message["content"].get("uuid", ""))
+            former = replace_predecessor(hub, message["content"].get("uuid", ""))
+            if former is not None:
+                # Engines of several hosts ask for the same ids: what counts is the one it had here.
+                message["content"]["id"] = former
             return register(idents, message)
 
         hub.query_handlers["registration_request"] = register_in_place
@@ -122,23 +125,27 @@ def _listening(processes: list[Any]) -> set[int]:
     return found
 
 
-def replace_predecessor(hub: Hub, uuid: str) -> None:
-    """Unregister the engine whose place an engine with this uuid takes.
+def replace_predecessor(hub: Hub, uuid: str) -> int | None:
+    """Unregister the engine whose place an engine with this uuid takes; return its id, if there was one.
 
     After a crash the hub holds the old one for as long as the tolerance lasts, and would give
     the new one another id. Only engines that cncp started have a place; the same host and number
     cannot run twice, because the service manager sees to that.
     """
     place = slot(uuid)
+    former = None
     if place is None:
-        return
+        return None
     for number, engine in list(hub.engines.items()):
         if slot(engine.uuid) == place and engine.uuid != uuid:
             hub.log.warning("engine %s comes back: taking the place of %s", uuid, engine.uuid)
             hub.unregister_engine(engine.ident, {"content": {"id": number}})
+            former = int(number)
     for heart, engine in list(hub.incoming_registrations.items()):
         if slot(engine.uuid) == place and engine.uuid != uuid:
+            former = int(engine.id) if former is None else former
             del hub.incoming_registrations[heart]
+    return former
 
 
 def save_engines(hub: Hub) -> None:

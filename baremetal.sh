@@ -93,7 +93,7 @@ Settings of the cluster: option, variable, default.
         CNCP_LOG_KEEP, default 5
   --heartbeat MS
         period of the controller's heartbeat
-        CNCP_HEARTBEAT, default 250
+        CNCP_HEARTBEAT, default 500
   --tolerance SECONDS
         silence after which an engine or the controller is given up
         CNCP_TOLERANCE, default 30

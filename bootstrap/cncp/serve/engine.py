@@ -14,7 +14,15 @@ from pathlib import Path
 # imports debugpy still gets it, because the mark is taken away again below.
 sys.modules["debugpy"] = None  # type: ignore[assignment]
 
-from ipyparallel.engine import app as engine_app  # noqa: E402  # after the mark above
+from cncp.serve import lean  # noqa: E402  # after the mark above
+
+lean.enter("ipyparallel")
+
+# What engine modules look up in the package itself has to be there before they do.
+import ipyparallel.error  # noqa: E402
+import ipyparallel.serialize  # noqa: E402
+import ipyparallel.util  # noqa: E402, F401
+from ipyparallel.engine import app as engine_app  # noqa: E402
 from ipyparallel.engine.kernel import IPythonParallelKernel  # noqa: E402
 from traitlets import default  # noqa: E402
 

@@ -1,0 +1,78 @@
+"""What runs inside the services, as far as it can be held without a cluster."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from cncp.serve import record
+from cncp.serve.controller import discard_damaged, replace_predecessor
+from cncp.serve.slots import new_uuid, slot
+
+CODE = Path(__file__).resolve().parents[2] / "bootstrap"
+
+
+def python(code: str) -> str:
+    """Run code in a Python of its own and return what it prints."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=CODE, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_an_engine_imports_no_client_until_a_task_wants_one() -> None:
+    """The engine's modules come without the client; asking for it gives the real thing, and the debugger too."""
+    lean = "import sys, cncp.serve.engine; print([m for m in sys.modules if 'ipyparallel.cl' in m or 'debugpy' in m])"
+    assert python(lean) == "[]"
+    whole = "import cncp.serve.engine, ipyparallel; from ipyparallel import Client, __version__; import debugpy; "
+    assert (
+        python(whole + "print(Client.__module__, ipyparallel.Cluster.__name__)") == "ipyparallel.client.client Cluster"
+    )
+
+
+def test_uuids_tell_the_place_of_an_engine() -> None:
+    """Host and number can be read back; engines that others started have no place."""
+    assert slot(new_uuid("node-7.example.org", 12)) == ("node-7-example-org", 12)
+    assert new_uuid("n", 1) != new_uuid("n", 1)
+    assert slot("b2a3c1d0-cafe") is None
+
+
+def test_an_engine_that_comes_back_takes_its_place() -> None:
+    """Its predecessor is unregistered and its id returned; neighbours and strangers stay."""
+    uuids = {3: new_uuid("a", 1), 4: new_uuid("a", 2), 5: "stranger"}
+    gone: list[int] = []
+    hub: Any = SimpleNamespace(
+        engines={number: SimpleNamespace(uuid=uuid, ident=uuid.encode()) for number, uuid in uuids.items()},
+        incoming_registrations={},
+        unregister_engine=lambda _, message: gone.append(message["content"]["id"]),
+        log=SimpleNamespace(warning=lambda *_: None),
+    )
+    assert replace_predecessor(hub, new_uuid("a", 1)) == 3
+    assert replace_predecessor(hub, new_uuid("b", 1)) is None
+    assert replace_predecessor(hub, "another stranger") is None
+    assert gone == [3]
+
+
+def test_a_record_is_of_a_process_not_of_a_number(tmp_path: Path) -> None:
+    """A record whose process has ended, or whose number another process has now, is of nobody."""
+    record.write(tmp_path, "engine-0", "digest", "uuid")
+    assert record.read(tmp_path, "engine-0").uuid == "uuid"
+    path = tmp_path / "engine-0.json"
+    path.write_text(path.read_text().replace('"started": ', '"started": 1'))
+    assert record.read(tmp_path, "engine-0") == record.GONE
+    path.write_text("{half")
+    assert record.read(tmp_path, "engine-0") == record.GONE
+    assert record.read(tmp_path, "engine-1") == record.GONE
+
+
+def test_a_damaged_engine_table_is_dropped(tmp_path: Path) -> None:
+    """A table cut off in writing would keep the controller from starting."""
+    table = tmp_path / "engines.json"
+    table.write_text('{"engines": {')
+    discard_damaged(table)
+    assert not table.exists()
+    table.write_text('{"engines": {}}')
+    discard_damaged(table)
+    assert table.exists()
+    discard_damaged(tmp_path / "none")

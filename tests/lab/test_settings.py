@@ -63,6 +63,10 @@ def test_threads_and_gpus(site: Site) -> None:
     seen = json.loads(site.python(ENVIRONMENT).stdout)
     assert [one["CUDA_VISIBLE_DEVICES"] for one in seen] == ["4", "GPU-7"]
     assert {one[name] for one in seen for name in one if name.endswith("THREADS")} == {"3"}
+    # Half of an engine's cost would be a debugger that nobody attaches to.
+    loaded = "import ipyparallel; print(ipyparallel.Client(profile='cncp')[:].apply_sync(eval, CODE))"
+    code = "'debugpy.server' in __import__('sys').modules"
+    assert site.python(loaded.replace("CODE", repr(code))).stdout.strip() == "[False, False]"
 
 
 def test_results_outlive_client_and_controller(site: Site) -> None:

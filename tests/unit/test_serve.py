@@ -21,14 +21,10 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_an_engine_imports_no_client_until_a_task_wants_one() -> None:
-    """The engine's modules come without the client; asking for it gives the real thing, and the debugger too."""
-    lean = "import sys, cncp.serve.engine; print([m for m in sys.modules if 'ipyparallel.cl' in m or 'debugpy' in m])"
-    assert python(lean) == "[]"
-    whole = "import cncp.serve.engine, ipyparallel; from ipyparallel import Client, __version__; import debugpy; "
-    assert (
-        python(whole + "print(Client.__module__, ipyparallel.Cluster.__name__)") == "ipyparallel.client.client Cluster"
-    )
+def test_an_engine_has_no_debugger_but_a_task_can() -> None:
+    """Ipykernel finds no debugpy when the engine is made; a task that imports it gets the real one."""
+    lean = "import cncp.serve.engine, ipykernel.debugger as d; print(d._is_debugpy_available); "
+    assert python(lean + "import debugpy; print(debugpy.__name__)").split() == ["False", "debugpy"]
 
 
 def test_uuids_tell_the_place_of_an_engine() -> None:

@@ -28,7 +28,7 @@ from cncp.serve.database import ResultsDB
 from cncp.serve.logs import RotatedFile, log_to
 from cncp.serve.slots import slot
 
-_CHECK_PERIOD = 1000  # ms
+_CHECK_PERIOD = 10_000  # ms; a look at all sockets is 30 ms of processor time, and dead children are noticed at once
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 

@@ -10,18 +10,12 @@ import threading
 import time
 from pathlib import Path
 
-# The debugger is 65 ms of every engine's start and nothing in an engine uses it; a task that
+# Nothing in an engine uses the debugger, and it is half of what an engine's start and memory cost.
+# ipykernel decides when its own debugger module is imported whether there is one; a task that
 # imports debugpy still gets it, because the mark is taken away again below.
 sys.modules["debugpy"] = None  # type: ignore[assignment]
 
-from cncp.serve import lean  # noqa: E402  # after the mark above
-
-lean.enter("ipyparallel")
-
-# What engine modules look up in the package itself has to be there before they do.
-import ipyparallel.error  # noqa: E402
-import ipyparallel.serialize  # noqa: E402
-import ipyparallel.util  # noqa: E402, F401
+import ipykernel.debugger  # noqa: E402, F401  # after the mark above
 from ipyparallel.engine import app as engine_app  # noqa: E402
 from ipyparallel.engine.kernel import IPythonParallelKernel  # noqa: E402
 from traitlets import default  # noqa: E402

@@ -28,18 +28,18 @@ def test_from_nothing_to_engines(site: Site, program: Path) -> None:
     assert "1/1" in site.cncp("restart").stdout
     assert site.solo(program, {})["updated"] == []
     with pytest.raises(AssertionError, match="did you mean heartbeat"):
-        site.solo(program, {"hartbeat": 500})
+        site.solo(program, {"hartbeat": 600})
 
 
 def test_attributes_are_applied(site: Site, program: Path) -> None:
     """A changed attribute changes what it concerns; one that is taken away takes its effect with it."""
-    site.solo(program, {"heartbeat": 500, "threads": 1})
-    assert _settings(site)["heartbeat"] == 500
+    site.solo(program, {"heartbeat": 600, "threads": 1})
+    assert _settings(site)["heartbeat"] == 600
     dry = site.solo(program, {"heartbeat": 400, "threads": 1}, "--why-run")
     assert any(line.startswith('+  "heartbeat": 400') for one in dry["updated"] for line in one["lines"])
-    assert _settings(site)["heartbeat"] == 500
+    assert _settings(site)["heartbeat"] == 600
     site.solo(program, {"engines": 2, "threads": 1})
-    assert _settings(site)["heartbeat"] == 250
+    assert _settings(site)["heartbeat"] == 500
     assert [one["id"] for one in json.loads(site.cncp("status", "--json").stdout)] == [None, 0, 1]
 
 

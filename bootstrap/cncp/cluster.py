@@ -62,7 +62,7 @@ def _choice(*names: str) -> Callable[[Any], Value]:
     return parse
 
 
-def _number(raw: Any, low: int, high: int, unit: str) -> int:
+def _number(raw: Any, low: int, high: int, unit: str = "") -> int:
     wanted = f"a whole number from {low} to {high}{unit and ' ' + unit}"
     if isinstance(raw, str) and re.fullmatch(r"[0-9]{1,9}", raw):
         raw = int(raw)
@@ -75,14 +75,14 @@ def _within(low: int, high: int, unit: str = "") -> Callable[[Any], Value]:
     return lambda raw: _number(raw, low, high, unit)
 
 
-def _number_or(low: int, high: int, word: str, pattern: str, forms: str) -> Callable[[Any], Value]:
+def _number_or(low: int, high: int, pattern: str, forms: str) -> Callable[[Any], Value]:
     """A number, or a string that matches ``pattern``; ``forms`` says what that allows."""
 
     def parse(raw: Any) -> Value:
         if isinstance(raw, str) and re.fullmatch(pattern, raw):
             return raw
         try:
-            return _number(raw, low, high, word)
+            return _number(raw, low, high)
         except Invalid as error:
             raise Invalid(f"{forms}, or {error}") from None
 
@@ -167,13 +167,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("profile", _name, "NAME", "name of the IPython profile, without profile_"),
     Setting(
         "engines",
-        _number_or(0, 1024, "", r"cores|cores-[1-9][0-9]{0,2}|gpus", "cores, cores-N, gpus"),
+        _number_or(0, 1024, r"cores|cores-[1-9][0-9]{0,2}|gpus", "cores, cores-N, gpus"),
         "cores|cores-N|gpus|N",
         "how many engines; with gpus one a GPU, each seeing only its own",
     ),
     Setting(
         "threads",
-        _number_or(1, 1024, "", "auto", "auto"),
+        _number_or(1, 1024, "auto", "auto"),
         "auto|N",
         "threads an engine may use (OMP_NUM_THREADS and its kin); auto: cores / engines",
     ),

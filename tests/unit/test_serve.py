@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from cncp.serve import record
-from cncp.serve.controller import discard_damaged, replace_predecessor
+from cncp.serve.controller import discard_damaged, expect_hearts, replace_predecessor
 from cncp.serve.slots import new_uuid, slot
 
 CODE = Path(__file__).resolve().parents[2] / "bootstrap"
@@ -48,6 +48,24 @@ def test_an_engine_that_comes_back_takes_its_place() -> None:
     assert replace_predecessor(hub, new_uuid("b", 1)) is None
     assert replace_predecessor(hub, "another stranger") is None
     assert gone == [3]
+
+
+def test_restored_engines_without_a_heartbeat_are_given_up() -> None:
+    """Of the engines in the table, those that beat stay; those that never do are unregistered."""
+    beaten: list[bytes] = []
+    stopped: list[bytes] = []
+    hub: Any = SimpleNamespace(
+        engines={number: SimpleNamespace(ident=ident) for number, ident in enumerate((b"a", b"b", b"c"))},
+        hearts={b"a": 0, b"b": 1},
+        handle_new_heart=beaten.append,
+        handle_stopped_heart=stopped.append,
+        log=SimpleNamespace(warning=lambda *_: None),
+    )
+    give_up = expect_hearts(hub)
+    hub.handle_new_heart(b"a")
+    give_up()
+    # c has left by itself meanwhile.
+    assert (beaten, stopped) == ([b"a"], [b"b"])
 
 
 def test_a_record_is_of_a_process_not_of_a_number(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 from ipyparallel.controller.app import IPController
+from ipyparallel.controller.heartmonitor import HeartMonitor
 from ipyparallel.controller.hub import Hub
 from ipyparallel.controller.sqlitedb import SQLiteDB
 from tornado.ioloop import PeriodicCallback
@@ -63,6 +65,9 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
         hub.query_handlers["unregistration_request"] = unregister_only_itself
         # ipyparallel writes this file in place: cut off half-way, all engines would be lost.
         hub._save_engine_state = lambda: save_engines(hub)  # noqa: SLF001
+        monitor = HeartMonitor(parent=self)
+        tolerance = monitor.period * monitor.max_heartmonitor_misses / 1000
+        self.loop.call_later(tolerance, expect_hearts(hub))
 
     def start(self) -> None:
         """Run until stopped, or until a child or a port is lost."""
@@ -123,6 +128,28 @@ def _listening(processes: list[Any]) -> set[int]:
             continue
         found.update(one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN)
     return found
+
+
+def expect_hearts(hub: Hub) -> Callable[[], None]:
+    """Watch which of the engines that were restored show signs of life; return what gives up the others.
+
+    The heart monitor misses only hearts that have beaten before: an engine that went while the
+    controller was away would stay registered for good.
+    """
+    silent = {engine.ident for engine in hub.engines.values()}
+    handle = hub.handle_new_heart
+
+    def note(heart: bytes) -> None:
+        silent.discard(heart)
+        handle(heart)
+
+    def give_up() -> None:
+        for heart in silent & set(hub.hearts):
+            hub.log.warning("restored engine %s has shown no sign of life", heart.decode())
+            hub.handle_stopped_heart(heart)
+
+    hub.handle_new_heart = note
+    return give_up
 
 
 def replace_predecessor(hub: Hub, uuid: str) -> int | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from invoke.context import Context
 from invoke.exceptions import Exit
 
@@ -37,20 +39,18 @@ def _node() -> Node:
     return installed(place.home_folder(os.environ, place.account(os.environ)))
 
 
-def _began() -> float:
-    """Return seconds since the user's command began, which may have been in baremetal.sh."""
-    import time
-
+def _elapsed() -> float:
+    """Return seconds since the user began to wait: in baremetal.sh, or with this process."""
     try:
-        return max(0.0, time.time() - float(os.environ["CNCP_BEGAN"].replace(",", ".")))
+        began = float(os.environ["CNCP_BEGAN"])
     except (KeyError, ValueError):
-        return -1.0
+        began = psutil.Process().create_time()
+    return max(0.0, time.time() - began)
 
 
 def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bool) -> None:
     seen, used = outcome.answers, outcome.engine
-    elapsed = _began()
-    elapsed = console.elapsed() if elapsed < 0 else elapsed
+    elapsed = _elapsed()
     if as_json:
         console.data(
             {

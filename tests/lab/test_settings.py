@@ -121,9 +121,7 @@ def test_down_stays_down(site: Site) -> None:
 def test_why_an_engine_died(site: Site) -> None:
     """Exit codes and signals are told; memory as systemd records it (the lab cannot enforce limits)."""
     site.baremetal("--engines=2", "--service-manager=systemd")
-    site.python(
-        "import ipyparallel, os; ipyparallel.Client(profile='cncp')[1].apply_async(os._exit, 7).wait_for_send()"
-    )
+    site.python("import ipyparallel, os; ipyparallel.Client(profile='cncp')[1].apply_async(os._exit, 7).wait(15)")
     shown = until(
         lambda: site.status().get("engine-1") if site.status()["engine-1"]["restarts"] else None, 20, "a restart"
     )

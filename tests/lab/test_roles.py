@@ -51,6 +51,9 @@ def test_controller_and_engines_on_two_hosts(
         client.wait_for_engines(3, timeout=20)
         names = client[:].apply_sync(socket.gethostname)
         assert sorted(names) == ["bare", "far", "far"]
+        # The first host's own engine is told apart from the other's of the same number.
+        assert "nothing to change" in near.baremetal().stdout
+        assert {name: one["id"] for name, one in near.status().items()} == {"controller": None, "engine-0": 0}
         before = dict(zip(client.ids, client[:].apply_sync(os.getpid), strict=True))
         far_host.exec(["pkill", "-KILL", "-u", "bob", "-f", "cncp.serve engine"])
         # Both engines of that host come back under the ids they had, not those they first asked for.

@@ -11,41 +11,29 @@ from cncp.hub import Hub, NoAnswer
 from cncp.machine import connection, steps
 from cncp.machine.node import Node
 from cncp.machine.services.base import ServiceManager, ServiceState, running_process
-from cncp.serve.slots import slot
 
 _CRASHES = 4  # ends of one service within a wait, after which waiting longer is no use
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Which of a node's engines a client reaches: uuids by number."""
+    """Whether the controller answers, and which of a node's engines do, by number."""
 
-    answering: Mapping[int, str]
-    registered: Mapping[int, str]
+    answering: frozenset[int]
     controller: bool
 
 
-def probe(node: Node, timeout: float = 1.0) -> Answers:
-    """Ask the hub for engines and every engine for a sign of life. ``timeout`` in seconds."""
-    document = connection.client(node)
-    if document is None:
-        return Answers({}, {}, False)
-    with Hub(document, connection.local_address(node)) as hub:
-        return _ask(hub, node, timeout)
+_SILENCE = Answers(frozenset(), controller=False)
 
 
-def _ask(hub: Hub, node: Node, timeout: float) -> Answers:
+def _ask(hub: Hub, engines: Mapping[int, str], timeout: float) -> Answers:
+    """Ask the hub which engines it has, and those of these uuids (by number) for a sign of life."""
     try:
-        everyone = hub.engines(timeout)
+        registered = set(hub.engines(timeout).values())
     except NoAnswer:
-        return Answers({}, {}, False)
-    registered = {}
-    for uuid in everyone.values():
-        place = slot(uuid)
-        if place is not None and place[1] in node.engine_ids:
-            registered[place[1]] = uuid
-    alive = hub.answering(list(registered.values()), timeout)
-    return Answers({number: uuid for number, uuid in registered.items() if uuid in alive}, registered, True)
+        return _SILENCE
+    alive = hub.answering(registered & set(engines.values()), timeout)
+    return Answers(frozenset(number for number, uuid in engines.items() if uuid in alive), controller=True)
 
 
 def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
@@ -72,9 +60,9 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
             # Those about to be replaced may still answer: only processes of this start count.
             current = {name: running_process(node, name) for name in node.services}
             started = all(current[name].digest == digest for name, digest in digests.items())
-            seen = _ask(hub, node, 0.5) if started else Answers({}, {}, False)
-            uuids = {one.uuid for one in current.values()} - {""}
-            if seen.controller and set(seen.answering.values()) == uuids and len(uuids) == node.engines:
+            engines = {number: current[f"engine-{number}"].uuid for number in node.engine_ids}
+            seen = _ask(hub, engines, 0.5) if started else _SILENCE
+            if seen.controller and len(seen.answering) == node.engines:
                 return seen
             now = time.monotonic()
             if now > look:
@@ -90,7 +78,7 @@ def _wait_for_processes(node: Node, digests: Mapping[str, str], timeout: float) 
     while True:
         missing = [name for name, digest in digests.items() if running_process(node, name).digest != digest]
         if not missing:
-            return Answers({}, {}, False)
+            return _SILENCE
         if time.monotonic() > deadline:
             named = ", ".join(missing)
             raise CncpError(f"{named} did not start within {timeout:g} s", "look at: cncp status, cncp logs")

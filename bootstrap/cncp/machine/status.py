@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from cncp.hub import Hub, NoAnswer
 from cncp.machine import connection
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager, ServiceState
-from cncp.serve.slots import slot
+from cncp.machine.services.base import running_process
 
 
 @dataclass(frozen=True)
@@ -40,49 +41,60 @@ class Status:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class _AtHub:
+    """What the hub says: ids by uuid, the uuids that answer, and how much each id has to do."""
+
+    ids: Mapping[str, int]
+    answering: Collection[str]
+    load: Mapping[int, int]
+
+
 def status(node: Node, manager: ServiceManager, timeout: float = 1.0) -> list[Status]:
     """Return every wanted service in order. ``timeout`` is how long an engine has to answer, in s."""
     states = manager.states()
-    ids, answering, busy, controller = _at_hub(node, timeout)
+    uuids = {name: running_process(node, name).uuid for name in node.services}
+    hub = _at_hub(node, set(uuids.values()), timeout)
     found = []
     for name in node.services:
         state = states.get(name, ServiceState(name, running=False))
-        if name == "controller":
-            word = "up" if controller else "silent"
-            number = None
-        else:
-            place = int(name.partition("-")[2])
-            number = ids.get(place)
-            if not node.controller:
-                # Only the controller's machine knows more.
-                word = "running" if state.running else "down"
-            elif number is None:
-                word = "starting" if state.running else "down"
-            elif place not in answering:
-                word = "silent"
-            else:
-                word = "busy" if busy.get(number) else "idle"
+        word, number = _state(node, name, uuids[name], hub) if state.running else ("down", None)
         found.append(_with_process(node, name, number, word, state))
     return found
 
 
-def _at_hub(node: Node, timeout: float) -> tuple[dict[int, int], set[int], dict[int, int], bool]:
-    """Return hub ids by our numbers, which numbers answer, queue lengths by id, and if the hub does."""
+def _state(node: Node, name: str, uuid: str, hub: _AtHub | None) -> tuple[str, int | None]:
+    """Say in a word what a service does whose process runs, and return an engine's id at the hub."""
+    if name == "controller":
+        return "silent" if hub is None else "up", None
+    if not node.controller:
+        # Only the controller's machine knows more.
+        return "running", None
+    if hub is None or uuid not in hub.ids:
+        return "starting", None
+    number = hub.ids[uuid]
+    if uuid not in hub.answering:
+        return "silent", number
+    return "busy" if hub.load.get(number) else "idle", number
+
+
+def _at_hub(node: Node, uuids: Collection[str], timeout: float) -> _AtHub | None:
+    """Ask the hub about engines by their uuids; None where it does not answer, or is elsewhere.
+
+    By uuid, because engines of other hosts have the same numbers as ours.
+    """
     document = connection.client(node)
     if document is None:
-        return {}, set(), {}, False
+        return None
     with Hub(document, connection.local_address(node)) as hub:
         try:
             everyone = hub.engines(timeout)
             queues = hub.queues(timeout) if everyone else {}
         except NoAnswer:
-            return {}, set(), {}, False
-        ours = {number: uuid for number, uuid in everyone.items() if slot(uuid)}
-        places = {uuid: place[1] for uuid in ours.values() if (place := slot(uuid)) and place[1] in node.engine_ids}
-        alive = hub.answering(list(places), timeout)
-    ids = {places[uuid]: number for number, uuid in ours.items() if uuid in places}
-    load = {number: one["queue"] + one["tasks"] for number, one in queues.items()}
-    return ids, {places[uuid] for uuid in alive}, load, True
+            return None
+        ids = {uuid: number for number, uuid in everyone.items() if uuid in uuids}
+        answering = hub.answering(ids, timeout)
+    return _AtHub(ids, answering, {number: one["queue"] + one["tasks"] for number, one in queues.items()})
 
 
 def _with_process(node: Node, name: str, number: int | None, word: str, state: ServiceState) -> Status:
@@ -99,8 +111,6 @@ def _with_process(node: Node, name: str, number: int | None, word: str, state: S
                     memory += _memory(one)
                     times = one.cpu_times()
                     cpu += times.user + times.system
-    if not state.running:
-        word = "down"
     return Status(
         name,
         node.host,

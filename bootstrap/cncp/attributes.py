@@ -41,8 +41,8 @@ OTHER_VARIABLES = {
 }
 """Variables of ours that are not settings of the cluster."""
 
-_INTERNAL = {"CNCP_BEGAN"}
-"""Variables by which baremetal.sh, stage0 and `cncp up` hand things to one another."""
+_INTERNAL = {"CNCP_BEGAN", "CNCP_INSTANCE"}
+"""Variables by which baremetal.sh, stage0 and `cncp up`, here and on other hosts, hand things to one another."""
 
 
 def switched(environment: Mapping[str, str], name: str) -> bool:

@@ -78,6 +78,7 @@ def choose(environment: Mapping[str, str], wanted: Cluster, present: Sequence[in
         home=place.home_folder(environment, account),
         ipython_dir=place.ipython_folder(environment, account),
         present=present,
+        instance=environment.get("CNCP_INSTANCE", ""),
     )
 
 

@@ -36,7 +36,7 @@ _FORGET = {"forget": "leave out what earlier command lines said"}
 
 
 def _node() -> Node:
-    return installed(place.home_folder(os.environ, place.account(os.environ)))
+    return installed(place.home(os.environ))
 
 
 def _elapsed() -> float:

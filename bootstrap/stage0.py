@@ -20,7 +20,7 @@ try:
     from cncp import attributes
     from cncp.cluster import SETTINGS, Cluster
     from cncp.console import Console
-    from cncp.errors import CncpError, UsageError
+    from cncp.errors import FAILED, CncpError, UsageError, unexpected
     from cncp.install import bundled, bytecode, environment, preflight, rights
     from cncp.machine import place
 except ImportError as lacking:
@@ -91,16 +91,14 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        console.error(CncpError(f"{error.filename or home}: {error.strerror}", "make room or mend the permissions"))
-        return 1
+        console.error(unexpected(error))
+        return FAILED
     if given.install_only:
         return 0
     words = [word for key in HANDED_OVER if (word := _option(key, getattr(given, key)))]
     words += [f"{setting.flag}={flags[setting.key]}" for setting in SETTINGS if setting.key in flags]
     venv_python = str(home / "venv" / "bin" / "python")
-    # The time the user sees began when the user began to wait.
-    began = variables.get("CNCP_BEGAN", "")
-    os.environ.update({"CNCP_HOME": str(home), **({"CNCP_BEGAN": began} if began else {})})
+    os.environ["CNCP_HOME"] = str(home)
     # Root acting for another leaves no bytecode of its own in that user's home.
     own = ["-B"] if rights.acts_for(account) else []
     return os.execv(venv_python, [venv_python, "-s", *own, "-m", "cncp", "up", *words])

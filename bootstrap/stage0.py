@@ -71,15 +71,13 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     try:
         given = parse(argv, variables)
         console.quiet = given.quiet
-        flags = {one.key: getattr(given, one.key) for one in SETTINGS if getattr(given, one.key) is not None}
+        named = {one.key: getattr(given, one.key) for one in SETTINGS if getattr(given, one.key) is not None}
+        flags = attributes.with_paths(named, Path.cwd())
         account = place.account(variables)
         home = place.home_folder(variables, account)
         former = attributes.Kept({}) if given.forget else attributes.kept(home)
         file = attributes.find_file(given.file, variables, former, Path.cwd())
         settings = attributes.gather(file=file, environment=variables, flags=flags, former=former)
-        if flags.get("requirements", "none") != "none" and "://" not in flags["requirements"]:
-            # Kept for later runs, which may start in another folder.
-            flags["requirements"] = str(Path(settings.requirements).expanduser().absolute())
         if given.offline:
             bundled.read(Path(given.offline))
         if not given.install_only and not environment.stamp_path(home).exists():

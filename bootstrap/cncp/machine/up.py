@@ -56,8 +56,10 @@ class Request:
 
 def request(environment: Mapping[str, str], *, file: str | None, flags: Mapping[str, str], forget: bool) -> Request:
     """Put a request together from a command line; ``forget`` drops what earlier ones said."""
+    here = Path.cwd()
     former = Kept({}) if forget else attributes.kept(place.home(environment))
-    return Request(environment, attributes.find_file(file, environment, former, Path.cwd()), flags, former)
+    found = attributes.find_file(file, environment, former, here)
+    return Request(environment, found, attributes.with_paths(flags, here), former)
 
 
 def describe(asked: Request) -> Node:

@@ -141,7 +141,7 @@ class Inventory:
         """Return the hosts that ``--limit`` names: ranges, with commas. Raises UsageError on strangers."""
         if not patterns:
             return self.everyone
-        wanted = list(itertools.chain.from_iterable(expand(one, "--limit") for one in _split(patterns)))
+        wanted = list(itertools.chain.from_iterable(expand(one, "--limit") for one in split(patterns)))
         names = [host.name for host in self.everyone]
         for name in wanted:
             if name not in names:
@@ -153,7 +153,7 @@ class Inventory:
         return tuple(host for host in self.everyone if host.name in wanted)
 
 
-def _split(patterns: str) -> list[str]:
+def split(patterns: str) -> list[str]:
     """Split at commas outside brackets."""
     return [one.strip() for one in re.split(r",(?![^\[]*\])", patterns) if one.strip()]
 
@@ -182,7 +182,8 @@ def expand(pattern: str, where: str) -> Iterator[str]:
             yield from expand(pattern[: match.start()] + text + pattern[match.end() :], where)
 
 
-def _host(text: str, where: str) -> HostSpec:
+def spec(text: str, where: str) -> HostSpec:
+    """Read one name, as in ada@gold1:2222. Raises UsageError."""
     match = _HOST.fullmatch(text)
     if match is None:
         raise UsageError(f"{where}: {text!r} is no host", "give names such as gold1, ada@gold1:2222 or gold[2-7]")
@@ -249,7 +250,7 @@ def _pool(table: Any, folder: Path, where: str) -> list[HostSpec]:
             f"{where}: host is no table of hosts", '[pool.host."gold3"] begins what is different on one host'
         )
     hosts = [
-        _with(_host(name, where), _without_own(name, shared), where)
+        _with(spec(name, where), _without_own(name, shared), where)
         for pattern in _patterns(table["hosts"], folder, where)
         for name in expand(pattern, where)
     ]
@@ -287,7 +288,7 @@ def parse(values: Mapping[str, Any], origin: str, folder: Path) -> Inventory | N
 def listed(path: Path) -> Inventory | None:
     """Read a plain list of hosts."""
     where = str(path)
-    hosts = [_host(name, where) for pattern in read_names(path) for name in expand(pattern, where)]
+    hosts = [spec(name, where) for pattern in read_names(path) for name in expand(pattern, where)]
     if not hosts:
         raise UsageError(f"{path} names no hosts", "write a host a line")
     return _inventory(hosts, None, where)
@@ -312,7 +313,7 @@ def _inventory(hosts: Sequence[HostSpec], controller: Any, origin: str) -> Inven
         raise UsageError(
             f"{origin}: controller = {controller!r} is not possible", "controller must be the name of a host"
         )
-    named = _host(controller, f"{origin}: controller")
+    named = spec(controller, f"{origin}: controller")
     return Inventory(tuple(hosts), next((host for host in hosts if host.name == named.name), named))
 
 

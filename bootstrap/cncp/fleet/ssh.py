@@ -270,11 +270,12 @@ class Remote:
     ) -> Result:
         """Run a command in the login user's home."""
         result = _ran(self.spec.name, self.command(argv), timeout, line, input, None)
-        if result.status == 255 and not self._alive():
+        if result.status == 255 and not self.alive():
             raise HostError(self.spec.name, "the connection was lost", "check the network, then run this again")
         return _checked(self.spec.name, argv, result) if check else result
 
-    def _alive(self) -> bool:
+    def alive(self) -> bool:
+        """Tell whether the connection still stands."""
         if self._folder is None:
             return False
         ask = ["ssh", "-S", str(self._folder / "s"), "-O", "check", "--", self.spec.name]

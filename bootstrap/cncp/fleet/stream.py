@@ -1,0 +1,110 @@
+"""A command on a host whose input and output are streams: lines as they come, archives of any size."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from cncp.fleet.ssh import Host, HostError, Line, Remote
+
+_GRACE = 10
+"""Seconds beyond a time-out in which the host itself ends the command."""
+
+_TIMED_OUT = 124  # timeout(1)
+
+# A command whose ssh is killed goes on: without a terminal nothing tells it. timeout(1) does.
+_LIMITED = """
+limit=$1; shift
+if command -v timeout >/dev/null 2>&1; then exec timeout -k 5 "$limit" "$@"; fi
+exec "$@"
+"""
+
+
+def words(host: Host, argv: Sequence[str], timeout: float) -> tuple[list[str], Path | None]:
+    """Return the argument list that runs a command on a host, and the folder to run it in."""
+    limited = ["sh", "-c", _LIMITED, "sh", f"{timeout:g}", *argv]
+    return (host.command(limited), None) if isinstance(host, Remote) else (limited, Path.home())
+
+
+@dataclass
+class Running:
+    """A command that runs: its streams, and in ``status`` how it ended once the ``with`` block is left."""
+
+    process: subprocess.Popen[bytes]
+    late: threading.Event = field(default_factory=threading.Event)
+    said: list[str] = field(default_factory=list)
+    status: int = -1
+
+    @property
+    def output(self) -> IO[bytes]:
+        """What the command writes."""
+        assert self.process.stdout is not None  # noqa: S101  # by how it was started
+        return self.process.stdout
+
+
+@contextlib.contextmanager
+def running(
+    host: Host, argv: Sequence[str], timeout: float, *, source: IO[bytes] | None = None, err: Line | None = None
+) -> Iterator[Running]:
+    """Run a command on a host for the length of a ``with`` block, and wait for its end there.
+
+    ``source`` is a file that it reads, ``err`` takes the lines of its standard error. Raises
+    HostError when it does not end within ``timeout`` seconds, or the connection is lost.
+    """
+    line, folder = words(host, argv, timeout)
+    with subprocess.Popen(
+        line,
+        stdin=source or subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        start_new_session=True,
+    ) as process:
+        it = Running(process)
+
+        def listen() -> None:
+            for raw in process.stderr or ():
+                text = raw.decode(errors="replace").rstrip("\r\n")
+                it.said.append(text)
+                if err:
+                    err(text)
+
+        def give_up() -> None:
+            it.late.set()
+            process.kill()
+
+        ears = threading.Thread(target=listen, daemon=True)
+        clock = threading.Timer(timeout + _GRACE, give_up)
+        clock.daemon = True
+        ears.start()
+        clock.start()
+        try:
+            yield it
+            # Whatever was not read is not wanted; a full pipe would hold the command up.
+            it.output.close()
+            it.status = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            clock.cancel()
+            ears.join(2)
+    name = host.spec.name
+    if it.late.is_set() or it.status == _TIMED_OUT:
+        raise HostError(name, f"no end after {timeout:g} s: {shlex.join(argv)[:80]}", "give it longer with --timeout")
+    if it.status == 255 and isinstance(host, Remote) and not host.alive():
+        raise HostError(name, "the connection was lost", "check the network, then run this again")
+
+
+def lines(host: Host, argv: Sequence[str], timeout: float, out: Line, err: Line) -> int:
+    """Run a command and hand on its lines as they come; return its exit status. Raises HostError."""
+    with running(host, argv, timeout, err=err) as command:
+        for raw in command.output:
+            out(raw.decode(errors="replace").rstrip("\r\n"))
+    return command.status

@@ -2,10 +2,11 @@
 
 from invoke.collection import Collection
 
-from cncp.tasks import bundle, cluster, dist, firewall, hosts
+from cncp.tasks import bundle, cluster, dist, firewall, hosts, init
 
 ns = Collection.from_module(cluster)
 ns.add_collection(Collection.from_module(bundle))
 ns.add_collection(Collection.from_module(dist))
 ns.add_collection(Collection.from_module(hosts))
 ns.add_task(firewall.firewall)
+ns.add_task(init.init)

@@ -75,7 +75,7 @@ def test_some_hosts_fail_and_the_others_go_on(desk: Site, gold: list[Host]) -> N
     desk.host.write(f"{desk.home}/.ssh/known_hosts", known, "ada")
     assert done.returncode == 3
     assert sorted(done.stdout.splitlines()) == ["[gold1] gold1", "[gold3] gold3"]
-    failed = dict(line.split(" failed: ") for line in done.stderr.splitlines() if " failed: " in line)
+    failed = dict(line.split(" failed: ") for line in done.stderr.splitlines() if line.startswith("["))
     assert list(failed) == ["[gold2]", "[gold4]", "[silent]"]
     assert failed["[gold2]"].startswith("its host key is not the one known (make sure")
     assert failed["[gold4]"].startswith(("there is no way to it", "no answer within"))
@@ -95,7 +95,8 @@ def test_hosts_never_seen_are_refused_on_demand(desk: Site, gold: list[Host]) ->
     assert "[gold1] failed: its host key is not known" in done.stderr
     assert desk.host.read(known) == ""
     desk.cncp("hosts.run", "--hosts=gold1", "--", "true")
-    assert "gold1" in desk.host.read(known)
+    # Debian has ssh hash the names.
+    assert desk.host.read(known).count("ssh-ed25519") == 1
     desk.host.write(known, before, "ada")
 
 

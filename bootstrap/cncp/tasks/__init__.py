@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from cncp.tasks import bundle, cluster, dist, firewall, hosts, init
+from cncp.tasks import attach, bundle, cluster, dist, firewall, hosts, init
 
 ns = Collection.from_module(cluster)
 ns.add_collection(Collection.from_module(bundle))
@@ -10,3 +10,5 @@ ns.add_collection(Collection.from_module(dist))
 ns.add_collection(Collection.from_module(hosts))
 ns.add_task(firewall.firewall)
 ns.add_task(init.init)
+ns.add_task(attach.attach)
+ns.add_task(attach.console)

@@ -91,7 +91,7 @@ def test_hosts_never_seen_are_refused_on_demand(desk: Site, gold: list[Host]) ->
     known = f"{desk.home}/.ssh/known_hosts"
     before = desk.host.read(known)
     desk.host.write(known, "", "ada")
-    done = desk.cncp("hosts.run", "--hosts=gold1", "--host-keys=known", "--", "true", check=False)
+    done = desk.cncp("hosts.run", "--hosts=gold1", "--host-keys=strict", "--", "true", check=False)
     assert "[gold1] failed: its host key is not known" in done.stderr
     assert desk.host.read(known) == ""
     desk.cncp("hosts.run", "--hosts=gold1", "--", "true")

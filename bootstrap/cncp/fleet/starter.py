@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cncp.errors import CncpError
-from cncp.fleet.call import call
-from cncp.fleet.crew import Crew, Outcome
+from cncp.fleet.crew import Crew
 from cncp.fleet.facts import counted, look, size
-from cncp.fleet.ssh import HostError
+from cncp.fleet.survey import survey
 from cncp.inventory import HostSpec
 
 
@@ -27,35 +25,17 @@ class Found:
 
 
 def gather(specs: tuple[HostSpec, ...], timeout: float, *, strict: bool) -> Found:
-    """Look at all hosts at once; whether they share a home is seen from marks that are taken away again."""
+    """Look at all hosts at once; what `up` would stumble over is found here already."""
     with Crew(specs, strict=strict) as crew:
         seen = crew.each(lambda one: look(one, timeout))
-        able = {name for name, facts in seen.results.items() if facts["pythons"]}
-        crew.hosts = {name: one for name, one in crew.hosts.items() if name in able}
-        shared = _shared(crew) if len(crew.hosts) > 1 else ()
-    old = {
-        name: HostError(name, "there is no Python 3.10 or newer", "install one there")
-        for name in seen.results
-        if name not in able
-    }
-    failures = {**crew.failures, **seen.failures, **old}
+        able = {name: one for name, one in crew.hosts.items() if name in seen.results}
+        surveyed = survey(able)
+    failures = {**crew.failures, **seen.failures, **surveyed.failures}
     return Found(
-        {one.name: seen.results[one.name] for one in specs if one.name in able},
+        {one.name: seen.results[one.name] for one in specs if one.name in surveyed.hosts},
         {one.name: failures[one.name] for one in specs if one.name in failures},
-        shared,
+        tuple(sorted({one.shared for one in surveyed.hosts.values() if one.shared})),
     )
-
-
-def _shared(crew: Crew) -> tuple[tuple[str, ...], ...]:
-    """Return groups of hosts that have one home folder."""
-    nonce = secrets.token_hex(8)
-    try:
-        crew.each(lambda one: call(one, "mark", nonce, one.spec.name))
-        seen: Outcome[dict[str, Any]] = crew.each(lambda one: call(one, "marks", nonce))
-    finally:
-        crew.each(lambda one: call(one, "unmark", nonce))
-    groups = {tuple(one["names"]) for one in seen.results.values() if len(one["names"]) > 1}
-    return tuple(sorted(groups))
 
 
 def text(specs: Sequence[HostSpec], found: Found) -> str:

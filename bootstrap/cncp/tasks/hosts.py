@@ -23,7 +23,7 @@ _WHICH = {
     "hosts": "hosts and ranges with commas: gold[2-7],silver1; those of cluster.toml without",
     "limit": "of the hosts of cluster.toml, only these",
     "file": "cluster.toml, or list of hosts, to read (CNCP_FILE)",
-    "host-keys": "accept-new: hosts never seen before are trusted; known: they are refused",
+    "host-keys": "accept-new: hosts never seen before are trusted; strict: they are refused",
     "timeout": "seconds that a host may take",
 }
 _JSON = {"json": "print the result as JSON"}
@@ -39,9 +39,9 @@ def _hosts(hosts: str, limit: str, file: str | None) -> tuple[HostSpec, ...]:
 
 def strictly(host_keys: str) -> bool:
     """Tell whether hosts whose key is not known are refused. Raises UsageError."""
-    if host_keys not in ("accept-new", "known"):
-        raise UsageError(f"--host-keys {host_keys!r} is not possible", "--host-keys must be accept-new or known")
-    return host_keys == "known"
+    if host_keys not in ("accept-new", "strict"):
+        raise UsageError(f"--host-keys {host_keys!r} is not possible", "--host-keys must be accept-new or strict")
+    return host_keys == "strict"
 
 
 def seconds(timeout: float) -> float:

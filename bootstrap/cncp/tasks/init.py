@@ -19,7 +19,7 @@ from cncp.tasks.hosts import seconds, strictly
 @command(
     {
         "hosts": "hosts and ranges: gold[2-7] silver1",
-        "host-keys": "accept-new: hosts never seen before are trusted; known: they are refused",
+        "host-keys": "accept-new: hosts never seen before are trusted; strict: they are refused",
         "timeout": "seconds that a host may take",
     },
     positional=["hosts"],

@@ -18,9 +18,10 @@ def ada(bare: Host, make_site: MakeSite) -> Site:
     return site
 
 
-def on_tty(site: Site, *words: str) -> pexpect.spawn[str]:
+def on_tty(site: Site, *words: str, term: str = "xterm") -> pexpect.spawn[str]:
     """Run cncp on a terminal."""
-    return site.host.shell_tty([f"{site.home}/.local/bin/cncp", *words], site.user, timeout=30)
+    argv = ["env", f"TERM={term}", f"{site.home}/.local/bin/cncp", *words]
+    return site.host.shell_tty(argv, site.user, timeout=30)
 
 
 def test_a_prompt_in_an_engine(ada: Site) -> None:
@@ -28,7 +29,7 @@ def test_a_prompt_in_an_engine(ada: Site) -> None:
     before = ada.ask_engines()
     put = "import ipyparallel as i; i.Client(profile='cncp')[1].push({'a': 6}, block=True)"
     ada.python(put)
-    terminal = on_tty(ada, "console", "--name", "engine-1")
+    terminal = on_tty(ada, "console", "--name", "engine-1", term="dumb")
     terminal.expect(r"In engine-1 \(id 1\)")
     terminal.expect("engine-1: ")
     terminal.sendline("print('value', a * 7)")
@@ -56,6 +57,19 @@ def test_a_prompt_in_an_engine(ada: Site) -> None:
     terminal.close()
     assert terminal.exitstatus == 0
     assert ada.ask_engines() == before
+
+
+def test_a_prompt_on_a_terminal_that_can_more(ada: Site) -> None:
+    """Where lines can be edited, they are, and Ctrl-D leaves."""
+    terminal = on_tty(ada, "console", "--name", "engine-0")
+    terminal.expect(r"\x1b\[.*engine-0:")
+    terminal.sendline("print('value', 6 * 7)")
+    terminal.expect(r"\nvalue 42\r")
+    terminal.expect("engine-0:")
+    terminal.sendeof()
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
 
 
 def test_what_has_no_prompt(ada: Site) -> None:

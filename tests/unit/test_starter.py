@@ -9,8 +9,9 @@ import pytest
 
 from cncp import attributes, inventory
 from cncp.fleet.choose import named
+from cncp.fleet.ranges import fold
 from cncp.fleet.ssh import HostError
-from cncp.fleet.starter import Found, fold, text
+from cncp.fleet.starter import Found, text
 from cncp.tasks.init import joined
 
 from .test_hosts import cncp

@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from cncp.tasks import attach, bundle, cluster, dist, firewall, hosts, init
+from cncp.tasks import attach, bundle, cluster, dist, firewall, hosts, init, profile
 
 ns = Collection.from_module(cluster)
 ns.add_collection(Collection.from_module(bundle))
@@ -12,3 +12,4 @@ ns.add_task(firewall.firewall)
 ns.add_task(init.init)
 ns.add_task(attach.attach)
 ns.add_task(attach.console)
+ns.add_collection(Collection.from_module(profile))

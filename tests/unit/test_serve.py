@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def test_uuids_tell_the_place_of_an_engine() -> None:
 
 
 def test_an_engine_that_comes_back_takes_its_place() -> None:
-    """Its predecessor is unregistered and its id returned; neighbours and strangers stay."""
+    """Its predecessor is unregistered; neighbours and strangers stay."""
     uuids = {3: new_uuid("a", 1), 4: new_uuid("a", 2), 5: "stranger"}
     gone: list[int] = []
     hub: Any = SimpleNamespace(

@@ -59,6 +59,12 @@ class Done:
     seconds: dict[str, float] = field(default_factory=dict)
     engines: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def fail(self, failures: Mapping[str, CncpError], console: Console) -> None:
+        """Note failures and tell them, all of a step together."""
+        self.failures.update(failures)
+        for name, error in failures.items():
+            console.warn(f"[{name}] {error.message}; {error.hint}")
+
     def answering(self, name: str) -> int:
         """Return how many engines of a host answer."""
         uuids = self.reports.get(name, {}).get("uuids", [])
@@ -78,9 +84,7 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
     console.phase(f"connecting to {len(fleet.hosts) + len(remote)} hosts")
     with Crew([*remote, *fleet.hosts], strict=fleet.strict) as crew:
         seen = survey(crew.hosts, [] if remote else [Local(HostSpec(LOCAL))])
-        done.failures.update({**crew.failures, **seen.failures})
-        for name, error in done.failures.items():
-            console.warn(f"[{name}] {error.message}; {error.hint}")
+        done.fail({**crew.failures, **seen.failures}, console)
         hosts = {spec.name: seen.hosts[spec.name] for spec in fleet.hosts if spec.name in seen.hosts}
         if not hosts and fleet.hosts:
             raise PreflightError("no host can be gone on with", "mend what is said above, then run this again")
@@ -91,13 +95,13 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
         prepare = _Preparation(fleet, ours, console)
         controller = here or prepare.controller(seen.hosts[head.name])
         prepared = _with_controller(controller, hosts, prepare, done, fleet, alone=alone)
-        done.failures.update(prepared.failures)
+        done.fail(prepared.failures, console)
         ready = {name: one for name, one in hosts.items() if name in prepared.results}
         console.phase(f"starting engines on {len(ready)} hosts")
         start = _Start(fleet, controller, prepared.results, console, done)
         started = at_once(ready, start)
         done.reports.update(started.results)
-        done.failures.update(started.failures)
+        done.fail(started.failures, console)
         console.phase("waiting for answers")
         uuids = [uuid for one in done.reports.values() for uuid in one["uuids"]]
         done.engines = controller.roll_call(uuids, START_TIMEOUT)["engines"]
@@ -161,10 +165,13 @@ class _Preparation:
     def __call__(self, one: Surveyed) -> dict[str, Value]:
         """Prepare one host; return its settings as they are to be named there."""
         say = self.say(one.name)
-        if deploy.send(one, self._ours):
+        new = deploy.send(one, self._ours)
+        if new:
             say("the code is new")
         settings = deploy.requirements(one, self._fleet.settings[one.name])
-        deploy.install(one, settings, say)
+        if new or one.shared:
+            # A host by itself brings its packages up to date when it is started, too.
+            deploy.install(one, settings, say)
         self._settings[one.name] = settings
         return settings
 

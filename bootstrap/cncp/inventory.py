@@ -34,6 +34,7 @@ MAX_HOSTS = 1024
 ON_HOSTS = (
     "engines",
     "threads",
+    "pin",
     "service_manager",
     "scope",
     "memory",
@@ -47,7 +48,7 @@ ON_HOSTS = (
 OF_CONTROLLER = ("listen", "external", "ports", "database", "role")
 """Settings that are nothing to a machine of engines."""
 
-_OF_ENGINES = ("engines", "threads", "memory")
+_OF_ENGINES = ("engines", "threads", "pin", "memory")
 
 TABLES = ("pool", "controller")
 """Keys of cluster.toml that are of the inventory and no settings."""

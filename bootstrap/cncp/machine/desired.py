@@ -121,6 +121,13 @@ def _digest(node: Node, kind: str, environment: str, identity: str) -> str:
         del content["engines"]
         parts += [content, settings.listen, node.location]
     else:
-        parts += [content["engine_misses"], node.threads, list(node.gpus), settings.memory, settings.encryption]
+        parts += [
+            content["engine_misses"],
+            node.threads,
+            settings.pin,
+            list(node.gpus),
+            settings.memory,
+            settings.encryption,
+        ]
     parts.append((STATIC / "profile" / f"ip{kind}_config.py").read_text())
     return hashlib.sha256(to_json(parts)).hexdigest()[:16]

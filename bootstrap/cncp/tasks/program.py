@@ -29,7 +29,7 @@ class _Program(Program):
 
 
 def with_hint(parse: Callable[[], None], binary: str) -> None:
-    """Run a step of parsing; turn its error into ours. Raises Exit."""
+    """Run a step of parsing; turn its errors into ours. Raises Exit."""
     try:
         parse()
     except ParseError as error:
@@ -37,6 +37,10 @@ def with_hint(parse: Callable[[], None], binary: str) -> None:
         what = f"there is no task or option {unknown[1]}" if unknown else str(error)
         hint = f"see {binary} --list, {binary} --help TASK"
         raise Exit(f"error: command line: {what}\nhint: {hint}", USAGE) from None
+    except ValueError as error:
+        # Invoke lets the errors of int() through.
+        what = f"not a whole number: {str(error).rpartition(': ')[2]}"
+        raise Exit(f"error: command line: {what}\nhint: see {binary} --help TASK", USAGE) from None
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from cncp.cluster import Value
 from cncp.console import Console
 from cncp.errors import CncpError, PreflightError
-from cncp.fleet import deploy, place
+from cncp.fleet import deploy, offline, place
 from cncp.fleet.call import call
 from cncp.fleet.controller import Controller, There
 from cncp.fleet.crew import Crew, Outcome, at_once
@@ -142,9 +143,11 @@ class _Preparation:
         self._ours = ours
         self._console = console
         self._settings: dict[str, dict[str, Value]] = {}
+        self._wheels: bytes | None = None
 
     def all(self, hosts: Mapping[str, Surveyed]) -> Outcome[dict[str, Value]]:
         """Prepare hosts at the same time; return the settings each is to be started with."""
+        self._provide(hosts.values())
         leaders = dict.fromkeys(_leader(one, hosts) for one in hosts.values())
         prepared = at_once({name: hosts[name] for name in leaders}, self)
         results: dict[str, dict[str, Value]] = {}
@@ -171,12 +174,21 @@ class _Preparation:
         settings = deploy.requirements(one, self._fleet.settings[one.name])
         if new or one.shared:
             # A host by itself brings its packages up to date when it is started, too.
-            deploy.install(one, settings, say)
+            deploy.install(one, settings, say, self._wheels if offline.needed(one) else None)
         self._settings[one.name] = settings
         return settings
 
+    def _provide(self, hosts: Collection[Surveyed]) -> None:
+        """Have a bundle for the hosts that need one; nothing is made where nothing is to be installed."""
+        cut_off = [one for one in hosts if offline.needed(one) and deploy.outdated(one, self._ours)]
+        if cut_off:
+            self._wheels = offline.provide(
+                cut_off, self._fleet.home, self._ours.digest, os.environ, self._console.phase
+            )
+
     def controller(self, one: Surveyed) -> Controller:
         """Return the controller of a host, which is prepared first."""
+        self._provide([one])
         self(one)
         return There(one, self._settings[one.name], self.say(one.name))
 

@@ -117,7 +117,14 @@ def installed(home: Path) -> Node:
 
 
 def resolve(
-    cluster: Cluster, facts: Facts, *, home: Path, ipython_dir: Path, present: Sequence[int] = (), instance: str = ""
+    cluster: Cluster,
+    facts: Facts,
+    *,
+    home: Path,
+    ipython_dir: Path,
+    present: Sequence[int] = (),
+    instance: str = "",
+    idle: bool = False,
 ) -> Node:
     """Make every choice that the settings leave open. Raises CncpError where one is impossible.
 

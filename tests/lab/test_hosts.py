@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import time
 
+import pexpect
 import pytest
 
 from .fixtures import MakeHost
@@ -108,6 +109,20 @@ def test_a_command_that_hangs_is_ended(desk: Site, gold: list[Host]) -> None:
     for host in gold[:3]:
         assert host.exec(["pgrep", "-fx", "sleep 54321"], check=False).returncode == 1
     assert desk.host.exec(["pgrep", "-u", "ada", "-x", "ssh"], check=False).returncode == 1
+
+
+def test_an_interrupt_ends_it_everywhere(desk: Site, gold: list[Host]) -> None:
+    """Ctrl-C on the terminal ends the command on every host, and the connections."""
+    argv = [f"{desk.home}/.local/bin/cncp", "hosts.run", "--", "sh", "-c", "echo on; exec sleep 54324"]
+    terminal = desk.host.shell_tty(argv, "ada", timeout=30)
+    for _ in range(3):
+        terminal.expect(r"\[gold\d\] on")
+    terminal.sendintr()
+    terminal.expect(pexpect.EOF)
+    for host in gold[:3]:
+        gone = lambda: host.exec(["pgrep", "-fx", "sleep 54324"], check=False).returncode == 1  # noqa: B023, E731
+        until(gone, 10, f"the end of the command on {host.name}")
+    until(lambda: desk.host.exec(["pgrep", "-u", "ada", "-x", "ssh"], check=False).returncode == 1, 10, "the logout")
 
 
 def test_a_host_that_goes_away_in_the_middle(desk: Site, gold: list[Host]) -> None:

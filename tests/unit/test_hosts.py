@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -85,6 +86,43 @@ def test_a_command_that_does_not_end_is_ended_on_its_host() -> None:
     assert time.monotonic() - began < 8
     assert "--timeout" in caught.value.hint
     assert subprocess.run(["pgrep", "-fx", "sleep 54321"], check=False, stdout=subprocess.DEVNULL).returncode == 1
+
+
+def test_an_interrupt_ends_the_commands(tmp_path: Path) -> None:
+    """Ctrl-C ends what runs on the hosts, and then the program, without a traceback."""
+    argv = [
+        sys.executable,
+        "-m",
+        "cncp",
+        "hosts.run",
+        "--hosts=localhost",
+        "--",
+        "sh",
+        "-c",
+        "echo on; exec sleep 54322",
+    ]
+    env = {**os.environ, "PYTHONPATH": str(CODE)}
+    with subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
+        assert it.stdout is not None
+        assert it.stdout.readline() == "[localhost] on\n"
+        it.send_signal(signal.SIGINT)
+        _, err = it.communicate(timeout=10)
+    assert it.returncode == 1
+    assert "Traceback" not in err
+    deadline = time.monotonic() + 5
+    while subprocess.run(["pgrep", "-fx", "sleep 54322"], check=False, stdout=subprocess.DEVNULL).returncode == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_command_has_no_input(tmp_path: Path) -> None:
+    """One that reads finds the end at once, and what it leaves in the background holds nothing up."""
+    began = time.monotonic()
+    words = ["sh", "-c", "cat; echo done; sleep 54323 >/dev/null 2>&1 </dev/null &"]
+    done = run(HERE, words, 10, Console(io.StringIO()), threading.Lock(), quiet=True)
+    assert done.stdout == ("done",)
+    assert time.monotonic() - began < 5
+    subprocess.run(["pkill", "-fx", "sleep 54323"], check=False)
 
 
 def test_output_without_end_or_lines_is_taken(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,18 +19,57 @@ _GRACE = 10
 
 _TIMED_OUT = 124  # timeout(1)
 
-# A command whose ssh is killed goes on: without a terminal nothing tells it. timeout(1) does.
+_INTERRUPTED = threading.Event()
+_RUNNING: set[subprocess.Popen[bytes]] = set()
+
+# A command whose ssh is killed goes on: without a terminal nothing tells it. Here the end of its
+# input does, which we hold open, and timeout(1). With a file as input it reads to its end anyway.
 _LIMITED = """
-limit=$1; shift
-if command -v timeout >/dev/null 2>&1; then exec timeout -k 5 "$limit" "$@"; fi
-exec "$@"
+limit=$1 feed=$2; shift 2
+if command -v timeout >/dev/null 2>&1; then set -- timeout -k 5 "$limit" "$@"; fi
+[ "$feed" = no ] || exec "$@"
+exec 3<&0
+"$@" </dev/null 3<&- &
+child=$!
+{ cat <&3; kill "$child"; } >/dev/null 2>&1 &
+watcher=$!
+exec 3<&-
+wait "$child"
+status=$?
+kill "$watcher" 2>/dev/null
+exit "$status"
 """
 
 
-def words(host: Host, argv: Sequence[str], timeout: float) -> tuple[list[str], Path | None]:
+def words(host: Host, argv: Sequence[str], timeout: float, *, feed: bool) -> tuple[list[str], Path | None]:
     """Return the argument list that runs a command on a host, and the folder to run it in."""
-    limited = ["sh", "-c", _LIMITED, "sh", f"{timeout:g}", *argv]
+    limited = ["sh", "-c", _LIMITED, "sh", f"{timeout:g}", "yes" if feed else "no", *argv]
     return (host.command(limited), None) if isinstance(host, Remote) else (limited, Path.home())
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """For the length of a ``with`` block have Ctrl-C end all commands, wherever they run."""
+
+    def interrupt(*_: object) -> None:
+        _INTERRUPTED.set()
+        for process in list(_RUNNING):
+            _end(process)
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+        _INTERRUPTED.clear()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command, and by the end of its input what it began."""
+    process.kill()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 @dataclass
@@ -57,16 +97,20 @@ def running(
     ``source`` is a file that it reads, ``err`` takes the lines of its standard error. Raises
     HostError when it does not end within ``timeout`` seconds, or the connection is lost.
     """
-    line, folder = words(host, argv, timeout)
+    line, folder = words(host, argv, timeout, feed=source is not None)
+    name = host.spec.name
+    if _INTERRUPTED.is_set():
+        raise HostError(name, "interrupted", "run it again")
     with subprocess.Popen(
         line,
-        stdin=source or subprocess.DEVNULL,
+        stdin=source or subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=folder,
         start_new_session=True,
     ) as process:
         it = Running(process)
+        _RUNNING.add(process)
 
         def listen() -> None:
             for raw in process.stderr or ():
@@ -77,7 +121,7 @@ def running(
 
         def give_up() -> None:
             it.late.set()
-            process.kill()
+            _end(process)
 
         ears = threading.Thread(target=listen, daemon=True)
         clock = threading.Timer(timeout + _GRACE, give_up)
@@ -90,12 +134,12 @@ def running(
             it.output.close()
             it.status = process.wait()
         except BaseException:
-            process.kill()
+            _end(process)
             raise
         finally:
+            _RUNNING.discard(process)
             clock.cancel()
             ears.join(2)
-    name = host.spec.name
     if it.late.is_set() or it.status == _TIMED_OUT:
         raise HostError(name, f"no end after {timeout:g} s: {shlex.join(argv)[:80]}", "give it longer with --timeout")
     if it.status == 255 and isinstance(host, Remote) and not host.alive():

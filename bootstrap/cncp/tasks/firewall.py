@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 
 from invoke.context import Context
 
@@ -43,10 +44,8 @@ def firewall(context: Context, kind: str = "", clients: str = "", file: str | No
         raise CncpError(
             f"no address is known of any host in {path}", "give them: address = ... in their pools, or in /etc/hosts"
         )
-    for name in unknown:
-        console.say(f"# {name} is left out: its address is not known here")
-    if not listed:
-        console.say("# There is no list of hosts: engines may come from anywhere." + _narrower(given))
+    for note in _notes(unknown, listed=listed is not None, narrowed=bool(given)):
+        console.say(f"# {note}")
     wanted = rules.openings(identity, node.settings.listen, found, given or found)
     for one in [kind] if kind else rules.KINDS:
         if not kind:
@@ -55,8 +54,14 @@ def firewall(context: Context, kind: str = "", clients: str = "", file: str | No
             console.say(line)
 
 
-def _narrower(given: list[str]) -> str:
-    return "" if given else " So may clients; --clients narrows that."
+def _notes(unknown: Sequence[str], *, listed: bool, narrowed: bool) -> Iterator[str]:
+    for name in unknown:
+        yield f"{name} is left out: its address is not known here"
+    if not listed:
+        yield "There is no list of hosts: engines may come from anywhere."
+    if not narrowed:
+        whence = "taken to be on these hosts, too" if listed else "let in from anywhere"
+        yield f"Clients are {whence}; --clients names where they are."
 
 
 __all__ = ["firewall"]

@@ -17,6 +17,7 @@ from cncp.fleet import facts as inspection
 from cncp.fleet import hosts as everywhere
 from cncp.inventory import HostSpec
 from cncp.machine import place
+from cncp.machine.actor import Actor
 from cncp.tasks.command import command
 
 _WHICH = {
@@ -164,7 +165,8 @@ def facts(
         outcome = inspection.kept(home, specs)
     else:
         outcome = everywhere.everywhere(specs, lambda one: inspection.look(one, limited), strict=strict)
-        inspection.keep(home, outcome.results)
+        with Actor(place.account(os.environ)).as_login():
+            inspection.keep(home, outcome.results)
     # In the order of the inventory, whoever answered first.
     found = {one.name: outcome.results[one.name] for one in specs if one.name in outcome.results}
     if json:

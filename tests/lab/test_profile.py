@@ -100,6 +100,10 @@ def test_firewall_rules_of_a_cluster(site: Site) -> None:
     opened = {port for span in spans for port in range(int(span[0]), int(span[-1]) + 1)}
     assert opened == {port for port in dialled if isinstance(port, int) and low <= port <= high}
     assert not opened & set(identity["internal"])
+    site.host.write("/tmp/near.toml", '[[pool]]\nhosts = ["localhost"]\n', owner="bob")
+    near = site.cncp("firewall", "--file=/tmp/near.toml", "--kind=ufw").stdout
+    assert near.startswith("# No engine dials the controller")
+    assert "ufw allow" not in near
     everything = site.cncp("firewall").stdout
     for words in ("# nftables", "# ufw", "# firewalld", "There is no list of hosts"):
         assert words in everything

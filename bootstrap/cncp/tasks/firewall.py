@@ -40,13 +40,16 @@ def firewall(context: Context, kind: str = "", clients: str = "", file: str | No
         console.say("# The controller listens on loopback: nothing has to be opened. To change that: --listen all")
         return
     found, unknown = addresses.of_hosts(listed.everyone) if listed else ([], [])
-    if listed and not found:
+    if unknown and not found:
         raise CncpError(
             f"no address is known of any host in {path}", "give them: address = ... in their pools, or in /etc/hosts"
         )
-    for note in _notes(unknown, listed=listed is not None, narrowed=bool(given)):
+    for note in _notes(unknown, listed=listed is not None, nobody=not found, narrowed=bool(given)):
         console.say(f"# {note}")
     wanted = rules.openings(identity, node.settings.listen, found, given or found)
+    if listed:
+        # Without sources a rule is for everybody; hosts behind tunnels need none.
+        wanted = [one for one in wanted if one.sources]
     for one in [kind] if kind else rules.KINDS:
         if not kind:
             console.say(f"# {one}")
@@ -54,12 +57,14 @@ def firewall(context: Context, kind: str = "", clients: str = "", file: str | No
             console.say(line)
 
 
-def _notes(unknown: Sequence[str], *, listed: bool, narrowed: bool) -> Iterator[str]:
+def _notes(unknown: Sequence[str], *, listed: bool, nobody: bool, narrowed: bool) -> Iterator[str]:
     for name in unknown:
         yield f"{name} is left out: its address is not known here"
     if not listed:
         yield "There is no list of hosts: engines may come from anywhere."
-    if not narrowed:
+    if listed and nobody:
+        yield "No engine dials the controller: all are on this machine or behind tunnels."
+    elif not narrowed:
         whence = "taken to be on these hosts, too" if listed else "let in from anywhere"
         yield f"Clients are {whence}; --clients names where they are."
 

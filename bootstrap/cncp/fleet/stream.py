@@ -20,7 +20,8 @@ _GRACE = 10
 _TIMED_OUT = 124  # timeout(1)
 
 _INTERRUPTED = threading.Event()
-_RUNNING: set[subprocess.Popen[bytes]] = set()
+_RUNNING: dict[subprocess.Popen[bytes], bool] = {}
+"""Commands that run, and whether on another host."""
 
 # A command whose ssh is killed goes on: without a terminal nothing tells it. Here the end of its
 # input does, which we hold open, and timeout(1). With a file as input it reads to its end anyway.
@@ -66,10 +67,13 @@ def interruptible() -> Iterator[None]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a command, and by the end of its input what it began."""
-    process.kill()
+    """End a command: by the end of its input, which on another host the end of ssh brings."""
     if process.stdin is not None:
-        process.stdin.close()
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    # On this machine a shell that is killed could no longer end what it has begun.
+    if process.stdin is None or _RUNNING.get(process, True):
+        process.kill()
 
 
 @dataclass
@@ -110,7 +114,7 @@ def running(
         start_new_session=True,
     ) as process:
         it = Running(process)
-        _RUNNING.add(process)
+        _RUNNING[process] = isinstance(host, Remote)
 
         def listen() -> None:
             for raw in process.stderr or ():
@@ -137,7 +141,7 @@ def running(
             _end(process)
             raise
         finally:
-            _RUNNING.discard(process)
+            _RUNNING.pop(process, None)
             clock.cancel()
             ears.join(2)
     if it.late.is_set() or it.status == _TIMED_OUT:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ _SENT = ("usable", "clock", "transports")
 
 SERVICES = ("cncp.serve", "ipyparallel.controller", "ipyparallel.engine")
 """What is on the command lines of controllers and engines, of either side."""
+
+STARTER = "ipyparallel.cluster start"
+"""What is on the command line of the process that keeps ipcluster's clusters."""
 
 
 def refusal() -> str:
@@ -97,20 +100,20 @@ class Farm:
         accepted = f"Accepted publickey for {_USER} "
         return sum(one.journal("--unit=ssh", "--output=cat").count(accepted) for one in self.hosts[:hosts])
 
-    def stop(self, words: list[str]) -> float:
-        """Run the command that stops a cluster; return seconds until it has returned and no service is left."""
+    def stop(self, command: Callable[[], object]) -> float:
+        """Have a cluster stopped; return seconds until that was said to be done and none of its processes is left."""
         began = time.monotonic()
-        self.run(words)
-        while self.services():
+        command()
+        while left := self.running(*SERVICES, STARTER):
             if time.monotonic() - began > _TIMEOUT:
-                raise BenchError(f"{' '.join(words)} left services running")
-            time.sleep(0.05)
+                raise BenchError(f"not stopped: {', '.join(sorted({line(one) for one in left}))}")
+            time.sleep(0.1)
         return time.monotonic() - began
 
-    def services(self) -> list[psutil.Process]:
-        """Return the controllers and engines that run on the master and the hosts."""
+    def running(self, *words: str) -> list[psutil.Process]:
+        """Return the processes on the master and the hosts that have one of these words on their command lines."""
         machines = [self.master.host, *self.hosts]
-        return [one for host in machines for one in processes(host) if any(name in line(one) for name in SERVICES)]
+        return [one for host in machines for one in processes(host) if any(word in line(one) for word in words)]
 
 
 def processes(host: Host) -> list[psutil.Process]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import textwrap
 from collections.abc import Callable
 
 from tests.bench import processes
-from tests.bench.farm import Farm
+from tests.bench.farm import STARTER, Farm
 from tests.bench.results import Row
 from tests.bench.start import Options
 from tests.bench.watch import Watch
@@ -47,7 +48,7 @@ class Pair:
     def prepare(self) -> None:
         """Install the hosts."""
         self.farm.run(self.farm.cncp("up", self._file))
-        self.farm.stop(self.farm.cncp("down", self._file))
+        self.stop_ours()
 
     def start_ours(self) -> tuple[float, float]:
         """Start with ``cncp up``."""
@@ -57,21 +58,22 @@ class Pair:
 
     def stop_ours(self) -> float:
         """Stop with ``cncp down``."""
-        return self.farm.stop(self.farm.cncp("down", self._file))
+        return self.farm.stop(lambda: self.farm.run(self.farm.cncp("down", self._file)))
 
     def start_theirs(self) -> tuple[float, float]:
         """Start with ``ipcluster start``, which goes on for as long as its cluster."""
         file = f"{self._profile}/security/ipcontroller-client.json"
-        command = [*self._ipcluster("start"), "-n", self._engines]
+        command = [self.farm.python, "-s", "-m", *STARTER.split(), f"--profile={_PROFILE}", "-n", self._engines]
         taken = self.farm.measure("clock", "--leave", file, self._engines, str(_TIMEOUT), *command)
         return taken["usable"], taken["returned"]
 
     def stop_theirs(self) -> float:
-        """Stop with ``ipcluster stop``."""
-        return self.farm.stop(self._ipcluster("stop"))
+        """Stop as Ctrl-C would; ``ipcluster stop`` and the process it stops would get in each other's way."""
+        return self.farm.stop(self._interrupt)
 
-    def _ipcluster(self, verb: str) -> list[str]:
-        return [self.farm.python, "-s", "-m", "ipyparallel.cluster", verb, f"--profile={_PROFILE}"]
+    def _interrupt(self) -> None:
+        for one in self.farm.running(STARTER):
+            one.send_signal(signal.SIGINT)
 
 
 def fleet(farm: Farm, options: Options) -> list[Row]:

@@ -26,10 +26,10 @@ def hosts(farm: Farm, options: Options) -> list[Row]:
     rows = {count: _rows(count) for count in files}
     memory = [Row("hosts", f"{most} hosts: peak memory of cncp up{part}", "MB") for part in ("", ", its ssh alone")]
     farm.run(farm.cncp("up", files[most]))
-    farm.stop(farm.cncp("down", files[most]))
+    _down(farm, files[most])
     with Watch(farm.master.host) as watch:
         farm.run(farm.cncp("up", files[most]))
-    farm.stop(farm.cncp("down", files[most]))
+    _down(farm, files[most])
     for row, value in zip(memory, (watch.peak, watch.ssh), strict=True):
         row.ours.append(value)
     for _ in range(options.repetitions):
@@ -43,12 +43,16 @@ def hosts(farm: Farm, options: Options) -> list[Row]:
                 row.ours.append(time.monotonic() - began)
                 if row is up:
                     share.ours.append(psutil.cpu_percent())
-            farm.stop(farm.cncp("down", file))
+            _down(farm, file)
     one = rows[min(files)]
     for count, of in rows.items():
         for row, first in zip(of[:2], one[:2], strict=True):
             row.theirs = [*first.ours] if count != min(files) else []
     return [row for of in rows.values() for row in of] + memory
+
+
+def _down(farm: Farm, file: str) -> None:
+    farm.stop(lambda: farm.run(farm.cncp("down", file)))
 
 
 def _rows(count: int) -> tuple[Row, Row, Row]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,12 @@ _TIMEOUT = 1800.0  # s; many installations at once on few processors take minute
 _SENT = ("usable", "clock", "transports")
 """Modules of this folder that run on the master."""
 
+_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+_INSTANCES_EACH = 10  # of root on a host that boots; 7 later
+
+CRAMPED = "skipped: too little room for the hosts; make some: sysctl fs.inotify.max_user_instances=1024"
+"""What is said of sizes that cannot be measured."""
+
 SERVICES = ("cncp.serve", "ipyparallel.controller", "ipyparallel.engine")
 """What is on the command lines of controllers and engines, of either side."""
 
@@ -44,6 +51,20 @@ def refusal() -> str:
     """Say why there can be no hosts on this machine, "" where there can."""
     lacks = missing()
     return f"skipped: {'; '.join(lacks)}" if lacks else ""
+
+
+def room() -> int:
+    """Return how many hosts beside a master the kernel's limit on inotify leaves room for; at 128 few of them boot."""
+    used = 0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.uids().real == 0:
+                used += sum(os.readlink(one) == "anon_inode:inotify" for one in _files(process.pid))
+    return (int(_INSTANCES.read_text()) - used) // _INSTANCES_EACH - 1
+
+
+def _files(pid: int) -> list[Path]:
+    return list(Path(f"/proc/{pid}/fd").iterdir())
 
 
 class Farm:

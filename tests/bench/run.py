@@ -94,12 +94,23 @@ def _on_hosts(options: Options, points: list[str], say: Callable[[str], None]) -
     if reason := farm.refusal():
         return [results.Row(name, "", "", skipped=reason) for name in points]
     work = {"fleet": fleet.fleet, "hosts": hosts.hosts, "ssh": ssh.ssh}
-    needed = {"fleet": options.fleet[0], "hosts": max(options.hosts), "ssh": max(options.ssh_hosts)}
-    count = max(needed[name] for name in points)
-    rows: list[results.Row] = []
+    sizes = {"fleet": [options.fleet[0]], "hosts": options.hosts, "ssh": options.ssh_hosts}
+    room = farm.room()
+    rows = [
+        results.Row(name, f"{size} hosts", "", skipped=farm.CRAMPED)
+        for name in points
+        for size in sizes[name]
+        if size > room
+    ]
+    fitting = {name: [size for size in sizes[name] if size <= room] for name in points}
+    options = dataclasses.replace(options, hosts=fitting.get("hosts", ()), ssh_hosts=fitting.get("ssh", ()))
+    measured = [name for name in points if fitting[name]]
+    if not measured:
+        return rows
+    count = max(max(fitting[name]) for name in measured)
     say(f"booting {count + 1} hosts, installing on the first")
     with farm.farm(count) as made:
-        for name in points:
+        for name in measured:
             say(f"measuring: {name}")
             rows += work[name](made, options)
     return rows

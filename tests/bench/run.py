@@ -97,7 +97,7 @@ def _on_hosts(options: Options, points: list[str], say: Callable[[str], None]) -
     sizes = {"fleet": [options.fleet[0]], "hosts": options.hosts, "ssh": options.ssh_hosts}
     room = farm.room()
     rows = [
-        results.Row(name, f"{size} hosts", "", skipped=farm.CRAMPED)
+        results.Row(name, f"hosts: {size}", "", skipped=farm.CRAMPED)
         for name in points
         for size in sizes[name]
         if size > room

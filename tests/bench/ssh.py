@@ -25,11 +25,12 @@ def ssh(farm: Farm, options: Options) -> list[Row]:
         timed = {key: Row("ssh", f"{count} hosts: {what}", unit, _THEM) for key, (what, unit) in _QUANTITIES.items()}
         memory = Row("ssh", f"{count} hosts: peak memory", "MB", _THEM)
         rows += [*timed.values(), memory]
-        for side, transport in _SIDES.items():
-            # Also the run after which host keys are known and libraries in memory.
-            with Watch(farm.master.host) as watch:
-                farm.measure("transports", transport, *names)
-            getattr(memory, side).append(watch.peak)
+        for _ in range(options.repetitions):
+            for side, transport in _SIDES.items():
+                # Also the runs after which host keys are known and libraries in memory.
+                with Watch(farm.master.host) as watch:
+                    farm.measure("transports", transport, *names)
+                getattr(memory, side).append(watch.peak)
         for _ in range(options.repetitions):
             for side, transport in _SIDES.items():
                 busy = processes.wait_for_quiet(options.patience)

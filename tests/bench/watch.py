@@ -11,7 +11,7 @@ from tests.bench.farm import SERVICES, line, processes
 from tests.bench.processes import memory
 from tests.lab.host import Host
 
-_STEP = 0.1  # seconds between two looks
+_STEP = 0.02  # seconds between two looks: commands over ssh are over in little more
 
 _OTHERS = (*SERVICES, "supervisord", "systemd", "sd-pam", "sshd", "tests.bench.clock")
 """On command lines of what serves, or measures, and does not control."""

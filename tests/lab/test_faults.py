@@ -62,8 +62,12 @@ def test_a_port_of_a_living_controller_is_closed(site: Site) -> None:
         3
     ]
     before = site.status()["controller"]["pid"]
-    processes = [one for one in psutil.process_iter(["cmdline"]) if "controller" in (one.info["cmdline"] or [])]
-    assert any([stop_listening(one.pid, port) for one in processes])
+    processes = [
+        one
+        for one in psutil.process_iter(["cmdline"])
+        if "cncp.serve" in one.info["cmdline"] and "controller" in one.info["cmdline"]
+    ]
+    assert any(stop_listening(one.pid, port) for one in processes)
     until(lambda: site.status()["controller"]["pid"] not in (0, before), 30, "another controller")
     site.await_engines(ENGINES, 30)
     assert sorted(site.ask_engines()) == [str(number) for number in range(ENGINES)]

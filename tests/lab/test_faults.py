@@ -65,7 +65,7 @@ def test_a_port_of_a_living_controller_is_closed(site: Site) -> None:
     processes = [
         one
         for one in psutil.process_iter(["cmdline"])
-        if "cncp.serve" in one.info["cmdline"] and "controller" in one.info["cmdline"]
+        if {"cncp.serve", "controller"} <= {*(one.info["cmdline"] or ())}
     ]
     assert any(stop_listening(one.pid, port) for one in processes)
     until(lambda: site.status()["controller"]["pid"] not in (0, before), 30, "another controller")

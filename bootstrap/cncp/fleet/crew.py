@@ -45,15 +45,16 @@ class SomeHostsFailed(CncpError):
 class Crew:
     """Open connections to hosts. A context manager; hosts that cannot be reached are in ``failures``."""
 
-    def __init__(self, specs: Sequence[HostSpec], *, strict: bool = False) -> None:
+    def __init__(self, specs: Sequence[HostSpec], *, strict: bool = False, askpass: str = "") -> None:
         self.specs = tuple(specs)
         self.hosts: dict[str, Host] = {}
         self.failures: dict[str, CncpError] = {}
         self._strict = strict
+        self._askpass = askpass
 
     def __enter__(self) -> Crew:
         def reach(spec: HostSpec) -> Host:
-            made = host(spec, strict=self._strict)
+            made = host(spec, strict=self._strict, askpass=self._askpass)
             if isinstance(made, Remote):
                 _open(made)
             return made

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cncp.access import clientfile, reach, where
+from cncp.access import clientfile, reach, record, where
 from cncp.access.profile import Profile
 from cncp.console import Console
 from cncp.errors import CncpError
@@ -41,6 +41,10 @@ def copy(remote: Remote, name: str, into: Profile, console: Console, *, address:
 
     Nothing is written before the controller has answered at the address that the file will name.
     """
+    if record.running(into.path.parent, into.name):
+        raise CncpError(
+            f"profile {into.name} is in use by connect", "end that first: invoke connect --stop; or --as NAME"
+        )
     console.phase(f"asking {remote.spec.name}")
     with remote:
         place = where.look(remote)

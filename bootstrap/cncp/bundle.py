@@ -48,7 +48,7 @@ def make(output: Path, platforms: str, pythons: str, environment: Mapping[str, s
     options = pipconf.read(environment)
     files = dict(_wheels(wanted, Index(options, Web(options, environment))))
     members = {f"wheels/{name}": (content, 0o644) for name, content in files.items()}
-    members.update({f"code/{name}": entry for name, entry in _code(SOURCE)})
+    members.update({f"code/{name}": entry for name, entry in code(SOURCE)})
     manifest = {
         "cncp": __version__,
         "members": {name: hashlib.sha256(content).hexdigest() for name, (content, _) in members.items()},
@@ -125,7 +125,7 @@ def _needed(wanted: Sequence[Target]) -> dict[Locked, list[Target]]:
     return needed
 
 
-def _code(folder: Path) -> Iterator[tuple[str, tuple[bytes, int]]]:
+def code(folder: Path) -> Iterator[tuple[str, tuple[bytes, int]]]:
     """Yield the files of the code: what git does not ignore, else all but what Python left there."""
     listing = run(["git", "-C", folder, "ls-files", "-z", "-co", "--exclude-standard", "--", *CODE], check=False)
     if listing.ok and listing.stdout:

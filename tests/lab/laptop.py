@@ -20,6 +20,17 @@ class Laptop(Site):
         lines = "".join(f"{other.address} {other.name}\n" for other in others)
         self.host.write("/etc/hosts", f"{known}\n{lines}")
 
+    def task_key(self) -> None:
+        """Make our ssh key, without a passphrase."""
+        self.host.run(["mkdir", "-p", "-m", "700", f"{self.home}/.ssh"], self.user)
+        key = f"{self.home}/.ssh/cncp_ed25519"
+        self.host.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], self.user)
+
+    def let_in(self, site: Site) -> None:
+        """Have another host take that key."""
+        public = self.host.read(f"{self.home}/.ssh/cncp_ed25519.pub")
+        site.host.write(f"{site.home}/.ssh/authorized_keys", public, site.user, 0o600)
+
     def words(self, *words: str) -> list[str]:
         """Return the command line of a task, as `invoke` in the checkout would run it."""
         python = f"{self.state}/venv/bin/python"

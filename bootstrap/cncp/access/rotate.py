@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cncp import keys
@@ -63,10 +64,10 @@ def rotate(
     manager = service_manager(node, actor)
     with locked(node, actor, "cncp keys.rotate"), Crew(others, strict=strict) as crew:
         if crew.failures and patience is not None:
-            raise SomeHostsFailed(crew.failures, len(others))
+            raise SomeHostsFailed(crew.failures, len(others), "")
         places = crew.each(where.look)
         if places.failures and patience is not None:
-            raise SomeHostsFailed(places.failures, len(others))
+            raise SomeHostsFailed(places.failures, len(others), "")
         running = bool(steps.running(manager))
         expected = _registered(node, former) if running else 0
         if running and patience is not None:
@@ -124,7 +125,12 @@ def _hand_over(host: Host, place: where.Place | None, node: Node, *, start: bool
     path, document = where.engine_file(host, place, node.settings.profile)
     renewed: Mapping[str, Any] = connection.engine(node) or {}
     fresh = {name: renewed.get(name) for name in ("key", "curve_serverkey")}
-    host.put(to_json({**document, **fresh}), path)
+    content = to_json({**document, **fresh})
+    host.put(content, path)
+    left = str(connection.delivered(Path(place.folder)))
+    if host.run(["test", "-e", left], check=False).ok:
+        # What `cncp up` left there counts before the profile's.
+        host.put(content, left)
     if not start:
         return "has the new keys"
     host.run([place.command, "restart", "--quiet"], timeout=START_TIMEOUT + 30)

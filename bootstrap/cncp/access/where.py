@@ -25,11 +25,12 @@ _PROFILES = 'for d in "$@"; do ls -d -- "$d"/profile_*/security/ipcontroller-cli
 class Place:
     """What is where on a host.
 
-    ``server`` is the address at which its sshd was reached; ``node`` the attributes of the cluster
+    ``folder`` is that of cncp; ``server`` is the address at which its sshd was reached; ``node`` the attributes of the cluster
     that cncp set up there, {} where it did not; ``ipython`` its IPython folders, likeliest first.
     """
 
     home: str
+    folder: str
     server: str
     name: str
     node: Mapping[str, Any]
@@ -55,7 +56,7 @@ def look(host: Host) -> Place:
     of_node = str(node.get("profile_dir", "")).rpartition("/")[0]
     folders = dict.fromkeys(one for one in (of_node, ipython, f"{home}/.ipython") if one.startswith("/"))
     words = connection.split()
-    return Place(home, words[2] if len(words) == 4 else "", name.strip(), node, tuple(folders))
+    return Place(home, folder, words[2] if len(words) == 4 else "", name.strip(), node, tuple(folders))
 
 
 def _home_in(command: str) -> str:

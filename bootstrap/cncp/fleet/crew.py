@@ -36,12 +36,11 @@ class SomeHostsFailed(CncpError):
 
     exit_code = SOME_HOSTS
 
-    def __init__(self, failures: Mapping[str, CncpError], of: int) -> None:
+    def __init__(self, failures: Mapping[str, CncpError], of: int, again: str = "--limit") -> None:
+        """``again`` is the option that names hosts to the command, "" where it has none."""
         named = ", ".join(failures)
-        super().__init__(
-            f"{len(failures)} of {of} hosts failed: {named}",
-            f"mend them, then run this again, on these alone with --limit {','.join(failures)}",
-        )
+        alone = f", on these alone with {again} {','.join(failures)}" if again else ""
+        super().__init__(f"{len(failures)} of {of} hosts failed: {named}", f"mend them, then run this again{alone}")
         self.failures = failures
 
 

@@ -77,7 +77,7 @@ def authorize(
     console.phase(f"logging in to {_count(specs)}")
     verify = not key and sshkey.usable()
     outcome = authorizing.authorize(specs, public, _ask, strict=strict, verify=verify)
-    report(console, specs, outcome, as_json=json)
+    report(console, specs, outcome, again="--hosts", as_json=json)
 
 
 def _ask(names: Sequence[str]) -> str:
@@ -198,7 +198,8 @@ def revoke(
         folder(os.environ)
         strict = is_strict(host_keys)
         specs = remote_hosts(host, file)
-        report(console, specs, authorizing.withdraw(specs, sshkey.public_key(), strict=strict), as_json=json)
+        outcome = authorizing.withdraw(specs, sshkey.public_key(), strict=strict)
+        report(console, specs, outcome, again="--host", as_json=json)
         return
     _controller_node()
     if not yes:
@@ -251,7 +252,7 @@ def _rotate(file: str | None, host_keys: str, console: Console, *, patience: flo
     for name, error in done.hosts.failures.items():
         console.warn(f"[{name}] {error.message}: {error.hint}")
     if done.hosts.failures:
-        raise SomeHostsFailed(done.hosts.failures, len(others))
+        raise SomeHostsFailed(done.hosts.failures, len(others), "")
 
 
 def _state(done: rotating.Rotated) -> str:
@@ -313,8 +314,8 @@ def _count(specs: Sequence[HostSpec]) -> str:
     return specs[0].name if len(specs) == 1 else f"{len(specs)} hosts"
 
 
-def report(console: Console, specs: Sequence[HostSpec], outcome: Outcome[str], *, as_json: bool) -> None:
-    """Print a line a host; raise SomeHostsFailed where there were failures."""
+def report(console: Console, specs: Sequence[HostSpec], outcome: Outcome[str], *, again: str, as_json: bool) -> None:
+    """Print a line a host; raise SomeHostsFailed, naming the option ``again``, where there were failures."""
     failures: Mapping[str, CncpError] = outcome.failures
     if as_json:
         console.data(
@@ -329,7 +330,7 @@ def report(console: Console, specs: Sequence[HostSpec], outcome: Outcome[str], *
         elif spec.name in failures:
             console.warn(f"[{spec.name}] {failures[spec.name].message}: {failures[spec.name].hint}")
     if failures:
-        raise SomeHostsFailed(failures, len(specs))
+        raise SomeHostsFailed(failures, len(specs), again)
 
 
 __all__ = ["authorize", "copy", "generate", "revoke", "rotate", "show"]

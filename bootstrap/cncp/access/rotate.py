@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ from cncp.fleet.crew import Crew, Outcome, SomeHostsFailed
 from cncp.fleet.ssh import Host
 from cncp.hub import Hub, NoAnswer
 from cncp.inventory import HostSpec
-from cncp.machine import connection, health, steps
+from cncp.machine import connection, steps
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager, service_manager
-from cncp.machine.up import START_TIMEOUT, locked
+from cncp.machine.up import START_TIMEOUT, locked, up
 
 
 @dataclass(frozen=True)
@@ -62,66 +61,61 @@ def rotate(
         )
     actor = Actor(node.account)
     manager = service_manager(node, actor)
-    with locked(node, actor, "cncp keys.rotate"), Crew(others, strict=strict) as crew:
-        if crew.failures and patience is not None:
-            raise SomeHostsFailed(crew.failures, len(others), "")
-        places = crew.each(where.look)
-        if places.failures and patience is not None:
-            raise SomeHostsFailed(places.failures, len(others), "")
-        running = bool(steps.running(manager))
-        expected = _registered(node, former) if running else 0
+    lost = _unreachable(others, strict=strict)
+    if lost and patience is not None:
+        raise SomeHostsFailed(lost, len(others), "")
+    running = bool(steps.running(manager))
+    expected = _registered(node, former) if running else 0
+    with locked(node, actor, "cncp keys.rotate"):
         if running and patience is not None:
             console.phase("waiting for the tasks there are")
             ports = clientfile.ports(former)
             idle.wait_idle(former, connection.local_address(node), ports, patience, console.note)
-        with _stopped(node, manager, console):
-            console.phase("making new keys")
-            with actor.as_login():
-                keys.renew(node.identity)
-            connection.write(node, actor)
-        hosts = crew.each(lambda host: _hand_over(host, places.results.get(host.spec.name), node, start=running))
+        _stop(node, manager, console)
+        console.phase("making new keys")
+        with actor.as_login():
+            keys.renew(node.identity)
+        connection.write(node, actor)
+    try:
         if running:
-            console.phase("waiting for answers")
-            health.wait(node, manager, START_TIMEOUT)
-        failures = {**crew.failures, **places.failures, **hosts.failures}
-        engines = _await(node, 0 if failures else expected) if running else 0
+            # Cut off before this, the next `cncp up` does the same.
+            up(node, console)
+    finally:
+        # A connection opened before the wait would have been given up by now.
+        with Crew([spec for spec in others if spec.name not in lost], strict=strict) as crew:
+            hosts = crew.each(lambda host: _hand_over(host, node, start=running))
+    failures = {**lost, **crew.failures, **hosts.failures}
     after = connection.client(node) or {}
     return Rotated(
-        clientfile.fingerprint(former),
-        clientfile.fingerprint(after),
-        engines,
-        running,
-        Outcome(hosts.results, failures),
+        before=clientfile.fingerprint(former),
+        after=clientfile.fingerprint(after),
+        engines=_await(node, 0 if failures else expected) if running else 0,
+        running=running,
+        hosts=Outcome(hosts.results, failures),
     )
 
 
-@contextlib.contextmanager
-def _stopped(node: Node, manager: ServiceManager, console: Console) -> Iterator[None]:
-    """Do something while the services that run are stopped, and start them again with what is then wanted."""
+def _stop(node: Node, manager: ServiceManager, console: Console) -> None:
+    """Stop what runs, engines first: a controller that goes first has them wait for it."""
     names = [name for name in steps.running(manager) if name in node.services]
-    engines = [name for name in names if name != "controller"]
     if names:
         console.phase(f"stopping {', '.join(names)}")
-        # Engines first: a controller that goes first has them wait for it.
-        steps.stop_services(node, manager, engines)
-        steps.stop_services(node, manager, [name for name in names if name not in engines])
-    try:
-        yield
-    finally:
-        # Whatever went wrong in between: with the old keys or the new ones, the cluster is to run.
-        if names:
-            console.phase(f"starting {', '.join(names)}")
-            digests = steps.wanted(node).services
-            manager.start({name: digests[name] for name in node.services if name in names})
+        steps.stop_services(node, manager, [name for name in names if name != "controller"])
+        steps.stop_services(node, manager, [name for name in names if name == "controller"])
 
 
-def _hand_over(host: Host, place: where.Place | None, node: Node, *, start: bool) -> str:
+def _unreachable(others: Sequence[HostSpec], *, strict: bool) -> dict[str, CncpError]:
+    """Return the hosts that new keys could not be handed to."""
+    with Crew(others, strict=strict) as crew:
+        return {**crew.failures, **crew.each(where.look).failures}
+
+
+def _hand_over(host: Host, node: Node, *, start: bool) -> str:
     """Give a host of engines the new keys, on standard input, and restart its engines with them.
 
     The rest of its file stays: how its engines reach the controller may be its own.
     """
-    if place is None:
-        raise CncpError("it cannot be reached", f"ssh {host.spec.name}, then run this again")
+    place = where.look(host)
     path, document = where.engine_file(host, place, node.settings.profile)
     renewed: Mapping[str, Any] = connection.engine(node) or {}
     fresh = {name: renewed.get(name) for name in ("key", "curve_serverkey")}
@@ -133,7 +127,7 @@ def _hand_over(host: Host, place: where.Place | None, node: Node, *, start: bool
         host.put(content, left)
     if not start:
         return "has the new keys"
-    host.run([place.command, "restart", "--quiet"], timeout=START_TIMEOUT + 30)
+    host.run([place.command, "up", "--quiet"], timeout=START_TIMEOUT + 30)
     return "has the new keys, engines restarted"
 
 

@@ -25,8 +25,9 @@ _PROFILES = 'for d in "$@"; do ls -d -- "$d"/profile_*/security/ipcontroller-cli
 class Place:
     """What is where on a host.
 
-    ``folder`` is that of cncp; ``server`` is the address at which its sshd was reached; ``node`` the attributes of the cluster
-    that cncp set up there, {} where it did not; ``ipython`` its IPython folders, likeliest first.
+    ``folder`` is that of cncp, ``server`` the address at which its sshd was reached, ``node`` the
+    attributes of the cluster that cncp set up there, {} where it did not, ``ipython`` its IPython
+    folders, likeliest first.
     """
 
     home: str

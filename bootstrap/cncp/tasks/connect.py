@@ -14,7 +14,7 @@ from cncp.access.record import Record
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.tasks.command import command
-from cncp.tasks.keys import HOST_KEYS, JSON, QUIET, one_remote, profile_name
+from cncp.tasks.keys import HOST_KEYS, JSON, QUIET, local_name, one_remote, profile_name
 
 _PORTS_NEEDED = 7
 
@@ -38,8 +38,8 @@ def connect(
     context: Context,
     host: str = "",
     profile: str = "cncp",
-    as_: str = "",
-    ports: str = "",
+    as_: str | None = None,
+    ports: str | None = None,
     force: bool = False,
     background: bool = False,
     status: bool = False,
@@ -53,13 +53,13 @@ def connect(
     ipython = folder(os.environ)
     if sum((bool(host), status, stop)) != 1:
         raise UsageError("connect needs one of --host, --status and --stop", "begin with: invoke connect --host HOST")
-    local = profile_name(as_ or profile, "--as" if as_ else "--profile")
+    local = local_name(profile, as_)
     if not host:
-        running = record.running(ipython, as_)
+        running = record.running(ipython, as_ or "")
         _stop(running, console, as_json=json) if stop else _status(running, console, as_json=json)
         return
     remote = one_remote(host, host_keys)
-    if ports:
+    if ports is not None:
         _check_ports(ports)
     into = Profile(ipython, local)
     if background:
@@ -74,7 +74,9 @@ def connect(
         _say(made, console, as_json=json)
         console.note("Ctrl-C ends it")
 
-    connecting.connect(remote, profile_name(profile, "--profile"), into, console, ports=ports, force=force, ready=ready)
+    connecting.connect(
+        remote, profile_name(profile, "--profile"), into, console, ports=ports or "", force=force, ready=ready
+    )
 
 
 def _in_background(words: list[str], into: Profile) -> Record:

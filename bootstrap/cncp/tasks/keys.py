@@ -104,8 +104,8 @@ def copy(
     context: Context,
     host: str,
     profile: str = "cncp",
-    address: str = "",
-    as_: str = "",
+    address: str | None = None,
+    as_: str | None = None,
     force: bool = False,
     host_keys: str = "accept-new",
     json: bool = False,
@@ -113,11 +113,11 @@ def copy(
 ) -> None:
     """Fetch what a client needs from the controller's machine, and make it work from here."""
     console = Console(quiet=quiet)
-    into = Profile(folder(os.environ), profile_name(as_ or profile, "--as" if as_ else "--profile"))
+    into = Profile(folder(os.environ), local_name(profile, as_))
     remote = one_remote(host, host_keys)
-    if address:
+    if address is not None:
         cluster.parse("external", address, "command line: --address")
-    done = copying.copy(remote, profile_name(profile, "--profile"), into, console, address=address, force=force)
+    done = copying.copy(remote, profile_name(profile, "--profile"), into, console, address=address or "", force=force)
     if json:
         console.data(done.document())
         return
@@ -262,6 +262,11 @@ def _state(done: rotating.Rotated) -> str:
 def profile_name(name: str, option: str) -> str:
     """Check the name of a profile."""
     return str(cluster.parse("profile", name, f"command line: {option}"))
+
+
+def local_name(profile: str, named: str | None) -> str:
+    """Return the name of a profile here: that of --as, or the one it has there. Raises UsageError."""
+    return profile_name(profile, "--profile") if named is None else profile_name(named, "--as")
 
 
 def is_strict(host_keys: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -172,21 +174,29 @@ except Exception as error:
 """
 
 
+CLUSTER = """
+listen = "all"
+[[pool]]
+hosts = ["localhost"]
+engines = 2
+[[pool]]
+hosts = ["gold2"]
+engines = 1
+"""
+
+
 @pytest.fixture
 def with_engines(net: Net) -> None:
     """Have gold2 run an engine of gold1, which may log in there and has that in its cluster.toml."""
     gold1, gold2 = net.gold1, net.gold2
     hosts = gold1.host.read("/etc/hosts")
     gold1.host.write("/etc/hosts", f"{hosts}\n{gold2.host.address} gold2\n")
-    gold2.host.write("/etc/hosts", gold2.host.read("/etc/hosts") + f"\n{gold1.host.address} gold1\n")
     gold1.cncp("keys.generate", "--no-passphrase")
     public = gold1.host.read(f"{gold1.home}/.ssh/cncp_ed25519.pub")
     had = gold2.host.read(f"{gold2.home}/.ssh/authorized_keys")
     gold2.host.write(f"{gold2.home}/.ssh/authorized_keys", had + public, "bob", 0o600)
-    engine_file = gold1.host.read(f"{gold1.home}/{SECURITY}/ipcontroller-engine.json")
-    gold2.host.write(f"{gold2.home}/{SECURITY}/ipcontroller-engine.json", engine_file, "bob", 0o600)
-    gold2.baremetal("--role=engine", "--engines=1")
-    gold1.host.write(f"{gold1.home}/hosts.txt", "gold2\n", "bob")
+    gold1.host.write(f"{gold1.home}/cluster.toml", CLUSTER, "bob")
+    assert "3/3 engines answer" in gold1.baremetal("--forget").stdout
 
 
 @pytest.mark.usefixtures("with_engines")
@@ -197,12 +207,12 @@ def test_rotation_loses_nothing_and_shuts_out(net: Net) -> None:
     with net.laptop.client(TASKS) as client:
         assert client.stdout is not None
         assert client.stdout.readline() == "sent\n"
-        done = net.gold1.cncp("keys.rotate", "--file", f"{net.gold1.home}/hosts.txt", "--json")
+        done = net.gold1.cncp("keys.rotate", "--json")
         assert client.stdout.readline() == "True\n"
     rotated = json.loads(done.stdout)
     assert rotated["before"] != rotated["after"]
     assert rotated["engines"] == 3
-    assert rotated["hosts"] == {"gold2": "has the new keys, engines restarted"}
+    assert rotated["hosts"] == {"localhost": 2, "gold2": 1}
     assert net.laptop.python(REFUSED, "/home/bob/former.json").stdout == "TimeoutError\n"
     # The file is now another cluster's as far as anybody can tell.
     refused = net.laptop.task("keys.copy", "--host", "gold1", check=False)
@@ -213,7 +223,7 @@ def test_rotation_loses_nothing_and_shuts_out(net: Net) -> None:
     assert "nothing to change" in net.gold1.baremetal().stdout
     # Engine hosts have the engine's file, and the client's never.
     held = net.gold2.host.exec(["find", net.gold2.home, "-name", "ipcontroller-*", "-printf", "%m %f\n"]).stdout
-    assert held == "600 ipcontroller-engine.json\n"
+    assert set(held.splitlines()) == {"600 ipcontroller-engine.json"}
 
 
 def test_rotation_waits_only_so_long(net: Net) -> None:
@@ -230,7 +240,7 @@ def test_rotation_waits_only_so_long(net: Net) -> None:
         asked = net.gold1.cncp("keys.revoke", check=False)
         assert asked.returncode == 2
         assert "--yes" in asked.stderr
-        done = net.gold1.cncp("keys.revoke", "--yes", "--file", f"{net.gold1.home}/hosts.txt", "--json")
+        done = net.gold1.cncp("keys.revoke", "--yes", "--json")
     assert json.loads(done.stdout)["engines"] == 3
     assert fingerprint(net.gold1) != before
     client_file = f"/home/bob/{SECURITY}/ipcontroller-client.json"
@@ -244,6 +254,75 @@ def test_our_ssh_key_is_taken_out(net: Net) -> None:
     assert authorized(net.gold1) == ["# mine"]
     refused = net.laptop.task("keys.copy", "--host", "gold1", check=False)
     assert "lets us in with none of our keys" in refused.stderr
+
+
+WATCH = """
+import glob, os, sys
+secrets = [line.rstrip("\\n").encode() for line in open("/root/secrets")]
+seen = set()
+print("ready", flush=True)
+while not os.path.exists("/root/enough"):
+    for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
+        try:
+            content = open(path, "rb").read()
+        except OSError:
+            continue
+        seen.update(path for secret in secrets if secret in content)
+print(sorted(seen))
+"""
+
+
+@contextmanager
+def watched(host: Host, secrets: list[str]) -> Iterator[None]:
+    """Look at all arguments and environments all the time; hold that none of the secrets was seen."""
+    host.write("/root/secrets", "".join(f"{one}\n" for one in secrets), mode=0o600)
+    host.write("/root/watch.py", WATCH)
+    argv = [*host.ssh_command("root"), "python3", "-u", "/root/watch.py"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout is not None
+        watcher.stdout.readline()
+        try:
+            yield
+        finally:
+            host.exec(["touch", "/root/enough"])
+        assert watcher.stdout.readline().strip() == "[]"
+    host.exec(["rm", "/root/secrets", "/root/watch.py", "/root/enough"])
+
+
+def secrets_of(site: Site) -> list[str]:
+    """Return what of a cluster's identity nobody is to see."""
+    identity = json.loads(site.host.read(f"{site.home}/{SECURITY}/cncp-identity.json"))
+    return [identity[name] for name in ("key", "curve_secretkey", "curve_publickey")]
+
+
+def test_no_secret_is_ever_seen(net: Net) -> None:
+    """Neither the password nor a key shows in an argument, an environment, an output or another file."""
+    laptop, gold1 = net.laptop.host, net.gold1.host
+    secrets = [PASSWORD, *secrets_of(net.gold1)]
+    said = []
+    with watched(laptop, secrets), watched(gold1, secrets):
+        status, text = net.laptop.task_on_tty("keys.authorize", "--hosts", "gold1", answers={"password.*: ": PASSWORD})
+        assert status == 0, text
+        said.append(text)
+        for words in (
+            ["keys.copy", "--host", "gold1", "--force"],
+            ["keys.show"],
+            ["connect", "--host", "gold1", "--background", "--json"],
+            ["connect", "--status"],
+            ["connect", "--stop"],
+        ):
+            done = net.laptop.task(*words)
+            said += [done.stdout, done.stderr]
+        rotated = net.gold1.cncp("keys.rotate")
+        said += [rotated.stdout, rotated.stderr, gold1.journal(), laptop.journal()]
+    after = secrets_of(net.gold1)
+    assert not [secret for secret in (*secrets, *after) for text in said if secret in text]
+    assert not set(secrets[1:]) & set(after)
+    for secret in (*secrets, *after):
+        for host in (laptop, gold1, net.gold2.host):
+            found = host.exec(["grep", "-rlF", "--", secret, "/home", "/tmp", "/run", "/var/log"], check=False).stdout
+            kept = {path.rpartition("/")[2].partition(".json")[0] for path in found.splitlines()}
+            assert kept <= {"cncp-identity", "ipcontroller-client", "ipcontroller-engine", "former"}, found
 
 
 def test_host_keys(net: Net) -> None:

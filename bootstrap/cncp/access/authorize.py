@@ -20,19 +20,21 @@ _OPEN = (
     # A link is followed: people keep such files elsewhere.
     '[ -L "$f" ] && { f=$(readlink -f "$f") || exit 1; }; '
 )
-_HAS = '[ -f "$f" ] && grep -v "^[[:space:]]*#" "$f" | grep -qF -- "$1"'
-_REPLACE = 'chmod 600 "$t" && { sync "$t" 2>/dev/null || :; } && mv -f "$t" "$f" || { rm -f "$t"; exit 1; }; '
-_ADD = (
-    f'{_OPEN}if {_HAS}; then chmod 600 "$f"; echo there already; exit 0; fi; '
-    't=$(mktemp "$f.XXXXXX") || exit 1; '
+# Looked for in the copy that is to become the file: other hosts of a shared home write it as well.
+_COPY = (
+    't=$(mktemp "$f.XXXXXX") || exit 1; trap \'rm -f "$t"\' EXIT; '
     # grep ends the last line where an editor has not.
-    '{ if [ -s "$f" ]; then grep "" "$f"; fi; printf "%s\\n" "$2"; } > "$t" || { rm -f "$t"; exit 1; }; '
-    f"{_REPLACE}echo added"
+    'if [ -s "$f" ]; then grep "" "$f" > "$t" || exit 1; fi; '
+)
+_HAS = 'grep -v "^[[:space:]]*#" "$t" | grep -qF -- "$1"'
+_REPLACE = 'chmod 600 "$t" && { sync "$t" 2>/dev/null || :; } && mv -f "$t" "$f" || exit 1; '
+_ADD = (
+    f'{_OPEN}{_COPY}if {_HAS}; then chmod 600 "$f"; echo there already; exit 0; fi; '
+    f'printf "%s\\n" "$2" >> "$t" || exit 1; {_REPLACE}echo added'
 )
 _REMOVE = (
-    f"{_OPEN}if {_HAS}; then :; else echo was not there; exit 0; fi; "
-    't=$(mktemp "$f.XXXXXX") || exit 1; '
-    'awk -v key="$1" "/^[[:space:]]*#/ || index(\\$0, key) == 0" "$f" > "$t" || { rm -f "$t"; exit 1; }; '
+    f"{_OPEN}{_COPY}if {_HAS}; then :; else echo was not there; exit 0; fi; "
+    'awk -v key="$1" "/^[[:space:]]*#/ || index(\\$0, key) == 0" "$f" > "$t" || exit 1; '
     f"{_REPLACE}echo removed"
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 from cncp.access import clientfile
 from cncp.errors import CncpError
 from cncp.fleet.ssh import Host, HostError
-from cncp.machine.connection import CLIENT, ENGINE
+from cncp.machine.connection import CLIENT
 
 _LOOK = (
     'printf "%s\\0" "$HOME" "${IPYTHONDIR:-}" "${CNCP_HOME:-}" "${SSH_CONNECTION:-}" "$(hostname)"; '
@@ -25,22 +25,15 @@ _PROFILES = 'for d in "$@"; do ls -d -- "$d"/profile_*/security/ipcontroller-cli
 class Place:
     """What is where on a host.
 
-    ``folder`` is that of cncp, ``server`` the address at which its sshd was reached, ``node`` the
+    ``server`` is the address at which its sshd was reached, ``node`` the
     attributes of the cluster that cncp set up there, {} where it did not, ``ipython`` its IPython
     folders, likeliest first.
     """
 
-    home: str
-    folder: str
     server: str
     name: str
     node: Mapping[str, Any]
     ipython: tuple[str, ...]
-
-    @property
-    def command(self) -> str:
-        """The host's own cncp."""
-        return f"{self.home}/.local/bin/cncp"
 
 
 def look(host: Host) -> Place:
@@ -57,7 +50,7 @@ def look(host: Host) -> Place:
     of_node = str(node.get("profile_dir", "")).rpartition("/")[0]
     folders = dict.fromkeys(one for one in (of_node, ipython, f"{home}/.ipython") if one.startswith("/"))
     words = connection.split()
-    return Place(home, folder, words[2] if len(words) == 4 else "", name.strip(), node, tuple(folders))
+    return Place(words[2] if len(words) == 4 else "", name.strip(), node, tuple(folders))
 
 
 def _home_in(command: str) -> str:
@@ -81,18 +74,12 @@ def _object(content: bytes) -> dict[str, Any]:
 
 def client_file(host: Host, place: Place, profile: str) -> dict[str, Any]:
     """Fetch and check a profile's client file. Raises CncpError."""
-    path, content = _fetch(host, place, profile, CLIENT)
+    path, content = _fetch(host, place, profile)
     return clientfile.parse(content, f"{path} on {host.spec.name}")
 
 
-def engine_file(host: Host, place: Place, profile: str) -> tuple[str, dict[str, Any]]:
-    """Fetch a profile's engine file; return its path too. Raises CncpError."""
-    path, content = _fetch(host, place, profile, ENGINE)
-    return path, _object(content)
-
-
-def _fetch(host: Host, place: Place, profile: str, name: str) -> tuple[str, bytes]:
-    paths = [f"{folder}/profile_{profile}/security/{name}" for folder in place.ipython]
+def _fetch(host: Host, place: Place, profile: str) -> tuple[str, bytes]:
+    paths = [f"{folder}/profile_{profile}/security/{CLIENT}" for folder in place.ipython]
     found = host.run(["sh", "-c", _FIRST, "sh", *paths], check=False)
     if found.ok:
         path, _, content = found.stdout.partition(b"\0")
@@ -100,7 +87,7 @@ def _fetch(host: Host, place: Place, profile: str, name: str) -> tuple[str, byte
     if found.status != 44:
         said = found.stderr.strip().splitlines()[-1:] or [f"exit {found.status}"]
         raise HostError(host.spec.name, f"{paths[0]} cannot be read: {said[0]}", f"look by hand: ssh {host.spec.name}")
-    raise CncpError(f"profile {profile} on {host.spec.name} has no {name}", _others(host, place))
+    raise CncpError(f"profile {profile} on {host.spec.name} has no {CLIENT}", _others(host, place))
 
 
 def _others(host: Host, place: Place) -> str:

@@ -71,11 +71,6 @@ def client(node: Node) -> dict[str, Any] | None:
     return read_json(node.security_dir / CLIENT)
 
 
-def engine(node: Node) -> dict[str, Any] | None:
-    """Return the content of the engine's connection file, None where there is none."""
-    return read_json(node.security_dir / ENGINE)
-
-
 def local_address(node: Node) -> str | None:
     """Return the address at which a program on the controller's machine dials it."""
     return "127.0.0.1" if node.settings.listen in ("0.0.0.0", "127.0.0.1") else None

@@ -13,8 +13,8 @@ from cncp.access.profile import Profile, folder
 from cncp.access.record import Record
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
+from cncp.tasks.asked import HOST_KEYS, JSON, QUIET, local_name, one_remote, profile_name
 from cncp.tasks.command import command
-from cncp.tasks.keys import HOST_KEYS, JSON, QUIET, local_name, one_remote, profile_name
 
 _PORTS_NEEDED = 7
 

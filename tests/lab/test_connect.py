@@ -119,6 +119,53 @@ def test_a_living_client_survives(laptop: Laptop, gold1: Site) -> None:
     assert not laptop.host.exists(f"{laptop.home}/{CLIENT_FILE}")
 
 
+def test_what_keeps_it_from_connecting_is_said(laptop: Laptop, gold1: Site) -> None:
+    """Ports in use, a server that forwards nothing, and a controller that is down are told apart."""
+    listener = "import socket, sys; s = socket.create_server(('127.0.0.1', 30003)); print('ready', flush=True); input()"
+    laptop.host.write("/tmp/listener.py", listener)
+    argv = [*laptop.host.ssh_command("bob"), "python3", "-u", "/tmp/listener.py"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        taken = laptop.task("connect", "--host", "gold1", "--ports", "30000-30006", "--background", check=False)
+        process.communicate("\n")
+    assert (taken.returncode, "local ports are taken: 30003" in taken.stderr) == (1, True)
+    setting = "/etc/ssh/sshd_config.d/no-forwarding.conf"
+    gold1.host.write(setting, "AllowTcpForwarding no\n")
+    gold1.host.exec(["systemctl", "reload", "ssh"])
+    closed = laptop.task("connect", "--host", "gold1", check=False)
+    assert (closed.returncode, "the controller on gold1 does not answer" in closed.stderr) == (1, True)
+    gold1.host.exec(["rm", setting])
+    gold1.host.exec(["systemctl", "reload", "ssh"])
+    gold1.cncp("down")
+    down = laptop.task("keys.copy", "--host", "gold1", check=False)
+    assert (down.returncode, "no controller of this profile runs on gold1" in down.stderr) == (1, True)
+    down = laptop.task("connect", "--host", "gold1", check=False)
+    assert (down.returncode, "the controller on gold1 does not answer" in down.stderr) == (1, True)
+    assert not laptop.host.exists(f"{laptop.home}/{CLIENT_FILE}")
+
+
+def test_behind_a_firewall(laptop: Laptop, gold1: Site) -> None:
+    """Where all but ssh is closed a copy names what it tried, and connect works beside a former file."""
+    gold1.baremetal("--listen=all")
+    copied = json.loads(laptop.task("keys.copy", "--host", "gold1", "--json").stdout)
+    before = laptop.host.read(f"{laptop.home}/{CLIENT_FILE}")
+    rule = ["to", gold1.host.address, "ipproto", "tcp", "dport", "1024-65535", "prohibit"]
+    laptop.host.exec(["ip", "rule", "add", *rule])
+    refused = laptop.task("keys.copy", "--host", "gold1", check=False)
+    assert refused.returncode == 1
+    assert f"runs, but its ports cannot be reached at {copied['address']}" in refused.stderr
+    assert "invoke connect --host gold1" in refused.stderr
+    assert laptop.host.read(f"{laptop.home}/{CLIENT_FILE}") == before
+    laptop.task("connect", "--host", "gold1", "--background")
+    assert sorted(laptop.ask_engines()) == ["0", "1"]
+    assert "in use by connect" in laptop.task("keys.copy", "--host", "gold1", check=False).stderr
+    laptop.task("connect", "--stop")
+    assert laptop.host.read(f"{laptop.home}/{CLIENT_FILE}") == before
+    laptop.host.exec(["ip", "rule", "del", *rule])
+    assert sorted(laptop.ask_engines()) == ["0", "1"]
+
+
 def kill_ssh(laptop: Laptop, gold1: Site) -> None:
     """End the laptop's ssh, and wait until it has been noticed."""
     before = record(laptop)["ssh"]

@@ -150,7 +150,7 @@ def test_behind_a_firewall(laptop: Laptop, gold1: Site) -> None:
     gold1.baremetal("--listen=all")
     copied = json.loads(laptop.task("keys.copy", "--host", "gold1", "--json").stdout)
     before = laptop.host.read(f"{laptop.home}/{CLIENT_FILE}")
-    rule = ["to", gold1.host.address, "ipproto", "tcp", "dport", "1024-65535", "prohibit"]
+    rule = ["to", gold1.host.address, "ipproto", "6", "dport", "1024-65534", "prohibit"]
     laptop.host.exec(["ip", "rule", "add", *rule])
     refused = laptop.task("keys.copy", "--host", "gold1", check=False)
     assert refused.returncode == 1

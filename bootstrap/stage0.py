@@ -81,7 +81,8 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         if given.offline:
             bundled.read(Path(given.offline))
         if not given.install_only and not environment.stamp_path(home).exists():
-            check_choices(settings, variables, home)
+            hosts = attributes.read(file)[1]
+            check_choices(settings, variables, home, idle=hosts is not None and not hosts.controller.local)
         rights.with_rights_of(account, lambda: install(home, given, settings.requirements, console))
     except CncpError as error:
         console.error(error)
@@ -102,12 +103,16 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     return os.execv(venv_python, [venv_python, "-s", *own, "-m", "cncp", "up", *words])
 
 
-def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path) -> None:
-    """Make every choice as `cncp up` will, so that what cannot be is said before anything is installed."""
+def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path, *, idle: bool) -> None:
+    """Make every choice as `cncp up` will, so that what cannot be is said before anything is installed.
+
+    ``idle`` is a machine that runs nothing itself and is in charge of others.
+    """
     from cncp.machine import convergence, facts, node
 
     ipython_dir = place.ipython_folder(variables, place.account(variables))
-    convergence.insist(node.resolve(settings, facts.gather(variables), home=home, ipython_dir=ipython_dir))
+    made = node.resolve(settings, facts.gather(variables), home=home, ipython_dir=ipython_dir, idle=idle)
+    convergence.insist(made)
 
 
 def _option(key: str, value: object) -> str:

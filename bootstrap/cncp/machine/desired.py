@@ -34,6 +34,9 @@ def desired(node: Node, *, environment: str, identity: str) -> Desired:
 
     ``environment`` is a digest of the virtualenv's content, ``identity`` one of keys and ports.
     """
+    # A machine that runs nothing is in charge of others, and needs no more than the command.
+    if not node.services:
+        return Desired(tuple(_home(node)), {})
     profile = tuple(_profile(node))
     services = {name: _digest(node, name.partition("-")[0], environment, identity) for name in node.services}
     return Desired((*_home(node), *profile, *manager_files(node, services)), services)

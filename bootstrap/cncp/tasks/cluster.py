@@ -110,9 +110,12 @@ def up(
 def _fleet_up(asked: main_job.Request, wanted: Fleet, console: Console, *, as_json: bool) -> None:
     here = None
     account = place.account(asked.environment)
-    if wanted.inventory.controller.local:
-        node = main_job.describe(asked)
-        _bring_environment(node, console)
+    idle = not wanted.inventory.controller.local
+    node = main_job.describe(asked, idle=idle)
+    _bring_environment(node, console)
+    if idle:
+        main_job.up(node, console)
+    else:
         here = Here(node, lambda: main_job.up(node, console))
     files.make_home(wanted.home)
     # Before anything is done: verbs on what was cut off need to know the hosts.

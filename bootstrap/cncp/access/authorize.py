@@ -40,11 +40,16 @@ _REMOVE = (
 
 
 def _add(host: Host, key: PublicKey) -> str:
-    return host.run(["sh", "-c", _ADD, "sh", key.identity, key.line]).stdout.decode(errors="replace").strip()
+    return _last(host.run(["sh", "-c", _ADD, "sh", key.identity, key.line]).stdout)
 
 
 def _remove(host: Host, key: PublicKey) -> str:
-    return host.run(["sh", "-c", _REMOVE, "sh", key.identity]).stdout.decode(errors="replace").strip()
+    return _last(host.run(["sh", "-c", _REMOVE, "sh", key.identity]).stdout)
+
+
+def _last(said: bytes) -> str:
+    """Return the last line: a login file may print what it likes before."""
+    return said.decode(errors="replace").strip().rpartition("\n")[2]
 
 
 def methods(error: CncpError) -> set[str]:

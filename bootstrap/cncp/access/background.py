@@ -44,17 +44,23 @@ def start(words: Sequence[str], into: Profile) -> Record:
             return found
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.05)
-            raise _failed(log)
+            raise _failed(into, log)
         if time.monotonic() > deadline:
             process.terminate()
             raise CncpError(f"connect was not up within {_START:g} s", f"look at: {log}")
 
 
-def _failed(log: Path) -> CncpError:
-    """Return the two lines that the process in the background ended with."""
+def _failed(into: Profile, log: Path) -> CncpError:
+    """Return the two lines that the process in the background ended with, and take its log away."""
     lines = log.read_text(errors="replace").splitlines()
+    log.unlink()
+    for folder in (log.parent, into.path):
+        with contextlib.suppress(OSError):  # not empty: somebody else's
+            folder.rmdir()
     what = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), "connect has ended")
-    hint = next((line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")), f"look at: {log}")
+    hint = next(
+        (line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")), "try without --background"
+    )
     return CncpError(what, hint)
 
 

@@ -13,11 +13,12 @@ from cncp.errors import CncpError
 from cncp.fleet.ssh import Host, HostError
 from cncp.machine.connection import CLIENT
 
+# A login file may print what it likes: what is ours begins after the first NUL.
 _LOOK = (
-    'printf "%s\\0" "$HOME" "${IPYTHONDIR:-}" "${CNCP_HOME:-}" "${SSH_CONNECTION:-}" "$(hostname)"; '
+    'printf "\\0"; printf "%s\\0" "$HOME" "${IPYTHONDIR:-}" "${CNCP_HOME:-}" "${SSH_CONNECTION:-}" "$(hostname)"; '
     'cat -- "$HOME/.local/bin/cncp" 2>/dev/null; :'
 )
-_FIRST = 'for f in "$@"; do if [ -f "$f" ]; then printf "%s\\0" "$f"; cat -- "$f"; exit; fi; done; exit 44'
+_FIRST = 'for f in "$@"; do if [ -f "$f" ]; then printf "\\0%s\\0" "$f"; cat -- "$f"; exit; fi; done; exit 44'
 _PROFILES = 'for d in "$@"; do ls -d -- "$d"/profile_*/security/ipcontroller-client.json 2>/dev/null; done; :'
 
 
@@ -38,7 +39,7 @@ class Place:
 
 def look(host: Host) -> Place:
     """Find out where things are on a host."""
-    said = host.run(["sh", "-c", _LOOK]).stdout.decode(errors="replace").split("\0", 5)
+    said = host.run(["sh", "-c", _LOOK]).stdout.decode(errors="replace").split("\0", 6)[1:]
     if len(said) != 6 or not said[0]:
         raise HostError(
             host.spec.name, "its login shell says what no shell should", f"try by hand: ssh {host.spec.name}"
@@ -46,7 +47,7 @@ def look(host: Host) -> Place:
     home, ipython, cncp_home, connection, name, command = said
     folder = cncp_home or _home_in(command) or f"{home}/.local/share/cncp"
     shown = host.run(["cat", "--", f"{folder}/node.json"], check=False)
-    node = _object(shown.stdout) if shown.ok else {}
+    node = _object(shown.stdout[max(0, shown.stdout.find(b"{")) :]) if shown.ok else {}
     of_node = str(node.get("profile_dir", "")).rpartition("/")[0]
     folders = dict.fromkeys(one for one in (of_node, ipython, f"{home}/.ipython") if one.startswith("/"))
     words = connection.split()
@@ -82,7 +83,7 @@ def _fetch(host: Host, place: Place, profile: str) -> tuple[str, bytes]:
     paths = [f"{folder}/profile_{profile}/security/{CLIENT}" for folder in place.ipython]
     found = host.run(["sh", "-c", _FIRST, "sh", *paths], check=False)
     if found.ok:
-        path, _, content = found.stdout.partition(b"\0")
+        path, _, content = found.stdout.partition(b"\0")[2].partition(b"\0")
         return path.decode(errors="replace"), content
     if found.status != 44:
         said = found.stderr.strip().splitlines()[-1:] or [f"exit {found.status}"]

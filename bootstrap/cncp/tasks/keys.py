@@ -89,7 +89,13 @@ def _ask(names: Sequence[str]) -> str:
         raise CncpError(
             "it asks for a password, and there is no terminal to ask on", "run this in a terminal: it asks once for all"
         )
-    return getpass.getpass(f"password on {', '.join(names) if len(names) <= 5 else f'{len(names)} hosts'}: ")
+    try:
+        password = getpass.getpass(f"password on {', '.join(names) if len(names) <= 5 else f'{len(names)} hosts'}: ")
+    except EOFError:
+        password = ""
+    if not password:
+        raise CncpError("no password was given", "run this again and give it")
+    return password
 
 
 @command(

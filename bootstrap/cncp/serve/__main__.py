@@ -25,6 +25,8 @@ def main() -> None:
     node = installed(given.node.parent)
     # The same place whoever started the service, and from wherever.
     os.chdir(node.account.home)
+    # Left alone, IPython makes itself a folder in the home, wherever the profile is.
+    os.environ["IPYTHONDIR"] = str(Path(node.profile_dir).parent)
     name = "controller" if given.kind == "controller" else f"engine-{given.number}"
     uuid = new_uuid(node.host, given.number) if given.kind == "engine" else ""
     record.write(node.run_dir, name, given.digest, uuid)

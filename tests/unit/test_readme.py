@@ -71,5 +71,5 @@ def test_nothing_is_left_out() -> None:
         assert f"\n``{verb}``\n    " in README
     for variable in OTHER_VARIABLES:
         assert f"``{variable}``" in README
-    for code in (0, errors.FAILED, errors.USAGE, errors.PREFLIGHT, errors.WOULD_CHANGE):
+    for code in (0, errors.FAILED, errors.USAGE, errors.SOME_HOSTS, errors.PREFLIGHT, errors.WOULD_CHANGE):
         assert f"   * - {code}\n" in README

@@ -94,7 +94,7 @@ def rotate_there(scene: Scene, console: Console, *, patience: float | None) -> R
         result = host.run(argv, timeout=(patience or 0.0) + _RESTART, check=False, line=hear)
         if not result.ok:
             raise failure(name, result.stderr, result.status)
-        done: Mapping[str, Any] = json.loads(result.stdout)
+        done: Mapping[str, Any] = json.loads(result.stdout[result.stdout.find(b"{") :])
     return Rotated(**{key: done[key] for key in ("before", "after", "running", "engines")})
 
 

@@ -11,19 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cncp.errors import CncpError
-from cncp.fleet.ssh import CONNECT_TIMEOUT, HostError, Remote, channel, refused
+from cncp.fleet.ssh import CONNECT_TIMEOUT, HostError, Remote, refused
 from cncp.keys import port_free
 from cncp.run import Completed, run
 
 _LOGIN_TIMEOUT = 2.0 * CONNECT_TIMEOUT
-
-# Who serves our connection there, as PID:START_TIME of the sshd above this shell (proc_pid_stat(5)).
-_SERVER = (
-    "p=$PPID; while [ $p -gt 1 ]; do read c < /proc/$p/comm; case $c in sshd*) "
-    'echo "$p:$(cut -d" " -f22 /proc/$p/stat)"; exit;; esac; '
-    "p=$(sed -n 's/^PPid:[[:space:]]*//p' /proc/$p/status); done"
-)
-_END = 'p=${1%%:*}; [ "$p:$(cut -d" " -f22 /proc/$p/stat 2>/dev/null)" = "$1" ] && kill "$p"; :'
 
 
 class Tunnel:
@@ -39,7 +31,6 @@ class Tunnel:
         self._forwards = tuple(forwards)
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
-        self._server = ""
 
     def open(self) -> None:
         """Log in and forward all ports. Raises CncpError saying why that was not possible."""
@@ -73,7 +64,6 @@ class Tunnel:
                 raise CncpError("there is no ssh on this machine", "install OpenSSH's client") from None
         try:
             self._await_login(folder, self._process)
-            self._end_former()
             self._forward(folder)
         except BaseException:
             self.close()
@@ -94,20 +84,6 @@ class Tunnel:
                 raise refused(self._remote.spec, (folder / "said").read_text(errors="replace"), status)
             if time.monotonic() > deadline:
                 raise refused(self._remote.spec, "", 124)
-
-    def _end_former(self) -> None:
-        """End the sshd of the connection before this one, and note whose turn it is now.
-
-        Where the network failed it still holds its connections to the controller, under the
-        identities that our client comes back with; the schedulers would not take them twice.
-        """
-        if self._server:
-            self._run(_END, self._server)
-        self._server = self._run(_SERVER).stdout.strip()
-
-    def _run(self, script: str, *words: str) -> Completed:
-        argv = channel(self._socket(), self._remote.spec.name, ["sh", "-c", script, "sh", *words])
-        return run(argv, check=False, timeout=_LOGIN_TIMEOUT)
 
     def _socket(self) -> Path:
         if self._folder is None:

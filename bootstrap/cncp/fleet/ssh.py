@@ -162,15 +162,6 @@ umask 077 && mkdir -p -- "$(dirname -- "$1")" && cat > "$1.new" && chmod -- "$2"
 """
 
 
-def channel(socket: Path, name: str, argv: Sequence[str]) -> list[str]:
-    """Return the argument list that runs a command on a host over the connection behind a socket."""
-    return [
-        *("ssh", "-S", str(socket), "-o", "ControlMaster=no", "-o", "BatchMode=yes", "-T"),
-        # sshd gives the words to the login shell as one line: each is quoted for it.
-        *("--", name, shlex.join(argv)),
-    ]
-
-
 class Local:
     """The machine we are on, with the interface of a remote one."""
 
@@ -295,7 +286,11 @@ class Remote:
         """Return the argument list that runs a command on the host over the open connection."""
         if self._folder is None:
             raise HostError(self.spec.name, "not connected", "open the connection first")
-        return channel(self._folder / "s", self.spec.name, argv)
+        return [
+            *("ssh", "-S", str(self._folder / "s"), "-o", "ControlMaster=no", "-o", "BatchMode=yes", "-T"),
+            # sshd gives the words to the login shell as one line: each is quoted for it.
+            *("--", self.spec.name, shlex.join(argv)),
+        ]
 
     def forwarding(self, target: str) -> list[str]:
         """Return the argument list that joins its input and output to HOST:PORT as seen from the host."""

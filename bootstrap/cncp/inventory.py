@@ -294,6 +294,15 @@ def parse(values: Mapping[str, Any], origin: str, folder: Path) -> Inventory | N
     return _inventory(hosts, values.get("controller"), origin)
 
 
+def named(patterns: str, where: str) -> tuple[HostSpec, ...]:
+    """Return the hosts that an option such as ``--hosts gold[2-7],ada@x`` names. Raises UsageError."""
+    hosts = [spec(name, where) for pattern in split(patterns) for name in expand(pattern, where)]
+    found = _inventory(hosts, None, where)
+    if found is None:
+        raise UsageError(f"{where} names no hosts", "give names such as gold1, ada@gold1:2222 or gold[2-7]")
+    return found.hosts
+
+
 def listed(path: Path) -> Inventory | None:
     """Read a plain list of hosts."""
     where = str(path)

@@ -2,9 +2,10 @@
 
 from invoke.collection import Collection
 
-from cncp.tasks import attach, bundle, cluster, dist, firewall, hosts, init, profile
+from cncp.tasks import attach, bundle, cluster, connect, dist, firewall, hosts, init, keys, profile
 
 ns = Collection.from_module(cluster)
+ns.add_task(connect.connect)
 ns.add_collection(Collection.from_module(bundle))
 ns.add_collection(Collection.from_module(dist))
 ns.add_collection(Collection.from_module(hosts))
@@ -13,3 +14,4 @@ ns.add_task(init.init)
 ns.add_task(attach.attach)
 ns.add_task(attach.console)
 ns.add_collection(Collection.from_module(profile))
+ns.add_collection(Collection.from_module(keys))

@@ -88,10 +88,6 @@ def _address(raw: Any) -> str:
     return _words(raw, r"[A-Za-z0-9_:][A-Za-z0-9._:-]*", "a host name or an address")
 
 
-def _connect(raw: Any) -> str:
-    return _words(raw, "direct|tunnel", "direct or tunnel")
-
-
 def _offline(raw: Any) -> bool:
     if not isinstance(raw, bool):
         raise ValueError("true or false")  # noqa: TRY004  # as the other parsers say it
@@ -104,7 +100,6 @@ _OF_SSH: dict[str, Callable[[Any], Any]] = {
     "jump": _jump,
     "python": _python,
     "address": _address,
-    "connect": _connect,
     "offline": _offline,
 }
 """What concerns the way to a host and not what runs there."""
@@ -114,8 +109,7 @@ _OF_SSH: dict[str, Callable[[Any], Any]] = {
 class HostSpec:
     """One host as the user described it. ``name`` is what ssh gets and what reports show.
 
-    ``settings`` are those of its pool and its own, parsed. ``connect`` is how its engines reach the
-    controller: "direct", or "tunnel" through ssh. ``offline`` is a host that reaches no package index.
+    ``settings`` are those of its pool and its own, parsed. ``offline`` is a host that reaches no package index.
     """
 
     name: str
@@ -124,7 +118,6 @@ class HostSpec:
     jump: str = ""
     python: str = ""
     address: str = ""
-    connect: str = "direct"
     offline: bool = False
     settings: Mapping[str, Value] = field(default_factory=dict)
 
@@ -342,7 +335,7 @@ def own_layer(values: Mapping[str, Any], inventory: Inventory, origin: str) -> L
     """
     mine = next((host for host in inventory.hosts if host.name == inventory.controller.name), None)
     shared = values if mine else {key: value for key, value in values.items() if key not in _OF_ENGINES}
-    others = any(host.connect == "direct" for host in inventory.hosts if host is not mine)
+    others = any(host is not mine for host in inventory.hosts)
     implied = {"role": "compute" if mine else "controller", **({"listen": "all"} if others else {})}
     checked = layer(origin, {**implied, **shared})
     return Layer(origin, {**checked.values, **(mine.settings if mine else {})})

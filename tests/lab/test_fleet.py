@@ -25,6 +25,9 @@ def test_from_nothing_to_engines_that_answer(fleet: Fleet) -> None:
         threads = 1
         """
     )
+    # A login file that prints is nobody's answer.
+    noisy = fleet.hosts["alpha1"]
+    noisy.host.write(f"{noisy.home}/.bashrc", "echo 'welcome {'\n", "bob")
     before = fleet.trees()
     done = fleet.master.baremetal()
     assert "4/4 engines answer" in done.stdout

@@ -77,12 +77,11 @@ def test_rules_of_the_others() -> None:
 
 
 def test_addresses_of_hosts() -> None:
-    """Numbers stay, this machine and hosts behind tunnels need none, names without an address are named."""
+    """Numbers stay, this machine needs none, names without an address are named."""
     specs = [
         HostSpec("localhost"),
         HostSpec("10.1.2.3"),
         HostSpec("gold2", address="10.1.2.4"),
-        HostSpec("gold3", address="10.1.2.5", connect="tunnel"),
         HostSpec("no-such-host.invalid"),
     ]
     assert addresses.of_hosts(specs) == (HOSTS, ["no-such-host.invalid"])

@@ -36,7 +36,6 @@ hosts = ["gold[2-3]"]
 engines = 4
 [pool.host.gold3]
 engines = 1
-connect = "tunnel"
 """
 
 

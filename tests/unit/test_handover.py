@@ -35,7 +35,7 @@ python = "HOME/py/bin/python"
 [[pool]]
 hosts = ["silver[01-02]"]
 python = "/opt/python3.12/bin/python3"
-connect = "tunnel"
+offline = true
 port = 2222
 """
 NEEDS = (
@@ -80,7 +80,7 @@ def test_there_and_back_without_what_is_mine(tmp_path: Path, home: Path) -> None
     engines = {one.name.partition(".")[0]: one.settings.get("engines") for one in hosts.hosts}
     assert engines == {**{f"gold{n}": 4 for n in (2, 4, 5, 6, 7)}, "gold3": 2, "silver01": None, "silver02": None}
     silver = next(one for one in hosts.hosts if one.name == "silver02")
-    assert (silver.python, silver.connect, silver.port) == ("/opt/python3.12/bin/python3", "tunnel", 2222)
+    assert (silver.python, silver.offline, silver.port) == ("/opt/python3.12/bin/python3", True, 2222)
     assert next(one for one in hosts.hosts if one.name == "gold3.example.org").jump == "gate,other:22"
 
 

@@ -48,7 +48,6 @@ BAD_FILES = {
     "a port that is a switch": '[[pool]]\nhosts = ["gold1"]\nport = true',
     "a jump that is an option": '[[pool]]\nhosts = ["gold1"]\njump = "-oProxyCommand=x"',
     "a python that is an option": '[[pool]]\nhosts = ["gold1"]\npython = "-c"',
-    "a way that is none": '[[pool]]\nhosts = ["gold1"]\nconnect = "vpn"',
     "an address with a dash": '[[pool]]\nhosts = ["gold1"]\naddress = "-x"',
     "a stranger's own table": '[[pool]]\nhosts = ["gold1"]\n[pool.host.gold2]\nengines = 2',
     "an own value": '[[pool]]\nhosts = ["gold1"]\nhost = 3',

@@ -14,12 +14,12 @@ from cncp.run import run
 def of_hosts(specs: Iterable[HostSpec]) -> tuple[list[str], list[str]]:
     """Return the IPv4 addresses of hosts whose engines dial the controller, and names without one.
 
-    Engines of this machine dial on loopback, those behind a tunnel come as ssh does.
+    Engines of this machine dial on loopback.
     """
     found: list[str] = []
     unknown: list[str] = []
     for spec in specs:
-        if spec.local or spec.connect == "tunnel":
+        if spec.local:
             continue
         addresses = _resolve(spec.address or spec.name) or _resolve(_alias(spec))
         found += [one for one in addresses if one not in found]

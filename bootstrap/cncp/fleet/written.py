@@ -18,7 +18,7 @@ from cncp.inventory import LOCAL, HostSpec, Inventory
 REQUIREMENTS = "requirements.txt"
 """The one file that a cluster.toml of ours may name."""
 
-OF_SSH = ("user", "port", "jump", "python", "address", "connect")
+OF_SSH = ("user", "port", "jump", "python", "address", "offline")
 
 
 def value(it: Any) -> str:

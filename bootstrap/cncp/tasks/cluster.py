@@ -32,6 +32,7 @@ from cncp.machine.node import Node, installed
 from cncp.machine.services import service_manager
 from cncp.serve import record
 from cncp.tasks import fleet as fleets
+from cncp.tasks.asked import is_strict
 from cncp.tasks.command import command
 
 _FILE = {"file": "cluster.toml to read (CNCP_FILE)"}
@@ -95,7 +96,7 @@ def up(
     asked = main_job.request(os.environ, file=file, flags=flags, forget=forget)
     hosts = fleets.inventory(asked)
     if hosts is not None:
-        wanted = fleets.fleet(asked, hosts, limit=limit, strict=_strict(host_keys))
+        wanted = fleets.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
         _fleet_up(asked, wanted, console, as_json=json)
         return
     _refuse_limit(limit)
@@ -122,12 +123,6 @@ def _fleet_up(asked: main_job.Request, wanted: Fleet, console: Console, *, as_js
     lifecycle.remember(account, wanted.home, asked.former, asked.flags, asked.file)
     alone = rights.acts_for(account)
     fleets.up(wanted, here, console, alone=alone, elapsed=_elapsed, as_json=as_json)
-
-
-def _strict(host_keys: str) -> bool:
-    if host_keys not in ("accept-new", "strict"):
-        raise UsageError(f"command line: --host-keys {host_keys!r} is not possible", "give accept-new or strict")
-    return host_keys == "strict"
 
 
 def _refuse_limit(limit: str) -> None:

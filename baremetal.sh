@@ -299,7 +299,7 @@ checkout() { # checkout URL COMMIT FOLDER
         as_login git -C "$3" config remote.origin.promisor true &&
         as_login git -C "$3" config remote.origin.partialclonefilter blob:none &&
         as_login git -C "$3" config core.sparseCheckout true &&
-        printf '%s\n' /baremetal.sh /bootstrap/ /cookbooks/ /roles/ |
+        printf '%s\n' /baremetal.sh /bootstrap/ /cookbooks/ /notebooks/ /roles/ |
         as_login tee "$3/.git/info/sparse-checkout" >/dev/null &&
         # A server that cannot filter sends all of one commit, which is small enough.
         quiet_git 300 -C "$3" fetch --quiet --depth 1 --filter=blob:none origin "$2" &&

@@ -84,7 +84,7 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
             bundled.read(Path(given.offline))
         if not given.install_only and not environment.stamp_path(home).exists():
             check_choices(settings, variables, home)
-        rights.with_rights_of(account, lambda: install(home, given, settings.requirements, console))
+        rights.with_rights_of(account, lambda: install(home, given, settings, console))
     except CncpError as error:
         console.error(error)
         return error.exit_code
@@ -120,14 +120,15 @@ def _option(key: str, value: object) -> str:
     return f"--{key}" if value is True else f"--{key}={value}"
 
 
-def install(home: Path, given: argparse.Namespace, requirements: str, console: Console) -> None:
+def install(home: Path, given: argparse.Namespace, settings: Cluster, console: Console) -> None:
     """Bring the virtualenv to what is wanted, from the network or from a bundle."""
     began = console.elapsed()
     changed = environment.ensure(
         home,
         given.python,
         os.environ,
-        requirements=requirements,
+        requirements=settings.requirements,
+        jupyter=settings.jupyter,
         offline=Path(given.offline) if given.offline else None,
         say=console.phase,
     )

@@ -12,7 +12,7 @@ from cncp import attributes, files
 from cncp.attributes import Kept
 from cncp.cluster import Cluster
 from cncp.console import Console
-from cncp.machine import connection, converge, convergence, facts, place, steps
+from cncp.machine import connection, converge, convergence, facts, jupyter, place, steps
 from cncp.machine.actor import Actor
 from cncp.machine.convergence import Engine
 from cncp.machine.desired import Desired
@@ -90,7 +90,7 @@ def plan(node: Node, manager: ServiceManager) -> Plan:
         wanted=wanted,
         files=tuple(converge.changes(wanted.resources)),
         removals=steps.removals(node, wanted),
-        secrets=tuple(connection.outdated(node)),
+        secrets=(*connection.outdated(node), *jupyter.outdated(node)),
         start=services.start,
         stop=services.stop,
         leave=steps.leaving(node),

@@ -132,6 +132,7 @@ def bring(node: Node, bundle: Path | None, console: Console) -> None:
         os.path.realpath(node.python) if node.python.exists() else sys.executable,
         os.environ,
         requirements=node.settings.requirements,
+        jupyter=node.settings.jupyter,
         offline=bundle,
         say=console.phase,
     )

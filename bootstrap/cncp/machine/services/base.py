@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cncp.machine.kinds import split
 from cncp.machine.node import Node
 from cncp.serve import record
 
@@ -16,7 +17,7 @@ from cncp.serve import record
 class ServiceState:
     """What a manager says of a service. ``digest`` is the one it runs with, "" when not running.
 
-    ``pid`` is the process of the controller or engine itself, 0 when it does not run.
+    ``pid`` is the process of the service itself, 0 when it does not run.
     """
 
     name: str
@@ -28,7 +29,7 @@ class ServiceState:
 
 
 class ServiceManager(Protocol):
-    """Keeps the services of one node running. Names are "controller" and "engine-N"."""
+    """Keeps the services of one node running. Names are those of `cncp.machine.kinds`: "engine-0"."""
 
     def states(self) -> dict[str, ServiceState]:
         """Return the state of every service that the manager knows or that is wanted."""
@@ -57,9 +58,9 @@ class ServiceManager(Protocol):
 
 def command(node: Node, name: str, digest: str) -> list[str]:
     """Return the argument list of a service."""
-    kind, _, number = name.partition("-")
+    kind, instance = split(name)
     # -s: packages in the user's site folder are of another Python's making.
-    return [str(node.python), "-s", "-m", "cncp.serve", kind, *([number] if number else []), *tail(node, digest)]
+    return [str(node.python), "-s", "-m", "cncp.serve", kind, *([instance] if instance else []), *tail(node, digest)]
 
 
 def tail(node: Node, digest: str) -> list[str]:

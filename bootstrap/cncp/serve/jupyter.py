@@ -1,0 +1,96 @@
+"""JupyterLab as a service: on loopback, behind a pinned port and token, with all it keeps in one folder.
+
+The folder open to it is the account's home: data and scripts lie there, and a smaller one would
+protect nothing from notebooks, which run with all rights of the account anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cncp import keys
+from cncp.machine import jupyter, notebooks
+from cncp.machine.jupyter import Access
+from cncp.machine.node import Node
+from cncp.serve.logs import log_to
+
+
+def environment(node: Node) -> dict[str, str]:
+    """Return variables that keep Jupyter's own files together, and have kernels find the cluster."""
+    folder = jupyter.folder(node)
+    return {
+        # Packages, `cncp` among them, are those of the virtualenv in a notebook's or terminal's shell.
+        "PATH": f"{node.python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "VIRTUAL_ENV": str(node.python.parent.parent),
+        "IPYTHONDIR": str(Path(node.profile_dir).parent),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "data"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        # Before all other places: a kernel of the virtualenv's own has the same name.
+        "JUPYTER_PATH": str(folder / "share"),
+    }
+
+
+def configuration(node: Node, access: Access) -> dict[str, dict[str, Any]]:
+    """Return Jupyter's settings by class. What the user's own configuration file says wins over them."""
+    folder = jupyter.folder(node)
+    home = Path(node.account.home)
+    opened = notebooks.folder(node)
+    return {
+        "ServerApp": {
+            "ip": jupyter.ADDRESS,
+            "port": access.port,
+            # Another port would be one that no tunnel and no open page knows.
+            "port_retries": 0,
+            "open_browser": False,
+            "no_browser_open_file": True,
+            "root_dir": str(home),
+            **({"preferred_dir": str(opened)} if opened.is_dir() else {}),
+            "allow_root": True,
+            # It would come right back.
+            "quit_button": False,
+        },
+        "IdentityProvider": {"token": access.token},
+        # Beside every notebook otherwise.
+        "FileCheckpoints": {"root_dir": str(folder / "checkpoints")},
+        "LanguageServerManager": {"virtual_documents_dir": str(folder / "documents")},
+        "LabApp": {
+            "user_settings_dir": str(folder / "config" / "settings"),
+            "workspaces_dir": str(folder / "config" / "workspaces"),
+            # Nothing is asked of any network, and packages come from the locks.
+            "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+            "news_url": None,
+            "extension_manager": "readonly",
+        },
+    }
+
+
+def await_port(port: int, say: Any) -> None:
+    """Wait until a port is free: whoever has it may end, and nobody is helped by a start every second."""
+    if keys.port_free(port):
+        return
+    say("port %s is taken by another program: waiting for it", port)
+    while not keys.port_free(port):
+        time.sleep(1)
+
+
+def serve(node: Node) -> None:
+    """Run JupyterLab on a node."""
+    access = jupyter.load(node)
+    if access is None:
+        sys.exit(f"{jupyter.access_path(node)} is missing or damaged: cncp up makes it")
+    os.environ.update(environment(node))
+    # It reads its folders from the environment when it is imported.
+    from jupyterlab.labapp import LabApp
+    from traitlets.config import Config
+
+    settings = Config(configuration(node, access))
+    app = LabApp.make_serverapp(config=settings, jpserver_extensions={"jupyterlab": True})
+    log_to(node, jupyter.NAME, app.log)
+    await_port(access.port, app.log.warning)
+    app.initialize(argv=[], starter_extension=LabApp.name, find_extensions=True)
+    app.start()

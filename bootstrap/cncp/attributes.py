@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cncp.cluster import BY_KEY, Cluster, Layer, cluster, layer
+from cncp import inventory
+from cncp.cluster import BY_KEY, Cluster, Layer, Value, cluster, layer
 from cncp.errors import CncpError, UsageError
+from cncp.inventory import HostSpec, Inventory
 
 SOURCE = Path(__file__).resolve().parents[2]
 """The folder that holds bootstrap/, cookbooks/ and roles/."""
@@ -121,22 +123,58 @@ def _role(name: str) -> Layer:
 
 
 def _file(path: Path | None) -> list[Layer]:
+    """Return what a file says of the machine that runs the controller."""
+    values, hosts = read(path)
     if path is None:
         return []
+    return [inventory.own_layer(values, hosts, str(path)) if hosts else layer(str(path), values)]
+
+
+def read(path: Path | None) -> tuple[dict[str, Any], Inventory | None]:
+    """Read a cluster.toml, or a plain list of hosts: the settings as they stand there, and the hosts.
+
+    Raises UsageError.
+    """
+    if path is None:
+        return {}, None
     try:
         content = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist", "name a cluster.toml that does, or leave --file out") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", "name a readable UTF-8 text file") from None
+    if path.suffix != ".toml":
+        return {}, inventory.listed(path)
     toml = _toml_reader()
     if toml is None:
-        return []
+        return {}, None
     try:
         values = toml.loads(content)
     except toml.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io for the syntax") from None
-    return [layer(str(path), {**values, **_beside(path, values.get("requirements"))})]
+    hosts = inventory.parse(values, str(path), path.parent)
+    settings = {key: value for key, value in values.items() if key not in inventory.TABLES}
+    return {**settings, **_beside(path, values.get("requirements"))}, hosts
+
+
+def for_host(
+    host: HostSpec,
+    *,
+    file: Path,
+    environment: Mapping[str, str],
+    flags: Mapping[str, str],
+    former: Kept,
+) -> dict[str, Value]:
+    """Return the settings of one machine of engines that are not the defaults. Raises UsageError."""
+    values, _ = read(file)
+    shared = layer(str(file), values)
+    given = [layer("kept", former.settings), shared, Layer(f"{file} {host.name}", host.settings)]
+    merged: dict[str, Value] = {}
+    for one in (*given, _environment(environment), _flags(flags)):
+        merged.update(one.values)
+    chosen = inventory.of_engines(merged)
+    complete([Layer(host.name, chosen)])
+    return chosen
 
 
 def _beside(path: Path, requirements: object) -> dict[str, str]:

@@ -1,0 +1,103 @@
+"""All hosts at once: one thread and one connection each; failures are collected, not raised one by one."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from cncp.errors import SOME_HOSTS, CncpError
+from cncp.fleet.ssh import Host, HostError, Remote, host
+from cncp.inventory import HostSpec
+
+T = TypeVar("T")
+
+_AT_ONCE = 64  # threads; a login costs this machine about 20 ms of processor time
+_TRIES = 3
+_PASSING = ("kex_exchange_identification", "Connection reset", "Connection closed", "no answer within")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What came of it, by host name: results, and failures with their hints."""
+
+    results: Mapping[str, T] = field(default_factory=dict)
+    failures: Mapping[str, CncpError] = field(default_factory=dict)
+
+
+class SomeHostsFailed(CncpError):
+    """Some hosts failed, others went on; ``failures`` has them by name."""
+
+    exit_code = SOME_HOSTS
+
+    def __init__(self, failures: Mapping[str, CncpError], of: int) -> None:
+        named = ", ".join(failures)
+        super().__init__(
+            f"{len(failures)} of {of} hosts failed: {named}",
+            f"mend them, then run this again, on these alone with --limit {','.join(failures)}",
+        )
+        self.failures = failures
+
+
+class Crew:
+    """Open connections to hosts. A context manager; hosts that cannot be reached are in ``failures``."""
+
+    def __init__(self, specs: Sequence[HostSpec], *, strict: bool = False) -> None:
+        self.specs = tuple(specs)
+        self.hosts: dict[str, Host] = {}
+        self.failures: dict[str, CncpError] = {}
+        self._strict = strict
+
+    def __enter__(self) -> Crew:
+        def reach(spec: HostSpec) -> Host:
+            made = host(spec, strict=self._strict)
+            if isinstance(made, Remote):
+                _open(made)
+            return made
+
+        outcome = at_once({spec.name: spec for spec in self.specs}, reach)
+        # In the order of the inventory, whoever answered first.
+        self.hosts = {spec.name: outcome.results[spec.name] for spec in self.specs if spec.name in outcome.results}
+        self.failures.update(outcome.failures)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        at_once({name: one for name, one in self.hosts.items() if isinstance(one, Remote)}, Remote.close)
+
+    def each(self, work: Callable[[Host], T]) -> Outcome[T]:
+        """Do something on every connected host at the same time."""
+        return at_once(self.hosts, work)
+
+
+def _open(remote: Remote) -> None:
+    """Log in; try again where a server that many ask at once has dropped us, after a random wait."""
+    for attempt in range(1, _TRIES + 1):
+        try:
+            remote.open()
+            return
+        except HostError as error:
+            if attempt == _TRIES or not any(mark in error.message for mark in _PASSING):
+                raise
+        # Servers drop logins at random when there are too many (MaxStartups, sshd_config(5)).
+        time.sleep(random.uniform(0.1, 0.5) * attempt)  # noqa: S311  # no secret
+
+
+S = TypeVar("S")
+
+
+def at_once(subjects: Mapping[str, S], work: Callable[[S], T]) -> Outcome[T]:
+    """Do ``work`` for all subjects at the same time and wait for all of it."""
+    results: dict[str, T] = {}
+    failures: dict[str, CncpError] = {}
+    if not subjects:
+        return Outcome(results, failures)
+    with ThreadPoolExecutor(min(_AT_ONCE, len(subjects)), thread_name_prefix="host") as pool:
+        for name, future in [(name, pool.submit(work, subject)) for name, subject in subjects.items()]:
+            try:
+                results[name] = future.result()
+            except CncpError as error:
+                failures[name] = error
+    return Outcome(results, failures)

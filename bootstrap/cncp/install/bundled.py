@@ -34,7 +34,8 @@ class Bundle:
         """Raise PreflightError unless the bundle was made for ``target`` and, where that is wanted, with Jupyter."""
         if jupyter and not self.jupyter:
             raise PreflightError(
-                f"{self.path} holds no Jupyter", "make one that does: invoke bundle.make --jupyter, or leave jupyter out"
+                f"{self.path} holds no Jupyter",
+                "make one that does: invoke bundle.make --jupyter, or leave jupyter out",
             )
         machine = any(wheels.fits(f"x-1-py3-none-{one}.whl", target) for one in self.platforms)
         version = f"{target.python[0]}.{target.python[1]}"

@@ -114,9 +114,11 @@ def resources(node: Node) -> Iterator[Resource]:
         return
     share = folder(node) / "share"
     kernel = {
-        "argv": [str(node.python), "-s", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         # Its history goes where the cluster's files are, and not into a profile_default made for it.
-        + ["--profile-dir", node.profile_dir],
+        "argv": [
+            *(str(node.python), "-s", "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+            *("--profile-dir", node.profile_dir),
+        ],
         "display_name": f"Python 3 ({node.prefix})",
         "language": "python",
         "metadata": {"debugger": True},

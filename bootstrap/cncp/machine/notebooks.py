@@ -24,9 +24,11 @@ def offer(node: Node, memory: Manifest, actor: Actor) -> list[str]:
     """Copy the notebooks where they never were, and note it; return the paths written."""
     place = folder(node)
     known = {path: digest for path, digest in memory.copies.items() if Path(path).parent == place}
-    if not jupyter.wanted(node) or all(known.values()) and (known or place.exists()):
+    if not jupyter.wanted(node) or (all(known.values()) and (known or place.exists())):
         return []
-    sources = {place / path.name: path.read_bytes() for path in sorted((Path(node.source) / "notebooks").glob("*.ipynb"))}
+    sources = {
+        place / path.name: path.read_bytes() for path in sorted((Path(node.source) / "notebooks").glob("*.ipynb"))
+    }
     # Without a digest: being copied. A run that is cut off is taken up again by the next.
     memory.copies.update(dict.fromkeys(map(str, sources), ""))
     if sources and not place.is_dir():

@@ -1,4 +1,4 @@
-"""This cluster for programs that know ipyparallel's ``Cluster``, as the lab's extension: to see and to use.
+"""The cluster for programs that know ipyparallel's ``Cluster``, as the lab's extension: to see and to use.
 
 ``ipyparallel.Cluster.from_file`` makes one from the profile's security/cluster-.json. Starting and
 stopping is left to the service manager, which would undo what anybody else does.

@@ -18,7 +18,7 @@ from cncp.attributes import switched
 from cncp.console import Console
 from cncp.errors import WOULD_CHANGE, UsageError
 from cncp.install import environment, rights
-from cncp.machine import convergence, doctor, lifecycle, place
+from cncp.machine import convergence, doctor, jupyter, lifecycle, place
 from cncp.machine import logs as logfiles
 from cncp.machine import status as states
 from cncp.machine import uninstall as removal
@@ -51,6 +51,7 @@ def _elapsed() -> float:
 def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bool) -> None:
     seen, used = outcome.answers, outcome.engine
     elapsed = _elapsed()
+    access = jupyter.load(node) if jupyter.wanted(node) else None
     if as_json:
         console.data(
             {
@@ -60,6 +61,7 @@ def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bo
                 "engine": used.name,
                 "engine_why": used.why,
                 "engines": list(node.engine_ids),
+                "jupyter": access.url if access else None,
                 "profile": node.settings.profile,
                 "scope": node.scope,
                 "service_manager": node.manager,
@@ -77,6 +79,8 @@ def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bo
         console.say("nothing to change")
     by = f"{used.name} engine ({used.why}) · " if outcome.changed else ""
     console.say(f"{count} · profile {node.settings.profile} · {node.manager}{scope} · {by}{elapsed:.1f} s")
+    if access:
+        console.say(f"jupyter: {access.url} · cncp jupyter.open")
     console.say(
         "next: cncp status | cncp shell | python: ipyparallel.Client(profile=" + repr(node.settings.profile) + ")"
     )
@@ -95,13 +99,20 @@ def up(
     json = json or switched(os.environ, "CNCP_JSON")
     forget = forget or switched(os.environ, "CNCP_FORGET")
     console = Console(quiet=quiet or switched(os.environ, "CNCP_QUIET"))
+    converge(console, flags, file=file, forget=forget, as_json=json)
+
+
+def converge(
+    console: Console, flags: Mapping[str, str], *, file: str | None = None, forget: bool = False, as_json: bool = False
+) -> None:
+    """Do what `up` does with these settings of the command line, which are kept."""
     asked = main_job.request(os.environ, file=file, flags=with_paths(flags), forget=forget)
     node = main_job.describe(asked)
     _bring_environment(node, console)
     console.note(f"service manager: {node.manager} ({node.why})")
     outcome = main_job.up(node, console)
     lifecycle.remember(node, asked.former, asked.flags, asked.file)
-    _report(console, node, outcome, json)
+    _report(console, node, outcome, as_json)
 
 
 def with_paths(flags: Mapping[str, str]) -> dict[str, str]:

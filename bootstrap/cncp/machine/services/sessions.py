@@ -105,7 +105,11 @@ class Sessions:
     def _open(self) -> dict[str, int]:
         """Return the pids of ``keep`` by the names of our services."""
         prefix = f"{self._node.prefix}-"
-        ours = ((name.removeprefix(prefix), pid) for name, pid in sorted(self._multiplexer.sessions().items()) if name.startswith(prefix))
+        ours = (
+            (name.removeprefix(prefix), pid)
+            for name, pid in sorted(self._multiplexer.sessions().items())
+            if name.startswith(prefix)
+        )
         return {name: pid for name, pid in ours if known(name)}
 
     def states(self) -> dict[str, ServiceState]:

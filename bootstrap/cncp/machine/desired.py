@@ -10,12 +10,13 @@ from pathlib import Path
 from cncp.attributes import SOURCE, STATIC
 from cncp.files import to_json
 from cncp.machine import jupyter
-from cncp.machine.kinds import split
+from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, node_path
 from cncp.machine.resources import Block, Directory, File, Resource
 from cncp.machine.services import manager_files
 
 _DATABASES = {"none": "NoDB", "memory": "DictDB", "sqlite": "SQLiteDB"}
+_SERVE = SOURCE / "bootstrap" / "cncp" / "serve"
 _PROFILE = ("ipcontroller_config.py", "ipengine_config.py", "ipcluster_config.py")
 
 
@@ -114,7 +115,8 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
         settings.logs,
         settings.log_size,
         settings.log_keep,
-        [path.read_text() for path in sorted((SOURCE / "bootstrap" / "cncp" / "serve").glob("*.py"))],
+        # The code of other kinds is nothing to it.
+        [path.read_text() for path in sorted(_SERVE.glob("*.py")) if path.stem == kind or path.stem not in KINDS],
         (STATIC / "libexec" / "keep").read_text(),
     ]
     if kind == jupyter.NAME:

@@ -47,7 +47,6 @@ def configuration(node: Node, access: Access) -> dict[str, dict[str, Any]]:
             # Another port would be one that no tunnel and no open page knows.
             "port_retries": 0,
             "open_browser": False,
-            "no_browser_open_file": True,
             "root_dir": str(home),
             **({"preferred_dir": str(opened)} if opened.is_dir() else {}),
             "allow_root": True,
@@ -89,7 +88,10 @@ def serve(node: Node) -> None:
     from traitlets.config import Config
 
     settings = Config(configuration(node, access))
-    app = LabApp.make_serverapp(config=settings, jpserver_extensions={"jupyterlab": True})
+    # No page that opens it: `cncp jupyter.open` makes its own, when one is wanted.
+    app = LabApp.make_serverapp(
+        config=settings, jpserver_extensions={"jupyterlab": True}, no_browser_open_file=True
+    )
     log_to(node, jupyter.NAME, app.log)
     await_port(access.port, app.log.warning)
     app.initialize(argv=[], starter_extension=LabApp.name, find_extensions=True)

@@ -27,7 +27,8 @@ class Running(Cluster):  # type: ignore[misc]  # ipyparallel has no types
     @classmethod
     def from_dict(cls, d: dict[str, Any], **named: Any) -> Running:
         """Make one from what stands in its file."""
-        made = cls(profile_dir=d["cluster"]["profile_dir"], cluster_id="", shutdown_atexit=False, **named)
+        made = cls(profile_dir=d["cluster"]["profile_dir"], cluster_id="", **named)
+        made.shutdown_atexit = False
         made.home = Path(d["home"])
         return made
 

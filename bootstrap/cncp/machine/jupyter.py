@@ -121,7 +121,7 @@ def resources(node: Node) -> Iterator[Resource]:
         ],
         "display_name": f"Python 3 ({node.prefix})",
         "language": "python",
-        "metadata": {"debugger": True},
+        "metadata": {"debugger": True, "supported_encryption": ["curve"]},
     }
     cluster = {
         "cluster": {"class": "cncp.serve.running.Running", "cluster_id": "", "profile_dir": node.profile_dir},

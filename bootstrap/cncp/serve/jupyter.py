@@ -57,6 +57,8 @@ def configuration(node: Node, access: Access) -> dict[str, dict[str, Any]]:
         # Beside every notebook otherwise.
         "FileCheckpoints": {"root_dir": str(folder / "checkpoints")},
         "LanguageServerManager": {"virtual_documents_dir": str(folder / "documents")},
+        # Between the server and its kernels, which other accounts of this machine share the loopback with.
+        "KernelManager": {"transport_encryption": "auto"},
         "LabApp": {
             "user_settings_dir": str(folder / "config" / "settings"),
             "workspaces_dir": str(folder / "config" / "workspaces"),

@@ -20,7 +20,7 @@ try:
     from cncp import attributes
     from cncp.cluster import SETTINGS, Cluster
     from cncp.console import Console
-    from cncp.errors import CncpError, UsageError
+    from cncp.errors import FAILED, CncpError, UsageError, unexpected
     from cncp.install import bundled, bytecode, environment, preflight, rights
     from cncp.machine import place
 except ImportError as lacking:
@@ -71,15 +71,13 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     try:
         given = parse(argv, variables)
         console.quiet = given.quiet
-        flags = {one.key: getattr(given, one.key) for one in SETTINGS if getattr(given, one.key) is not None}
+        named = {one.key: getattr(given, one.key) for one in SETTINGS if getattr(given, one.key) is not None}
+        flags = attributes.with_paths(named, Path.cwd())
         account = place.account(variables)
         home = place.home_folder(variables, account)
         former = attributes.Kept({}) if given.forget else attributes.kept(home)
         file = attributes.find_file(given.file, variables, former, Path.cwd())
         settings = attributes.gather(file=file, environment=variables, flags=flags, former=former)
-        if flags.get("requirements", "none") != "none" and "://" not in flags["requirements"]:
-            # Kept for later runs, which may start in another folder.
-            flags["requirements"] = str(Path(settings.requirements).expanduser().absolute())
         if given.offline:
             bundled.read(Path(given.offline))
         if not given.install_only and not environment.stamp_path(home).exists():
@@ -91,16 +89,14 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        console.error(CncpError(f"{error.filename or home}: {error.strerror}", "make room or mend the permissions"))
-        return 1
+        console.error(unexpected(error))
+        return FAILED
     if given.install_only:
         return 0
     words = [word for key in HANDED_OVER if (word := _option(key, getattr(given, key)))]
     words += [f"{setting.flag}={flags[setting.key]}" for setting in SETTINGS if setting.key in flags]
     venv_python = str(home / "venv" / "bin" / "python")
-    # The time the user sees began when the user began to wait.
-    began = variables.get("CNCP_BEGAN", "")
-    os.environ.update({"CNCP_HOME": str(home), **({"CNCP_BEGAN": began} if began else {})})
+    os.environ["CNCP_HOME"] = str(home)
     # Root acting for another leaves no bytecode of its own in that user's home.
     own = ["-B"] if rights.acts_for(account) else []
     return os.execv(venv_python, [venv_python, "-s", *own, "-m", "cncp", "up", *words])

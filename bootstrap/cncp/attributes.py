@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,8 @@ OTHER_VARIABLES = {
 }
 """Variables of ours that are not settings of the cluster."""
 
-_INTERNAL = {"CNCP_BEGAN"}
-"""Variables by which baremetal.sh, stage0 and `cncp up` hand things to one another."""
+_INTERNAL = {"CNCP_BEGAN", "CNCP_INSTANCE"}
+"""Variables by which baremetal.sh, stage0 and `cncp up`, here and on other hosts, hand things to one another."""
 
 
 def switched(environment: Mapping[str, str], name: str) -> bool:
@@ -64,6 +65,17 @@ def gather(
 ) -> Cluster:
     """Merge all origins into the model. Raises UsageError, and changes nothing."""
     return complete([layer("kept", former.settings), *_file(file), _environment(environment), _flags(flags)])
+
+
+def with_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return values whose paths are absolute, relative ones taken from ``folder``.
+
+    They are kept for later runs, which may start elsewhere. What is not a path stays as it is.
+    """
+    named = values.get("requirements")
+    if not isinstance(named, str) or named in ("", "none") or named.startswith("-") or "://" in named:
+        return dict(values)
+    return {**values, "requirements": str(folder / os.path.expanduser(named))}
 
 
 def complete(later: Sequence[Layer]) -> Cluster:
@@ -119,7 +131,7 @@ def _object(path: Path) -> dict[str, Any]:
 def _role(name: str) -> Layer:
     stored = _object(SOURCE / "roles" / f"{name}.json")
     attributes = {**stored.get("default_attributes", {}).get("cncp", {}), "role": name}
-    return layer("defaults", attributes)
+    return layer("defaults", with_paths(attributes, Path.cwd()))
 
 
 def _file(path: Path | None) -> list[Layer]:
@@ -154,7 +166,7 @@ def read(path: Path | None) -> tuple[dict[str, Any], Inventory | None]:
         raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io for the syntax") from None
     hosts = inventory.parse(values, str(path), path.parent)
     settings = {key: value for key, value in values.items() if key not in inventory.TABLES}
-    return {**settings, **_beside(path, values.get("requirements"))}, hosts
+    return with_paths(settings, path.parent), hosts
 
 
 def for_host(
@@ -175,13 +187,6 @@ def for_host(
     chosen = inventory.of_engines(merged)
     complete([Layer(host.name, chosen)])
     return chosen
-
-
-def _beside(path: Path, requirements: object) -> dict[str, str]:
-    """Return the setting of a requirements file that is named relative to the cluster.toml naming it."""
-    if not isinstance(requirements, str) or requirements in ("", "none") or requirements.startswith("-"):
-        return {}
-    return {} if "://" in requirements else {"requirements": str(path.parent / Path(requirements).expanduser())}
 
 
 def _toml_reader() -> Any:
@@ -206,7 +211,7 @@ def _environment(environment: Mapping[str, str]) -> Layer:
                 f"did you mean {close[0]}?" if close else f"unset it: unset {name}",
             )
         found[known[name]] = value
-    return layer("environment", found, lambda key: f"({BY_KEY[key].variable})")
+    return layer("environment", with_paths(found, Path.cwd()), lambda key: f"({BY_KEY[key].variable})")
 
 
 def _flags(flags: Mapping[str, str]) -> Layer:

@@ -52,7 +52,7 @@ def make(
     locks = (*LOCKS, JUPYTER) if jupyter else LOCKS
     files = dict(_wheels(_needed(wanted, locks), Index(options, Web(options, environment))))
     members = {f"wheels/{name}": (content, 0o644) for name, content in files.items()}
-    members.update({f"code/{name}": entry for name, entry in _code(SOURCE)})
+    members.update({f"code/{name}": entry for name, entry in code(SOURCE)})
     manifest = {
         "cncp": __version__,
         "jupyter": jupyter,
@@ -129,7 +129,7 @@ def _needed(wanted: Sequence[Target], locks: Sequence[Path]) -> dict[Locked, lis
     return needed
 
 
-def _code(folder: Path) -> Iterator[tuple[str, tuple[bytes, int]]]:
+def code(folder: Path) -> Iterator[tuple[str, tuple[bytes, int]]]:
     """Yield the files of the code: what git does not ignore, else all but what Python left there."""
     listing = run(["git", "-C", folder, "ls-files", "-z", "-co", "--exclude-standard", "--", *CODE], check=False)
     if listing.ok and listing.stdout:

@@ -36,9 +36,9 @@ class PreflightError(CncpError):
     exit_code = PREFLIGHT
 
 
-def unexpected(error: OSError) -> tuple[str, str]:
-    """Return a line of what and one of what to do for a failure of the system, as of a full disk."""
+def unexpected(error: OSError) -> CncpError:
+    """Return a failure of the system, as of a full disk, as one of ours."""
     what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return what, "make room on that disk, then run this again: it goes on from where it was"
-    return what, "mend that, then run this again: it goes on from where it was"
+        return CncpError(what, "make room on that disk, then run this again: it goes on from where it was")
+    return CncpError(what, "mend that, then run this again: it goes on from where it was")

@@ -36,7 +36,6 @@ ON_HOSTS = (
     "threads",
     "service_manager",
     "scope",
-    "requirements",
     "memory",
     "logs",
     "log_size",

@@ -102,43 +102,14 @@ class Site:
     def tree(self) -> dict[str, str]:
         """Return all that a run may touch: mode and content of every file, outside of what machines change."""
         places = [self.home, "/etc/systemd", "/var/lib/systemd/linger", "/var/spool/cron/crontabs", "/usr/local"]
-        listing = self.host.exec(
-            [
-                "find",
-                *places,
-                "-not",
-                "-path",
-                f"{self.work}/*",
-                "-not",
-                "-name",
-                ".sudo_as_admin*",
-                "-printf",
-                r"%p\t%M %u %g %l\n",
-            ],
-            check=False,
-        ).stdout
-        sums = self.host.exec(
-            [
-                "find",
-                *places,
-                "-type",
-                "f",
-                "-not",
-                "-path",
-                f"{self.work}/*",
-                "-not",
-                "-name",
-                ".sudo_as_admin*",
-                "-exec",
-                "sha256sum",
-                "{}",
-                "+",
-            ],
-            check=False,
-        ).stdout
         # sudo leaves a mark of its own at its first use.
-        found = dict(line.split("\t", 1) for line in listing.splitlines())
-        for line in sums.splitlines():
+        others = ["-not", "-path", f"{self.work}/*", "-not", "-name", ".sudo_as_admin*"]
+
+        def find(*words: str) -> list[str]:
+            return self.host.exec(["find", *places, *others, *words], check=False).stdout.splitlines()
+
+        found = dict(line.split("\t", 1) for line in find("-printf", r"%p\t%M %u %g %l\n"))
+        for line in find("-type", "f", "-exec", "sha256sum", "{}", "+"):
             digest, _, path = line.partition("  ")
             found[path] += f" {digest}"
         return found

@@ -11,6 +11,7 @@ import pytest
 from cncp import attributes
 from cncp.attributes import Kept
 from cncp.errors import CncpError
+from cncp.machine import up
 from cncp.machine.facts import Facts, gpus
 from cncp.machine.node import Node, from_document, resolve
 from cncp.machine.place import Account
@@ -140,3 +141,23 @@ def test_layers_override_each_other_in_order(home: Path) -> None:
         former=Kept({"engines": 9, "threads": 2, "heartbeat": 900}),
     )
     assert (made.threads, made.engines, made.heartbeat, made.tolerance) == (2, 3, 400, 60)
+
+
+def test_paths_are_those_of_where_they_are_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's are beside it, a variable's and a flag's in the folder of this run; all are made absolute."""
+    here = home / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    file = home / "cluster.toml"
+    file.write_text("requirements = 'r.txt'")
+
+    def named(file: Path | None = None, **environment: str) -> str:
+        return attributes.gather(file=file, environment=environment, flags={}, former=Kept({})).requirements
+
+    assert named(file) == str(home / "r.txt")
+    assert named(CNCP_REQUIREMENTS="r.txt") == str(here / "r.txt")
+    assert named(CNCP_REQUIREMENTS="~/r.txt") == str(home / "r.txt")
+    for value in ("none", "/r.txt", "https://example.org/r.txt"):
+        assert named(CNCP_REQUIREMENTS=value) == value
+    asked = up.request({}, file=None, flags={"requirements": "../r.txt", "engines": "2"}, forget=True)
+    assert asked.flags == {"requirements": f"{here}/../r.txt", "engines": "2"}

@@ -7,11 +7,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cncp.errors import SOME_HOSTS, CncpError
 from cncp.fleet.ssh import Host, HostError, Remote, host
 from cncp.inventory import HostSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -51,7 +54,7 @@ class Crew:
         self.failures: dict[str, CncpError] = {}
         self._strict = strict
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Self:
         def reach(spec: HostSpec) -> Host:
             made = host(spec, strict=self._strict)
             if isinstance(made, Remote):

@@ -74,15 +74,13 @@ def ensure(
 ) -> bool:
     """Bring the virtualenv in ``home`` to what is wanted; return whether there was anything to do.
 
-    ``requirements`` is the setting: "none", a path or a URL; ``jupyter`` is the other one. ``offline``
-    is a bundle, the only source then. Raises UsageError and PreflightError before anything is changed,
-    CncpError when packages cannot be had.
+    ``requirements`` is the setting: "none", an absolute path or a URL; ``jupyter`` is the other one.
+    ``offline`` is a bundle, the only source then. Raises UsageError and PreflightError before anything
+    is changed, CncpError when packages cannot be had.
     """
     bundle = bundled.read(offline) if offline else None
     options = {} if bundle else pipconf.read(environment)
     web = Web(options, environment)
-    if requirements != "none" and not requirements.startswith("https://"):
-        requirements = str(Path(requirements).expanduser().absolute())
     user = _requirements(requirements, home, web, say)
     wanted = Wanted(
         lock=hashlib.sha256(LOCK.read_bytes()).hexdigest(),

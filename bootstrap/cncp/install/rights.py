@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from cncp.console import Console
-from cncp.errors import CncpError
+from cncp.errors import CncpError, unexpected
 from cncp.machine.place import Account
 
 Work = Callable[[], None]
@@ -41,7 +41,7 @@ def with_rights_of(account: Account, work: Work) -> None:
             Console().error(error)
             code = error.exit_code
         except OSError as error:
-            Console().error(CncpError(f"{error.filename}: {error.strerror}", "make room or mend the permissions"))
+            Console().error(unexpected(error))
         finally:
             os._exit(code)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

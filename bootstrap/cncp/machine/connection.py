@@ -16,19 +16,29 @@ CLIENT = "ipcontroller-client.json"
 ENGINE = "ipcontroller-engine.json"
 
 
-def digest(node: Node) -> str:
-    """Digest keys and ports, so that services restart when either changed. No key follows from it.
+def delivered(home: Path) -> Path:
+    """Return where the engine's connection file of a controller elsewhere is left for `cncp up`."""
+    return home / ENGINE
 
-    On a machine with engines only, the engine's connection file stands for the identity.
-    """
-    path = node.identity if node.controller else node.security_dir / ENGINE
+
+def _source(node: Node) -> Path:
+    """Return the file that keys and ports come from, on a machine of engines their connection file."""
+    if node.controller:
+        return node.identity
+    left = delivered(Path(node.home))
+    return left if left.exists() else node.security_dir / ENGINE
+
+
+def digest(node: Node) -> str:
+    """Digest keys and ports, so that services restart when either changed. No key follows from it."""
+    path = _source(node)
     return hashlib.sha256(b"cncp identity " + (read_bytes(path) or b"")).hexdigest()[:16]
 
 
 def outdated(node: Node) -> list[str]:
     """Return what ``write`` would change, in words without secrets. Changes nothing."""
     if not node.controller:
-        return []
+        return [f"write {path} (content not shown)" for path, _ in _undelivered(node)]
     identity = keys.load(node.identity)
     if identity is None or not keys.fits(identity.ports, node.settings.ports):
         return [f"make {node.identity} (keys and ports; content not shown)"]
@@ -38,7 +48,10 @@ def outdated(node: Node) -> list[str]:
 def write(node: Node, actor: Actor) -> list[str]:
     """Make identity and connection files where they are missing or differ; return their paths."""
     if not node.controller:
-        return []
+        taken = _undelivered(node)
+        for path, content in taken:
+            actor.write(path, content, keys.SECRET)
+        return [str(path) for path, _ in taken]
     with actor.as_login():
         before = read_bytes(node.identity)
         identity = keys.ensure(node.identity, node.settings.ports)
@@ -63,6 +76,13 @@ def local_address(node: Node) -> str | None:
     return "127.0.0.1" if node.settings.listen in ("0.0.0.0", "127.0.0.1") else None
 
 
+def _undelivered(node: Node) -> list[tuple[Path, bytes]]:
+    """Return the engine's connection file, where one was left for us that is not in its place yet."""
+    content = read_bytes(delivered(Path(node.home)))
+    path = node.security_dir / ENGINE
+    return [] if content is None or read_bytes(path) == content else [(path, content)]
+
+
 def _differing(node: Node, identity: keys.Identity) -> list[tuple[Path, bytes]]:
     wanted = keys.connection_files(
         identity,
@@ -77,6 +97,7 @@ def _differing(node: Node, identity: keys.Identity) -> list[tuple[Path, bytes]]:
 def resources(node: Node) -> tuple[Resource, ...]:
     """Return the secret files as resources without content, for the manifest alone."""
     if not node.controller:
-        return ()
+        taken = delivered(Path(node.home)).exists()
+        return (File(str(node.security_dir / ENGINE), keys.SECRET, "profile"),) if taken else ()
     paths = (node.identity, node.security_dir / CLIENT, node.security_dir / ENGINE)
     return tuple(File(str(path), keys.SECRET, "profile") for path in paths)

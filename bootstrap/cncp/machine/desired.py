@@ -52,7 +52,9 @@ def _home(node: Node) -> Iterator[Resource]:
     for name in ("record-exit", "keep"):
         yield File(str(home / "libexec" / name), 0o755, "home", source=f"libexec/{name}")
     yield File(str(node_path(home)), 0o644, "home", content=to_json(node.document()).decode())
-    yield File(str(Path(node.account.home) / ".local" / "bin" / "cncp"), 0o755, "home", content=_command(node))
+    if not node.instance:
+        # In a home that several hosts share it could serve only one of them.
+        yield File(str(Path(node.account.home) / ".local" / "bin" / "cncp"), 0o755, "home", content=_command(node))
 
 
 def _command(node: Node) -> str:

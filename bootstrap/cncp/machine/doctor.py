@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cncp import keys
 from cncp.machine import connection, jupyter, ports, steps
+from cncp.machine.facts import lingers
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager
 from cncp.machine.status import Status, status
@@ -114,7 +115,6 @@ def _versions(node: Node, manager: ServiceManager) -> Iterator[Finding]:
 
 
 def _boot(node: Node) -> Iterator[Finding]:
-    name = node.account.name
-    lingers = Path(f"/var/lib/systemd/linger/{name}").exists()
-    if node.manager == "systemd" and node.scope == "user" and not lingers:
-        yield Finding("all ends with your last session: lingering is off", f"sudo loginctl enable-linger {name}")
+    if node.manager == "systemd" and node.scope == "user" and not lingers(node.account):
+        remedy = f"sudo loginctl enable-linger {node.account.name}"
+        yield Finding("all ends with your last session: lingering is off", remedy)

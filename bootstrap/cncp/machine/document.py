@@ -37,7 +37,7 @@ from cncp.machine import health, steps, up
 from cncp.machine.actor import Actor
 from cncp.machine.kinds import KINDS
 from cncp.machine.node import Node, from_document
-from cncp.machine.place import account, home_folder
+from cncp.machine.place import home
 from cncp.machine.resources import Block, Directory, File, Link, Resource
 from cncp.machine.services import ServiceManager, service_manager
 
@@ -53,19 +53,19 @@ def describe(given: Mapping[str, Any], environment: Mapping[str, str]) -> Node:
     if not isinstance(raw, dict):
         raise UsageError("node attributes: settings is no object", 'give {"settings": {"engines": 4}}, for example')
     values = layer("node attributes", {key: value for key, value in raw.items() if value is not None})
-    role = {"role": values.values["role"]} if "role" in values.values else {}
-    defaults = asdict(attributes.complete([layer("defaults", role)]))
-    # Chef hands over all attributes, the defaults too; those that say nothing new were not chosen.
-    chosen = {key: value for key, value in values.values.items() if key == "role" or value != defaults[key]}
-    settings = attributes.complete([layer("node attributes", chosen)])
     if given.get("machine") is not None:
         try:
             return from_document(given["machine"])
         except (KeyError, TypeError) as error:
             raise UsageError(f"node attributes: machine is damaged: {error}", "leave it out") from None
+    role = {"role": values.values["role"]} if "role" in values.values else {}
+    defaults = asdict(attributes.complete([layer("defaults", role)]))
+    # Chef hands over all attributes, the defaults too; those that say nothing new were not chosen.
+    chosen = {key: value for key, value in values.values.items() if key == "role" or value != defaults[key]}
+    settings = attributes.complete([layer("node attributes", chosen)])
     present = _engine_ids(given.get("engine_ids"))
     if present is None:
-        past = steps.former(home_folder(environment, account(environment)))
+        past = steps.former(home(environment))
         present = past.engine_ids if past else ()
     return up.choose(environment, settings, present)
 

@@ -49,24 +49,30 @@ def gather(environment: Mapping[str, str]) -> Facts:
     """Look at this machine."""
     who = account(environment)
     systemd = Path("/run/systemd/system").is_dir()
-    lingering = systemd and Path(f"/var/lib/systemd/linger/{who.name}").exists()
-    sudo = _sudo()
+    lingering = systemd and lingers(who)
+    by_sudo = sudo()
     return Facts(
         account=who,
         root=os.geteuid() == 0,
-        sudo=sudo,
+        sudo=by_sudo,
         cores=cores(),
         gpus=gpus(environment),
         host=socket.gethostname(),
         systemd=systemd,
         user_manager=systemd and Path(f"/run/user/{who.uid}/systemd/private").exists(),
         lingering=lingering,
-        can_linger=lingering or sudo != "none" or _may_linger(),
+        can_linger=lingering or by_sudo != "none" or _may_linger(),
         tools=frozenset(name for name in ("tmux", "screen", "crontab") if shutil.which(name)),
     )
 
 
-def _sudo() -> str:
+def lingers(who: Account) -> bool:
+    """Tell whether systemd keeps this user's manager running without a session."""
+    return Path(f"/var/lib/systemd/linger/{who.name}").exists()
+
+
+def sudo() -> str:
+    """Return how sudo runs a command: "silent", after a "prompt", or "none" where it cannot or need not."""
     if os.geteuid() == 0 or shutil.which("sudo") is None:
         return "none"
     if run(["sudo", "-n", "true"], check=False).ok:

@@ -44,19 +44,18 @@ def scale(
         raise UsageError("an engine machine with no engines does nothing", "use cncp down to stop it")
     if node.gpus:
         raise UsageError("engines = gpus, one a GPU: there is nothing to scale", "set another number with --engines")
-    present = _by_worth(node)
     deadline = time.monotonic() + patience
-    while count < len(present) and not force:
+    while True:
         busy = _busy(node)
-        doomed = present[count:]
-        working = [number for number in doomed if number in busy]
-        if not working:
+        # Those to keep first: busy ones, then low ids.
+        present = sorted(node.engine_ids, key=lambda number: (number not in busy, number))
+        working = busy.intersection(present[count:])
+        if force or not working:
             break
         if time.monotonic() > deadline:
             named = ", ".join(map(str, sorted(working)))
             raise CncpError(f"engines {named} are busy", "wait for them: --wait SECONDS, or lose their tasks: --force")
         time.sleep(0.2)
-        present = _by_worth(node)
     # The engines that stay keep their number of threads: another share would restart them.
     scaled = dataclasses.replace(node.settings, engines=count, threads=node.threads)
     target = choose(environment, scaled, present)
@@ -70,12 +69,6 @@ def scale(
 def _busy(node: Node) -> set[int]:
     manager = service_manager(node, Actor(node.account))
     return {int(one.name.partition("-")[2]) for one in status(node, manager) if one.state == "busy"}
-
-
-def _by_worth(node: Node) -> list[int]:
-    """Return engine ids, those to keep first: busy ones, then low ids."""
-    busy = _busy(node)
-    return sorted(node.engine_ids, key=lambda number: (number not in busy, number))
 
 
 def chosen(node: Node, names: Sequence[str]) -> list[str]:
@@ -104,7 +97,7 @@ def down(node: Node, console: Console) -> bool:
     actor = Actor(node.account)
     manager = service_manager(node, actor)
     with locked(node, actor, "cncp down"):
-        running = [name for name, state in manager.states().items() if state.running]
+        running = steps.running(manager)
         if running:
             console.phase(f"stopping {', '.join(running)}")
         # Engines first: a controller that goes first has them wait for it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from pathlib import Path
 
 from cncp.errors import CncpError
 from cncp.machine.actor import Actor
@@ -37,8 +36,3 @@ def follow(node: Node, name: str) -> None:
 
     words = service_manager(node, Actor(node.account)).attach_command(name)
     os.execvp(words[0], words)
-
-
-def files(node: Node) -> list[Path]:
-    """Return all log files there are."""
-    return sorted(node.log_dir.glob("*.log"))

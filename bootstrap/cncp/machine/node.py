@@ -37,6 +37,8 @@ class Node:
     threads: int
     gpus: tuple[str, ...]
     location: str
+    instance: str = ""
+    """The host's name, where several share this home; its units and sessions carry it."""
 
     @property
     def engines(self) -> int:
@@ -47,7 +49,7 @@ class Node:
     def prefix(self) -> str:
         """What names of units and sessions begin with; profiles of one account stay apart."""
         profile = self.settings.profile
-        return "cncp" if profile == "cncp" else f"cncp-{profile}"
+        return "-".join(filter(None, ("cncp", "" if profile == "cncp" else profile, self.instance)))
 
     @property
     def python(self) -> Path:
@@ -115,11 +117,13 @@ def installed(home: Path) -> Node:
     raise CncpError(f"there is no cluster in {home}", "make one: bash ./baremetal.sh, or cncp up")
 
 
-def resolve(cluster: Cluster, facts: Facts, *, home: Path, ipython_dir: Path, present: Sequence[int] = ()) -> Node:
+def resolve(
+    cluster: Cluster, facts: Facts, *, home: Path, ipython_dir: Path, present: Sequence[int] = (), instance: str = ""
+) -> Node:
     """Make every choice that the settings leave open. Raises CncpError where one is impossible.
 
     ``present`` are the ids of the engines there are, those to keep first: scaling touches as few
-    engines as it can.
+    engines as it can. ``instance`` tells hosts apart that share a home.
     """
     manager, scope, why = _service_manager(cluster, facts)
     engines = 0 if cluster.role == "controller" else _engine_count(cluster.engines, facts)
@@ -148,6 +152,7 @@ def resolve(cluster: Cluster, facts: Facts, *, home: Path, ipython_dir: Path, pr
         threads=threads,
         gpus=facts.gpus if cluster.engines == "gpus" else (),
         location=facts.host if cluster.external == "auto" else cluster.external,
+        instance=instance,
     )
     if manager == "supervisor" and len(str(made.run_dir / "supervisor.sock.99999999")) > _MAX_SOCKET_PATH:
         raise PreflightError(f"{home} is too long a path for supervisord's socket", "set CNCP_HOME to a shorter one")

@@ -45,6 +45,11 @@ def home_folder(environment: Mapping[str, str], account: Account) -> Path:
     return Path(environment.get("CNCP_HOME") or Path(account.home) / ".local" / "share" / "cncp").absolute()
 
 
+def home(environment: Mapping[str, str]) -> Path:
+    """Return the folder that holds all we keep for the login user whom ``environment`` names."""
+    return home_folder(environment, account(environment))
+
+
 def ipython_folder(environment: Mapping[str, str], account: Account) -> Path:
     """Return IPython's folder of the login user."""
     own = account.uid == os.geteuid()

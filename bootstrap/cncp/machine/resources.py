@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cncp.attributes import STATIC
 
@@ -81,14 +80,6 @@ def split_block(text: str) -> tuple[str, bool, str]:
         end = bare.index(END, begin) + 1
         return "".join(lines[:begin]), True, "".join(lines[end:])
     return text, False, ""
-
-
-def document(resource: Resource) -> dict[str, Any]:
-    """Return a resource as JSON types, for Chef. ``mode`` is an octal string."""
-    fields = {key: value for key, value in vars(resource).items() if key != "mode"}
-    if not isinstance(resource, Block | Link):
-        fields["mode"] = f"{resource.mode:04o}"
-    return {"kind": type(resource).__name__.lower(), **fields}
 
 
 def parents(resource: Resource) -> list[Path]:

@@ -23,7 +23,7 @@ from cncp.machine.actor import Actor
 from cncp.machine.desired import Desired, desired
 from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, installed
-from cncp.machine.resources import Directory
+from cncp.machine.resources import Directory, Resource
 from cncp.machine.services import ServiceManager, service_manager
 from cncp.machine.services.base import running_process
 from cncp.machine.services.systemd import check_owner
@@ -76,10 +76,15 @@ def wanted(node: Node) -> Desired:
     return desired(node, environment=environment, identity=identity, access=jupyter.digest(node))
 
 
+def _resources(node: Node, goal: Desired) -> tuple[Resource, ...]:
+    """Return all that is to be there, the secret files too."""
+    return (*goal.resources, *connection.resources(node))
+
+
 def removals(node: Node, goal: Desired) -> tuple[tuple[str, str], ...]:
     """Return (path, owner) of what earlier runs wrote and nothing wants any more."""
     known = manifest.load(manifest_path(node))
-    kept = {resource.path for resource in (*goal.resources, *connection.resources(node))}
+    kept = {resource.path for resource in _resources(node, goal)}
     return tuple(
         (path, owner)
         for path, (owner, kind) in sorted(known.made.items(), reverse=True)
@@ -143,7 +148,7 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list
         stop_services(node, manager, stop)
         changed.append(f"stopped {', '.join(stop)}")
     memory = manifest.load(manifest_path(node))
-    memory.claim((*goal.resources, *connection.resources(node)), actor)
+    memory.claim(_resources(node, goal), actor)
     folders = [one for one in goal.resources if isinstance(one, Directory) and one.part in ("home", "profile")]
     converge.apply(converge.changes(folders), actor)
     secret = [*connection.write(node, actor), *jupyter.write(node, actor)]
@@ -155,7 +160,7 @@ def settle(node: Node, manager: ServiceManager, actor: Actor, say: Say, kinds: C
     """Do what comes after files were written: forget what was removed, reload, stop, start."""
     goal = wanted(node)
     memory = manifest.load(manifest_path(node))
-    kept = {resource.path for resource in (*goal.resources, *connection.resources(node))}
+    kept = {resource.path for resource in _resources(node, goal)}
     for path in [path for path in memory.made if path not in kept and not os.path.lexists(path)]:
         del memory.made[path]
     memory.save(actor)

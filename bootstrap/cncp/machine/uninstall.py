@@ -65,10 +65,10 @@ def uninstall(node: Node, console: Console) -> list[str]:
                 actor.remove(left) if not left.is_dir() else actor.rmdir(left)
         service_manager(node, actor).clean_up()
         home = Path(node.home)
-        made_home = [path for path in memory.made if memory.made[path][1] == "directory"]
+        folders = [path for path in memory.made if memory.made[path][1] == "directory"]
         with actor.as_login(), contextlib.suppress(FileNotFoundError):
             shutil.rmtree(home)
-    return _folders(made_home, memory, actor, home)
+    return _folders(folders, memory, actor, home)
 
 
 def _take_block_out(path: Path, kind: str, actor: Actor) -> None:

@@ -56,16 +56,16 @@ class Request:
 
 def request(environment: Mapping[str, str], *, file: str | None, flags: Mapping[str, str], forget: bool) -> Request:
     """Put a request together from a command line; ``forget`` drops what earlier ones said."""
-    home = place.home_folder(environment, place.account(environment))
-    former = Kept({}) if forget else attributes.kept(home)
-    return Request(environment, attributes.find_file(file, environment, former, Path.cwd()), flags, former)
+    here = Path.cwd()
+    former = Kept({}) if forget else attributes.kept(place.home(environment))
+    found = attributes.find_file(file, environment, former, here)
+    return Request(environment, found, attributes.with_paths(flags, here), former)
 
 
 def describe(asked: Request) -> Node:
     """Turn settings and facts into the node attributes of this machine. Changes nothing."""
     wanted = attributes.gather(file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former)
-    home = place.home_folder(asked.environment, place.account(asked.environment))
-    former = steps.former(home)
+    former = steps.former(place.home(asked.environment))
     return choose(asked.environment, wanted, former.engine_ids if former else ())
 
 
@@ -78,6 +78,7 @@ def choose(environment: Mapping[str, str], wanted: Cluster, present: Sequence[in
         home=place.home_folder(environment, account),
         ipython_dir=place.ipython_folder(environment, account),
         present=present,
+        instance=environment.get("CNCP_INSTANCE", ""),
     )
 
 
@@ -101,12 +102,10 @@ def plan(node: Node, manager: ServiceManager) -> Plan:
 def locked(node: Node, actor: Actor, what: str) -> Iterator[None]:
     """Keep a second run away from this machine's cluster."""
     home = Path(node.home)
-    with actor.as_login():
-        files.make_home(home)
-    with actor.as_login():
-        stack = contextlib.ExitStack()
-        stack.enter_context(files.lock(home / "lock", what))
-    with stack:
+    with contextlib.ExitStack() as held:
+        with actor.as_login():
+            files.make_home(home)
+            held.enter_context(files.lock(home / "lock", what))
         yield
 
 

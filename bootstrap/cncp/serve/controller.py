@@ -108,8 +108,8 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
             os._exit(70)  # EX_SOFTWARE: sysexits.h
 
     def _ports(self) -> set[int]:
-        info = {**self.engine_info, **{f"client_{key}": value for key, value in self.client_info.items()}}
-        return {port for value in info.values() for port in _integers(value)}
+        infos = (self.engine_info, self.client_info)
+        return {port for info in infos for value in info.values() for port in _integers(value)}
 
 
 def _integers(value: object) -> list[int]:

@@ -91,9 +91,7 @@ def serve(node: Node) -> None:
 
     settings = Config(configuration(node, access))
     # No page that opens it: `cncp jupyter.open` makes its own, when one is wanted.
-    app = LabApp.make_serverapp(
-        config=settings, jpserver_extensions={"jupyterlab": True}, no_browser_open_file=True
-    )
+    app = LabApp.make_serverapp(config=settings, jpserver_extensions={"jupyterlab": True}, no_browser_open_file=True)
     log_to(node, jupyter.NAME, app.log)
     await_port(access.port, app.log.warning)
     app.initialize(argv=[], starter_extension=LabApp.name, find_extensions=True)

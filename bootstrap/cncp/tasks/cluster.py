@@ -36,7 +36,7 @@ _FORGET = {"forget": "leave out what earlier command lines said"}
 
 
 def _node() -> Node:
-    return installed(place.home_folder(os.environ, place.account(os.environ)))
+    return installed(place.home(os.environ))
 
 
 def _elapsed() -> float:
@@ -106,20 +106,13 @@ def converge(
     console: Console, flags: Mapping[str, str], *, file: str | None = None, forget: bool = False, as_json: bool = False
 ) -> None:
     """Do what `up` does with these settings of the command line, which are kept."""
-    asked = main_job.request(os.environ, file=file, flags=with_paths(flags), forget=forget)
+    asked = main_job.request(os.environ, file=file, flags=flags, forget=forget)
     node = main_job.describe(asked)
     _bring_environment(node, console)
     console.note(f"service manager: {node.manager} ({node.why})")
     outcome = main_job.up(node, console)
     lifecycle.remember(node, asked.former, asked.flags, asked.file)
     _report(console, node, outcome, as_json)
-
-
-def with_paths(flags: Mapping[str, str]) -> dict[str, str]:
-    """Return flags whose paths are absolute: they are kept for later runs, which may start elsewhere."""
-    named = flags.get("requirements", "none")
-    absolute = {} if named == "none" or "://" in named else {"requirements": str(Path(named).expanduser().absolute())}
-    return {**flags, **absolute}
 
 
 def _bring_environment(node: Node, console: Console) -> None:

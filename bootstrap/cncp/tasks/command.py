@@ -12,7 +12,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
 from cncp.cluster import SETTINGS
-from cncp.errors import FAILED, CncpError, unexpected
+from cncp.errors import CncpError, unexpected
 
 
 def command(
@@ -32,14 +32,12 @@ def command(
                 named["flags"] = {key: value for key, value in given.items() if value is not None}
             try:
                 body(context, *arguments, **named)
-            except CncpError as error:
-                raise Exit(f"error: {error.message}\nhint: {error.hint}", error.exit_code) from None
-            except OSError as error:
-                if isinstance(error, BrokenPipeError):
-                    # Whoever read our output has seen enough.
-                    os._exit(0)
-                what, hint = unexpected(error)
-                raise Exit(f"error: {what}\nhint: {hint}", FAILED) from None
+            except BrokenPipeError:
+                # Whoever read our output has seen enough.
+                os._exit(0)
+            except (CncpError, OSError) as error:
+                failure = error if isinstance(error, CncpError) else unexpected(error)
+                raise Exit(f"error: {failure.message}\nhint: {failure.hint}", failure.exit_code) from None
 
         texts = dict(help or {})
         signature = inspect.signature(body)

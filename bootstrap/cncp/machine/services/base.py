@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from cncp.machine.kinds import split
@@ -50,7 +48,10 @@ class ServiceManager(Protocol):
         """Undo ``persist`` and end what the manager itself keeps running."""
 
     def clean_up(self) -> None:
-        """Forget files that are gone; where the manager itself has ended there is nothing to do."""
+        """Forget files that are gone, and end the lingering that ``persist`` began.
+
+        Where the manager itself has ended there is nothing to do.
+        """
 
     def attach_command(self, name: str) -> list[str]:
         """Return the command that shows a service's output as it comes."""
@@ -60,12 +61,9 @@ def command(node: Node, name: str, digest: str) -> list[str]:
     """Return the argument list of a service."""
     kind, instance = split(name)
     # -s: packages in the user's site folder are of another Python's making.
-    return [str(node.python), "-s", "-m", "cncp.serve", kind, *([instance] if instance else []), *tail(node, digest)]
-
-
-def tail(node: Node, digest: str) -> list[str]:
-    """Return the arguments that all services share."""
-    return ["--node", f"{node.home}/node.json", "--digest", digest]
+    what = [kind, instance] if instance else [kind]
+    shared = ["--node", f"{node.home}/node.json", "--digest", digest]
+    return [str(node.python), "-s", "-m", "cncp.serve", *what, *shared]
 
 
 def running_process(node: Node, name: str) -> record.Process:
@@ -105,13 +103,3 @@ def forget_exits(node: Node, names: Sequence[str]) -> None:
     for name in names:
         for suffix in ("json", "exits"):
             (node.run_dir / f"{name}.{suffix}").unlink(missing_ok=True)
-
-
-def environment_path() -> str:
-    """Return a PATH for services: the one of this login, which the user's code expects."""
-    return os.environ.get("PATH", os.defpath)
-
-
-def socket_path(node: Node) -> Path:
-    """Return where supervisord listens."""
-    return node.run_dir / "supervisor.sock"

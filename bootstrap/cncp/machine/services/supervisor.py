@@ -17,13 +17,17 @@ from cncp.machine.kinds import split
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Resource
 from cncp.machine.services import crontab
-from cncp.machine.services.base import ServiceState, command, exit_in_words, forget_exits, running_process, socket_path
+from cncp.machine.services.base import ServiceState, command, exit_in_words, forget_exits, running_process
 
 _NO_ENDING = 10**9  # supervisord's way to say "never give up": a number of tries
 
 
 def _configuration(node: Node) -> Path:
     return Path(node.home) / "supervisor" / "supervisord.conf"
+
+
+def _socket(node: Node) -> Path:
+    return node.run_dir / "supervisor.sock"
 
 
 def _value(text: str) -> str:
@@ -61,7 +65,7 @@ umask = 077
 childlogdir = {run_dir}
 
 [unix_http_server]
-file = {_value(str(socket_path(node)))}
+file = {_value(str(_socket(node)))}
 ; Whoever can talk to supervisord can run commands as this user.
 chmod = 0600
 
@@ -104,7 +108,7 @@ class Supervisor:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         """Call supervisord; None where none runs."""
-        transport = SupervisorTransport(None, None, f"unix://{socket_path(self._node)}")
+        transport = SupervisorTransport(None, None, f"unix://{_socket(self._node)}")
         proxy = ServerProxy("http://127.0.0.1", transport=transport)
         try:
             return getattr(proxy.supervisor, method)(*arguments)

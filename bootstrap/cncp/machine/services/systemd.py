@@ -17,9 +17,10 @@ from cncp.errors import CncpError
 from cncp.files import read_bytes
 from cncp.machine import kinds
 from cncp.machine.actor import Actor
+from cncp.machine.facts import lingers
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Link, Resource
-from cncp.machine.services.base import ServiceState, environment_path, exits, forget_exits, running_process, tail
+from cncp.machine.services.base import ServiceState, command, exits, forget_exits, running_process
 
 
 def unit_dir(node: Node) -> Path:
@@ -73,16 +74,9 @@ def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
 
 def _drop_in(node: Node, kind: str, digest: str) -> str:
     settings: Cluster = node.settings
-    instance = "%i" if kinds.KINDS[kind].instance else ""
-    # %i is the one specifier we want expanded, so it goes in after quoting.
-    # systemd takes no quotes in the path of a program, which a home may hold: env does.
-    arguments = [str(node.python), "-s", "-m", "cncp.serve", kind]
-    words = [
-        "/usr/bin/env",
-        *map(quote, arguments),
-        *([instance] if instance else []),
-        *map(quote, tail(node, digest)),
-    ]
+    name = kinds.join(kind, "%i" if kinds.KINDS[kind].instance else "")
+    # %i is the one specifier we want expanded, so it is not quoted.
+    words = [word if word == "%i" else quote(word) for word in command(node, name, digest)]
     record = quote(f"{node.home}/libexec/record-exit")
     lines = [
         _first_line(node),
@@ -90,10 +84,12 @@ def _drop_in(node: Node, kind: str, digest: str) -> str:
         f"PartOf={node.prefix}.target",
         "",
         "[Service]",
-        f"ExecStart={' '.join(words)}",
-        f"ExecStopPost=/bin/sh {record} {quote(f'{node.run_dir}/', f'{kinds.join(kind, instance)}.exits')}",
+        # systemd takes no quotes in the path of a program, which a home may hold: env does.
+        f"ExecStart=/usr/bin/env {' '.join(words)}",
+        f"ExecStopPost=/bin/sh {record} {quote(f'{node.run_dir}/', f'{name}.exits')}",
         f"WorkingDirectory={node.account.home.replace('%', '%%')}",
-        f"Environment={quote('PATH=' + environment_path())}",
+        # The PATH of this login, which the user's code expects.
+        f"Environment={quote('PATH=' + os.environ.get('PATH', os.defpath))}",
     ]
     if node.scope == "system":
         lines.append(f"User={node.account.name}")
@@ -153,13 +149,13 @@ class Systemd:
             running = fields.get("ActiveState") in ("active", "activating", "reloading")
             process = running_process(self._node, name)
             main = int(fields.get("MainPID") or 0)
-            ended, _ = exits(self._node, name)
+            ended, last = exits(self._node, name)
             found[name] = ServiceState(
                 name,
                 running,
                 main,
                 max(ended, int(fields.get("NRestarts") or 0)),
-                exits(self._node, name)[1],
+                last,
                 # Between its execution and its record a process still has to be given the benefit
                 # of the doubt; its command line tells.
                 process.digest if process.pid == main != 0 else _digest_of(main),
@@ -187,15 +183,13 @@ class Systemd:
 
     def persist(self) -> str:
         """Turn on lingering, without which the user's units end with the last session."""
-        name = self._node.account.name
-        if self._system or Path(f"/var/lib/systemd/linger/{name}").exists():
+        if self._system or lingers(self._node.account):
             return ""
         if self._linger("enable-linger"):
             self._actor.write(self._lingering_mark, b"", 0o600)
             return ""
-        return (
-            f"lingering is off: all ends with your last session; an administrator runs: loginctl enable-linger {name}"
-        )
+        remedy = f"loginctl enable-linger {self._node.account.name}"
+        return f"lingering is off: all ends with your last session; an administrator runs: {remedy}"
 
     def forget(self) -> None:
         """Stop the target, which nothing else would, and take it out of the boot."""

@@ -1,0 +1,198 @@
+"""What runs on a host before anything of ours is there: looked at, given the code, made to dial.
+
+Constraints: the standard library alone, one file, Python 3.10 or newer. Its source goes over ssh as
+an argument of that host's Python (``call``), the answer comes back as one JSON object; nothing is
+left behind. ``FIND`` picks the Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import socket
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+FIND = """
+for python in "$1" python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+    [ -n "$python" ] || continue
+    if command -v "$python" >/dev/null 2>&1 &&
+        "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+        shift
+        exec "$python" -I -c "$@"
+    fi
+done
+exit 97
+"""
+"""POSIX shell: run the rest of the arguments with the first Python that is new enough, or exit with 97."""
+
+NO_PYTHON = 97
+
+DIGEST = ".digest"
+"""In a folder of code: the digest of the archive that it came in."""
+
+
+def place(home: str) -> Path:
+    """Return the folder named relative to the login user's home."""
+    return Path.home() / home
+
+
+def probe(home: str) -> dict[str, Any]:
+    """Say what this machine is and what of ours it has. Changes nothing."""
+    folder = place(home)
+    existing = next(one for one in (folder, *folder.parents) if one.is_dir())
+    room = os.statvfs(existing)
+    login = Path.home().stat()
+    boot = _text("/proc/sys/kernel/random/boot_id")
+    name = socket.gethostname()
+    return {
+        "clock": time.time(),
+        "code": _text(str(folder / "code" / DIGEST)),
+        "cores": len(os.sched_getaffinity(0)),
+        "free": room.f_bavail * room.f_frsize,
+        "from": os.environ.get("SSH_CONNECTION", "").partition(" ")[0],
+        "home": str(Path.home()),
+        # The same folder seen from two machines has both the same; copies of a disk may, too.
+        "home_id": [login.st_ino, login.st_ctime_ns],
+        "host": name,
+        "installed": (folder / "venv" / "cncp-installed.json").exists(),
+        # Containers share the kernel's boot id, clones of a disk the machine's: all of it tells.
+        "machine": hashlib.sha256(f"{boot} {name} {_text('/etc/machine-id')}".encode()).hexdigest()[:16],
+        "python": sys.executable,
+        "version": list(sys.version_info[:3]),
+        "writable": os.access(existing, os.W_OK),
+    }
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def mark(nonce: str, name: str) -> dict[str, Any]:
+    """Leave a mark in the home folder, by which other hosts see whether it is theirs as well."""
+    (Path.home() / f".cncp-{nonce}-{name}").touch(mode=0o600)
+    return {}
+
+
+def marks(nonce: str) -> dict[str, Any]:
+    """Return whose marks are in this home folder."""
+    prefix = f".cncp-{nonce}-"
+    return {"names": sorted(one.name.removeprefix(prefix) for one in Path.home().glob(prefix + "*"))}
+
+
+def unmark(nonce: str) -> dict[str, Any]:
+    """Take all marks away."""
+    for one in Path.home().glob(f".cncp-{nonce}-*"):
+        one.unlink(missing_ok=True)
+    return {}
+
+
+def receive(home: str, digest: str, parents: str) -> dict[str, Any]:
+    """Unpack code from standard input into the folder ``code`` of ``home``, in one step.
+
+    ``parents`` is the file in which is noted what was made above ``home``, for an uninstall.
+    """
+    folder = place(home)
+    missing = [str(one) for one in folder.parents if not one.is_dir()]
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True)
+        (folder / parents).write_text("".join(f"{one}\n" for one in missing))
+    new = Path(tempfile.mkdtemp(prefix="code.", dir=folder))
+    try:
+        with tarfile.open(fileobj=io.BytesIO(sys.stdin.buffer.read()), mode="r:gz") as archive:
+            # Old Pythons have no filters; the archive is our own, from a host that may run anything here.
+            archive.extractall(new, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # type: ignore[arg-type]  # noqa: S202
+        (new / DIGEST).write_text(digest)
+        new.chmod(0o700)
+        old = folder / "code.old"
+        shutil.rmtree(old, ignore_errors=True)
+        if (folder / "code").exists():
+            (folder / "code").rename(old)
+        new.rename(folder / "code")
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return {}
+
+
+def share(root: str, name: str) -> dict[str, Any]:
+    """Make the folder of one host in a home that several have, with the virtualenv they share."""
+    folder = place(root) / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    link = folder / "venv"
+    if not os.path.lexists(link):
+        link.symlink_to(Path("..") / "venv")
+    return {}
+
+
+def remove(root: str, parents: str) -> dict[str, Any]:
+    """Remove a folder of ours, and those above it that were made for it and are empty now."""
+    folder = place(root)
+    above = [Path(one) for one in _text(str(folder / parents)).splitlines()]
+    shutil.rmtree(folder, ignore_errors=True)
+    for one in sorted(above, reverse=True):
+        try:
+            one.rmdir()
+        except OSError:
+            break
+    return {}
+
+
+def dial(addresses: list[str], ports: list[int], timeout: float) -> dict[str, Any]:
+    """Return, for each address, the ports that ZeroMQ answers on, within ``timeout`` seconds."""
+    pairs = [(address, port) for address in addresses for port in ports]
+    with ThreadPoolExecutor(max(1, len(pairs))) as pool:
+        answers = list(pool.map(lambda pair: _greeted(pair[0], pair[1], timeout), pairs))
+    found: dict[str, list[int]] = {address: [] for address in addresses}
+    for (address, port), answered in zip(pairs, answers, strict=True):
+        if answered:
+            found[address].append(port)
+    return {"open": found}
+
+
+def _greeted(address: str, port: int, timeout: float) -> bool:
+    """Tell whether a ZeroMQ socket answers: its greeting begins with 0xFF (ZMTP 3.1, section 3.2)."""
+    try:
+        with socket.create_connection((address, port), timeout=timeout) as connection:
+            connection.settimeout(timeout)
+            return connection.recv(1) == b"\xff"
+    except OSError:
+        return False
+
+
+VERBS: dict[str, Callable[..., dict[str, Any]]] = {
+    "probe": probe,
+    "mark": mark,
+    "marks": marks,
+    "unmark": unmark,
+    "receive": receive,
+    "share": share,
+    "remove": remove,
+    "dial": dial,
+}
+
+
+def main() -> int:
+    """Do what the arguments say: a verb, and its arguments as a JSON list."""
+    try:
+        print(json.dumps(VERBS[sys.argv[1]](*json.loads(sys.argv[2]))))
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or ''}: {error.strerror}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

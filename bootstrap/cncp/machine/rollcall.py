@@ -1,0 +1,79 @@
+"""Which engines, of whatever hosts, answer: asked at the controller's machine.
+
+    venv/bin/python -s -m cncp.machine.rollcall [SECONDS]
+
+Standard input holds a JSON list of engine uuids. The answer is a JSON object on standard output:
+``controller`` (whether it answers) and ``engines``, by uuid ``id`` and ``state`` (idle, busy, silent).
+With SECONDS it waits as long for all of them to be registered and to answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Collection
+from typing import Any
+
+from cncp.console import Console
+from cncp.errors import CncpError
+from cncp.hub import Hub, NoAnswer
+from cncp.machine import connection, place
+from cncp.machine.node import Node, installed
+
+_ANSWER = 1.0  # s that an engine has to answer
+
+
+def roll_call(node: Node, uuids: Collection[str], patience: float = 0.0) -> dict[str, Any]:
+    """Ask the controller of this machine about engines; wait up to ``patience`` seconds for all of them."""
+    document = connection.client(node)
+    if document is None:
+        raise CncpError(f"there is no controller in {node.home}", "make one: cncp up")
+    deadline = time.monotonic() + patience
+    with Hub(document, connection.local_address(node)) as hub:
+        while True:
+            seen = _look(hub, uuids)
+            answering = [uuid for uuid, one in seen["engines"].items() if one["state"] != "silent"]
+            if len(answering) == len(uuids) or time.monotonic() > deadline:
+                return seen
+            time.sleep(0.05)
+
+
+def _look(hub: Hub, uuids: Collection[str]) -> dict[str, Any]:
+    try:
+        ids = {uuid: number for number, uuid in hub.engines(_ANSWER).items() if uuid in uuids}
+        load = hub.queues(_ANSWER) if ids else {}
+    except NoAnswer:
+        return {"controller": False, "engines": {}}
+    answering = hub.answering(ids, _ANSWER)
+    return {
+        "controller": True,
+        "engines": {
+            uuid: {"id": number, "state": _state(uuid in answering, load.get(number, {}))}
+            for uuid, number in ids.items()
+        },
+    }
+
+
+def _state(answers: bool, load: dict[str, int]) -> str:
+    if not answers:
+        return "silent"
+    return "busy" if load.get("queue", 0) + load.get("tasks", 0) else "idle"
+
+
+def main() -> int:
+    """Answer one question; return the exit code."""
+    console = Console()
+    try:
+        node = installed(place.home_folder(os.environ, place.account(os.environ)))
+        patience = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
+        console.data(roll_call(node, set(json.loads(sys.stdin.read())), patience))
+    except CncpError as error:
+        console.error(error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

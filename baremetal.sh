@@ -79,6 +79,9 @@ Settings of the cluster: option, variable, default.
   --requirements none|FILE|URL
         requirements file installed on top of the locked packages
         CNCP_REQUIREMENTS, default none
+  --jupyter true|false
+        JupyterLab beside the controller, on loopback behind a token
+        CNCP_JUPYTER, default false
   --memory none|SIZE
         memory an engine may use, such as 4G; enforced by systemd
         CNCP_MEMORY, default none

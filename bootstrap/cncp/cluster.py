@@ -215,7 +215,7 @@ SETTINGS: tuple[Setting, ...] = (
         "none|FILE|URL",
         "requirements file installed on top of the locked packages",
     ),
-    Setting("jupyter", _switch, "true|false", "JupyterLab beside the controller, for a browser on this machine"),
+    Setting("jupyter", _switch, "true|false", "JupyterLab beside the controller, on loopback behind a token"),
     Setting(
         "memory",
         _memory,

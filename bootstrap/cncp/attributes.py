@@ -42,7 +42,7 @@ OTHER_VARIABLES = {
 }
 """Variables of ours that are not settings of the cluster."""
 
-_INTERNAL = {"CNCP_BEGAN", "CNCP_INSTANCE"}
+_INTERNAL = {"CNCP_BEGAN", "CNCP_HERE", "CNCP_INSTANCE"}
 """Variables by which baremetal.sh, stage0 and `cncp up`, here and on other hosts, hand things to one another."""
 
 
@@ -108,7 +108,12 @@ def kept(home: Path) -> Kept:
 
 
 def find_file(given: str | None, environment: Mapping[str, str], former: Kept, folder: Path) -> Path | None:
-    """Return the cluster.toml to use: the one named, the one in ``folder``, the one used before."""
+    """Return the cluster.toml to use: the one named, the one in ``folder``, the one used before.
+
+    None on a host that another machine is in charge of, which says all of it.
+    """
+    if switched(environment, "CNCP_HERE"):
+        return None
     named = given or environment.get("CNCP_FILE")
     if named:
         return Path(named).absolute()
@@ -169,10 +174,19 @@ def read(path: Path | None) -> tuple[dict[str, Any], Inventory | None]:
     return with_paths(settings, path.parent), hosts
 
 
+def for_controller(
+    *, file: Path | None, environment: Mapping[str, str], flags: Mapping[str, str], former: Kept
+) -> dict[str, Value]:
+    """Return the settings of the controller's machine that are not the defaults. Raises UsageError."""
+    given = [layer("kept", former.settings), *_file(file), _environment(environment), _flags(flags)]
+    complete(given)
+    return {key: value for one in given for key, value in one.values.items()}
+
+
 def for_host(
     host: HostSpec,
     *,
-    file: Path,
+    file: Path | None,
     environment: Mapping[str, str],
     flags: Mapping[str, str],
     former: Kept,

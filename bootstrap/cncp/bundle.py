@@ -33,7 +33,7 @@ JUPYTER = LOCKS[0].with_name("jupyter.txt")
 CODE = ("baremetal.sh", "bootstrap", "cookbooks", "notebooks", "roles")
 """What provisioning needs of the repository; a lone baremetal.sh clones the same."""
 
-_TIME = 315532800
+TIME = 315532800
 """1980-01-01, the time of every member: the earliest that all archives can hold."""
 
 
@@ -155,7 +155,7 @@ def _write(output: Path, members: Sequence[tuple[str, bytes, int]]) -> None:
         with open(descriptor, "wb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as tar:
             for name, content, mode in members:
                 entry = tarfile.TarInfo(name)
-                entry.size, entry.mode, entry.mtime = len(content), mode, _TIME
+                entry.size, entry.mode, entry.mtime = len(content), mode, TIME
                 tar.addfile(entry, io.BytesIO(content))
         os.chmod(beside, 0o644)
         os.replace(beside, output)

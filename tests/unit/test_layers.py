@@ -13,8 +13,9 @@ CODE = Path(__file__).resolve().parents[2] / "bootstrap" / "cncp"
 
 LAYERS = (
     ("errors", "run", "console", "files", "cluster"),
-    ("attributes", "hub", "keys"),
+    ("attributes", "inventory", "hub", "keys"),
     ("install", "machine", "serve", "bundle", "dist"),
+    ("fleet",),
     ("tasks", "__main__"),
 )
 """Lower layers first; what stands in one layer may use its own and the lower ones."""

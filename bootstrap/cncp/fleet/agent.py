@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -46,9 +47,9 @@ def place(home: str) -> Path:
     return Path.home() / home
 
 
-def probe(home: str) -> dict[str, Any]:
-    """Say what this machine is and what of ours it has. Changes nothing."""
-    folder = place(home)
+def probe(*homes: str) -> dict[str, Any]:
+    """Say what this machine is, and which code is in the folders ``homes``. Changes nothing."""
+    folder = place(homes[0])
     existing = next(one for one in (folder, *folder.parents) if one.is_dir())
     room = os.statvfs(existing)
     login = Path.home().stat()
@@ -56,7 +57,8 @@ def probe(home: str) -> dict[str, Any]:
     name = socket.gethostname()
     return {
         "clock": time.time(),
-        "code": _text(str(folder / "code" / DIGEST)),
+        "addresses": addresses(),
+        "code": {home: _code(place(home)) for home in homes},
         "cores": len(os.sched_getaffinity(0)),
         "free": room.f_bavail * room.f_frsize,
         "from": os.environ.get("SSH_CONNECTION", "").partition(" ")[0],
@@ -64,13 +66,27 @@ def probe(home: str) -> dict[str, Any]:
         # The same folder seen from two machines has both the same; copies of a disk may, too.
         "home_id": [login.st_ino, login.st_ctime_ns],
         "host": name,
-        "installed": (folder / "venv" / "cncp-installed.json").exists(),
         # Containers share the kernel's boot id, clones of a disk the machine's: all of it tells.
         "machine": hashlib.sha256(f"{boot} {name} {_text('/etc/machine-id')}".encode()).hexdigest()[:16],
         "python": sys.executable,
         "version": list(sys.version_info[:3]),
         "writable": os.access(existing, os.W_OK),
     }
+
+
+def _code(home: Path) -> str:
+    """Return the digest of the code in ``home``, where its virtualenv is whole; else nothing."""
+    if not (home / "venv" / "cncp-installed.json").exists():
+        return ""
+    return _text(str(home / "code" / DIGEST))
+
+
+def addresses() -> list[str]:
+    """Return this machine's IPv4 addresses but those of the loopback (/proc/net/fib_trie, "host LOCAL")."""
+    lines = _text("/proc/net/fib_trie").splitlines()
+    pairs = itertools.pairwise(lines)
+    own = {line.split()[-1] for line, after in pairs if after.split()[:2] == ["/32", "host"] and "LOCAL" in after}
+    return sorted(one for one in own if not one.startswith("127."))
 
 
 def _text(path: str) -> str:

@@ -8,12 +8,14 @@ a channel of the same connection and costs no login.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +76,9 @@ class Host(Protocol):
         timeout: float = 60,
         check: bool = True,
         line: Line | None = None,
+        out: Line | None = None,
     ) -> Result:
-        """Run a command to its end. Raises HostError."""
+        """Run a command to its end; ``line`` and ``out`` take its stderr and stdout as they come. Raises HostError."""
 
     def put(self, content: bytes, path: str, mode: int = 0o600) -> None:
         """Write a file atomically, its folder made if missing."""
@@ -84,37 +87,54 @@ class Host(Protocol):
         """Return the content of a file. Raises HostError."""
 
 
-def _ran(host: str, argv: Sequence[str], timeout: float, line: Line | None, data: bytes, cwd: Path | None) -> Result:
-    """Run a local process with a time-out; hand on its standard error line by line as it comes."""
-    process = subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, start_new_session=True
-    )
-    said: list[str] = []
+@dataclass(frozen=True)
+class _Ears:
+    """Reads a stream line by line, hands every line on, and keeps all of it."""
 
-    def listen(stream: IO[bytes]) -> None:
-        for raw in stream:
-            text = raw.decode(errors="replace").rstrip()
-            said.append(text)
-            if line:
-                line(text)
+    stream: IO[bytes]
+    hand_on: Line | None
+    heard: list[bytes]
 
-    assert process.stderr is not None  # noqa: S101  # by the arguments above
-    ears = threading.Thread(target=listen, args=(process.stderr,), daemon=True)
-    stderr, process.stderr = process.stderr, None
-    ears.start()
-    try:
-        stdout, _ = process.communicate(data, timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        ears.join(1)
-        last = f"; the last it said: {said[-1]}" if said else ""
-        raise HostError(
-            host, f"no end after {timeout:g} s: {shlex.join(argv[-1:])[:80]}{last}", "look at that host by hand"
-        ) from None
-    ears.join(5)
-    stderr.close()
-    return Result(process.returncode, stdout, "\n".join(said))
+    def listen(self) -> None:
+        for raw in self.stream:
+            self.heard.append(raw)
+            if self.hand_on:
+                self.hand_on(raw.decode(errors="replace").rstrip())
+
+
+def _ran(
+    host: str,
+    argv: Sequence[str],
+    timeout: float,
+    line: Line | None,
+    data: bytes,
+    cwd: Path | None = None,
+    out: Line | None = None,
+) -> Result:
+    """Run a local process with a time-out; hand on what it writes line by line as it comes."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd=cwd, start_new_session=True) as process:
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018  # by the arguments above
+        ears = [_Ears(process.stdout, out, []), _Ears(process.stderr, line, [])]
+        threads = [threading.Thread(target=one.listen, daemon=True) for one in ears]
+        for thread in threads:
+            thread.start()
+        late = threading.Timer(timeout, process.kill)
+        late.start()
+        began = time.monotonic()
+        with contextlib.suppress(BrokenPipeError), process.stdin as into:
+            into.write(data)
+        for thread in threads:
+            thread.join()
+        status = process.wait()
+        late.cancel()
+    stdout, stderr = (b"".join(one.heard) for one in ears)
+    said = stderr.decode(errors="replace").strip()
+    if status < 0 and time.monotonic() - began >= timeout:
+        last = f"; the last it said: {said.splitlines()[-1]}" if said else ""
+        what = f"no end after {timeout:g} s: {shlex.join(argv[-1:])[:80]}{last}"
+        raise HostError(host, what, "look at that host by hand")
+    return Result(status, stdout, said)
 
 
 def _checked(host: str, argv: Sequence[str], result: Result) -> Result:
@@ -144,10 +164,11 @@ class Local:
         timeout: float = 60,
         check: bool = True,
         line: Line | None = None,
+        out: Line | None = None,
     ) -> Result:
         """Run a command in the home folder."""
         try:
-            result = _ran(self.spec.name, argv, timeout, line, input, Path.home())
+            result = _ran(self.spec.name, argv, timeout, line, input, Path.home(), out)
         except OSError as error:
             result = Result(127, b"", f"{error.filename}: {error.strerror}")
         return _checked(self.spec.name, argv, result) if check else result
@@ -267,9 +288,10 @@ class Remote:
         timeout: float = 60,
         check: bool = True,
         line: Line | None = None,
+        out: Line | None = None,
     ) -> Result:
         """Run a command in the login user's home."""
-        result = _ran(self.spec.name, self.command(argv), timeout, line, input, None)
+        result = _ran(self.spec.name, self.command(argv), timeout, line, input, None, out)
         if result.status == 255 and not self._alive():
             raise HostError(self.spec.name, "the connection was lost", "check the network, then run this again")
         return _checked(self.spec.name, argv, result) if check else result

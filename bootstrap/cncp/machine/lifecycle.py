@@ -16,21 +16,23 @@ from cncp.machine import steps
 from cncp.machine.actor import Actor
 from cncp.machine.health import Answers, wait
 from cncp.machine.node import Node
+from cncp.machine.place import Account
 from cncp.machine.services import service_manager
 from cncp.machine.status import status
 from cncp.machine.up import START_TIMEOUT, Outcome, choose, locked, up
 
 
-def remember(node: Node, former: Kept, flags: Mapping[str, str], file: Path | None) -> None:
+def remember(account: Account, home: Path, former: Kept, flags: Mapping[str, str], file: Path | None) -> None:
     """Keep what a command line said, so that a later run without it stays with it."""
+    actor = Actor(account)
     settings = dict(former.settings)
     settings.update({key: parse(key, value, "command line") for key, value in flags.items()})
-    path = kept_path(Path(node.home))
+    path = kept_path(home)
     content = files.to_json({"settings": settings, "file": str(file or "")})
     if not settings and file is None:
-        Actor(node.account).remove(path)
+        actor.remove(path)
     elif files.read_bytes(path) != content:
-        Actor(node.account).write(path, content, 0o600)
+        actor.write(path, content, 0o600)
 
 
 def scale(
@@ -62,7 +64,7 @@ def scale(
     outcome = up(target, console)
     former = kept(Path(node.home))
     flags = {"engines": str(count), "threads": str(node.threads)}
-    remember(target, former, flags, Path(former.file) if former.file else None)
+    remember(node.account, Path(node.home), former, flags, Path(former.file) if former.file else None)
     return outcome
 
 

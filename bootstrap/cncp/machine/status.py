@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import psutil
@@ -22,7 +22,7 @@ class Status:
     """One service.
 
     ``id`` is the engine's id at the hub, ``uptime`` is in s, ``memory`` in bytes (with children),
-    ``cpu`` in s of processor time.
+    ``cpu`` in s of processor time, ``uuid`` an engine's identity at the hub.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Status:
     cpu: float
     restarts: int
     last_exit: str
+    uuid: str = ""
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON types."""
@@ -59,7 +60,7 @@ def status(node: Node, manager: ServiceManager, timeout: float = 1.0) -> list[St
     for name in node.services:
         state = states.get(name, ServiceState(name, running=False))
         word, number = _state(node, name, uuids[name], hub) if state.running else ("down", None)
-        found.append(_with_process(node, name, number, word, state))
+        found.append(replace(_with_process(node, name, number, word, state), uuid=uuids[name]))
     return found
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cncp import attributes, files
 from cncp.attributes import Kept
@@ -19,6 +20,7 @@ from cncp.machine.desired import Desired
 from cncp.machine.health import Answers, wait
 from cncp.machine.node import Node, resolve
 from cncp.machine.services import ServiceManager, service_manager
+from cncp.machine.services.base import running_process
 from cncp.machine.services.systemd import check_owner
 
 START_TIMEOUT = 60.0
@@ -116,6 +118,26 @@ class Outcome:
     answers: Answers
     changed: bool
     engine: Engine
+
+
+def report(node: Node, outcome: Outcome) -> dict[str, Any]:
+    """Return what `cncp up --json` prints, but for the time it took."""
+    access = jupyter.load(node) if jupyter.wanted(node) else None
+    return {
+        "answering": sorted(outcome.answers.answering),
+        "changed": outcome.changed,
+        "engine": outcome.engine.name,
+        "engine_why": outcome.engine.why,
+        "engines": list(node.engine_ids),
+        "jupyter": access.url if access else None,
+        "profile": node.settings.profile,
+        "profile_dir": node.profile_dir,
+        "scope": node.scope,
+        "service_manager": node.manager,
+        # By these the controller knows engines, of whatever host.
+        "uuids": [running_process(node, f"engine-{number}").uuid for number in node.engine_ids],
+        "why": node.why,
+    }
 
 
 def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:

@@ -17,6 +17,9 @@ from cncp import files
 from cncp.attributes import switched
 from cncp.console import Console
 from cncp.errors import WOULD_CHANGE, UsageError
+from cncp.fleet import verbs
+from cncp.fleet.controller import Here
+from cncp.fleet.up import Fleet
 from cncp.install import environment, rights
 from cncp.machine import convergence, doctor, jupyter, lifecycle, place
 from cncp.machine import logs as logfiles
@@ -27,12 +30,15 @@ from cncp.machine.actor import Actor
 from cncp.machine.chef import Update
 from cncp.machine.node import Node, installed
 from cncp.machine.services import service_manager
+from cncp.tasks import fleet as fleets
 from cncp.tasks.command import command
 
 _FILE = {"file": "cluster.toml to read (CNCP_FILE)"}
 _JSON = {"json": "print the result as JSON"}
 _QUIET = {"quiet": "print no progress"}
 _FORGET = {"forget": "leave out what earlier command lines said"}
+_HOSTS = {**_FILE, "limit": "these hosts of the cluster alone: gold2,gold[4-6]"}
+_KEYS = {"host-keys": "accept-new (default), or strict: refuse hosts whose key is not known yet"}
 
 
 def _node() -> Node:
@@ -53,21 +59,7 @@ def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bo
     elapsed = _elapsed()
     access = jupyter.load(node) if jupyter.wanted(node) else None
     if as_json:
-        console.data(
-            {
-                "answering": sorted(seen.answering),
-                "changed": outcome.changed,
-                "elapsed": round(elapsed, 2),
-                "engine": used.name,
-                "engine_why": used.why,
-                "engines": list(node.engine_ids),
-                "jupyter": access.url if access else None,
-                "profile": node.settings.profile,
-                "scope": node.scope,
-                "service_manager": node.manager,
-                "why": node.why,
-            }
-        )
+        console.data({**main_job.report(node, outcome), "elapsed": round(elapsed, 2)})
         return
     scope = f" ({node.scope})" if node.manager == "systemd" else ""
     count = f"{len(seen.answering)}/{node.engines} engines answer"
@@ -86,7 +78,7 @@ def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bo
     )
 
 
-@command({**_FILE, **_JSON, **_QUIET, **_FORGET}, settings=True)
+@command({**_HOSTS, **_JSON, **_QUIET, **_FORGET, **_KEYS}, settings=True)
 def up(
     context: Context,
     flags: Mapping[str, str],
@@ -94,25 +86,65 @@ def up(
     json: bool = False,
     quiet: bool = False,
     forget: bool = False,
+    limit: str = "",
+    host_keys: str = "accept-new",
 ) -> None:
-    """Make this machine what the settings say, and wait until its engines answer."""
+    """Make this machine, and the hosts cluster.toml names, what the settings say; wait until all engines answer."""
     json = json or switched(os.environ, "CNCP_JSON")
     forget = forget or switched(os.environ, "CNCP_FORGET")
     console = Console(quiet=quiet or switched(os.environ, "CNCP_QUIET"))
-    converge(console, flags, file=file, forget=forget, as_json=json)
+    converge(console, flags, file=file, forget=forget, as_json=json, limit=limit, host_keys=host_keys)
 
 
 def converge(
-    console: Console, flags: Mapping[str, str], *, file: str | None = None, forget: bool = False, as_json: bool = False
+    console: Console,
+    flags: Mapping[str, str],
+    *,
+    file: str | None = None,
+    forget: bool = False,
+    as_json: bool = False,
+    limit: str = "",
+    host_keys: str = "accept-new",
 ) -> None:
     """Do what `up` does with these settings of the command line, which are kept."""
     asked = main_job.request(os.environ, file=file, flags=flags, forget=forget)
+    hosts = fleets.inventory(asked)
+    if hosts is not None:
+        wanted = fleets.fleet(asked, hosts, limit=limit, strict=_strict(host_keys))
+        _fleet_up(asked, wanted, console, as_json=as_json)
+        return
+    _refuse_limit(limit)
     node = main_job.describe(asked)
     _bring_environment(node, console)
     console.note(f"service manager: {node.manager} ({node.why})")
     outcome = main_job.up(node, console)
-    lifecycle.remember(node, asked.former, asked.flags, asked.file)
+    lifecycle.remember(node.account, Path(node.home), asked.former, asked.flags, asked.file)
     _report(console, node, outcome, as_json)
+
+
+def _fleet_up(asked: main_job.Request, wanted: Fleet, console: Console, *, as_json: bool) -> None:
+    here = None
+    account = place.account(asked.environment)
+    if wanted.inventory.controller.local:
+        node = main_job.describe(asked)
+        _bring_environment(node, console)
+        here = Here(node, lambda: main_job.up(node, console))
+    files.make_home(wanted.home)
+    # Before anything is done: verbs on what was cut off need to know the hosts.
+    lifecycle.remember(account, wanted.home, asked.former, asked.flags, asked.file)
+    alone = rights.acts_for(account)
+    fleets.up(wanted, here, console, alone=alone, elapsed=_elapsed, as_json=as_json)
+
+
+def _strict(host_keys: str) -> bool:
+    if host_keys not in ("accept-new", "strict"):
+        raise UsageError(f"command line: --host-keys {host_keys!r} is not possible", "give accept-new or strict")
+    return host_keys == "strict"
+
+
+def _refuse_limit(limit: str) -> None:
+    if limit:
+        raise UsageError("command line: --limit, but the cluster is this machine alone", "leave --limit out")
 
 
 def _bring_environment(node: Node, console: Console) -> None:
@@ -196,10 +228,23 @@ def _print_plan(console: Console, todo: main_job.Plan, by_chef: Sequence[Update]
             console.say(f"{verb} {', '.join(names)}")
 
 
-@command(_JSON)
-def status(context: Context, json: bool = False) -> None:
+def _scene(file: str | None, limit: str) -> verbs.Scene | None:
+    """Return the hosts of the cluster in use, None where it is this machine alone."""
+    asked = fleets.asked(file)
+    hosts = fleets.inventory(asked)
+    if hosts is None:
+        _refuse_limit(limit)
+        return None
+    return fleets.scene(asked, hosts, limit)
+
+
+@command({**_HOSTS, **_JSON})
+def status(context: Context, file: str | None = None, limit: str = "", json: bool = False) -> None:
     """Show every service: id, host, pid, state, uptime, memory, CPU, restarts, last cause of death."""
     console = Console()
+    if scene := _scene(file, limit):
+        fleets.status(scene, console, as_json=json)
+        return
     node = _node()
     found = states.status(node, service_manager(node, Actor(node.account)))
     if json:
@@ -208,10 +253,20 @@ def status(context: Context, json: bool = False) -> None:
     console.table(states.HEADER, states.rows(found))
 
 
-@command({"lines": "how many of the last lines", "follow": "go on as the log grows"})
-def logs(context: Context, name: str = "", lines: int = 20, follow: bool = False) -> None:
+@command({**_HOSTS, "lines": "how many of the last lines", "follow": "go on as the log grows"})
+def logs(
+    context: Context,
+    name: str = "",
+    lines: int = 20,
+    follow: bool = False,
+    file: str | None = None,
+    limit: str = "",
+) -> None:
     """Show the logs of a service, or of all of them."""
     console = Console()
+    if scene := _scene(file, limit):
+        fleets.logs(scene, console, name, lines, follow=follow)
+        return
     node = _node()
     wanted = lifecycle.chosen(node, [name] if name else [])
     if follow:
@@ -223,10 +278,15 @@ def logs(context: Context, name: str = "", lines: int = 20, follow: bool = False
             console.say(f"[{one}] {line}")
 
 
-@command(_JSON)
-def check(context: Context, json: bool = False) -> None:
+@command({**_HOSTS, **_JSON, "from-hosts": "dial the controller's ports from every host as well"})
+def check(
+    context: Context, json: bool = False, file: str | None = None, limit: str = "", from_hosts: bool = False
+) -> None:
     """Look for what is wrong, and say what to do about it."""
     console = Console()
+    if scene := _scene(file, limit):
+        fleets.check(scene, console, as_json=json, from_hosts=from_hosts)
+        return
     node = _node()
     findings = doctor.examine(node, service_manager(node, Actor(node.account)))
     if json:
@@ -242,6 +302,7 @@ def check(context: Context, json: bool = False) -> None:
 
 @command(
     {
+        **_HOSTS,
         **_QUIET,
         **_JSON,
         "count": "how many engines",
@@ -251,37 +312,57 @@ def check(context: Context, json: bool = False) -> None:
     positional=["count"],
 )
 def scale(
-    context: Context, count: str, force: bool = False, wait: int = 0, quiet: bool = False, json: bool = False
+    context: Context,
+    count: str,
+    force: bool = False,
+    wait: int = 0,
+    quiet: bool = False,
+    json: bool = False,
+    file: str | None = None,
+    limit: str = "",
 ) -> None:
-    """Add or remove engines; the others are not touched."""
+    """Add or remove engines, of several hosts on each; the others are not touched."""
     if not count.isascii() or not count.isdigit() or int(count) > 1024:
         raise UsageError(f"scale {count!r} is not possible", "give a number of engines from 0 to 1024")
     console = Console(quiet=quiet)
+    if scene := _scene(file, limit):
+        words = [count, *(["--force"] if force else []), *([f"--wait={wait}"] if wait else [])]
+        fleets.scale(scene, console, words)
+        return
     node = _node()
     outcome = lifecycle.scale(node, int(count), os.environ, console, force=force, patience=wait)
     _report(console, _node(), outcome, json)
 
 
-@command({**_QUIET, "name": "a service, as `status` shows it; all without"})
-def restart(context: Context, name: str = "", quiet: bool = False) -> None:
+@command({**_HOSTS, **_QUIET, "name": "a service, as `status` shows it; all without"})
+def restart(context: Context, name: str = "", quiet: bool = False, file: str | None = None, limit: str = "") -> None:
     """Restart a service, or all of them."""
     console = Console(quiet=quiet)
+    if scene := _scene(file, limit):
+        fleets.restart(scene, console, [f"--name={name}"] if name else [])
+        return
     node = _node()
     seen = lifecycle.restart(node, [name] if name else [], console)
     console.say(f"{len(seen.answering)}/{node.engines} engines answer")
 
 
-@command(_QUIET)
-def down(context: Context, quiet: bool = False) -> None:
+@command({**_HOSTS, **_QUIET})
+def down(context: Context, quiet: bool = False, file: str | None = None, limit: str = "") -> None:
     """Stop controller and engines until the next `up`."""
     console = Console(quiet=quiet)
+    if scene := _scene(file, limit):
+        fleets.down(scene, console)
+        return
     console.say("stopped" if lifecycle.down(_node(), console) else "nothing was running")
 
 
-@command(_QUIET)
-def uninstall(context: Context, quiet: bool = False) -> None:
+@command({**_HOSTS, **_QUIET})
+def uninstall(context: Context, quiet: bool = False, file: str | None = None, limit: str = "") -> None:
     """Stop everything and remove all that was written; what stood there before comes back."""
     console = Console(quiet=quiet)
+    if scene := _scene(file, limit):
+        fleets.uninstall(scene, console)
+        return
     left = removal.uninstall(_node(), console)
     for path in left:
         console.say(f"left, because it holds what is not ours: {path}")

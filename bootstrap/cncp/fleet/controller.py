@@ -1,0 +1,118 @@
+"""The controller of a cluster of several machines: on this one, or on a host."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
+
+from cncp.cluster import Value
+from cncp.errors import CncpError
+from cncp.fleet import agent, deploy
+from cncp.fleet.place import Placed
+from cncp.fleet.ssh import Host, Line
+from cncp.fleet.survey import Surveyed
+from cncp.machine import connection
+from cncp.machine.node import Node
+from cncp.machine.rollcall import roll_call
+from cncp.machine.up import Outcome, report
+
+
+class Controller(Protocol):
+    """What the engines' hosts need of the controller's, wherever it is."""
+
+    def up(self) -> dict[str, Any]:
+        """Run the main job there; return its report."""
+
+    def engine_file(self) -> dict[str, Any]:
+        """Return the content of the engines' connection file. It is a secret."""
+
+    def addresses(self) -> list[str]:
+        """Return the addresses by which it may be reached."""
+
+    @property
+    def external(self) -> str:
+        """The address by which it is to be reached, "" where that was not set."""
+
+    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
+        """Ask which engines answer, waiting up to ``patience`` seconds for all of them."""
+
+
+class Here:
+    """The controller on this machine."""
+
+    def __init__(self, node: Node, job: Callable[[], Outcome]) -> None:
+        self._node = node
+        self._job = job
+
+    def up(self) -> dict[str, Any]:
+        """Converge this machine."""
+        return report(self._node, self._job())
+
+    def engine_file(self) -> dict[str, Any]:
+        """Read it from the profile."""
+        return _content((self._node.security_dir / connection.ENGINE).read_bytes())
+
+    def addresses(self) -> list[str]:
+        """Return this machine's addresses and its name."""
+        return [*agent.addresses(), self._node.host]
+
+    @property
+    def external(self) -> str:
+        """Return the address that was set."""
+        named = self._node.settings.external
+        return "" if named == "auto" else named
+
+    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
+        """Ask the hub."""
+        return roll_call(self._node, uuids, patience)
+
+
+class There:
+    """The controller on a host."""
+
+    def __init__(self, one: Surveyed, settings: Mapping[str, Value], say: Line) -> None:
+        self._one = one
+        self._settings = settings
+        self._say = say
+        self._profile_dir = ""
+
+    def up(self) -> dict[str, Any]:
+        """Install and converge that host."""
+        done = deploy.up(self._one, self._settings, self._say)
+        self._profile_dir = str(done["profile_dir"])
+        return done
+
+    def engine_file(self) -> dict[str, Any]:
+        """Fetch it over the connection; it is on no disk of this machine."""
+        return _content(self._one.host.get(f"{self._profile_dir}/security/{connection.ENGINE}"))
+
+    def addresses(self) -> list[str]:
+        """Return the host's addresses and names."""
+        spec = self._one.host.spec
+        return [*([spec.address] if spec.address else []), *self._one.facts["addresses"], spec.name]
+
+    @property
+    def external(self) -> str:
+        """Return the address that was set."""
+        return str(self._settings.get("external", "auto")).removeprefix("auto")
+
+    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
+        """Have that host ask its hub."""
+        return remote_roll_call(Placed.of(self._one), self._one.host, uuids, patience)
+
+
+def remote_roll_call(placed: Placed, host: Host, uuids: Collection[str], patience: float) -> dict[str, Any]:
+    """Ask the hub of a host about engines."""
+    argv = placed.module("cncp.machine.rollcall", str(patience))
+    result = host.run(argv, input=json.dumps(sorted(uuids)).encode(), timeout=patience + 60, check=False)
+    if not result.ok:
+        raise deploy.failure(placed.name, result.stderr, result.status)
+    return dict(json.loads(result.stdout))
+
+
+def _content(raw: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(raw))
+    except ValueError:
+        raise CncpError("the engines' connection file is damaged", "cncp up on the controller's machine") from None

@@ -1,0 +1,121 @@
+"""The main job on one host: the code goes there, and its own baremetal.sh does the rest."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import shlex
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from cncp import bundle
+from cncp.attributes import SOURCE
+from cncp.cluster import BY_KEY, Value
+from cncp.files import PARENTS
+from cncp.fleet.call import call
+from cncp.fleet.ssh import HostError, Line
+from cncp.fleet.survey import HOME, SHARED, Surveyed
+
+INSTALL_TIMEOUT = 900.0
+"""Seconds for an installation: 50 MB over a slow network, on a slow disk."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Our own code as an archive, and its digest."""
+
+    archive: bytes
+    digest: str
+
+
+def code() -> Code:
+    """Pack what provisioning needs of this code; the same files make the same bytes."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name, (content, mode) in sorted(bundle.code(SOURCE)):
+            entry = tarfile.TarInfo(name)
+            # All times are new: by an old one Python would take old bytecode for that of the new file.
+            entry.size, entry.mode, entry.mtime = len(content), mode, bundle.TIME
+            tar.addfile(entry, io.BytesIO(content))
+    digest = hashlib.sha256(packed.getvalue()).hexdigest()
+    return Code(gzip.compress(packed.getvalue(), 6, mtime=0), digest)
+
+
+def send(one: Surveyed, ours: Code) -> bool:
+    """Bring the code to a host, unless it has it; return whether it was brought."""
+    root = SHARED if one.shared else HOME
+    if one.facts["code"][root] == ours.digest:
+        return False
+    call(one.host, "receive", root, ours.digest, PARENTS, data=ours.archive, timeout=120)
+    return True
+
+
+def install(one: Surveyed, settings: Mapping[str, Value], say: Line) -> None:
+    """Bring the virtualenv to what is wanted; hosts that share it are served by one of them."""
+    words = _flags({key: value for key, value in settings.items() if key == "requirements"})
+    _baremetal(one, ["--install-only", *words], {"CNCP_HOME": one.root}, say)
+
+
+def requirements(one: Surveyed, settings: Mapping[str, Value]) -> dict[str, Value]:
+    """Bring the user's own requirements file to a host; return settings that name it there."""
+    named = str(settings.get("requirements", "none"))
+    if named == "none" or "://" in named:
+        return dict(settings)
+    with open(named, "rb") as stream:
+        content = stream.read()
+    path = f"{one.root}/requirements.of-cluster.txt"
+    one.host.put(content, path)
+    return {**settings, "requirements": path}
+
+
+def up(one: Surveyed, settings: Mapping[str, Value], say: Line) -> dict[str, Any]:
+    """Run the main job on a host and return its report. Raises HostError with that host's own words."""
+    if one.shared:
+        call(one.host, "share", SHARED, one.name)
+    said = _baremetal(one, ["--json", "--forget", *_flags(settings)], one.environment, say)
+    return _report(one, said)
+
+
+def _report(one: Surveyed, said: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(said[said.index("{") :]))
+    except ValueError:
+        raise HostError(one.name, "its report is not readable", f"log in and look: ssh {one.name}") from None
+
+
+def _flags(settings: Mapping[str, Value]) -> list[str]:
+    words = {True: "true", False: "false"}
+    return [
+        f"{BY_KEY[key].flag}={words[value] if isinstance(value, bool) else value}" for key, value in settings.items()
+    ]
+
+
+def _baremetal(one: Surveyed, words: Sequence[str], variables: Mapping[str, str], say: Line) -> str:
+    argv = [
+        *("env", "CNCP_HERE=true", *(f"{name}={value}" for name, value in variables.items())),
+        *("bash", f"{one.root}/code/baremetal.sh", f"--python={one.facts['python']}", *words),
+    ]
+    result = one.host.run(argv, timeout=INSTALL_TIMEOUT, check=False, line=partial(_progress, say))
+    if not result.ok:
+        raise failure(one.name, result.stderr, result.status)
+    return result.stdout.decode(errors="replace")
+
+
+def _progress(say: Line, line: str) -> None:
+    """Hand on the phases of a host; its errors are told with those of the other hosts."""
+    if line.startswith("==> "):
+        say(line.removeprefix("==> "))
+
+
+def failure(name: str, stderr: str, status: int) -> HostError:
+    """Return a host's error and hint as ours, from what its cncp wrote."""
+    lines = stderr.strip().splitlines()
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
+    what = errors[-1] if errors else (lines[-1] if lines else f"its cncp exited with {status}")
+    return HostError(name, what, hints[-1] if hints else f"log in and look: ssh {shlex.quote(name)}")

@@ -1,0 +1,64 @@
+"""Where everything is on each host: noted by `up`, so that the other verbs need not look again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from cncp.files import make_home, read_json, to_json, write_atomic
+from cncp.fleet.survey import Surveyed
+from cncp.inventory import HostSpec
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A host on which something of ours is. ``root`` and ``home`` are as in ``Surveyed``."""
+
+    name: str
+    root: str
+    home: str
+    environment: Mapping[str, str]
+    shared: tuple[str, ...]
+    spec: HostSpec
+
+    @staticmethod
+    def of(one: Surveyed) -> Placed:
+        """Return the place of a host that was looked at."""
+        return Placed(one.name, one.root, one.home, one.environment, one.shared, one.host.spec)
+
+    def module(self, name: str, *words: str) -> list[str]:
+        """Return the command that runs a module of ours there."""
+        return [
+            *("env", "CNCP_HERE=true", *(f"{key}={value}" for key, value in self.environment.items())),
+            *(f"{self.home}/venv/bin/python", "-s", "-m", name, *words),
+        ]
+
+
+def path(home: Path) -> Path:
+    """Return the file that holds the places, in the home of the machine in charge."""
+    return home / "fleet.json"
+
+
+def load(home: Path) -> dict[str, Placed]:
+    """Return the hosts that `up` has set up from here, by name."""
+    stored = read_json(path(home)) or {}
+    return {name: _read(name, one) for name, one in stored.get("hosts", {}).items()}
+
+
+def _read(name: str, one: Mapping[str, Any]) -> Placed:
+    known = {field.name for field in fields(HostSpec)}
+    spec = HostSpec(**{key: value for key, value in one["spec"].items() if key in known})
+    return Placed(name, one["root"], one["home"], one["environment"], tuple(one["shared"]), spec)
+
+
+def save(home: Path, places: Mapping[str, Placed]) -> None:
+    """Keep the places; without any there is nothing to keep."""
+    if not places:
+        path(home).unlink(missing_ok=True)
+        return
+    make_home(home)
+    # The settings of a host are the file's to say, each time anew.
+    hosts = {name: asdict(replace(one, spec=replace(one.spec, settings={}))) for name, one in places.items()}
+    write_atomic(path(home), to_json({"hosts": hosts}), 0o600)

@@ -1,0 +1,150 @@
+"""Preflight of all hosts: what they are, what they lack, which of them share a home. Changes nothing."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from cncp.errors import CncpError
+from cncp.fleet.call import call
+from cncp.fleet.crew import at_once
+from cncp.fleet.ssh import Host, HostError
+
+HOME = ".local/share/cncp"
+"""Where everything of ours is on a host, relative to the login user's home."""
+
+SHARED = f"{HOME}/shared"
+"""Where the hosts that share a home keep their virtualenv and code, and each a folder of its own."""
+
+_ROOM = 500 * 2**20  # bytes: the virtualenv takes about 200 MB, and twice that while it is made
+_ROOM_AFTER = 50 * 2**20
+_SKEW = 300  # s; beyond it certificates and the ages of files are not to be relied on
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """What is known of a host. ``root`` holds code and virtualenv, ``home`` the rest: one folder for most.
+
+    ``shared`` are the names of the hosts that have the same home, itself among them, or empty.
+    """
+
+    host: Host
+    facts: Mapping[str, Any]
+    shared: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The host's name in the inventory."""
+        return self.host.spec.name
+
+    @property
+    def root(self) -> str:
+        """The folder of code and virtualenv, absolute."""
+        return str(PurePosixPath(self.facts["home"]) / (SHARED if self.shared else HOME))
+
+    @property
+    def home(self) -> str:
+        """The folder of this host's own state (CNCP_HOME), absolute."""
+        return f"{self.root}/{self.name}" if self.shared else self.root
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which this host's cncp finds its own place."""
+        own = {"CNCP_INSTANCE": self.name, "IPYTHONDIR": f"{self.home}/ipython"} if self.shared else {}
+        return {"CNCP_HOME": self.home, **own}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All hosts that can be gone on with, and why the others cannot."""
+
+    hosts: Mapping[str, Surveyed]
+    failures: Mapping[str, CncpError]
+
+
+def survey(hosts: Mapping[str, Host], apart: Sequence[Host] = ()) -> Survey:
+    """Look at all hosts at once. ``apart`` are hosts whose home counts for sharing and nothing else."""
+    everyone = {**hosts, **{host.spec.name: host for host in apart}}
+    probed = at_once(everyone, _probe)
+    failures = dict(probed.failures)
+    facts = dict(probed.results)
+    _refuse_twice(facts, failures)
+    groups = _homes({name: everyone[name] for name in facts}, facts)
+    found: dict[str, Surveyed] = {}
+    for name, host in hosts.items():
+        if name not in facts or name in failures:
+            continue
+        made = Surveyed(host, facts[name], groups.get(name, ()))
+        try:
+            _check(made)
+        except HostError as error:
+            failures[name] = error
+        else:
+            found[name] = made
+    return Survey(found, failures)
+
+
+def _probe(host: Host) -> dict[str, Any]:
+    began = time.time()
+    facts = call(host, "probe", HOME, SHARED, timeout=30)
+    # Half of the way there and back is taken for the way back, as NTP does.
+    facts["skew"] = facts["clock"] - (began + time.time()) / 2
+    return facts
+
+
+def _refuse_twice(facts: Mapping[str, Mapping[str, Any]], failures: dict[str, CncpError]) -> None:
+    """Refuse the same machine under two names, and two that would be taken for one another."""
+    machines: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for name, known in facts.items():
+        first = machines.setdefault(known["machine"], name)
+        called = names.setdefault(known["host"], name)
+        if first != name:
+            failures[name] = HostError(name, f"it is the same machine as {first}", "name every machine once")
+        elif called != name:
+            failures[name] = HostError(
+                name,
+                f"it calls itself {known['host']}, and so does {called}",
+                "give every machine a host name of its own: hostnamectl set-hostname NAME",
+            )
+
+
+def _homes(hosts: Mapping[str, Host], facts: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Return, for every host whose home others have as well, the names of all of them.
+
+    Only homes that look the same from outside are tried, by a mark that the others would see.
+    """
+    alike: dict[str, list[str]] = {}
+    for name, known in facts.items():
+        alike.setdefault(str((known["home"], known["home_id"])), []).append(name)
+    candidates = {name: hosts[name] for group in alike.values() if len(group) > 1 for name in group}
+    if not candidates:
+        return {}
+    nonce = secrets.token_hex(8)
+    try:
+        at_once(candidates, lambda host: call(host, "mark", nonce, host.spec.name))
+        seen = at_once(candidates, lambda host: call(host, "marks", nonce)["names"]).results
+    finally:
+        at_once(candidates, lambda host: call(host, "unmark", nonce))
+    return {name: tuple(names) for name, names in seen.items() if len(names) > 1}
+
+
+def _check(one: Surveyed) -> None:
+    """Raise HostError on what a host lacks."""
+    facts, name = one.facts, one.name
+    installed = facts["code"].get(SHARED if one.shared else HOME)
+    needed = _ROOM_AFTER if installed else _ROOM
+    if not facts["writable"]:
+        raise HostError(name, f"{facts['home']} is not writable", "mend the permissions there")
+    if facts["free"] < needed:
+        raise HostError(
+            name,
+            f"{facts['home']} has {facts['free'] // 2**20} MB free, {needed // 2**20} are needed",
+            "make room there",
+        )
+    if abs(facts["skew"]) > _SKEW:
+        raise HostError(name, f"its clock is {facts['skew']:+.0f} s off ours", "set it: timedatectl set-ntp true")

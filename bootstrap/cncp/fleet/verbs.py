@@ -1,0 +1,190 @@
+"""The verbs on a cluster of several machines: what each host says of itself, put together."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cncp.errors import CncpError
+from cncp.files import PARENTS
+from cncp.fleet import deploy, place
+from cncp.fleet.call import call
+from cncp.fleet.controller import remote_roll_call
+from cncp.fleet.crew import Crew, Outcome, at_once
+from cncp.fleet.place import Placed
+from cncp.fleet.ssh import Host, HostError, Line, Local
+from cncp.fleet.survey import SHARED
+from cncp.fleet.up import DIAL, ports
+from cncp.inventory import HostSpec, Inventory
+from cncp.machine.connection import delivered
+
+_TIMEOUT = 300.0  # s for a verb on a host
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a verb left on a host: its exit code and what it printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Scene:
+    """The hosts of a cluster that is there, connected. A context manager.
+
+    ``failures`` has the hosts that cannot be reached, or on which nothing of ours is.
+    """
+
+    def __init__(self, inventory: Inventory, home: Path, limit: Sequence[HostSpec], *, strict: bool = False) -> None:
+        self.inventory = inventory
+        self.home = home
+        self.limit = tuple(limit)
+        self.places = place.load(home)
+        if not self.places and any(not host.local for host in limit):
+            raise CncpError("nothing has been set up on these hosts from here", "set them up: cncp up")
+        self._crew = Crew([host for host in limit if host.name in self.places or host.local], strict=strict)
+        self.failures: dict[str, CncpError] = {
+            host.name: HostError(host.name, "nothing is set up there", f"cncp up --limit {host.name}")
+            for host in limit
+            if host.name not in self.places and not host.local
+        }
+
+    def __enter__(self) -> Scene:  # noqa: PYI034  # no subclasses
+        self._crew.__enter__()
+        self.failures.update(self._crew.failures)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._crew.__exit__(*error)
+
+    @property
+    def hosts(self) -> Mapping[str, Host]:
+        """The hosts that are connected, in the order of the inventory."""
+        return self._crew.hosts
+
+    def argv(self, host: Host, *words: str) -> list[str]:
+        """Return the command that runs cncp on a host for itself alone."""
+        if isinstance(host, Local):
+            return ["env", "CNCP_HERE=true", f"CNCP_HOME={self.home}", sys.executable, "-s", "-m", "cncp", *words]
+        return self.places[host.spec.name].module("cncp", *words)
+
+    def ask(
+        self, *words: str, names: Sequence[str] | None = None, line: Callable[[str], Line] | None = None
+    ) -> Outcome[Reply]:
+        """Run a verb on all connected hosts, or those of these names; failures are those of ssh."""
+
+        def work(host: Host) -> Reply:
+            hear = line(host.spec.name) if line else None
+            result = host.run(self.argv(host, *words), timeout=_TIMEOUT, check=False, line=hear)
+            return Reply(result.status, result.stdout.decode(errors="replace"), result.stderr)
+
+        chosen = {name: host for name, host in self.hosts.items() if names is None or name in names}
+        return at_once(chosen, work)
+
+    def roll_call(self, uuids: Sequence[str], patience: float = 0.0) -> dict[str, Any]:
+        """Ask the controller about engines; nothing is known of them where it cannot be asked."""
+        head = self.inventory.controller
+        if head.local:
+            from cncp.machine.node import installed
+            from cncp.machine.rollcall import roll_call
+
+            return roll_call(installed(self.home), uuids, patience)
+        if head.name not in self.places:
+            return {"controller": False, "engines": {}}
+        known = self.hosts.get(head.name)
+        if known is not None:
+            return remote_roll_call(self.places[head.name], known, uuids, patience)
+        with Crew([head]) as crew:
+            if head.name not in crew.hosts:
+                return {"controller": False, "engines": {}}
+            return remote_roll_call(self.places[head.name], crew.hosts[head.name], uuids, patience)
+
+
+def status(scene: Scene) -> list[dict[str, Any]]:
+    """Return the services of all hosts, engines with their id and state at the controller."""
+    outcome = scene.ask("status", "--json")
+    scene.failures.update(outcome.failures)
+    rows: list[dict[str, Any]] = []
+    for name, reply in outcome.results.items():
+        if reply.status:
+            scene.failures[name] = deploy.failure(name, reply.stderr, reply.status)
+        else:
+            rows += [{**one, "host": name} for one in json.loads(reply.stdout)]
+    uuids = [one["uuid"] for one in rows if one["uuid"]]
+    known = scene.roll_call(uuids)["engines"]
+    for one in rows:
+        if one["state"] == "running":
+            seen = known.get(one["uuid"])
+            one.update({"id": seen["id"], "state": seen["state"]} if seen else {"state": "starting"})
+    return rows
+
+
+def uninstall(scene: Scene) -> dict[str, Reply]:
+    """Take all away, engines first; a home that several share is cleared by the last of them."""
+    head = scene.inventory.controller.name
+    others = [name for name in scene.hosts if name != head]
+    replies: dict[str, Reply] = {}
+    for names in (others, [head]):
+        outcome = scene.ask("uninstall", names=names)
+        scene.failures.update(outcome.failures)
+        for name, reply in outcome.results.items():
+            # What was cut off before anything ran has nothing to uninstall but its folder.
+            gone = not reply.status or "there is no cluster in" in reply.stderr or reply.status == 127
+            if not gone:
+                scene.failures[name] = deploy.failure(name, reply.stderr, reply.status)
+                continue
+            replies[name] = reply
+            if name in scene.places:
+                _clear(scene, name)
+    return replies
+
+
+def _clear(scene: Scene, name: str) -> None:
+    """Remove a host's folder, and what its home's hosts shared when it was the last of them."""
+    mine = scene.places.pop(name)
+    shared_by = [one for one in scene.places.values() if set(one.shared) & set(mine.shared)]
+    call(scene.hosts[name], "remove", mine.home, PARENTS)
+    if mine.shared and not shared_by:
+        call(scene.hosts[name], "remove", SHARED, PARENTS)
+    place.save(scene.home, scene.places)
+
+
+def check(scene: Scene, *, from_hosts: bool) -> list[dict[str, str]]:
+    """Return what is wrong on each host; with ``from_hosts`` also what keeps it from the controller."""
+    outcome = scene.ask("check", "--json")
+    scene.failures.update(outcome.failures)
+    found: list[dict[str, str]] = []
+    for name, reply in outcome.results.items():
+        try:
+            found += [{**one, "host": name} for one in json.loads(reply.stdout)]
+        except ValueError:
+            scene.failures[name] = deploy.failure(name, reply.stderr, reply.status)
+    if from_hosts:
+        head = scene.inventory.controller.name
+        far = {name: host for name, host in scene.hosts.items() if name != head and name in scene.places}
+        dialled = at_once(far, lambda host: _way(scene.places[host.spec.name], host))
+        scene.failures.update(dialled.failures)
+        found += [one for findings in dialled.results.values() for one in findings]
+    return found
+
+
+def _way(placed: Placed, host: Host) -> list[dict[str, str]]:
+    """Dial every port of the controller from a host, at the address its engines use."""
+    secret = json.loads(host.get(str(delivered(Path(placed.home)))))
+    wanted, address = ports(secret), str(secret["location"])
+    answered = call(host, "dial", [address], wanted, DIAL, timeout=DIAL * 3)["open"][address]
+    closed = [port for port in wanted if port not in answered]
+    if not closed:
+        return []
+    named = "no port" if not answered else "port " + ", ".join(map(str, closed))
+    what = (
+        f"{named} of the controller answers it at {address}"
+        if not answered
+        else f"{named} of the controller at {address} does not answer it"
+    )
+    return [{"host": placed.name, "what": what, "remedy": "open the ports to it: cncp firewall prints the rules"}]

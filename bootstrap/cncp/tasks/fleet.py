@@ -1,0 +1,233 @@
+"""The verbs where cluster.toml names other hosts: wiring between flags, fleet and console."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from invoke.exceptions import Exit
+
+from cncp import attributes
+from cncp.cluster import Value
+from cncp.console import Console
+from cncp.errors import CncpError, UsageError
+from cncp.fleet import verbs
+from cncp.fleet.controller import Controller
+from cncp.fleet.crew import SomeHostsFailed
+from cncp.fleet.ssh import HostError
+from cncp.fleet.up import Done, Fleet
+from cncp.fleet.up import up as everywhere
+from cncp.inventory import HostSpec, Inventory
+from cncp.machine import place
+from cncp.machine import status as states
+from cncp.machine.up import Request
+
+FOREVER = 10.0**8
+"""Seconds: until the user ends it."""
+
+HEADER = ["HOST", "ENGINES", "SERVICE MANAGER", "TIME", ""]
+
+
+def inventory(asked: Request) -> Inventory | None:
+    """Return the hosts that the file in use names, None where the cluster is this machine alone."""
+    return attributes.read(asked.file)[1]
+
+
+def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Fleet:
+    """Check the settings of every host. Raises UsageError, and changes nothing."""
+
+    def settings(host: HostSpec) -> dict[str, Value]:
+        if host.name == hosts.controller.name:
+            return attributes.for_controller(
+                file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former
+            )
+        return attributes.for_host(
+            host, file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former
+        )
+
+    return Fleet(
+        hosts,
+        {host.name: settings(host) for host in hosts.everyone},
+        place.home(asked.environment),
+        hosts.limited(limit),
+        strict,
+    )
+
+
+def up(
+    wanted: Fleet,
+    here: Controller | None,
+    console: Console,
+    *,
+    alone: bool,
+    elapsed: Callable[[], float],
+    as_json: bool,
+) -> None:
+    """Bring all hosts up and say what came of it, a line a host. Raises SomeHostsFailed."""
+    done = everywhere(wanted, here, console, alone=alone)
+    total = sum(len(one["uuids"]) for one in done.reports.values())
+    answering = sum(done.answering(name) for name in done.reports)
+    silent = {
+        name: CncpError(f"{done.answering(name)} of {len(one['uuids'])} engines answer", f"cncp logs --limit {name}")
+        for name, one in done.reports.items()
+        if done.answering(name) < len(one["uuids"])
+    }
+    failures = {**done.failures, **silent}
+    changed = any(one["changed"] for one in done.reports.values())
+    profile = next(iter(done.reports.values()))["profile"]
+    if as_json:
+        console.data(
+            {
+                "answering": answering,
+                "changed": changed,
+                "elapsed": round(elapsed(), 2),
+                "engines": total,
+                "failures": {name: {"what": one.message, "hint": one.hint} for name, one in failures.items()},
+                "hosts": {name: {**one, "answering": done.answering(name)} for name, one in done.reports.items()},
+                "profile": profile,
+            }
+        )
+    else:
+        console.table(HEADER, _rows(wanted, done, failures))
+        if not changed and not failures:
+            console.say("nothing to change")
+        console.say(
+            f"{answering}/{total} engines answer · profile {profile} · {len(done.reports)} hosts · {elapsed():.1f} s"
+        )
+        console.say("next: cncp status | cncp shell | python: ipyparallel.Client(profile=" + repr(profile) + ")")
+    if failures:
+        raise SomeHostsFailed(failures, len(wanted.limit))
+
+
+def _rows(wanted: Fleet, done: Done, failures: Mapping[str, CncpError]) -> list[list[str]]:
+    rows = []
+    for host in wanted.limit:
+        one = done.reports.get(host.name)
+        said = failures[host.name].message if host.name in failures else ""
+        if one is None:
+            rows.append([host.name, "-", "", "", said])
+            continue
+        engines = f"{done.answering(host.name)}/{len(one['uuids'])}" if one["uuids"] else "controller"
+        scope = f" ({one['scope']})" if one["service_manager"] == "systemd" else ""
+        rows.append([host.name, engines, one["service_manager"] + scope, f"{done.seconds[host.name]:.1f} s", said])
+    return rows
+
+
+def scene(asked: Request, hosts: Inventory, limit: str) -> verbs.Scene:
+    """Return the hosts of the cluster in use, to be connected."""
+    return verbs.Scene(hosts, place.home(asked.environment), hosts.limited(limit))
+
+
+def asked(file: str | None) -> Request:
+    """Return what a verb without settings asks for: the file in use, and nothing else."""
+    home = place.home(os.environ)
+    former = attributes.kept(home)
+    return Request(os.environ, attributes.find_file(file, os.environ, former, Path.cwd()), {}, former)
+
+
+def finish(view: verbs.Scene, console: Console) -> None:
+    """Say which hosts failed, a line each. Raises SomeHostsFailed."""
+    for name, error in view.failures.items():
+        console.warn(f"[{name}] {error.message}; {error.hint}")
+    if view.failures:
+        raise SomeHostsFailed(view.failures, len(view.limit))
+
+
+def relay(view: verbs.Scene, console: Console, *words: str, names: Sequence[str] | None = None) -> dict[str, int]:
+    """Run a verb on every host; print what each says, its name before every line. Return exit codes."""
+    outcome = view.ask(*words, names=names)
+    view.failures.update(outcome.failures)
+    for name, reply in outcome.results.items():
+        for line in reply.stdout.splitlines():
+            console.say(f"[{name}] {line}")
+        for line in reply.stderr.splitlines():
+            if line.startswith(("error:", "hint:", "warning:")):
+                console.warn(f"[{name}] {line}")
+    return {name: reply.status for name, reply in outcome.results.items()}
+
+
+def status(view: verbs.Scene, console: Console, *, as_json: bool) -> None:
+    """Show the services of all hosts in one table."""
+    with view:
+        rows = verbs.status(view)
+        if as_json:
+            console.data(rows)
+        else:
+            console.table(states.HEADER, states.rows([states.Status(**one) for one in rows]))
+        finish(view, console)
+
+
+def logs(view: verbs.Scene, console: Console, name: str, lines: int, *, follow: bool) -> None:
+    """Show the last lines of all hosts' logs, or go on with those of one service."""
+    words = ["logs", f"--lines={lines}", *([f"--name={name}"] if name else [])]
+    with view:
+        if follow:
+            if len(view.limit) > 1:
+                first = view.limit[-1].name
+                raise UsageError(
+                    "only one log can be followed", f"name one: cncp logs --limit {first} --name engine-0 --follow"
+                )
+            for host in view.hosts.values():
+                host.run(view.argv(host, *words, "--follow"), timeout=FOREVER, check=False, out=console.say)
+            return
+        relay(view, console, *words)
+        finish(view, console)
+
+
+def check(view: verbs.Scene, console: Console, *, as_json: bool, from_hosts: bool) -> None:
+    """Show what is wrong on every host, and with the way from each to the controller."""
+    with view:
+        findings = verbs.check(view, from_hosts=from_hosts)
+        if as_json:
+            console.data(findings)
+        else:
+            for one in findings:
+                console.say(f"[{one['host']}] {one['what']}\n    -> {one['remedy']}")
+            if not findings and not view.failures:
+                console.say("all is well")
+        finish(view, console)
+    if findings:
+        raise Exit(code=1)
+
+
+def scale(view: verbs.Scene, console: Console, words: Sequence[str]) -> None:
+    """Have every host that runs engines run so many."""
+    _through(view, console, "scale", words, names=[host.name for host in view.inventory.hosts])
+
+
+def restart(view: verbs.Scene, console: Console, words: Sequence[str]) -> None:
+    """Restart services on every host."""
+    _through(view, console, "restart", words)
+
+
+def _through(
+    view: verbs.Scene, console: Console, verb: str, words: Sequence[str], names: Sequence[str] | None = None
+) -> None:
+    with view:
+        console.phase(f"{verb} on {len(view.hosts)} hosts")
+        statuses = relay(view, console, verb, *words, names=names)
+        for name, code in statuses.items():
+            if code:
+                view.failures[name] = HostError(name, f"{verb} exited with {code}", "see what it said above")
+        finish(view, console)
+
+
+def down(view: verbs.Scene, console: Console) -> None:
+    """Stop the engines of all hosts, then the controller."""
+    head = view.inventory.controller.name
+    with view:
+        console.phase(f"stopping on {len(view.hosts)} hosts")
+        relay(view, console, "down", "--quiet", names=[name for name in view.hosts if name != head])
+        relay(view, console, "down", "--quiet", names=[head])
+        finish(view, console)
+
+
+def uninstall(view: verbs.Scene, console: Console) -> None:
+    """Take everything away on all hosts, this machine last."""
+    with view:
+        console.phase(f"removing from {len(view.hosts)} hosts")
+        for name, reply in verbs.uninstall(view).items():
+            for line in reply.stdout.splitlines():
+                console.say(f"[{name}] {line}")
+        finish(view, console)

@@ -1,0 +1,80 @@
+"""Fixtures for clusters of several machines: a master that may log in to all hosts by name."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from .host import Host
+from .site import Site
+from .sites import MakeSite
+
+ASK = """
+import collections, json, sys
+import ipyparallel
+client = ipyparallel.Client(profile=sys.argv[1], timeout=20)
+import socket
+print(json.dumps(client[:].apply_async(socket.gethostname).get(timeout=20)))
+"""
+
+
+class Fleet:
+    """A master with our code in bob's home, and hosts that have nothing but bob's account."""
+
+    def __init__(self, master: Site, hosts: Sequence[Site]) -> None:
+        self.master = master
+        self.hosts = {site.host.name: site for site in hosts}
+
+    def file(self, content: str) -> None:
+        """Write cluster.toml into the master's home, where commands of a login find it."""
+        self.master.host.write(f"{self.master.home}/cluster.toml", textwrap.dedent(content), self.master.user)
+
+    def ask_engines(self, profile: str = "cncp") -> list[str]:
+        """Have every engine say which host it is on."""
+        return list(json.loads(self.master.python(ASK, profile).stdout))
+
+    def trees(self) -> dict[str, dict[str, str]]:
+        """Return what is on every machine, but for what ssh itself learns."""
+        return {
+            site.host.name: {path: what for path, what in site.tree().items() if ".ssh" not in path}
+            for site in (self.master, *self.hosts.values())
+        }
+
+
+MakeFleet = Callable[..., Fleet]
+
+
+def trust(master: Site, others: Sequence[Host], user: str = "bob") -> None:
+    """Give the master's user a key, and have every host let it in; names are known to the master."""
+    host = master.host
+    host.exec(["runuser", "-u", master.user, "--", "mkdir", "-p", "-m", "700", f"{master.home}/.ssh"])
+    key = f"{master.home}/.ssh/id_ed25519"
+    host.exec(["runuser", "-u", master.user, "--", "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
+    public = host.read(f"{key}.pub")
+    known = "".join(f"{one.address} {one.name}\n" for one in others)
+    host.exec(["sh", "-c", "cat >> /etc/hosts"], input=known)
+    for one in others:
+        one.exec(["install", "-d", "-m", "700", "-o", user, "-g", user, f"/home/{user}/.ssh"])
+        path = f"/home/{user}/.ssh/authorized_keys"
+        one.exec(["sh", "-c", f"cat >> {path} && chown {user}: {path} && chmod 600 {path}"], input=public)
+
+
+@pytest.fixture(scope="module")
+def make_fleet(make_host: Callable[..., Host], make_site: MakeSite, index: str) -> MakeFleet:
+    """Make a master and hosts named NAME1, NAME2 ...; they reach nothing but one another and the index."""
+
+    def make(name: str, count: int, packages: Sequence[str] = ("cron", "python3-venv")) -> Fleet:
+        machines = [make_host(f"{name}{number}", "bookworm", packages, users=("bob",)) for number in range(count + 1)]
+        for machine in machines:
+            machine.boot()
+        master = make_site(machines[0], "bob")
+        trust(master, machines[1:])
+        hosts = [Site(machine, "bob") for machine in machines[1:]]
+        for site in hosts:
+            site.host.write("/etc/pip.conf", machines[0].read("/etc/pip.conf"))
+        return Fleet(master, hosts)
+
+    return make

@@ -56,7 +56,8 @@ def configuration(node: Node, access: Access) -> dict[str, dict[str, Any]]:
         "IdentityProvider": {"token": access.token},
         # Beside every notebook otherwise.
         "FileCheckpoints": {"root_dir": str(folder / "checkpoints")},
-        "LanguageServerManager": {"virtual_documents_dir": str(folder / "documents")},
+        # Looking for language servers starts npm, which leaves a log in the home each time.
+        "LanguageServerManager": {"autodetect": False, "virtual_documents_dir": str(folder / "documents")},
         # Between the server and its kernels, which other accounts of this machine share the loopback with.
         "KernelManager": {"transport_encryption": "auto"},
         "LabApp": {

@@ -125,13 +125,12 @@ def test_kernel_and_cluster_are_described(made: Node) -> None:
 
 
 def test_jupyter_keeps_to_loopback_and_to_its_folder(made: Node) -> None:
-    """Whatever it writes of its own is below one folder; nothing is asked of a network."""
+    """Whatever it writes of its own is below one folder."""
     settings = configuration(made, Access(4711, "t"))
     server = settings["ServerApp"]
     assert (server["ip"], server["port"], server["port_retries"]) == ("127.0.0.1", 4711, 0)
     assert server["root_dir"] == made.account.home
     assert "preferred_dir" not in server
-    assert settings["LabApp"]["news_url"] is None
     folder = str(jupyter.folder(made))
     folders = {key: value for key, value in environment(made).items() if key.startswith("JUPYTER_")}
     assert len(folders) == 4

@@ -109,7 +109,7 @@ def check(node: Node, running: set[str]) -> None:
 
 
 def resources(node: Node) -> Iterator[Resource]:
-    """Yield what Jupyter is to find: its folder, its kernel, and our cluster for the lab's extension."""
+    """Yield what Jupyter is to find: its folder, its page's settings, its kernel, and our cluster."""
     if not wanted(node):
         return
     share = folder(node) / "share"
@@ -127,7 +127,11 @@ def resources(node: Node) -> Iterator[Resource]:
         "cluster": {"class": "cncp.serve.running.Running", "cluster_id": "", "profile_dir": node.profile_dir},
         "home": node.home,
     }
+    # News and newer versions would be asked for, of the network and of the user.
+    quiet = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+    page = folder(node) / "config" / "labconfig" / "page_config.json"
     yield Directory(str(folder(node)), 0o700, "home")
+    yield File(str(page), 0o644, NAME, content=to_json(quiet).decode())
     yield Directory(str(share / "kernels" / "python3"), 0o755, NAME)
     yield File(str(share / "kernels" / "python3" / "kernel.json"), 0o644, NAME, content=to_json(kernel).decode())
     yield File(str(node.security_dir / "cluster-.json"), 0o600, NAME, content=to_json(cluster).decode())

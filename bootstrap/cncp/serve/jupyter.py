@@ -54,6 +54,8 @@ def configuration(node: Node, access: Access) -> dict[str, dict[str, Any]]:
             "quit_button": False,
         },
         "IdentityProvider": {"token": access.token},
+        # One way in: what is pinned here, and not a password that somebody once chose on that page.
+        "PasswordIdentityProvider": {"allow_password_change": False},
         # Beside every notebook otherwise.
         "FileCheckpoints": {"root_dir": str(folder / "checkpoints")},
         # Looking for language servers starts npm, which leaves a log in the home each time.
@@ -63,9 +65,7 @@ def configuration(node: Node, access: Access) -> dict[str, dict[str, Any]]:
         "LabApp": {
             "user_settings_dir": str(folder / "config" / "settings"),
             "workspaces_dir": str(folder / "config" / "workspaces"),
-            # Nothing is asked of any network, and packages come from the locks.
-            "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
-            "news_url": None,
+            # Packages come from the locks, and no index is asked for others.
             "extension_manager": "readonly",
         },
     }

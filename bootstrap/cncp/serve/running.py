@@ -43,7 +43,7 @@ class Running(Cluster):  # type: ignore[misc]  # ipyparallel has no types
             return found
         pid = record.read(node.run_dir, "controller").pid
         if pid and document is not None:
-            found["controller"] = {"class": "cncp", "state": {"pid": pid}}
+            found["controller"] = {"class": "cncp", "state": {"state": "running", "pid": pid}}
             try:
                 with Hub(document, connection.local_address(node)) as hub:
                     found["engines"]["sets"]["cncp"] = {"n": len(hub.engines(timeout=0.5))}

@@ -17,7 +17,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,13 +91,20 @@ def _connect(raw: Any) -> str:
     return _words(raw, "direct|tunnel", "direct or tunnel")
 
 
-_OF_SSH = {
+def _offline(raw: Any) -> bool:
+    if not isinstance(raw, bool):
+        raise ValueError("true or false")  # noqa: TRY004  # as the other parsers say it
+    return raw
+
+
+_OF_SSH: dict[str, Callable[[Any], Any]] = {
     "user": _user,
     "port": _port,
     "jump": _jump,
     "python": _python,
     "address": _address,
     "connect": _connect,
+    "offline": _offline,
 }
 """What concerns the way to a host and not what runs there."""
 
@@ -107,7 +114,7 @@ class HostSpec:
     """One host as the user described it. ``name`` is what ssh gets and what reports show.
 
     ``settings`` are those of its pool and its own, parsed. ``connect`` is how its engines reach the
-    controller: "direct", or "tunnel" through ssh.
+    controller: "direct", or "tunnel" through ssh. ``offline`` is a host that reaches no package index.
     """
 
     name: str
@@ -117,6 +124,7 @@ class HostSpec:
     python: str = ""
     address: str = ""
     connect: str = "direct"
+    offline: bool = False
     settings: Mapping[str, Value] = field(default_factory=dict)
 
     @property

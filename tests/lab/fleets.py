@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from .host import Host
-from .site import Site
+from .site import Site, until
 from .sites import MakeSite
 
 ASK = """
-import collections, json, sys
+import json, socket, sys
 import ipyparallel
 client = ipyparallel.Client(profile=sys.argv[1], timeout=20)
-import socket
 print(json.dumps(client[:].apply_async(socket.gethostname).get(timeout=20)))
 """
 
@@ -35,6 +37,24 @@ class Fleet:
     def ask_engines(self, profile: str = "cncp") -> list[str]:
         """Have every engine say which host it is on."""
         return list(json.loads(self.master.python(ASK, profile).stdout))
+
+    def await_engines(self, names: Sequence[str], timeout: float = 90) -> None:
+        """Wait until engines on these hosts, and no others, compute."""
+
+        def ready() -> bool:
+            done = self.master.python(ASK, "cncp", check=False)
+            return not done.returncode and sorted(json.loads(done.stdout)) == sorted(names)
+
+        until(ready, timeout, f"engines on {', '.join(names)}")
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Return `cncp status --json` by host and service."""
+        shown = json.loads(self.master.cncp("status", "--json").stdout)
+        return {f"{one['host']} {one['name']}": one for one in shown}
+
+    def ids(self) -> dict[str, int | None]:
+        """Return the engines' ids by host and service."""
+        return {name: one["id"] for name, one in self.status().items()}
 
     def trees(self) -> dict[str, dict[str, str]]:
         """Return what is on every machine, but for what ssh itself learns."""
@@ -59,17 +79,35 @@ def trust(master: Site, others: Sequence[Host], user: str = "bob") -> None:
     for one in others:
         one.exec(["install", "-d", "-m", "700", "-o", user, "-g", user, f"/home/{user}/.ssh"])
         path = f"/home/{user}/.ssh/authorized_keys"
-        one.exec(["sh", "-c", f"cat >> {path} && chown {user}: {path} && chmod 600 {path}"], input=public)
+        one.exec(["sh", "-c", f"cat > {path} && chown {user}: {path} && chmod 600 {path}"], input=public)
 
 
 @pytest.fixture(scope="module")
 def make_fleet(make_host: Callable[..., Host], make_site: MakeSite, index: str) -> MakeFleet:
-    """Make a master and hosts named NAME1, NAME2 ...; they reach nothing but one another and the index."""
+    """Make a master NAME0 and hosts NAME1, NAME2 ...; they reach nothing but one another and the index.
 
-    def make(name: str, count: int, packages: Sequence[str] = ("cron", "python3-venv")) -> Fleet:
-        machines = [make_host(f"{name}{number}", "bookworm", packages, users=("bob",)) for number in range(count + 1)]
-        for machine in machines:
-            machine.boot()
+    Hosts whose numbers are in ``shared`` have the folder ``home`` for their /home.
+    """
+
+    def make(
+        name: str,
+        count: int,
+        packages: Sequence[str] = ("cron", "python3-venv"),
+        shared: Sequence[int] = (),
+        home: Path | None = None,
+    ) -> Fleet:
+        machines = [
+            make_host(
+                f"{name}{number}",
+                "bookworm",
+                packages,
+                users=("bob",),
+                shared_home=home if number in shared else None,
+            )
+            for number in range(count + 1)
+        ]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(Host.boot, machines))
         master = make_site(machines[0], "bob")
         trust(master, machines[1:])
         hosts = [Site(machine, "bob") for machine in machines[1:]]

@@ -13,7 +13,7 @@ CODE = Path(__file__).resolve().parents[2] / "bootstrap" / "cncp"
 
 LAYERS = (
     ("errors", "run", "console", "files", "cluster"),
-    ("attributes", "inventory", "hub", "keys"),
+    ("inventory", "attributes", "hub", "keys"),
     ("install", "machine", "serve", "bundle", "dist"),
     ("fleet",),
     ("tasks", "__main__"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from cncp.serve import record
 from cncp.serve.controller import discard_damaged, expect_hearts, replace_predecessor
+from cncp.serve.places import Places
 from cncp.serve.slots import new_uuid, slot
 
 CODE = Path(__file__).resolve().parents[2] / "bootstrap"
@@ -35,7 +37,7 @@ def test_uuids_tell_the_place_of_an_engine() -> None:
 
 
 def test_an_engine_that_comes_back_takes_its_place() -> None:
-    """Its predecessor is unregistered and its id returned; neighbours and strangers stay."""
+    """Its predecessor is unregistered; neighbours and strangers stay."""
     uuids = {3: new_uuid("a", 1), 4: new_uuid("a", 2), 5: "stranger"}
     gone: list[int] = []
     hub: Any = SimpleNamespace(
@@ -44,9 +46,9 @@ def test_an_engine_that_comes_back_takes_its_place() -> None:
         unregister_engine=lambda _, message: gone.append(message["content"]["id"]),
         log=SimpleNamespace(warning=lambda *_: None),
     )
-    assert replace_predecessor(hub, new_uuid("a", 1)) == 3
-    assert replace_predecessor(hub, new_uuid("b", 1)) is None
-    assert replace_predecessor(hub, "another stranger") is None
+    replace_predecessor(hub, new_uuid("a", 1))
+    replace_predecessor(hub, new_uuid("b", 1))
+    replace_predecessor(hub, "another stranger")
     assert gone == [3]
 
 
@@ -90,3 +92,21 @@ def test_a_damaged_engine_table_is_dropped(tmp_path: Path) -> None:
     discard_damaged(table)
     assert table.exists()
     discard_damaged(tmp_path / "none")
+
+
+def test_a_place_keeps_its_id(tmp_path: Path) -> None:
+    """An engine gets the id its place had, however long it was away, and nobody else gets that id."""
+    places = Places()
+    assert places.take(("a", 0), 0, set()) == 0
+    assert places.take(("b", 0), 0, {0}) == 1
+    assert places.take(("b", 1), 1, {0, 1}) == 2
+    # a is away: what it had is free at the hub, but not for others.
+    assert places.take(("c", 0), 0, {1, 2}) == 3
+    stored = tmp_path / "engines.json"
+    stored.write_text(json.dumps({"engines": {}, "next_id": 4, "places": places.rows}))
+    again = Places(stored)
+    assert again.take(("a", 0), 0, {1, 2, 3}) == 0
+    # An engine that is none of ours may have taken it meanwhile.
+    assert again.take(("b", 0), 0, {0, 1, 2, 3}) == 4
+    stored.write_text("damaged")
+    assert Places(stored).rows == []

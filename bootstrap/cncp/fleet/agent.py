@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import os
+import platform
 import shutil
 import socket
 import sys
@@ -67,7 +68,9 @@ def probe(*homes: str) -> dict[str, Any]:
         "home_id": [login.st_ino, login.st_ctime_ns],
         "host": name,
         # Containers share the kernel's boot id, clones of a disk the machine's: all of it tells.
+        "libc": platform.libc_ver(),
         "machine": hashlib.sha256(f"{boot} {name} {_text('/etc/machine-id')}".encode()).hexdigest()[:16],
+        "processor": platform.machine(),
         "python": sys.executable,
         "version": list(sys.version_info[:3]),
         "writable": os.access(existing, os.W_OK),

@@ -46,19 +46,34 @@ def code() -> Code:
     return Code(gzip.compress(packed.getvalue(), 6, mtime=0), digest)
 
 
+def outdated(one: Surveyed, ours: Code) -> bool:
+    """Tell whether a host lacks this code, or a virtualenv that is whole."""
+    return bool(one.facts["code"][SHARED if one.shared else HOME] != ours.digest)
+
+
 def send(one: Surveyed, ours: Code) -> bool:
     """Bring the code to a host, unless it has it; return whether it was brought."""
-    root = SHARED if one.shared else HOME
-    if one.facts["code"][root] == ours.digest:
+    if not outdated(one, ours):
         return False
+    root = SHARED if one.shared else HOME
     call(one.host, "receive", root, ours.digest, PARENTS, data=ours.archive, timeout=120)
     return True
 
 
-def install(one: Surveyed, settings: Mapping[str, Value], say: Line) -> None:
-    """Bring the virtualenv to what is wanted; hosts that share it are served by one of them."""
+def install(one: Surveyed, settings: Mapping[str, Value], say: Line, wheels: bytes | None) -> None:
+    """Bring the virtualenv to what is wanted; hosts that share it are served by one of them.
+
+    ``wheels`` is a bundle for a host that reaches no index.
+    """
     words = _flags({key: value for key, value in settings.items() if key == "requirements"})
+    path = f"{one.root}/offline.tar"
+    if wheels is not None:
+        say("sending the bundle")
+        one.host.put(wheels, path)
+        words.append(f"--offline={path}")
     _baremetal(one, ["--install-only", *words], {"CNCP_HOME": one.root}, say)
+    if wheels is not None:
+        one.host.run(["rm", "-f", "--", path])
 
 
 def requirements(one: Surveyed, settings: Mapping[str, Value]) -> dict[str, Value]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from cncp.cluster import Value
 from cncp.console import Console
 from cncp.errors import CncpError, PreflightError
-from cncp.fleet import deploy, place
+from cncp.fleet import deploy, offline, place
 from cncp.fleet.call import call
 from cncp.fleet.controller import Controller, There
 from cncp.fleet.crew import Crew, Outcome, at_once
@@ -59,6 +60,12 @@ class Done:
     seconds: dict[str, float] = field(default_factory=dict)
     engines: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def fail(self, failures: Mapping[str, CncpError], console: Console) -> None:
+        """Note failures and tell them, all of a step together."""
+        self.failures.update(failures)
+        for name, error in failures.items():
+            console.warn(f"[{name}] {error.message}; {error.hint}")
+
     def answering(self, name: str) -> int:
         """Return how many engines of a host answer."""
         uuids = self.reports.get(name, {}).get("uuids", [])
@@ -78,9 +85,7 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
     console.phase(f"connecting to {len(fleet.hosts) + len(remote)} hosts")
     with Crew([*remote, *fleet.hosts], strict=fleet.strict) as crew:
         seen = survey(crew.hosts, [] if remote else [Local(HostSpec(LOCAL))])
-        done.failures.update({**crew.failures, **seen.failures})
-        for name, error in done.failures.items():
-            console.warn(f"[{name}] {error.message}; {error.hint}")
+        done.fail({**crew.failures, **seen.failures}, console)
         hosts = {spec.name: seen.hosts[spec.name] for spec in fleet.hosts if spec.name in seen.hosts}
         if not hosts and fleet.hosts:
             raise PreflightError("no host can be gone on with", "mend what is said above, then run this again")
@@ -91,13 +96,13 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
         prepare = _Preparation(fleet, ours, console)
         controller = here or prepare.controller(seen.hosts[head.name])
         prepared = _with_controller(controller, hosts, prepare, done, fleet, alone=alone)
-        done.failures.update(prepared.failures)
+        done.fail(prepared.failures, console)
         ready = {name: one for name, one in hosts.items() if name in prepared.results}
         console.phase(f"starting engines on {len(ready)} hosts")
         start = _Start(fleet, controller, prepared.results, console, done)
         started = at_once(ready, start)
         done.reports.update(started.results)
-        done.failures.update(started.failures)
+        done.fail(started.failures, console)
         console.phase("waiting for answers")
         uuids = [uuid for one in done.reports.values() for uuid in one["uuids"]]
         done.engines = controller.roll_call(uuids, START_TIMEOUT)["engines"]
@@ -138,9 +143,11 @@ class _Preparation:
         self._ours = ours
         self._console = console
         self._settings: dict[str, dict[str, Value]] = {}
+        self._wheels: bytes | None = None
 
     def all(self, hosts: Mapping[str, Surveyed]) -> Outcome[dict[str, Value]]:
         """Prepare hosts at the same time; return the settings each is to be started with."""
+        self._provide(hosts.values())
         leaders = dict.fromkeys(_leader(one, hosts) for one in hosts.values())
         prepared = at_once({name: hosts[name] for name in leaders}, self)
         results: dict[str, dict[str, Value]] = {}
@@ -161,15 +168,27 @@ class _Preparation:
     def __call__(self, one: Surveyed) -> dict[str, Value]:
         """Prepare one host; return its settings as they are to be named there."""
         say = self.say(one.name)
-        if deploy.send(one, self._ours):
+        new = deploy.send(one, self._ours)
+        if new:
             say("the code is new")
         settings = deploy.requirements(one, self._fleet.settings[one.name])
-        deploy.install(one, settings, say)
+        if new or one.shared:
+            # A host by itself brings its packages up to date when it is started, too.
+            deploy.install(one, settings, say, self._wheels if offline.needed(one) else None)
         self._settings[one.name] = settings
         return settings
 
+    def _provide(self, hosts: Collection[Surveyed]) -> None:
+        """Have a bundle for the hosts that need one; nothing is made where nothing is to be installed."""
+        cut_off = [one for one in hosts if offline.needed(one) and deploy.outdated(one, self._ours)]
+        if cut_off:
+            self._wheels = offline.provide(
+                cut_off, self._fleet.home, self._ours.digest, os.environ, self._console.phase
+            )
+
     def controller(self, one: Surveyed) -> Controller:
         """Return the controller of a host, which is prepared first."""
+        self._provide([one])
         self(one)
         return There(one, self._settings[one.name], self.say(one.name))
 

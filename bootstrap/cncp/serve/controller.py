@@ -28,6 +28,7 @@ from cncp.files import write_atomic
 from cncp.machine.node import Node
 from cncp.serve.database import ResultsDB
 from cncp.serve.logs import RotatedFile, log_to
+from cncp.serve.places import Places
 from cncp.serve.slots import slot
 
 _CHECK_PERIOD = 10_000  # ms; a look at all sockets is 30 ms of processor time, and dead children are noticed at once
@@ -45,11 +46,16 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
         hub = self.hub
         register = hub.query_handlers["registration_request"]
 
+        places = Places(Path(hub.engine_state_file) if hub.engine_state_file else None)
+
         def register_in_place(idents: list[bytes], message: dict[str, Any]) -> Any:
-            former = replace_predecessor(hub, message["content"].get("uuid", ""))
-            if former is not None:
+            content = message["content"]
+            place = slot(content.get("uuid", ""))
+            if place is not None:
+                replace_predecessor(hub, content["uuid"])
                 # Engines of several hosts ask for the same ids: what counts is the one it had here.
-                message["content"]["id"] = former
+                coming = {int(one.id) for one in hub.incoming_registrations.values()}
+                content["id"] = places.take(place, place[1], coming | set(hub.engines))
             return register(idents, message)
 
         hub.query_handlers["registration_request"] = register_in_place
@@ -64,7 +70,7 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
 
         hub.query_handlers["unregistration_request"] = unregister_only_itself
         # ipyparallel writes this file in place: cut off half-way, all engines would be lost.
-        hub._save_engine_state = lambda: save_engines(hub)  # noqa: SLF001
+        hub._save_engine_state = lambda: save_engines(hub, places)  # noqa: SLF001
         monitor = HeartMonitor(parent=self)
         tolerance = monitor.period * monitor.max_heartmonitor_misses / 1000
         self.loop.call_later(tolerance, expect_hearts(hub))
@@ -152,34 +158,30 @@ def expect_hearts(hub: Hub) -> Callable[[], None]:
     return give_up
 
 
-def replace_predecessor(hub: Hub, uuid: str) -> int | None:
-    """Unregister the engine whose place an engine with this uuid takes; return its id, if there was one.
+def replace_predecessor(hub: Hub, uuid: str) -> None:
+    """Unregister the engine whose place an engine with this uuid takes.
 
     After a crash the hub holds the old one for as long as the tolerance lasts, and would give
     the new one another id. Only engines that cncp started have a place; the same host and number
     cannot run twice, because the service manager sees to that.
     """
     place = slot(uuid)
-    former = None
     if place is None:
-        return None
+        return
     for number, engine in list(hub.engines.items()):
         if slot(engine.uuid) == place and engine.uuid != uuid:
             hub.log.warning("engine %s comes back: taking the place of %s", uuid, engine.uuid)
             hub.unregister_engine(engine.ident, {"content": {"id": number}})
-            former = int(number)
     for heart, engine in list(hub.incoming_registrations.items()):
         if slot(engine.uuid) == place and engine.uuid != uuid:
-            former = int(engine.id) if former is None else former
             del hub.incoming_registrations[heart]
-    return former
 
 
-def save_engines(hub: Hub) -> None:
-    """Write which engines are registered, for the next start of the controller."""
+def save_engines(hub: Hub, places: Places) -> None:
+    """Write which engines are registered, and whose ids are whose, for the next start of the controller."""
     if hub.engine_state_file:
         state = {"engines": {number: engine.uuid for number, engine in hub.engines.items()}}
-        content = json.dumps({**state, "next_id": hub._idcounter}).encode()  # noqa: SLF001
+        content = json.dumps({**state, "next_id": hub._idcounter, "places": places.rows}).encode()  # noqa: SLF001
         write_atomic(Path(hub.engine_state_file), content, 0o600)
 
 

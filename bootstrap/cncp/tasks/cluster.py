@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 from invoke.context import Context
 from invoke.exceptions import Exit
 
@@ -28,8 +27,10 @@ from cncp.machine import uninstall as removal
 from cncp.machine import up as main_job
 from cncp.machine.actor import Actor
 from cncp.machine.chef import Update
+from cncp.machine.health import Answers
 from cncp.machine.node import Node, installed
 from cncp.machine.services import service_manager
+from cncp.serve import record
 from cncp.tasks import fleet as fleets
 from cncp.tasks.command import command
 
@@ -48,10 +49,17 @@ def _node() -> Node:
 def _elapsed() -> float:
     """Return seconds since the user began to wait: in baremetal.sh, or with this process."""
     try:
-        began = float(os.environ["CNCP_BEGAN"])
+        return max(0.0, time.time() - float(os.environ["CNCP_BEGAN"]))
     except (KeyError, ValueError):
-        began = psutil.Process().create_time()
-    return max(0.0, time.time() - began)
+        # Both count from the boot. The time of day at the boot is known to the second only.
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - record.started(os.getpid()) / os.sysconf("SC_CLK_TCK")
+
+
+def _count(node: Node, seen: Answers) -> str:
+    """Say what was seen: only the controller's machine knows which engines answer."""
+    if not node.engines:
+        return "the controller answers"
+    return f"{len(seen.answering)}/{node.engines} engines answer" if node.controller else f"{node.engines} engines run"
 
 
 def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bool) -> None:
@@ -62,11 +70,7 @@ def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bo
         console.data({**main_job.report(node, outcome), "elapsed": round(elapsed, 2)})
         return
     scope = f" ({node.scope})" if node.manager == "systemd" else ""
-    count = f"{len(seen.answering)}/{node.engines} engines answer"
-    if not node.engines:
-        count = "the controller answers"
-    elif not node.controller:
-        count = f"{node.engines} engines run"
+    count = _count(node, seen)
     if not outcome.changed:
         console.say("nothing to change")
     by = f"{used.name} engine ({used.why}) · " if outcome.changed else ""
@@ -343,7 +347,7 @@ def restart(context: Context, name: str = "", quiet: bool = False, file: str | N
         return
     node = _node()
     seen = lifecycle.restart(node, [name] if name else [], console)
-    console.say(f"{len(seen.answering)}/{node.engines} engines answer")
+    console.say(_count(node, seen))
 
 
 @command({**_HOSTS, **_QUIET})

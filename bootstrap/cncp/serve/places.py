@@ -1,0 +1,42 @@
+"""Which id an engine has at the hub: by its place, a number on a host, for as long as the cluster is there."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+Place = tuple[str, int]
+"""A host's name and the number of an engine on it."""
+
+
+class Places:
+    """The ids of all places there have ever been. ``rows`` is what they are stored as."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Read the ids from the hub's own engine table, into which ``rows`` went."""
+        self._ids: dict[Place, int] = {}
+        try:
+            stored = json.loads(path.read_bytes()) if path else {}
+            self._ids = {(str(host), int(number)): int(ident) for host, number, ident in stored.get("places", [])}
+        except (OSError, ValueError, TypeError, AttributeError):
+            # A table that is gone or damaged: ids are given anew.
+            pass
+
+    @property
+    def rows(self) -> list[list[str | int]]:
+        """Every place with its id, as JSON types."""
+        return [[host, number, ident] for (host, number), ident in sorted(self._ids.items())]
+
+    def take(self, place: Place, asked: int, taken: Collection[int]) -> int:
+        """Return the id of a place: the one it had, else the one asked for, else the lowest of no other place.
+
+        ``taken`` are ids in use. What belongs to an engine that is away for now stays free for it.
+        """
+        others = {ident for other, ident in self._ids.items() if other != place}
+        wanted = [ident for ident in (self._ids.get(place), asked) if ident is not None]
+        self._ids[place] = next(
+            ident for ident in itertools.chain(wanted, itertools.count()) if ident not in taken and ident not in others
+        )
+        return self._ids[place]

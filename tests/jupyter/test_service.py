@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cncp.machine import notebooks
+from cncp.machine import chef, notebooks
 from tests.chef.site import ROOT, Site, make, until
 
 from .conftest import _PLAIN
@@ -173,5 +173,39 @@ def test_in_a_session(bundle_with_jupyter: Path, manager: str) -> None:
         said_last = other.cncp("uninstall").stdout
         assert f"left, because it holds what is not ours: {place}" in said_last
         assert sorted(set(other.folder.rglob("*")) - set(before)) == [place, mine]
+    finally:
+        other.remove()
+
+
+@pytest.mark.chef
+@pytest.mark.skipif(chef.find() is None, reason="there is neither cinc-solo nor chef-solo on this machine")
+def test_both_engines_of_convergence(bundle_with_jupyter: Path) -> None:
+    """Chef and the embedded engine install the same for Jupyter, start and stop it, and undo one another's nothing."""
+    other = make(os.geteuid(), {**_PLAIN, "CNCP_OFFLINE": str(bundle_with_jupyter)})
+    ours = ("cncp/jupyter/share", "cncp/jupyter/config/labconfig", "cncp/supervisor", "home/cncp-notebooks")
+
+    def tree() -> dict[str, object]:
+        return {name: what for name, what in other.tree().items() if name.startswith(ours)}
+
+    try:
+        before = sorted(other.folder.rglob("*"))
+        said = other.baremetal("--engine=chef", "--jupyter=true", "--service-manager=supervisor", "--json").stdout
+        assert json.loads(said)["engine"] == "chef"
+        lab = Lab(other)
+        assert lab.ask("/api/contents")[0] == 200
+        engine = lab.services()["engine-0"]["pid"]
+        by_chef = tree()
+        assert any(name.endswith("jupyter.conf") for name in by_chef)
+        assert "nothing to change" in other.cncp("plan", "--detailed-exitcode").stdout
+        assert other.chef_over_it() == []
+        other.cncp("jupyter.down", "--quiet")
+        assert sorted(lab.services()) == ["controller", "engine-0"]
+        assert not any(name.endswith("jupyter.conf") for name in tree())
+        other.cncp("up", "--engine=embedded", "--jupyter=true", "--quiet")
+        assert tree() == by_chef
+        assert other.chef_over_it() == []
+        assert lab.services()["engine-0"]["pid"] == engine
+        other.cncp("uninstall")
+        assert sorted(other.folder.rglob("*")) == before
     finally:
         other.remove()

@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 try:
     import argparse
     from collections.abc import Mapping, Sequence
+    from dataclasses import replace
     from pathlib import Path
     from typing import NoReturn
 
@@ -80,8 +81,13 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         settings = attributes.gather(file=file, environment=variables, flags=flags, former=former)
         if given.offline:
             bundled.read(Path(given.offline))
+        hosts = attributes.read(file)[1]
+        idle = hosts is not None and not hosts.controller.local
         if not given.install_only and not environment.stamp_path(home).exists():
-            check_choices(settings, variables, home)
+            check_choices(settings, variables, home, idle=idle)
+        if idle:
+            # Jupyter runs beside the controller.
+            settings = replace(settings, jupyter=False)
         rights.with_rights_of(account, lambda: install(home, given, settings, console))
     except CncpError as error:
         console.error(error)
@@ -102,12 +108,16 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     return os.execv(venv_python, [venv_python, "-s", *own, "-m", "cncp", "up", *words])
 
 
-def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path) -> None:
-    """Make every choice as `cncp up` will, so that what cannot be is said before anything is installed."""
+def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path, *, idle: bool) -> None:
+    """Make every choice as `cncp up` will, so that what cannot be is said before anything is installed.
+
+    ``idle`` is a machine that runs nothing itself and is in charge of others.
+    """
     from cncp.machine import convergence, facts, node
 
     ipython_dir = place.ipython_folder(variables, place.account(variables))
-    convergence.insist(node.resolve(settings, facts.gather(variables), home=home, ipython_dir=ipython_dir))
+    made = node.resolve(settings, facts.gather(variables), home=home, ipython_dir=ipython_dir, idle=idle)
+    convergence.insist(made)
 
 
 def _option(key: str, value: object) -> str:

@@ -64,6 +64,16 @@ class Fleet:
         }
 
 
+def differences(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> list[str]:
+    """Return what is not as it was, a line a path."""
+    return [
+        f"{host} {path}: {before[host].get(path, 'nothing')} -> {after[host].get(path, 'nothing')}"
+        for host in before
+        for path in sorted({*before[host], *after[host]})
+        if before[host].get(path) != after[host].get(path)
+    ]
+
+
 MakeFleet = Callable[..., Fleet]
 
 

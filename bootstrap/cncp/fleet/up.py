@@ -255,7 +255,7 @@ def reachable(one: Surveyed, secret: Mapping[str, Any], addresses: Sequence[str]
     best = max(tried, key=lambda address: len(answers[address]))
     closed = [port for port in wanted if port not in answers[best]]
     if not closed:
-        return next(address for address in tried if len(answers[address]) == len(wanted))
+        return best
     hint = "open them to it: cncp firewall prints the rules"
     if len(closed) == len(wanted):
         raise HostError(

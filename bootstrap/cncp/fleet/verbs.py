@@ -19,7 +19,7 @@ from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Host, HostError, Line, Local
 from cncp.fleet.survey import SHARED
 from cncp.fleet.up import DIAL, ports
-from cncp.inventory import HostSpec, Inventory
+from cncp.inventory import LOCAL, HostSpec, Inventory
 from cncp.machine.connection import delivered
 
 _TIMEOUT = 300.0  # s for a verb on a host
@@ -127,9 +127,9 @@ def status(scene: Scene) -> list[dict[str, Any]]:
 def uninstall(scene: Scene) -> dict[str, Reply]:
     """Take all away, engines first; a home that several share is cleared by the last of them."""
     head = scene.inventory.controller.name
-    others = [name for name in scene.hosts if name != head]
+    others = [name for name in scene.hosts if name not in (head, LOCAL)]
     replies: dict[str, Reply] = {}
-    for names in (others, [head]):
+    for names in (others, [head], [LOCAL] if head != LOCAL else []):
         outcome = scene.ask("uninstall", names=names)
         scene.failures.update(outcome.failures)
         for name, reply in outcome.results.items():

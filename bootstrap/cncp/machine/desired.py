@@ -38,6 +38,9 @@ def desired(node: Node, *, environment: str, identity: str, access: str = "") ->
     ``environment`` is a digest of the virtualenv's content, ``identity`` one of keys and ports,
     ``access`` one of what Jupyter has of its own.
     """
+    # A machine that runs nothing is in charge of others, and needs no more than the command.
+    if not node.services:
+        return Desired(tuple(_home(node)), {})
     profile = tuple(_profile(node))
     services = {name: _digest(node, split(name)[0], environment, identity, access) for name in node.services}
     units = manager_files(node, services)

@@ -43,6 +43,8 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
     ends again and again.
     """
     digests = steps.wanted(node).services
+    if not digests:
+        return _SILENCE
     document = connection.client(node)
     if document is None:
         # A machine of engines only: the controller is elsewhere, and says what it sees there.

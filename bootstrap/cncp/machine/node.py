@@ -118,16 +118,24 @@ def installed(home: Path) -> Node:
 
 
 def resolve(
-    cluster: Cluster, facts: Facts, *, home: Path, ipython_dir: Path, present: Sequence[int] = (), instance: str = ""
+    cluster: Cluster,
+    facts: Facts,
+    *,
+    home: Path,
+    ipython_dir: Path,
+    present: Sequence[int] = (),
+    instance: str = "",
+    idle: bool = False,
 ) -> Node:
     """Make every choice that the settings leave open. Raises CncpError where one is impossible.
 
     ``present`` are the ids of the engines there are, those to keep first: scaling touches as few
-    engines as it can. ``instance`` tells hosts apart that share a home.
+    engines as it can. ``instance`` tells hosts apart that share a home. ``idle`` is a machine that
+    runs nothing itself and is in charge of others.
     """
     manager, scope, why = _service_manager(cluster, facts)
-    engines = 0 if cluster.role == "controller" else _engine_count(cluster.engines, facts)
-    if engines == 0 and cluster.role == "engine":
+    engines = 0 if idle or cluster.role == "controller" else _engine_count(cluster.engines, facts)
+    if engines == 0 and cluster.role == "engine" and not idle:
         raise CncpError("an engine machine with no engines does nothing", "set engines to 1 or more")
     threads = cluster.threads
     if not isinstance(threads, int):
@@ -147,7 +155,7 @@ def resolve(
         manager=manager,
         scope=scope,
         why=why,
-        controller=cluster.role != "engine",
+        controller=cluster.role != "engine" and not idle,
         engine_ids=_engine_ids(engines, present),
         threads=threads,
         gpus=facts.gpus if cluster.engines == "gpus" else (),

@@ -168,7 +168,8 @@ def settle(node: Node, manager: ServiceManager, actor: Actor, say: Say, kinds: C
     if todo.stop:
         say(f"stopping {', '.join(todo.stop)}")
         stop_services(node, manager, todo.stop)
-    manager.reload()
+    if goal.services:
+        manager.reload()
     if todo.start:
         say(f"starting {', '.join(todo.start)}")
         manager.start({name: goal.services[name] for name in todo.start})

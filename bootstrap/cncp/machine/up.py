@@ -64,14 +64,17 @@ def request(environment: Mapping[str, str], *, file: str | None, flags: Mapping[
     return Request(environment, found, attributes.with_paths(flags, here), former)
 
 
-def describe(asked: Request) -> Node:
-    """Turn settings and facts into the node attributes of this machine. Changes nothing."""
+def describe(asked: Request, *, idle: bool = False) -> Node:
+    """Turn settings and facts into the node attributes of this machine. Changes nothing.
+
+    ``idle`` is a machine that runs nothing itself and is in charge of others.
+    """
     wanted = attributes.gather(file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former)
     former = steps.former(place.home(asked.environment))
-    return choose(asked.environment, wanted, former.engine_ids if former else ())
+    return choose(asked.environment, wanted, former.engine_ids if former else (), idle=idle)
 
 
-def choose(environment: Mapping[str, str], wanted: Cluster, present: Sequence[int]) -> Node:
+def choose(environment: Mapping[str, str], wanted: Cluster, present: Sequence[int], *, idle: bool = False) -> Node:
     """Make the choices that settings leave open. ``present``: ids of engines, those to keep first."""
     account = place.account(environment)
     return resolve(
@@ -81,6 +84,7 @@ def choose(environment: Mapping[str, str], wanted: Cluster, present: Sequence[in
         ipython_dir=place.ipython_folder(environment, account),
         present=present,
         instance=environment.get("CNCP_INSTANCE", ""),
+        idle=idle,
     )
 
 
@@ -157,7 +161,7 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
             used = convergence.choose(node, actor, os.environ, console.phase)
             console.phase(f"converging with the {used.name} engine: {used.why}")
             used = convergence.converge(node, used, actor, lambda: carry_out(todo, manager, actor, console))
-        warning = manager.persist()
+        warning = manager.persist() if node.services else ""
         if warning and not todo.empty:
             console.warn(warning)
     console.phase("waiting for answers")

@@ -129,9 +129,12 @@ def converge(
 def _fleet_up(asked: main_job.Request, wanted: Fleet, console: Console, *, as_json: bool) -> None:
     here = None
     account = place.account(asked.environment)
-    if wanted.inventory.controller.local:
-        node = main_job.describe(asked)
-        _bring_environment(node, console)
+    idle = not wanted.inventory.controller.local
+    node = main_job.describe(asked, idle=idle)
+    _bring_environment(node, console)
+    if idle:
+        main_job.up(node, console)
+    else:
         here = Here(node, lambda: main_job.up(node, console))
     files.make_home(wanted.home)
     # Before anything is done: verbs on what was cut off need to know the hosts.
@@ -172,7 +175,7 @@ def bring(node: Node, bundle: Path | None, console: Console) -> None:
         os.path.realpath(node.python) if node.python.exists() else sys.executable,
         os.environ,
         requirements=node.settings.requirements,
-        jupyter=node.settings.jupyter,
+        jupyter=jupyter.wanted(node),
         offline=bundle,
         say=console.phase,
     )

@@ -18,7 +18,7 @@ from cncp.fleet.crew import SomeHostsFailed
 from cncp.fleet.ssh import HostError
 from cncp.fleet.up import Done, Fleet
 from cncp.fleet.up import up as everywhere
-from cncp.inventory import HostSpec, Inventory
+from cncp.inventory import LOCAL, HostSpec, Inventory
 from cncp.machine import place
 from cncp.machine import status as states
 from cncp.machine.up import Request
@@ -223,11 +223,18 @@ def down(view: verbs.Scene, console: Console) -> None:
         finish(view, console)
 
 
+def everything(view: verbs.Scene) -> verbs.Scene:
+    """Return the hosts of a cluster with the machine in charge, which has the command even if it runs nothing."""
+    if any(host.local for host in view.limit) or len(view.limit) < len(view.inventory.everyone):
+        return view
+    return verbs.Scene(view.inventory, view.home, [*view.limit, HostSpec(LOCAL)])
+
+
 def uninstall(view: verbs.Scene, console: Console) -> None:
     """Take everything away on all hosts, this machine last."""
-    with view:
-        console.phase(f"removing from {len(view.hosts)} hosts")
-        for name, reply in verbs.uninstall(view).items():
+    with everything(view) as whole:
+        console.phase(f"removing from {len(whole.hosts)} hosts")
+        for name, reply in verbs.uninstall(whole).items():
             for line in reply.stdout.splitlines():
                 console.say(f"[{name}] {line}")
-        finish(view, console)
+        finish(whole, console)

@@ -1,0 +1,305 @@
+"""Clusters of several machines, as far as they can be held without any: the agent, the survey, settings, places."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cncp import attributes, inventory
+from cncp.attributes import Kept
+from cncp.errors import UsageError
+from cncp.files import PARENTS
+from cncp.fleet import agent, deploy, offline, place, survey
+from cncp.fleet.call import call
+from cncp.fleet.place import Placed
+from cncp.fleet.ssh import HostError, Local, Result, refused
+from cncp.fleet.survey import HOME, SHARED, Surveyed
+from cncp.fleet.up import ports, reachable
+from cncp.inventory import HostSpec
+
+FILE = """
+threads = 2
+database = "sqlite"
+[[pool]]
+hosts = ["gold[2-3]"]
+engines = 4
+[pool.host.gold3]
+engines = 1
+connect = "tunnel"
+"""
+
+
+class Fake:
+    """A host whose agent answers what it is told to."""
+
+    def __init__(self, name: str, facts: dict[str, Any]) -> None:
+        self.spec = HostSpec(name)
+        self.facts = {
+            "clock": 0.0,
+            "home": f"/home/{name}",
+            "home_id": [1, name],
+            "host": name,
+            "machine": name,
+            "code": {HOME: "", SHARED: ""},
+            "writable": True,
+            "free": 2**40,
+            "skew": 0.0,
+            **facts,
+        }
+
+
+def looked(monkeypatch: pytest.MonkeyPatch, *hosts: Fake, marks: Sequence[Sequence[str]] = ()) -> survey.Survey:
+    """Survey hosts that are not there."""
+    seen = {name: list(group) for group in marks for name in group}
+
+    def answer(host: Fake, verb: str, *_: object, **__: object) -> dict[str, Any]:
+        return {"names": seen.get(host.spec.name, [host.spec.name])} if verb == "marks" else {}
+
+    monkeypatch.setattr(survey, "_probe", lambda host: dict(host.facts))
+    monkeypatch.setattr(survey, "call", answer)
+    return survey.survey({host.spec.name: host for host in hosts})  # type: ignore[misc]
+
+
+def test_the_same_machine_twice_and_two_of_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine under two names is refused, and one that calls itself as another does; the first goes on."""
+    found = looked(
+        monkeypatch,
+        Fake("a", {}),
+        Fake("b", {"machine": "a", "host": "a"}),
+        Fake("c", {"host": "a"}),
+    )
+    assert list(found.hosts) == ["a"]
+    assert "the same machine as a" in found.failures["b"].message
+    assert "calls itself a" in found.failures["c"].message
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"writable": False}, "not writable"),
+        ({"free": 100 * 2**20}, "100 MB free, 500 are needed"),
+        ({"skew": -4000.0}, "-4000 s off"),
+    ],
+)
+def test_what_a_host_lacks(monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], said: str) -> None:
+    """It is said of that host alone."""
+    found = looked(monkeypatch, Fake("a", facts), Fake("b", {}))
+    assert list(found.hosts) == ["b"]
+    assert said in found.failures["a"].message
+
+
+def test_an_installed_host_needs_less_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where everything is there already, a full disk is nearer."""
+    assert looked(monkeypatch, Fake("a", {"free": 100 * 2**20, "code": {HOME: "x", SHARED: ""}})).hosts
+
+
+def test_shared_homes_are_those_whose_marks_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Homes that only look alike, as those of cloned disks do, stay apart."""
+    same = {"home": "/home/ada", "home_id": [2, 3]}
+    found = looked(monkeypatch, Fake("a", same), Fake("b", same), Fake("c", same), marks=[["a", "b"]])
+    assert {name: one.shared for name, one in found.hosts.items()} == {"a": ("a", "b"), "b": ("a", "b"), "c": ()}
+    assert found.hosts["a"].root == f"/home/ada/{SHARED}"
+    assert found.hosts["a"].home == f"/home/ada/{SHARED}/a"
+    assert found.hosts["a"].environment["CNCP_INSTANCE"] == "a"
+    assert found.hosts["c"].environment == {"CNCP_HOME": f"/home/ada/{HOME}"}
+
+
+def test_settings_of_hosts_and_of_the_controller(tmp_path: Path) -> None:
+    """The host's win over the pool's and these over the file's; what is the controller's stays with it."""
+    file = tmp_path / "cluster.toml"
+    file.write_text(FILE)
+    _, hosts = attributes.read(file)
+    assert hosts is not None
+
+    def of(host: HostSpec, **flags: str) -> dict[str, Any]:
+        return attributes.for_host(host, file=file, environment={}, flags=flags, former=Kept({}))
+
+    assert [of(host) for host in hosts.hosts] == [
+        {"threads": 2, "engines": 4, "role": "engine"},
+        {"threads": 2, "engines": 1, "role": "engine"},
+    ]
+    assert of(hosts.hosts[1], engines="3")["engines"] == 3
+    mine = attributes.gather(file=file, environment={}, flags={}, former=Kept({}))
+    assert (mine.role, mine.listen, mine.database) == ("controller", "0.0.0.0", "sqlite")
+    with pytest.raises(UsageError, match="tolerance"):
+        of(hosts.hosts[0], tolerance="5", heartbeat="60000")
+
+
+def test_engines_on_this_machine_too(tmp_path: Path) -> None:
+    """With localhost in a pool, the controller's machine runs engines as that pool says."""
+    file = tmp_path / "cluster.toml"
+    file.write_text('[[pool]]\nhosts = ["localhost"]\nengines = 3\n')
+    mine = attributes.gather(file=file, environment={}, flags={}, former=Kept({}))
+    assert (mine.role, mine.engines, mine.listen) == ("compute", 3, "127.0.0.1")
+
+
+def test_limit_names_hosts_of_the_cluster(tmp_path: Path) -> None:
+    """Ranges and commas; a stranger is refused with the nearest name."""
+    file = tmp_path / "cluster.toml"
+    file.write_text(FILE)
+    _, hosts = attributes.read(file)
+    assert hosts is not None
+    assert [one.name for one in hosts.limited("gold[3],localhost")] == ["localhost", "gold3"]
+    with pytest.raises(UsageError, match="names gold4") as caught:
+        hosts.limited("gold4")
+    assert "did you mean gold" in caught.value.hint
+    assert inventory.LOCAL in [one.name for one in hosts.limited("")]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Local:
+    """Return this machine as a host; its home is the test's own."""
+    return Local(HostSpec("here", python=sys.executable))
+
+
+def test_the_agent_by_itself(here: Local, home: Path) -> None:
+    """Sent as an argument to a Python, it looks, leaves marks, and takes them away."""
+    facts = call(here, "probe", HOME, SHARED)
+    assert facts["home"] == str(home)
+    assert facts["code"] == {HOME: "", SHARED: ""}
+    assert facts["machine"] == call(here, "probe", HOME)["machine"]
+    call(here, "mark", "n", "a")
+    assert call(here, "marks", "n") == {"names": ["a"]}
+    call(here, "unmark", "n")
+    assert list(home.iterdir()) == []
+
+
+def test_a_python_that_is_not_there(here: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host without a Python that is new enough is told apart, with what to do."""
+    shell = shutil.which("sh") or ""
+    lost = subprocess.run([shell, "-c", agent.FIND, "sh", ""], env={"PATH": "/nowhere"}, check=False)
+    assert lost.returncode == agent.NO_PYTHON
+    monkeypatch.setattr(here, "run", lambda *_, **__: Result(agent.NO_PYTHON, b"", ""))
+    with pytest.raises(HostError, match="no Python 3") as caught:
+        call(here, "probe", HOME)
+    assert (caught.value.host, "python = ..." in caught.value.hint) == ("here", True)
+
+
+def test_code_comes_whole_and_goes_without_a_trace(here: Local, home: Path) -> None:
+    """It replaces what was there in one step; what was made above is noted and removed again."""
+    for content in (b"one", b"two"):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+            entry = tarfile.TarInfo("bootstrap/x.py")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        call(here, "receive", HOME, "digest", PARENTS, data=packed.getvalue())
+        assert (home / HOME / "code/bootstrap/x.py").read_bytes() == content
+    assert {one.name for one in (home / HOME).iterdir()} == {"code", PARENTS}
+    with pytest.raises(HostError):
+        call(here, "receive", HOME, "digest", PARENTS, data=b"cut off")
+    assert (home / HOME / "code/bootstrap/x.py").read_bytes() == b"two"
+    call(here, "remove", HOME, PARENTS)
+    assert list(home.iterdir()) == []
+
+
+def test_dialling_tells_zeromq_from_strangers(here: Local) -> None:
+    """A port counts as open when ZeroMQ greets on it; one that says nothing in time does not."""
+    import zmq
+
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router, socket.socket() as mute:
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        other = mute.getsockname()[1]
+        found = call(here, "dial", ["127.0.0.1"], [port, other], 1.0)
+        assert found == {"open": {"127.0.0.1": [port]}}
+
+
+def secret(port: int) -> dict[str, Any]:
+    """Return a connection file whose ports are all the same."""
+    channels = ("registration", "control", "mux", "task", "iopub", "hb_ping", "hb_pong")
+    return {**dict.fromkeys(channels, port), "broadcast": [port, port]}
+
+
+def test_the_address_is_found_by_trying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first that answers on all ports; else what is closed is named, with the address."""
+    one = Surveyed(Local(HostSpec("far")), {"home": "/h"})
+    answers: dict[str, list[int]] = {"10.0.0.1": [], "10.0.0.2": [7]}
+    monkeypatch.setattr("cncp.fleet.up.call", lambda *_, **__: {"open": answers})
+    assert reachable(one, secret(7), ["10.0.0.1", "10.0.0.2"]) == "10.0.0.2"
+    assert len(ports(secret(7))) == 9
+    with pytest.raises(HostError, match=r"at none of 10.0.0.1"):
+        reachable(one, secret(8), ["10.0.0.1"])
+    partly = {**secret(7), "task": 9}
+    with pytest.raises(HostError, match=r"port 9 of 10.0.0.2 is closed"):
+        reachable(one, partly, ["10.0.0.1", "10.0.0.2"])
+
+
+def test_places_are_kept_without_settings(tmp_path: Path) -> None:
+    """What `up` notes is enough to find things again; settings are the file's to say."""
+    spec = HostSpec("gold2", user="ada", port=2222, settings={"engines": 4})
+    made = Placed("gold2", "/r", "/r/gold2", {"CNCP_HOME": "/r/gold2"}, ("gold2", "gold3"), spec)
+    place.save(tmp_path, {"gold2": made})
+    assert place.path(tmp_path).stat().st_mode & 0o777 == 0o600
+    again = place.load(tmp_path)["gold2"]
+    assert (again.home, again.shared, again.spec) == ("/r/gold2", made.shared, HostSpec("gold2", user="ada", port=2222))
+    assert again.module("cncp", "status")[:3] == ["env", "CNCP_HERE=true", "CNCP_HOME=/r/gold2"]
+    place.save(tmp_path, {})
+    assert place.load(tmp_path) == {}
+
+
+def test_the_archive_of_the_code_is_always_the_same() -> None:
+    """Equal code has an equal digest, or every run would send it again."""
+    assert deploy.code() == deploy.code()
+    with tarfile.open(fileobj=io.BytesIO(deploy.code().archive)) as tar:
+        names = tar.getnames()
+    assert {"baremetal.sh", "bootstrap/stage0.py", "roles/engine.json"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("said", "what", "hint"),
+    [
+        ("ada@x: Permission denied (publickey).", "lets us in with none", "keys.authorize --hosts x"),
+        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "not the one known", "ssh-keygen -R x"),
+        ("ssh: Could not resolve hostname x: unknown", "no such host", "address"),
+        ("ssh: connect to host x port 22: Connection refused", "nothing answers", "sshd"),
+        ("something new", "something new", "by hand: ssh x"),
+    ],
+)
+def test_why_a_login_failed(said: str, what: str, hint: str) -> None:
+    """Ssh's own words become a line of what and a line of what to do."""
+    error = refused(HostSpec("x"), said, 255)
+    assert what in error.message
+    assert hint in error.hint
+
+
+def test_an_error_of_a_host_is_told_in_its_words() -> None:
+    """The last error and its hint come through; without any, its last line does."""
+    error = deploy.failure("x", "==> going\nerror: no room\nhint: make some\n", 1)
+    assert (error.message, error.hint) == ("no room", "make some")
+    assert deploy.failure("x", "Killed\n", 137).message == "Killed"
+
+
+@pytest.mark.parametrize(
+    ("libc", "named"),
+    [
+        (["glibc", "2.36"], "manylinux_2_36_x86_64"),
+        (["", ""], "manylinux_2_17_x86_64"),
+    ],
+)
+def test_platforms_are_named_as_wheels_do(libc: list[str], named: str) -> None:
+    """PEP 600, with the host's own glibc."""
+    one = Surveyed(Local(HostSpec("x")), {"libc": libc, "processor": "x86_64"})
+    assert offline.platform(one) == named
+
+
+def test_a_command_that_does_not_end_is_cut_off_with_its_last_words(here: Local) -> None:
+    """The time-out is the host's own, and what it said last is told."""
+    heard: list[str] = []
+    with pytest.raises(HostError, match=r"no end after 1 s.*the last it said: still here"):
+        here.run(["sh", "-c", "echo still here >&2; exec sleep 60"], timeout=1, line=heard.append)
+    assert heard == ["still here"]
+    assert json.loads(here.run(["echo", "[1]"]).stdout) == [1]
+    assert threading.active_count() < 20

@@ -24,6 +24,7 @@ from cncp.machine.jupyter import Access
 from cncp.machine.node import Node
 from cncp.machine.resources import File
 from cncp.serve.jupyter import configuration, environment
+from cncp.tasks import jupyter as tasks
 from tests.unit.test_choices import node
 
 NOTEBOOKS = sorted((SOURCE / "notebooks").glob("*.ipynb"))
@@ -51,6 +52,14 @@ def test_it_runs_where_a_controller_is() -> None:
     assert node(role="engine").services == tuple(f"engine-{number}" for number in range(8))
     with pytest.raises(UsageError, match="Jupyter runs beside the controller"):
         node(role="engine", jupyter="true")
+
+
+def test_where_it_is_not_is_said(made: Node) -> None:
+    """On a machine without controller, and where it is switched off."""
+    with pytest.raises(CncpError, match="which is on another machine"):
+        tasks._access(dataclasses.replace(made, controller=False))
+    with pytest.raises(CncpError, match="switched off here"):
+        tasks._access(made)
 
 
 def test_port_and_token_are_made_once(made: Node) -> None:

@@ -26,6 +26,11 @@ def _node() -> Node:
 
 
 def _access(node: Node) -> Access:
+    if not node.controller:
+        raise CncpError(
+            "Jupyter runs beside the controller, which is on another machine",
+            "there: cncp jupyter.up; then here: cncp jupyter.open --host HOST",
+        )
     known = jupyter.load(node) if jupyter.wanted(node) else None
     if known is None:
         raise CncpError("Jupyter is switched off here", "switch it on: cncp jupyter.up")

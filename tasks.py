@@ -38,9 +38,11 @@ def status(context: Context) -> None:
     cli.status()
 
 
-@task(help={"quick": "one repetition, few engines", "only": "this point alone", "json": "file for all samples"})
+@task(
+    help={"quick": "one repetition, few engines and hosts", "only": "this point alone", "json": "file for all samples"}
+)
 def bench(context: Context, quick: bool = False, only: str = "", json: str = "") -> None:
-    """Measure cncp beside what one would use without it: start, cost, noop, cold."""
+    """Measure cncp beside what one would use without it: start, cost, noop, cold, fleet, hosts, ssh."""
     from tests.bench import run
 
     words = ["--quick"] if quick else []

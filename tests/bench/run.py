@@ -21,8 +21,26 @@ from tests.bench import cold, noop, results, start
 from tests.bench.site import BenchError, Site, site
 from tests.bench.start import Options
 
-_FULL = Options(repetitions=3, engines=(1, 4, 8, 16, 32), cost_engines=8, patience=30, idle=10)
-_QUICK = Options(repetitions=1, engines=(2, 8), cost_engines=4, patience=3, idle=3)
+_FULL = Options(
+    repetitions=3,
+    engines=(1, 4, 8, 16, 32),
+    cost_engines=8,
+    patience=30,
+    idle=10,
+    fleet=(4, 4),
+    hosts=(1, 2, 4, 8, 16),
+    ssh_hosts=(1, 4, 16),
+)
+_QUICK = Options(
+    repetitions=1,
+    engines=(2, 8),
+    cost_engines=4,
+    patience=3,
+    idle=3,
+    fleet=(2, 2),
+    hosts=(1, 2),
+    ssh_hosts=(2,),
+)
 
 _INSTALLED: dict[str, Callable[[Site, Options], list[results.Row]]] = {
     "start": start.start,
@@ -31,12 +49,18 @@ _INSTALLED: dict[str, Callable[[Site, Options], list[results.Row]]] = {
 }
 """Points that are measured on one installation; `cold` makes its own."""
 
+_ON_HOSTS = ("fleet", "hosts", "ssh")
+"""Points that are measured on hosts of the lab."""
+
+POINTS = (*_INSTALLED, "cold", *_ON_HOSTS)
+"""All points, in the order in which they are measured."""
+
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="cncp beside what one would use else")
-    parser.add_argument("--quick", action="store_true", help="one repetition, few engines")
-    parser.add_argument("--only", action="append", choices=(*_INSTALLED, "cold"), help="this point; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="one repetition, few engines and hosts")
+    parser.add_argument("--only", action="append", choices=POINTS, help="this point; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
     parser.add_argument(
         "--patience", type=float, metavar="SECONDS", help="how long to wait for other work to end before each sample"
@@ -58,6 +82,37 @@ def measure(options: Options, points: list[str], say: Callable[[str], None]) -> 
     if "cold" in points:
         say("measuring: cold")
         rows += cold.cold(options)
+    on_hosts = [name for name in _ON_HOSTS if name in points]
+    return rows + _on_hosts(options, on_hosts, say) if on_hosts else rows
+
+
+def _on_hosts(options: Options, points: list[str], say: Callable[[str], None]) -> list[results.Row]:
+    """Measure on hosts of the lab: as many as the largest of the points needs."""
+    # What makes the hosts comes from the tests, which need more than the other points do.
+    from tests.bench import farm, fleet, hosts, ssh
+
+    if reason := farm.refusal():
+        return [results.Row(name, "", "", skipped=reason) for name in points]
+    work = {"fleet": fleet.fleet, "hosts": hosts.hosts, "ssh": ssh.ssh}
+    sizes = {"fleet": [options.fleet[0]], "hosts": options.hosts, "ssh": options.ssh_hosts}
+    room = farm.room()
+    rows = [
+        results.Row(name, f"hosts: {size}", "", skipped=farm.CRAMPED)
+        for name in points
+        for size in sizes[name]
+        if size > room
+    ]
+    fitting = {name: [size for size in sizes[name] if size <= room] for name in points}
+    options = dataclasses.replace(options, hosts=fitting.get("hosts", ()), ssh_hosts=fitting.get("ssh", ()))
+    measured = [name for name in points if fitting[name]]
+    if not measured:
+        return rows
+    count = max(max(fitting[name]) for name in measured)
+    say(f"booting {count + 1} hosts, installing on the first")
+    with farm.farm(count) as made:
+        for name in measured:
+            say(f"measuring: {name}")
+            rows += work[name](made, options)
     return rows
 
 
@@ -75,7 +130,7 @@ def main(argv: Sequence[str]) -> int:
         # The client in this process keeps off the user's own profiles.
         os.environ["IPYTHONDIR"] = scratch
         try:
-            rows = measure(options, given.only or [*_INSTALLED, "cold"], console.phase)
+            rows = measure(options, given.only or [*POINTS], console.phase)
         except BenchError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1

@@ -17,13 +17,19 @@ _THEM = "ipcluster start"
 
 @dataclass(frozen=True)
 class Options:
-    """How much is measured: ``patience`` and ``idle`` are in seconds."""
+    """How much is measured: ``patience`` and ``idle`` are in seconds.
+
+    ``fleet`` is hosts and engines on each of them, ``hosts`` and ``ssh_hosts`` are numbers of hosts.
+    """
 
     repetitions: int
     engines: Sequence[int]
     cost_engines: int
     patience: float
     idle: float
+    fleet: tuple[int, int]
+    hosts: Sequence[int]
+    ssh_hosts: Sequence[int]
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ def wait(connection_file: Path, engines: int, timeout: float = 120.0) -> None:
     try:
         while len(client.ids) < engines:
             _pause(deadline, f"{len(client.ids)} of {engines} engines are registered")
-        # Of one task for each engine, to be answered by as many processes.
-        pids = client[:].apply_async(os.getpid).get(timeout=timeout)
-        if len(set(pids)) != engines:
-            raise NotUsable(f"{len(set(pids))} of {engines} engines answered")
+        # Of two tasks for each engine, to be answered by as many processes; hosts may use a number twice.
+        asked = [client[:].apply_async(task) for task in (socket.gethostname, os.getpid)]
+        answered = set(zip(*(one.get(timeout=timeout) for one in asked), strict=True))
+        if len(answered) != engines:
+            raise NotUsable(f"{len(answered)} of {engines} engines answered")
     finally:
         client.close()
 

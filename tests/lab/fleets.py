@@ -92,6 +92,15 @@ def trust(master: Site, others: Sequence[Host], user: str = "bob") -> None:
         one.exec(["sh", "-c", f"cat > {path} && chown {user}: {path} && chmod 600 {path}"], input=public)
 
 
+def assemble(master: Site, machines: Sequence[Host]) -> Fleet:
+    """Make a fleet of a master and hosts that run: it may log in to them, and their pip finds what its pip finds."""
+    trust(master, machines)
+    hosts = [Site(machine, "bob") for machine in machines]
+    for site in hosts:
+        site.host.write("/etc/pip.conf", master.host.read("/etc/pip.conf"))
+    return Fleet(master, hosts)
+
+
 @pytest.fixture(scope="module")
 def make_fleet(make_host: Callable[..., Host], make_site: MakeSite, index: str) -> MakeFleet:
     """Make a master NAME0 and hosts NAME1, NAME2 ...; they reach nothing but one another and the index.
@@ -118,11 +127,6 @@ def make_fleet(make_host: Callable[..., Host], make_site: MakeSite, index: str) 
         ]
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(Host.boot, machines))
-        master = make_site(machines[0], "bob")
-        trust(master, machines[1:])
-        hosts = [Site(machine, "bob") for machine in machines[1:]]
-        for site in hosts:
-            site.host.write("/etc/pip.conf", machines[0].read("/etc/pip.conf"))
-        return Fleet(master, hosts)
+        return assemble(make_site(machines[0], "bob"), machines[1:])
 
     return make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,15 +20,29 @@ LOCKS = ("compute", "bootstrap")
 MakeSite = Callable[[Host, str], Site]
 
 
-@pytest.fixture(scope="session")
-def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fetch the locked wheels once, for this Python, which is Debian 12's."""
-    folder = tmp_path_factory.mktemp("wheels")
+def fetch_wheels(folder: Path) -> None:
+    """Fetch the locked wheels for this Python, which is Debian 12's."""
     for name in LOCKS:
         lock = ROOT / "bootstrap" / "locks" / f"{name}.txt"
         options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", str(folder)]
         fetch = [sys.executable, "-m", "pip", "download", *options, "-r", str(lock)]
         subprocess.run(fetch, check=True, capture_output=True)
+
+
+def settle(host: Host, user: str, index: str) -> Site:
+    """Make a site: the code in the user's home, and pip configured to find the wheels at ``index``."""
+    server = urllib.parse.urlsplit(index).hostname
+    host.write("/etc/pip.conf", f"[global]\nindex-url = {index}\ntrusted-host = {server}\n")
+    site = Site(host, user)
+    site.check_out()
+    return site
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fetch the locked wheels once."""
+    folder = tmp_path_factory.mktemp("wheels")
+    fetch_wheels(folder)
     return folder
 
 
@@ -39,16 +54,9 @@ def index(lab: Lab, wheelhouse: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def make_site(lab: Lab, index: str) -> MakeSite:
-    """Make a site: the code in the user's home, and pip configured to find the wheels."""
-
-    def make(host: Host, user: str) -> Site:
-        host.write("/etc/pip.conf", f"[global]\nindex-url = {index}\ntrusted-host = {lab.address}\n")
-        site = Site(host, user)
-        site.check_out()
-        return site
-
-    return make
+def make_site(index: str) -> MakeSite:
+    """Make sites whose pip finds the wheels."""
+    return lambda host, user: settle(host, user, index)
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from .host import Host
 from .site import Site, until
 from .sites import MakeSite
+from .sockets import stop_listening
 
 CLIENT = Path(__file__).with_name("fault_client.py")
 ENGINES = 4
@@ -52,6 +54,24 @@ def test_controller_killed(site: Site, fault: str) -> None:
     """The parent, all of it, or any one of its 8 children killed: all engines are back within 10 s."""
     seen = cause(site, fault)
     assert seen["took"] < 10
+
+
+def test_a_port_of_a_living_controller_is_closed(site: Site) -> None:
+    """A controller all of whose processes live, but that no longer listens on one port, is replaced."""
+    port = json.loads(site.host.read(f"{site.home}/.ipython/profile_cncp/security/cncp-identity.json"))["ports"]["all"][
+        3
+    ]
+    before = site.status()["controller"]["pid"]
+    processes = [
+        one
+        for one in psutil.process_iter(["cmdline"])
+        if {"cncp.serve", "controller"} <= {*(one.info["cmdline"] or ())}
+    ]
+    assert any(stop_listening(one.pid, port) for one in processes)
+    until(lambda: site.status()["controller"]["pid"] not in (0, before), 30, "another controller")
+    site.await_engines(ENGINES, 30)
+    assert sorted(site.ask_engines()) == [str(number) for number in range(ENGINES)]
+    assert f"ports [{port}] are closed" in site.cncp("logs", "--name", "controller", "--lines", "400").stdout
 
 
 def test_engine_suspended_beyond_the_tolerance(site: Site) -> None:

@@ -228,3 +228,14 @@ def test_two_accounts_cannot_share_system_units(bare: Host, make_site: MakeSite)
     bare.run(["env", "SUDO_USER=bob", f"{bob.home}/.local/bin/cncp", "uninstall"], "root")
     root.cncp("uninstall")
     assert not Path(bare.root / "etc/systemd/system/cncp.target").exists()
+
+
+def test_logs_in_the_journal(bare: Host, make_site: MakeSite) -> None:
+    """With logs = journal no file is written, and `logs` shows what systemd has."""
+    site = make_site(bare, "root")
+    site.baremetal("--engines=1", "--logs=journal")
+    shown = site.cncp("logs", "--name", "engine-0").stdout
+    assert "Completed registration" in shown
+    assert "Completed registration" in bare.journal("-u", "cncp-engine@0.service")
+    assert bare.exec(["find", f"{site.home}/.ipython/profile_cncp/log", "-name", "*.log"]).stdout == ""
+    site.cncp("uninstall")

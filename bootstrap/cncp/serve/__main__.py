@@ -26,6 +26,8 @@ def main() -> None:
     node = installed(given.node.parent)
     # The same place whoever started the service, and from wherever.
     os.chdir(node.account.home)
+    # Left alone, IPython makes itself a folder in the home, wherever the profile is.
+    os.environ["IPYTHONDIR"] = str(Path(node.profile_dir).parent)
     name = join(given.kind, given.instance)
     if not known(name):
         parser.error(f"there is no service {name}")

@@ -20,13 +20,12 @@ from cncp.serve.logs import log_to
 
 
 def environment(node: Node) -> dict[str, str]:
-    """Return variables that keep Jupyter's own files together, and have kernels find the cluster."""
+    """Return variables that keep Jupyter's own files together."""
     folder = jupyter.folder(node)
     return {
         # Packages, `cncp` among them, are those of the virtualenv in a notebook's or terminal's shell.
         "PATH": f"{node.python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "VIRTUAL_ENV": str(node.python.parent.parent),
-        "IPYTHONDIR": str(Path(node.profile_dir).parent),
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTER_DATA_DIR": str(folder / "data"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),

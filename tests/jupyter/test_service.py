@@ -134,6 +134,23 @@ def test_it_comes_back_with_the_same_port_and_token(lab: Lab) -> None:
     assert lab.ask("/api/contents")[0] == 200
 
 
+def test_settings_of_the_users_own(lab: Lab) -> None:
+    """A configuration file in Jupyter's own folder counts, but opens no other way in."""
+    own = lab.folder / "config" / "jupyter_server_config.py"
+    own.write_text("c.ContentsManager.hide_globs = ['cncp-*']\nc.ServerApp.ip = '0.0.0.0'\n")
+
+    def shown() -> set[str]:
+        lab.site.cncp("restart", "--name", "jupyter")
+        return {one["name"] for one in lab.ask("/api/contents")[1]["content"]}
+
+    try:
+        assert "cncp-notebooks" not in shown()
+        test_it_listens_on_loopback_alone(lab)
+    finally:
+        own.unlink()
+    assert "cncp-notebooks" in shown()
+
+
 def test_a_bundle_without_it_says_so(site: Site, tmp_path: Path) -> None:
     """What is missing is said before anything is changed, with the command that makes the right one."""
     bundle = tmp_path / "plain.tar"

@@ -22,9 +22,10 @@ from cncp.serve.logs import log_to
 def environment(node: Node) -> dict[str, str]:
     """Return variables that keep Jupyter's own files together."""
     folder = jupyter.folder(node)
+    programs = (node.python.parent, Path(node.account.home) / ".local" / "bin")
     return {
-        # Packages, `cncp` among them, are those of the virtualenv in a notebook's or terminal's shell.
-        "PATH": f"{node.python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        # In a notebook's or terminal's shell, programs are the virtualenv's, and there is `cncp`.
+        "PATH": os.pathsep.join([*map(str, programs), os.environ.get("PATH", os.defpath)]),
         "VIRTUAL_ENV": str(node.python.parent.parent),
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTER_DATA_DIR": str(folder / "data"),
@@ -35,7 +36,7 @@ def environment(node: Node) -> dict[str, str]:
 
 
 def configuration(node: Node, access: Access) -> dict[str, dict[str, Any]]:
-    """Return Jupyter's settings by class. What the user's own configuration file says wins over them."""
+    """Return Jupyter's settings by class. A configuration file of the user's own adds to them."""
     folder = jupyter.folder(node)
     home = Path(node.account.home)
     opened = notebooks.folder(node)

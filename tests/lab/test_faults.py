@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,8 @@ def test_controller_killed(site: Site, fault: str) -> None:
 
 def test_a_port_of_a_living_controller_is_closed(site: Site) -> None:
     """A controller all of whose processes live, but that no longer listens on one port, is replaced."""
-    port = json.loads(site.host.read(f"{site.home}/.ipython/profile_cncp/security/cncp-identity.json"))["ports"]["all"][
-        3
-    ]
+    identity = json.loads(site.host.read(f"{site.home}/.ipython/profile_cncp/security/cncp-identity.json"))
+    port = identity["ports"]["all"][3]
     before = site.status()["controller"]["pid"]
     processes = [
         one
@@ -71,7 +71,9 @@ def test_a_port_of_a_living_controller_is_closed(site: Site) -> None:
     until(lambda: site.status()["controller"]["pid"] not in (0, before), 30, "another controller")
     site.await_engines(ENGINES, 30)
     assert sorted(site.ask_engines()) == [str(number) for number in range(ENGINES)]
-    assert f"ports [{port}] are closed" in site.cncp("logs", "--name", "controller", "--lines", "400").stdout
+    # libzmq may end the process that finds its socket closed; else the controller's own look finds it.
+    said = site.cncp("logs", "--name", "controller", "--lines", "400").stdout
+    assert re.search(rf"(ports \[{port}\] are closed|died): ending, to be started again", said)
 
 
 def test_engine_suspended_beyond_the_tolerance(site: Site) -> None:

@@ -55,6 +55,10 @@ Settings of the cluster: option, variable, default.
   --threads auto|N
         threads an engine may use (OMP_NUM_THREADS and its kin); auto: cores / engines
         CNCP_THREADS, default auto
+  --pin none|cores|numa
+        processors an engine may use: all; as many cores of its own as it has threads;
+        those of one NUMA node
+        CNCP_PIN, default none
   --listen loopback|all|ADDRESS
         address the controller listens on
         CNCP_LISTEN, default loopback

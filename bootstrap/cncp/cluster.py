@@ -178,6 +178,12 @@ SETTINGS: tuple[Setting, ...] = (
         "threads an engine may use (OMP_NUM_THREADS and its kin); auto: cores / engines",
     ),
     Setting(
+        "pin",
+        _choice("none", "cores", "numa"),
+        "none|cores|numa",
+        "processors an engine may use: all; as many cores of its own as it has threads; those of one NUMA node",
+    ),
+    Setting(
         "listen",
         _listen,
         "loopback|all|ADDRESS",
@@ -251,6 +257,7 @@ class Cluster:
     profile: str
     engines: str | int
     threads: str | int
+    pin: str
     listen: str
     external: str
     ports: str

@@ -34,6 +34,7 @@ MAX_HOSTS = 1024
 ON_HOSTS = (
     "engines",
     "threads",
+    "pin",
     "service_manager",
     "scope",
     "memory",
@@ -47,7 +48,7 @@ ON_HOSTS = (
 OF_CONTROLLER = ("listen", "external", "ports", "database", "jupyter", "role")
 """Settings that are nothing to a machine of engines."""
 
-_OF_ENGINES = ("engines", "threads", "memory")
+_OF_ENGINES = ("engines", "threads", "pin", "memory")
 
 TABLES = ("pool", "controller")
 """Keys of cluster.toml that are of the inventory and no settings."""
@@ -149,7 +150,7 @@ class Inventory:
         """Return the hosts that ``--limit`` names: ranges, with commas. Raises UsageError on strangers."""
         if not patterns:
             return self.everyone
-        wanted = list(itertools.chain.from_iterable(expand(one, "--limit") for one in _split(patterns)))
+        wanted = list(itertools.chain.from_iterable(expand(one, "--limit") for one in split(patterns)))
         names = [host.name for host in self.everyone]
         for name in wanted:
             if name not in names:
@@ -161,7 +162,7 @@ class Inventory:
         return tuple(host for host in self.everyone if host.name in wanted)
 
 
-def _split(patterns: str) -> list[str]:
+def split(patterns: str) -> list[str]:
     """Split at commas outside brackets."""
     return [one.strip() for one in re.split(r",(?![^\[]*\])", patterns) if one.strip()]
 
@@ -190,7 +191,8 @@ def expand(pattern: str, where: str) -> Iterator[str]:
             yield from expand(pattern[: match.start()] + text + pattern[match.end() :], where)
 
 
-def _host(text: str, where: str) -> HostSpec:
+def spec(text: str, where: str) -> HostSpec:
+    """Read one name, as in ada@gold1:2222. Raises UsageError."""
     match = _HOST.fullmatch(text)
     if match is None:
         raise UsageError(f"{where}: {text!r} is no host", "give names such as gold1, ada@gold1:2222 or gold[2-7]")
@@ -257,7 +259,7 @@ def _pool(table: Any, folder: Path, where: str) -> list[HostSpec]:
             f"{where}: host is no table of hosts", '[pool.host."gold3"] begins what is different on one host'
         )
     hosts = [
-        _with(_host(name, where), _without_own(name, shared), where)
+        _with(spec(name, where), _without_own(name, shared), where)
         for pattern in _patterns(table["hosts"], folder, where)
         for name in expand(pattern, where)
     ]
@@ -292,10 +294,19 @@ def parse(values: Mapping[str, Any], origin: str, folder: Path) -> Inventory | N
     return _inventory(hosts, values.get("controller"), origin)
 
 
+def named(patterns: str, where: str) -> tuple[HostSpec, ...]:
+    """Return the hosts that an option such as ``--hosts gold[2-7],ada@x`` names. Raises UsageError."""
+    hosts = [spec(name, where) for pattern in split(patterns) for name in expand(pattern, where)]
+    found = _inventory(hosts, None, where)
+    if found is None:
+        raise UsageError(f"{where} names no hosts", "give names such as gold1, ada@gold1:2222 or gold[2-7]")
+    return found.hosts
+
+
 def listed(path: Path) -> Inventory | None:
     """Read a plain list of hosts."""
     where = str(path)
-    hosts = [_host(name, where) for pattern in read_names(path) for name in expand(pattern, where)]
+    hosts = [spec(name, where) for pattern in read_names(path) for name in expand(pattern, where)]
     if not hosts:
         raise UsageError(f"{path} names no hosts", "write a host a line")
     return _inventory(hosts, None, where)
@@ -320,7 +331,7 @@ def _inventory(hosts: Sequence[HostSpec], controller: Any, origin: str) -> Inven
         raise UsageError(
             f"{origin}: controller = {controller!r} is not possible", "controller must be the name of a host"
         )
-    named = _host(controller, f"{origin}: controller")
+    named = spec(controller, f"{origin}: controller")
     return Inventory(tuple(hosts), next((host for host in hosts if host.name == named.name), named))
 
 

@@ -83,6 +83,17 @@ def ensure(path: Path, ports: str) -> Identity:
     return made
 
 
+def renew(path: Path) -> Identity:
+    """Replace the keys of a stored identity by new ones; its ports stay. Raises CncpError where there is none."""
+    known = load(path)
+    if known is None:
+        raise CncpError(f"there are no keys in {path}", "make them: cncp up")
+    public, secret = zmq.curve_keypair()
+    made = Identity(secrets.token_hex(32), public.decode(), secret.decode(), known.ports)
+    write_atomic(path, to_json(made.document()), SECRET)
+    return made
+
+
 def fits(pinned: tuple[int, ...], setting: str) -> bool:
     """Tell whether pinned ports are as many as needed and within the setting."""
     if len(pinned) != PORTS_NEEDED:

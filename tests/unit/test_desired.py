@@ -61,7 +61,7 @@ def test_only_what_changed_restarts(flags: dict[str, Any], kinds: set[str]) -> N
 def test_threads_and_memory_are_the_engines_own_business() -> None:
     """The controller does not restart for what only engines read."""
     base = node({"can_linger": True})
-    for flags in ({"threads": "2"}, {"memory": "2G"}):
+    for flags in ({"threads": "2"}, {"memory": "2G"}, {"pin": "cores"}):
         assert "controller" not in changed(base, node({"can_linger": True}, **flags))
         assert "engine-0" in changed(base, node({"can_linger": True}, **flags))
 

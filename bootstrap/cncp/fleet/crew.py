@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 _AT_ONCE = 64  # threads; a login costs this machine about 20 ms of processor time
 _TRIES = 3
-_PASSING = ("kex_exchange_identification", "Connection reset", "Connection closed", "no answer within")
+# A host that has let a whole time-out pass would only be waited for three times as long.
+_PASSING = ("kex_exchange_identification", "Connection reset", "Connection closed")
 
 
 @dataclass(frozen=True)
@@ -36,27 +37,27 @@ class SomeHostsFailed(CncpError):
 
     exit_code = SOME_HOSTS
 
-    def __init__(self, failures: Mapping[str, CncpError], of: int) -> None:
+    def __init__(self, failures: Mapping[str, CncpError], of: int, again: str = "--limit") -> None:
+        """``again`` is the option that names hosts to the command, "" where it has none."""
         named = ", ".join(failures)
-        super().__init__(
-            f"{len(failures)} of {of} hosts failed: {named}",
-            f"mend them, then run this again, on these alone with --limit {','.join(failures)}",
-        )
+        alone = f", on these alone with {again} {','.join(failures)}" if again else ""
+        super().__init__(f"{len(failures)} of {of} hosts failed: {named}", f"mend them, then run this again{alone}")
         self.failures = failures
 
 
 class Crew:
     """Open connections to hosts. A context manager; hosts that cannot be reached are in ``failures``."""
 
-    def __init__(self, specs: Sequence[HostSpec], *, strict: bool = False) -> None:
+    def __init__(self, specs: Sequence[HostSpec], *, strict: bool = False, askpass: str = "") -> None:
         self.specs = tuple(specs)
         self.hosts: dict[str, Host] = {}
         self.failures: dict[str, CncpError] = {}
         self._strict = strict
+        self._askpass = askpass
 
     def __enter__(self) -> Self:
         def reach(spec: HostSpec) -> Host:
-            made = host(spec, strict=self._strict)
+            made = host(spec, strict=self._strict, askpass=self._askpass)
             if isinstance(made, Remote):
                 _open(made)
             return made

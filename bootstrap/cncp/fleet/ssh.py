@@ -35,6 +35,14 @@ CONNECT_TIMEOUT = 15
 """Seconds for a host to answer and let us in."""
 
 _SILENCE = ("ServerAliveInterval=5", "ServerAliveCountMax=3")  # a host that hangs is given up after 15 s
+_BY_PASSWORD = (
+    "NumberOfPasswordPrompts=1",
+    "PreferredAuthentications=password,keyboard-interactive",
+    "PasswordAuthentication=yes",
+    "KbdInteractiveAuthentication=yes",
+    # A key with a passphrase would have that asked for as well.
+    "PubkeyAuthentication=no",
+)
 _IDLE = 600  # s after which a connection whose owner was killed ends by itself
 
 Line = Callable[[str], None]
@@ -56,11 +64,15 @@ class Result:
 
 
 class HostError(CncpError):
-    """One host could not be reached, or failed at what it was to do. ``host`` is its name."""
+    """One host could not be reached, or failed at what it was to do. ``host`` is its name.
 
-    def __init__(self, host: str, message: str, hint: str) -> None:
+    ``said`` is what ssh said where that was the reason.
+    """
+
+    def __init__(self, host: str, message: str, hint: str, said: str = "") -> None:
         super().__init__(message, hint)
         self.host = host
+        self.said = said
 
 
 class Host(Protocol):
@@ -211,7 +223,7 @@ class Remote:
             "ForwardAgent=no",
             "ClearAllForwardings=yes",
             "PermitLocalCommand=no",
-            *(["NumberOfPasswordPrompts=1"] if self._askpass else ["BatchMode=yes"]),
+            *(_BY_PASSWORD if self._askpass else ["BatchMode=yes"]),
         ]
         words = [word for one in found for word in ("-o", one)]
         key = Path.home() / KEY
@@ -280,6 +292,12 @@ class Remote:
             *("--", self.spec.name, shlex.join(argv)),
         ]
 
+    def forwarding(self, target: str) -> list[str]:
+        """Return the argument list that joins its input and output to HOST:PORT as seen from the host."""
+        if self._folder is None:
+            raise HostError(self.spec.name, "not connected", "open the connection first")
+        return ["ssh", "-S", str(self._folder / "s"), "-o", "BatchMode=yes", "-W", target, "--", self.spec.name]
+
     def run(
         self,
         argv: Sequence[str],
@@ -292,11 +310,12 @@ class Remote:
     ) -> Result:
         """Run a command in the login user's home."""
         result = _ran(self.spec.name, self.command(argv), timeout, line, input, None, out)
-        if result.status == 255 and not self._alive():
+        if result.status == 255 and not self.alive():
             raise HostError(self.spec.name, "the connection was lost", "check the network, then run this again")
         return _checked(self.spec.name, argv, result) if check else result
 
-    def _alive(self) -> bool:
+    def alive(self) -> bool:
+        """Tell whether the connection still stands."""
         if self._folder is None:
             return False
         ask = ["ssh", "-S", str(self._folder / "s"), "-O", "check", "--", self.spec.name]
@@ -343,13 +362,13 @@ def refused(spec: HostSpec, said: str, status: int) -> HostError:
     """Return what to tell of a login that failed, from ssh's own words."""
     for mark, what, hint in _REASONS:
         if mark in said:
-            return HostError(spec.name, what, hint.format(name=spec.name))
+            return HostError(spec.name, what, hint.format(name=spec.name), said)
     if status == 124:
         return HostError(spec.name, f"no login within {2 * CONNECT_TIMEOUT} s", "try by hand: ssh " + spec.name)
     last = said.strip().splitlines()[-1:] or [f"ssh exited with {status}"]
     return HostError(spec.name, last[0], f"try by hand: ssh {spec.name}")
 
 
-def host(spec: HostSpec, *, strict: bool = False) -> Local | Remote:
+def host(spec: HostSpec, *, strict: bool = False, askpass: str = "") -> Local | Remote:
     """Return a host to open and use."""
-    return Local(spec) if spec.local else Remote(spec, strict=strict)
+    return Local(spec) if spec.local else Remote(spec, strict=strict, askpass=askpass)

@@ -133,7 +133,14 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
         del content["engines"]
         parts += [content, settings.listen, node.location]
     else:
-        parts += [content["engine_misses"], node.threads, list(node.gpus), settings.memory, settings.encryption]
+        parts += [
+            content["engine_misses"],
+            node.threads,
+            settings.pin,
+            list(node.gpus),
+            settings.memory,
+            settings.encryption,
+        ]
     parts.append((STATIC / "profile" / f"ip{kind}_config.py").read_text())
     return _short(parts)
 

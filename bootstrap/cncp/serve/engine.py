@@ -22,6 +22,7 @@ from traitlets import default  # noqa: E402
 
 from cncp.hub import Hub, NoAnswer  # noqa: E402
 from cncp.machine.node import Node  # noqa: E402
+from cncp.serve import pin  # noqa: E402
 from cncp.serve.logs import log_to  # noqa: E402
 
 del sys.modules["debugpy"]
@@ -92,7 +93,8 @@ def watch_registration(connection: dict[str, object], uuid: str, period: float, 
 
 
 def set_share(node: Node, number: int) -> None:
-    """Give this process its number of threads and its GPU, before any library is loaded."""
+    """Give this process its processors, its number of threads and its GPU, before any library is loaded."""
+    pin.apply(node.settings.pin, number, node.threads)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(node.threads)))
     if node.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = node.gpus[number % len(node.gpus)]

@@ -77,9 +77,7 @@ def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bo
     console.say(f"{count} · profile {node.settings.profile} · {node.manager}{scope} · {by}{elapsed:.1f} s")
     if access:
         console.say(f"jupyter: {access.url} · cncp jupyter.open")
-    console.say(
-        "next: cncp status | cncp shell | python: ipyparallel.Client(profile=" + repr(node.settings.profile) + ")"
-    )
+    console.say(fleets.next_steps(node.location if node.controller else ""))
 
 
 @command({**_HOSTS, **_JSON, **_QUIET, **_FORGET, **_KEYS}, settings=True)

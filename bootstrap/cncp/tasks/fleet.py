@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -95,9 +96,24 @@ def up(
         console.say(
             f"{answering}/{total} engines answer · profile {profile} · {len(done.reports)} hosts · {elapsed():.1f} s"
         )
-        console.say("next: cncp status | cncp shell | python: ipyparallel.Client(profile=" + repr(profile) + ")")
+        console.say(next_steps(_reached(wanted)))
     if failures:
         raise SomeHostsFailed(failures, len(wanted.limit))
+
+
+def next_steps(host: str) -> str:
+    """Return the line that ends a report; ``host`` is the controller's machine as others reach it, "" if unknown."""
+    laptop = f" | from your laptop: invoke keys.copy --host {host}" if host else ""
+    return f"next: cncp status | cncp shell{laptop}"
+
+
+def _reached(wanted: Fleet) -> str:
+    """Return the name or address by which others reach the controller's machine."""
+    head = wanted.inventory.controller
+    if not head.local:
+        return head.name
+    named = wanted.settings[head.name].get("external", "auto")
+    return socket.gethostname() if named == "auto" else str(named)
 
 
 def _rows(wanted: Fleet, done: Done, failures: Mapping[str, CncpError]) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 
 from invoke.exceptions import Exit, ParseError
@@ -11,6 +12,7 @@ from invoke.program import Program
 from cncp import __version__
 from cncp.errors import USAGE
 from cncp.tasks import ns
+from cncp.tasks.init import joined
 
 
 class _Program(Program):
@@ -18,7 +20,8 @@ class _Program(Program):
 
     def parse_core(self, argv: list[str] | None) -> None:
         """Read the options before the task."""
-        with_hint(lambda: super(_Program, self).parse_core(argv), self.binary)
+        words = joined(list(sys.argv if argv is None else argv))
+        with_hint(lambda: super(_Program, self).parse_core(words), self.binary)
 
     def parse_tasks(self) -> None:
         """Read the task and its options."""
@@ -26,7 +29,7 @@ class _Program(Program):
 
 
 def with_hint(parse: Callable[[], None], binary: str) -> None:
-    """Run a step of parsing; turn its error into ours. Raises Exit."""
+    """Run a step of parsing; turn its errors into ours. Raises Exit."""
     try:
         parse()
     except ParseError as error:
@@ -34,6 +37,10 @@ def with_hint(parse: Callable[[], None], binary: str) -> None:
         what = f"there is no task or option {unknown[1]}" if unknown else str(error)
         hint = f"see {binary} --list, {binary} --help TASK"
         raise Exit(f"error: command line: {what}\nhint: {hint}", USAGE) from None
+    except ValueError as error:
+        # Invoke lets the errors of int() through.
+        what = f"not a whole number: {str(error).rpartition(': ')[2]}"
+        raise Exit(f"error: command line: {what}\nhint: see {binary} --help TASK", USAGE) from None
 
 
 def main() -> None:

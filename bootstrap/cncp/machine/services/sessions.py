@@ -83,7 +83,8 @@ class Screen:
 
     def attach_command(self, session: str) -> list[str]:
         """Return the command that attaches to a session."""
-        return ["screen", "-r", session]
+        # -x rather than -r: somebody else may be attached as well.
+        return ["screen", "-x", session]
 
 
 def session_manager(node: Node, actor: Actor) -> Sessions:

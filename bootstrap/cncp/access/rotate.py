@@ -1,0 +1,106 @@
+"""New keys for a cluster: those who hold the old ones are shut out, its own engines get the new ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cncp import keys
+from cncp.access import clientfile, idle
+from cncp.console import Console
+from cncp.errors import CncpError, UsageError
+from cncp.fleet.crew import Crew, SomeHostsFailed
+from cncp.fleet.deploy import failure
+from cncp.fleet.verbs import Scene
+from cncp.inventory import HostSpec
+from cncp.machine import connection, steps
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node
+from cncp.machine.services import ServiceManager, service_manager
+from cncp.machine.up import locked, up
+
+_RESTART = 300.0  # s for what a host does beside waiting for tasks
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """What a rotation did: fingerprints before and after, whether the cluster runs, engines that answer here."""
+
+    before: str
+    after: str
+    running: bool
+    engines: int
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        return asdict(self)
+
+
+def rotate(node: Node, console: Console, *, patience: float | None) -> Rotated:
+    """Replace the keys on the controller's machine and restart its services with them.
+
+    Waits for tasks for up to ``patience`` seconds before anything is changed; None waits for none.
+    A cluster that is down stays so. Raises CncpError.
+    """
+    former = connection.client(node)
+    if not node.controller or former is None:
+        raise UsageError(
+            "this machine has no controller, and so no keys of its own", "run this where the controller is"
+        )
+    actor = Actor(node.account)
+    manager = service_manager(node, actor)
+    running = bool(steps.running(manager))
+    with locked(node, actor, "cncp keys.rotate"):
+        if running and patience is not None:
+            console.phase("waiting for the tasks there are")
+            ports = clientfile.ports(former)
+            idle.wait_idle(former, connection.local_address(node), ports, patience, console.note)
+        _stop(node, manager, console)
+        console.phase("making new keys")
+        with actor.as_login():
+            keys.renew(node.identity)
+        connection.write(node, actor)
+    # Cut off before this, the next `cncp up` does the same.
+    engines = len(up(node, console).answers.answering) if running else 0
+    after = connection.client(node) or {}
+    return Rotated(clientfile.fingerprint(former), clientfile.fingerprint(after), running, engines)
+
+
+def _stop(node: Node, manager: ServiceManager, console: Console) -> None:
+    """Stop what runs, engines first: a controller that goes first has them wait for it."""
+    names = [name for name in steps.running(manager) if name in node.services]
+    if names:
+        console.phase(f"stopping {', '.join(names)}")
+        steps.stop_services(node, manager, [name for name in names if name != "controller"])
+        steps.stop_services(node, manager, [name for name in names if name == "controller"])
+
+
+def rotate_there(scene: Scene, console: Console, *, patience: float | None) -> Rotated:
+    """Have the controller's host do the same. Raises CncpError with that host's own words."""
+    name = scene.inventory.controller.name
+    words = ["keys.revoke", "--yes"] if patience is None else ["keys.rotate", f"--wait={patience:.0f}"]
+    with scene:
+        if name not in scene.hosts:
+            raise scene.failures[name]
+        host = scene.hosts[name]
+
+        def hear(line: str) -> None:
+            if line.startswith("==> "):
+                console.note(f"[{name}] {line.removeprefix('==> ')}")
+
+        argv = scene.argv(host, *words, "--json")
+        result = host.run(argv, timeout=(patience or 0.0) + _RESTART, check=False, line=hear)
+        if not result.ok:
+            raise failure(name, result.stderr, result.status)
+        done: Mapping[str, Any] = json.loads(result.stdout[result.stdout.find(b"{") :])
+    return Rotated(**{key: done[key] for key in ("before", "after", "running", "engines")})
+
+
+def insist_on(hosts: Sequence[HostSpec], *, strict: bool) -> None:
+    """Raise SomeHostsFailed where a host cannot be logged in to: its engines would be shut out."""
+    with Crew(hosts, strict=strict) as crew:
+        failures: dict[str, CncpError] = crew.failures
+    if failures:
+        raise SomeHostsFailed(failures, len(hosts), "")

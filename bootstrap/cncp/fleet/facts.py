@@ -1,0 +1,133 @@
+"""The hardware of all hosts: looked at, kept as JSON a host, shown as a table or CSV."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cncp.errors import CncpError
+from cncp.files import make_home, read_json, to_json, write_atomic
+from cncp.fleet import hardware
+from cncp.fleet.crew import Outcome
+from cncp.fleet.ssh import Host, HostError
+from cncp.inventory import HostSpec
+
+HEADER = (
+    "HOST",
+    "CPU",
+    "CORES",
+    "SOCKETS",
+    "NUMA",
+    "MEMORY",
+    "GPUS",
+    "PYTHON",
+    "OS",
+    "KERNEL",
+    "LOAD",
+    "USERS",
+    "FREE",
+)
+FIELDS = tuple("cpu cores sockets numa memory gpus pythons os kernel load users disk_free systemd home".split())  # noqa: SIM905
+"""Columns of the CSV after the host's name, in bytes and words."""
+
+_SOURCE = inspect.getsource(hardware)
+_FIND = """
+for python in "$1" python3 python; do
+    [ -n "$python" ] && command -v "$python" >/dev/null 2>&1 && exec "$python" -I -
+done
+exit 97
+"""
+_NO_PYTHON = 97
+
+
+def look(host: Host, timeout: float) -> dict[str, Any]:
+    """Look at a host. Raises HostError."""
+    name = host.spec.name
+    argv = ["sh", "-c", _FIND, "sh", host.spec.python]
+    result = host.run(argv, input=_SOURCE.encode(), timeout=timeout, check=False)
+    if result.status == _NO_PYTHON:
+        raise HostError(name, "there is no Python 3", "install python3 there, or name one: python = ... in its pool")
+    if not result.ok:
+        said = result.stderr.strip().splitlines() or [f"Python exited with {result.status}"]
+        raise HostError(name, said[-1], f"look at it by hand: ssh {name} python3 --version")
+    try:
+        # Whatever a login file of that account prints comes before.
+        found = json.loads(result.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        raise HostError(name, "its answer is not readable", f"look at what it prints: ssh {name} true") from None
+    if not isinstance(found, dict) or not set(FIELDS) <= set(found):
+        raise HostError(name, "its answer is not readable", f"look at what it prints: ssh {name} true")
+    return found
+
+
+def _path(home: Path, name: str) -> Path:
+    return home / "facts" / f"{name}.json"
+
+
+def keep(home: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write what was found, a file a host."""
+    make_home(home)
+    (home / "facts").mkdir(mode=0o700, exist_ok=True)
+    for name, facts in found.items():
+        write_atomic(_path(home, name), to_json(facts), 0o600)
+
+
+def kept(home: Path, specs: tuple[HostSpec, ...]) -> Outcome[dict[str, Any]]:
+    """Return what was found the last time; hosts that were never looked at are failures."""
+    found: dict[str, dict[str, Any]] = {}
+    failures: dict[str, CncpError] = {}
+    for spec in specs:
+        facts = read_json(_path(home, spec.name))
+        if facts is None or not set(FIELDS) <= set(facts):
+            failures[spec.name] = HostError(spec.name, "nothing is known of it", "leave --cached out once")
+        else:
+            found[spec.name] = facts
+    return Outcome(found, failures)
+
+
+def rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Return the cells of a table, in units people read."""
+    return [
+        [
+            name,
+            str(one["cpu"]),
+            str(one["cores"]),
+            str(one["sockets"]),
+            str(one["numa"]),
+            size(one["memory"]),
+            counted(one["gpus"]),
+            " ".join(one["pythons"]) or "none from 3.10",
+            str(one["os"]),
+            str(one["kernel"]),
+            f"{one['load']:.2f}",
+            " ".join(one["users"]),
+            size(one["disk_free"]),
+        ]
+        for name, one in found.items()
+    ]
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in GB or MB of 1024."""
+    return f"{count / 2**30:.0f} GB" if count >= 10 * 2**30 else f"{count / 2**20:.0f} MB"
+
+
+def counted(names: list[str]) -> str:
+    """Return names, equal ones as a number of times."""
+    return ", ".join(f"{names.count(one)} x {one}" for one in dict.fromkeys(names))
+
+
+def as_csv(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table for programs; lists in a cell have semicolons."""
+    written = io.StringIO()
+    table = csv.writer(written, lineterminator="\n")
+    table.writerow(("host", *FIELDS))
+    for name, one in found.items():
+        cells = (";".join(one[key]) if isinstance(one[key], list) else one[key] for key in FIELDS)
+        table.writerow((name, *cells))
+    return written.getvalue()

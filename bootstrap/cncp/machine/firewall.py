@@ -1,0 +1,96 @@
+"""The rules that let engines and clients through to the controller, and nothing else."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from cncp.keys import Identity
+
+KINDS = ("nftables", "ufw", "firewalld")
+
+_ENGINES = 9  # ports: registration and eight more
+_CLIENTS = 6  # ports beside registration; the three that are left are internal
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Ports to be opened for somebody. Empty ``sources`` are everybody; ``to`` is "" for any address."""
+
+    whom: str
+    ports: tuple[int, ...]
+    sources: tuple[str, ...] = ()
+    to: str = ""
+
+
+def openings(identity: Identity, listen: str, engines: Iterable[str], clients: Iterable[str]) -> list[Opening]:
+    """Return what is to be opened for a controller's ports: by whom they are dialled (``keys.connection_files``).
+
+    The last three ports, two internal ones and the monitor, are never among them.
+    """
+    to = "" if listen == "0.0.0.0" else listen
+    ports = identity.ports
+    return [
+        Opening("engines", ports[:_ENGINES], tuple(engines), to),
+        Opening("clients", (ports[0], *ports[_ENGINES : _ENGINES + _CLIENTS]), tuple(clients), to),
+    ]
+
+
+def ranges(ports: Sequence[int]) -> list[tuple[int, int]]:
+    """Return ports as (first, last) of what follows one another."""
+    found: list[tuple[int, int]] = []
+    for port in sorted(set(ports)):
+        if found and found[-1][1] == port - 1:
+            found[-1] = (found[-1][0], port)
+        else:
+            found.append((port, port))
+    return found
+
+
+def _spans(ports: Sequence[int], dash: str) -> list[str]:
+    return [str(first) if first == last else f"{first}{dash}{last}" for first, last in ranges(ports)]
+
+
+def nftables(wanted: Sequence[Opening]) -> Iterator[str]:
+    """Yield a file for `nft -f`: the rules go before all others of the chain that filters what comes in.
+
+    They cannot stand in a table of their own: another table's chain would drop what they accept
+    (nft(8), "accept").
+    """
+    yield "# Take these to a file for: nft -f FILE. Another name of your table or chain goes in everywhere."
+    yield "table inet filter {"
+    yield "    chain input {"
+    yield "        type filter hook input priority filter;"
+    yield "    }"
+    yield "}"
+    for one in wanted:
+        source = f"ip saddr {{ {', '.join(one.sources)} }} " if one.sources else ""
+        to = f"ip daddr {one.to} " if one.to else ""
+        ports = ", ".join(_spans(one.ports, "-"))
+        yield f'insert rule inet filter input {source}{to}tcp dport {{ {ports} }} accept comment "cncp {one.whom}"'
+
+
+def ufw(wanted: Sequence[Opening]) -> Iterator[str]:
+    """Yield commands for ufw, a source each."""
+    for one in wanted:
+        ports = ",".join(_spans(one.ports, ":"))
+        for source in one.sources or ("any",):
+            yield f"ufw allow proto tcp from {source} to {one.to or 'any'} port {ports} comment 'cncp {one.whom}'"
+
+
+def firewalld(wanted: Sequence[Opening]) -> Iterator[str]:
+    """Yield commands for firewalld, in its default zone."""
+    for one in wanted:
+        for span in _spans(one.ports, "-"):
+            for source in one.sources or ("",):
+                origin = f' source address="{source}"' if source else ""
+                to = f' destination address="{one.to}"' if one.to else ""
+                rule = f'rule family="ipv4"{origin}{to} port port="{span}" protocol="tcp" accept'
+                yield f"firewall-cmd --permanent --add-rich-rule={shlex.quote(rule)}"
+    yield "firewall-cmd --reload"
+
+
+def rules(kind: str, wanted: Sequence[Opening]) -> list[str]:
+    """Return the lines for one kind of firewall."""
+    return list({"nftables": nftables, "ufw": ufw, "firewalld": firewalld}[kind](wanted))

@@ -1,0 +1,91 @@
+"""What tasks on keys share: options that are checked, hosts that are named, a report a host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cncp import cluster, inventory
+from cncp.console import Console
+from cncp.errors import CncpError, UsageError
+from cncp.fleet.crew import Outcome, SomeHostsFailed
+from cncp.fleet.ssh import Remote
+from cncp.inventory import HostSpec
+from cncp.tasks import fleet as fleets
+
+JSON = {"json": "print the result as JSON"}
+QUIET = {"quiet": "print no progress"}
+HOST_KEYS = {"host-keys": "accept-new or strict: refuse hosts whose ssh key is not known yet"}
+FILE = {"file": "cluster.toml, or list of hosts, to read (CNCP_FILE)"}
+
+
+def profile_name(name: str, option: str) -> str:
+    """Check the name of a profile."""
+    return str(cluster.parse("profile", name, f"command line: {option}"))
+
+
+def local_name(profile: str, named: str | None) -> str:
+    """Return the name of a profile here: that of --as, or the one it has there. Raises UsageError."""
+    return profile_name(profile, "--profile") if named is None else profile_name(named, "--as")
+
+
+def is_strict(host_keys: str) -> bool:
+    """Read --host-keys. Raises UsageError."""
+    if host_keys not in ("accept-new", "strict"):
+        raise UsageError(
+            f"command line: --host-keys {host_keys!r} is not possible",
+            "it must be accept-new or strict; a host key that has changed is always refused",
+        )
+    return host_keys == "strict"
+
+
+def one_remote(host: str, host_keys: str) -> Remote:
+    """Return the one host that --host names, not connected yet. Raises UsageError."""
+    strict = is_strict(host_keys)
+    specs = inventory.named(host, "command line: --host")
+    if len(specs) != 1:
+        raise UsageError(f"command line: --host {host} is {len(specs)} hosts", "name the one with the controller")
+    if specs[0].local:
+        raise UsageError(
+            f"command line: {specs[0].name} is this machine, whose profiles need no copy",
+            "name the controller's machine as you log in to it",
+        )
+    return Remote(specs[0], strict=strict)
+
+
+def remote_hosts(hosts: str, file: str | None) -> tuple[HostSpec, ...]:
+    """Return the hosts that --hosts names, or all others of cluster.toml. Raises UsageError."""
+    if hosts and file:
+        raise UsageError("command line: --hosts and --file contradict each other", "name the hosts, or the file")
+    if hosts:
+        specs = inventory.named(hosts, "command line: --hosts")
+        if any(spec.local for spec in specs):
+            raise UsageError(f"command line: --hosts: {inventory.LOCAL} is this machine", "leave it out")
+        return specs
+    found = fleets.inventory(fleets.asked(file))
+    if found is None:
+        raise UsageError("there is no list of hosts", "name them: --hosts 'gold[2-7],ada@x', or --file cluster.toml")
+    return tuple(spec for spec in found.everyone if not spec.local)
+
+
+def count(specs: Sequence[HostSpec]) -> str:
+    """Say how many hosts there are, or the name of the one."""
+    return specs[0].name if len(specs) == 1 else f"{len(specs)} hosts"
+
+
+def report(console: Console, specs: Sequence[HostSpec], outcome: Outcome[str], *, again: str, as_json: bool) -> None:
+    """Print a line a host; raise SomeHostsFailed, naming the option ``again``, where there were failures."""
+    failures: Mapping[str, CncpError] = outcome.failures
+    if as_json:
+        console.data(
+            {
+                "done": dict(outcome.results),
+                "failed": {name: {"error": one.message, "hint": one.hint} for name, one in failures.items()},
+            }
+        )
+    for spec in specs:
+        if spec.name in outcome.results and not as_json:
+            console.say(f"[{spec.name}] {outcome.results[spec.name]}")
+        elif spec.name in failures:
+            console.warn(f"[{spec.name}] {failures[spec.name].message}: {failures[spec.name].hint}")
+    if failures:
+        raise SomeHostsFailed(failures, len(specs), again)

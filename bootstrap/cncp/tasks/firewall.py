@@ -1,0 +1,72 @@
+"""firewall: what must be let through to the controller."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from invoke.context import Context
+
+from cncp import keys
+from cncp.console import Console
+from cncp.errors import CncpError, UsageError
+from cncp.fleet import addresses, choose
+from cncp.machine import firewall as rules
+from cncp.machine import place
+from cncp.machine.node import installed
+from cncp.tasks.command import command
+
+
+@command(
+    {
+        "kind": "|".join(rules.KINDS) + "; all of them without",
+        "clients": "where clients are: addresses and networks with commas; the hosts of cluster.toml without",
+        "file": "cluster.toml to read (CNCP_FILE)",
+    }
+)
+def firewall(context: Context, kind: str = "", clients: str = "", file: str | None = None) -> None:
+    """Print the firewall rules for the ports in use. Changes nothing."""
+    if kind and kind not in rules.KINDS:
+        raise UsageError(f"--kind {kind!r} is not possible", f"--kind must be one of {', '.join(rules.KINDS)}")
+    console = Console()
+    home = place.home(os.environ)
+    given = addresses.networks(clients, "--clients")
+    path, listed = choose.known(file, os.environ, home)
+    node = installed(home)
+    identity = keys.load(node.identity)
+    if not node.controller or identity is None:
+        raise CncpError("this machine runs no controller", "run this on the machine that does")
+    if node.settings.listen.startswith("127."):
+        console.say("# The controller listens on loopback: nothing has to be opened. To change that: --listen all")
+        return
+    found, unknown = addresses.of_hosts(listed.everyone) if listed else ([], [])
+    if unknown and not found:
+        raise CncpError(
+            f"no address is known of any host in {path}", "give them: address = ... in their pools, or in /etc/hosts"
+        )
+    for note in _notes(unknown, listed=listed is not None, nobody=not found, narrowed=bool(given)):
+        console.say(f"# {note}")
+    wanted = rules.openings(identity, node.settings.listen, found, given or found)
+    if listed:
+        # Without sources a rule is for everybody; hosts behind tunnels need none.
+        wanted = [one for one in wanted if one.sources]
+    for one in [kind] if kind else rules.KINDS:
+        if not kind:
+            console.say(f"# {one}")
+        for line in rules.rules(one, wanted):
+            console.say(line)
+
+
+def _notes(unknown: Sequence[str], *, listed: bool, nobody: bool, narrowed: bool) -> Iterator[str]:
+    for name in unknown:
+        yield f"{name} is left out: its address is not known here"
+    if not listed:
+        yield "There is no list of hosts: engines may come from anywhere."
+    if listed and nobody:
+        yield "No engine dials the controller: all are on this machine or behind tunnels."
+    elif not narrowed:
+        whence = "taken to be on these hosts, too" if listed else "let in from anywhere"
+        yield f"Clients are {whence}; --clients names where they are."
+
+
+__all__ = ["firewall"]

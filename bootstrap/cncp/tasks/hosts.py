@@ -1,0 +1,181 @@
+"""hosts.*: anything on all hosts at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from invoke.context import Context
+
+from cncp.console import Console
+from cncp.errors import UsageError
+from cncp.fleet import choose, copy
+from cncp.fleet import facts as inspection
+from cncp.fleet import hosts as everywhere
+from cncp.inventory import HostSpec
+from cncp.machine import place
+from cncp.machine.actor import Actor
+from cncp.tasks.command import command
+
+_WHICH = {
+    "hosts": "hosts and ranges with commas: gold[2-7],silver1; those of cluster.toml without",
+    "limit": "of the hosts of cluster.toml, only these",
+    "file": "cluster.toml, or list of hosts, to read (CNCP_FILE)",
+    "host-keys": "accept-new: hosts never seen before are trusted; strict: they are refused",
+    "timeout": "seconds that a host may take",
+}
+_JSON = {"json": "print the result as JSON"}
+_FORCE = {"force": "replace what is there"}
+
+DEFAULT_TIMEOUT = 3600
+"""Seconds; a command may be a computation, a folder large."""
+
+
+def _hosts(hosts: str, limit: str, file: str | None) -> tuple[HostSpec, ...]:
+    return choose.chosen(file, hosts, limit, os.environ, place.home(os.environ))
+
+
+def strictly(host_keys: str) -> bool:
+    """Tell whether hosts whose key is not known are refused. Raises UsageError."""
+    if host_keys not in ("accept-new", "strict"):
+        raise UsageError(f"--host-keys {host_keys!r} is not possible", "--host-keys must be accept-new or strict")
+    return host_keys == "strict"
+
+
+def seconds(timeout: float) -> float:
+    """Check a number of seconds. Raises UsageError."""
+    if not 1 <= timeout <= 7 * 86400:
+        raise UsageError(f"--timeout {timeout:g} is not possible", "give a number of seconds from 1 to 604800")
+    return timeout
+
+
+def remainder(argv: Sequence[str]) -> list[str]:
+    """Return the words after ``--``, as they were given: Invoke itself would join them to one string."""
+    return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
+
+
+@command({**_WHICH, **_JSON})
+def run(
+    context: Context,
+    hosts: str = "",
+    limit: str = "",
+    file: str | None = None,
+    host_keys: str = "accept-new",
+    timeout: int = DEFAULT_TIMEOUT,
+    json: bool = False,
+) -> None:
+    """Run a command on all hosts: hosts.run -- uname -a. A shell only if you say so: -- sh -c '...'."""
+    console = Console()
+    argv = remainder(sys.argv)
+    if not argv or not argv[0]:
+        raise UsageError("there is no command to run", "give it after two dashes: hosts.run -- uname -a")
+    specs, strict, limited = _hosts(hosts, limit, file), strictly(host_keys), seconds(timeout)
+    outcome = everywhere.run_everywhere(specs, argv, limited, console, strict=strict, quiet=json)
+    if json:
+        console.data(
+            {
+                "failed": {name: error.message for name, error in outcome.failures.items()},
+                "hosts": {name: asdict(ran) for name, ran in outcome.results.items()},
+            }
+        )
+    everywhere.conclude(outcome.failures, len(specs), console)
+
+
+@command(
+    {**_WHICH, **_FORCE, "local": "file or folder here", "remote": "path there, from the home"},
+    positional=["local", "remote"],
+)
+def put(
+    context: Context,
+    local: str,
+    remote: str,
+    hosts: str = "",
+    limit: str = "",
+    file: str | None = None,
+    host_keys: str = "accept-new",
+    timeout: int = DEFAULT_TIMEOUT,
+    force: bool = False,
+) -> None:
+    """Copy a file or folder to all hosts; into REMOTE where that is a folder or ends with a slash."""
+    console = Console()
+    path, source = copy.remote_path(remote), Path(local)
+    specs, strict, limited = _hosts(hosts, limit, file), strictly(host_keys), seconds(timeout)
+    with copy.packed(source) as archive:
+        outcome = everywhere.everywhere(
+            specs, lambda one: copy.put(one, archive, source, path, limited, force=force), strict=strict
+        )
+    for name in outcome.results:
+        console.say(f"[{name}] {remote!r}")
+    everywhere.conclude(outcome.failures, len(specs), console)
+
+
+@command(
+    {**_WHICH, **_FORCE, "remote": "path there, from the home", "folder": "folder here"},
+    positional=["remote", "folder"],
+)
+def get(
+    context: Context,
+    remote: str,
+    folder: str,
+    hosts: str = "",
+    limit: str = "",
+    file: str | None = None,
+    host_keys: str = "accept-new",
+    timeout: int = DEFAULT_TIMEOUT,
+    force: bool = False,
+) -> None:
+    """Copy a file or folder from all hosts, to FOLDER/HOST/NAME."""
+    console = Console()
+    path, top = copy.remote_path(remote), Path(folder)
+    specs, strict, limited = _hosts(hosts, limit, file), strictly(host_keys), seconds(timeout)
+    places = {one.name: top / one.name / Path(path).name for one in specs}
+    taken = [str(one) for one in places.values() if os.path.lexists(one)]
+    if taken and not force:
+        raise UsageError(f"{taken[0]!r} exists", "name another folder, or replace what is there with --force")
+    outcome = everywhere.everywhere(
+        specs, lambda one: copy.get(one, path, places[one.spec.name], limited, force=force), strict=strict
+    )
+    for name in outcome.results:
+        console.say(f"[{name}] {str(places[name])!r}")
+    everywhere.conclude(outcome.failures, len(specs), console)
+
+
+@command({**_WHICH, **_JSON, "cached": "show what was found the last time; ask no host", "csv": "print it as CSV"})
+def facts(
+    context: Context,
+    hosts: str = "",
+    limit: str = "",
+    file: str | None = None,
+    host_keys: str = "accept-new",
+    timeout: int = 60,
+    cached: bool = False,
+    csv: bool = False,
+    json: bool = False,
+) -> None:
+    """Show the hardware, systems and users of all hosts, and keep it as a file a host."""
+    if csv and json:
+        raise UsageError("command line: --csv and --json contradict each other", "choose one of them")
+    console = Console()
+    home = place.home(os.environ)
+    specs, strict, limited = _hosts(hosts, limit, file), strictly(host_keys), seconds(timeout)
+    if cached:
+        outcome = inspection.kept(home, specs)
+    else:
+        outcome = everywhere.everywhere(specs, lambda one: inspection.look(one, limited), strict=strict)
+        with Actor(place.account(os.environ)).as_login():
+            inspection.keep(home, outcome.results)
+    # In the order of the inventory, whoever answered first.
+    found = {one.name: outcome.results[one.name] for one in specs if one.name in outcome.results}
+    if json:
+        console.data(found)
+    elif csv:
+        console.out.write(inspection.as_csv(found))
+    elif found:
+        console.table(inspection.HEADER, inspection.rows(found))
+    everywhere.conclude(outcome.failures, len(specs), console)
+
+
+__all__ = ["facts", "get", "put", "run"]

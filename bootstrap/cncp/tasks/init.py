@@ -1,0 +1,53 @@
+"""init: a cluster.toml to begin with."""
+
+from __future__ import annotations
+
+import os
+
+from invoke.context import Context
+
+from cncp.console import Console
+from cncp.errors import UsageError
+from cncp.fleet import choose, starter
+from cncp.fleet import facts as inspection
+from cncp.fleet import hosts as everywhere
+from cncp.machine import place
+from cncp.machine.actor import Actor
+from cncp.tasks.command import command
+from cncp.tasks.hosts import seconds, strictly
+
+
+@command(
+    {
+        "hosts": "hosts and ranges: gold[2-7] silver1",
+        "host-keys": "accept-new: hosts never seen before are trusted; strict: they are refused",
+        "timeout": "seconds that a host may take",
+    },
+    positional=["hosts"],
+)
+def init(context: Context, hosts: str, host_keys: str = "accept-new", timeout: int = 60) -> None:
+    """Print a cluster.toml made from what is found on hosts: cncp init gold[2-7] > cluster.toml."""
+    console = Console()
+    if not hosts.strip():
+        raise UsageError("there are no hosts to look at", "name them: cncp init gold1 gold[2-7]")
+    specs = choose.named(hosts, where="command line")
+    found = starter.gather(specs, seconds(timeout), strict=strictly(host_keys))
+    with Actor(place.account(os.environ)).as_login():
+        inspection.keep(place.home(os.environ), found.facts)
+    console.out.write(starter.text(specs, found))
+    everywhere.conclude(found.failures, len(specs), console)
+
+
+def joined(argv: list[str]) -> list[str]:
+    """Return a command line in which the hosts after ``init`` are one word, as Invoke wants it."""
+    if len(argv) < 2 or argv[1] != "init":
+        return argv
+    names = []
+    for word in argv[2:]:
+        if word.startswith("-"):
+            break
+        names.append(word)
+    return [*argv[:2], *([",".join(names)] if names else []), *argv[2 + len(names) :]]
+
+
+__all__ = ["init"]

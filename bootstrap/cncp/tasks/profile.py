@@ -1,0 +1,77 @@
+"""profile.*: handing a cluster's description on, and taking one over."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from invoke.context import Context
+
+from cncp import attributes
+from cncp.console import Console
+from cncp.errors import UsageError
+from cncp.files import to_json
+from cncp.fleet import foreign, handover, written
+from cncp.machine import place
+from cncp.tasks.command import command
+
+_FORCE = {"force": "replace what is there"}
+
+
+@command({"output": "file to write", "file": "cluster.toml to read (CNCP_FILE)", **_FORCE})
+def export(context: Context, output: str = "cncp-profile.json", file: str | None = None, force: bool = False) -> None:
+    """Write settings and hosts to one file for a colleague: no secrets, no paths, no code."""
+    console = Console()
+    account = place.account(os.environ)
+    home = place.home(os.environ)
+    former = attributes.kept(home)
+    values, hosts = attributes.read(attributes.find_file(file, os.environ, former, Path.cwd()))
+    settings = {**former.settings, **values}
+    profile = place.ipython_folder(os.environ, account) / f"profile_{settings.get('profile', 'cncp')}"
+    handed = handover.export(settings, hosts, profile, Path(account.home))
+    written.save({Path(output): to_json(handed.document).decode()}, force=force)
+    for note in handed.notes:
+        console.note(f"left out: {note}")
+    console.say(output)
+    console.say(f"next, for your colleague: cncp profile.import {Path(output).name}")
+
+
+@command(
+    {
+        "source": "file of profile.export, ipcluster_config.py, or folder of an IPython profile",
+        "output": "file to write",
+    }
+    | _FORCE,
+    positional=["source"],
+    name="import",
+)
+def import_(context: Context, source: str, output: str = handover.CLUSTER, force: bool = False) -> None:
+    """Make a cluster.toml from what profile.export wrote, or from a profile of plain ipyparallel."""
+    console = Console()
+    path, target = Path(source), Path(output)
+    if target.suffix != ".toml":
+        raise UsageError(f"--output {output!r} is not possible", "the name must end with .toml")
+    notes: list[str] = []
+    if path.is_dir() or path.suffix == ".py":
+        files = {handover.CLUSTER: _of_ipyparallel(path, notes)}
+    else:
+        files = handover.load(path)
+    places = {target if name == handover.CLUSTER else target.parent / name: text for name, text in files.items()}
+    written.save(places, force=force)
+    for note in notes:
+        console.note(note)
+    for one in places:
+        console.say(str(one))
+    console.say(f"next: look through it, then: cncp up --file {target}")
+
+
+def _of_ipyparallel(path: Path, notes: list[str]) -> str:
+    found = foreign.read(path)
+    made = foreign.settings(found, found.notes)
+    notes += found.notes
+    head = [f"From {path.name}; its lines that follow here have no counterpart."] if found.notes else []
+    lines = written.lines(made, foreign.with_pools(found), [*head, *found.notes])
+    return written.checked("".join(f"{line}\n" for line in lines))
+
+
+__all__ = ["export", "import_"]

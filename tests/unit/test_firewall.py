@@ -1,0 +1,96 @@
+"""Firewall rules: the ports that are dialled from outside, for those who dial them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from cncp.errors import UsageError
+from cncp.fleet import addresses
+from cncp.inventory import HostSpec
+from cncp.keys import Identity, connection_files
+from cncp.machine.firewall import KINDS, Opening, openings, ranges, rules
+
+BLOCK = Identity("k", "p", "s", tuple(range(20000, 20018)))
+SCATTERED = Identity("k", "p", "s", tuple(range(20000, 20072, 4)))
+HOSTS = ["10.1.2.3", "10.1.2.4"]
+
+
+def dialled(name: str, identity: Identity) -> set[int]:
+    """Return the ports in a connection file."""
+    file = connection_files(identity, listen="0.0.0.0", location="here", encryption=True)[name]
+    found = [value if isinstance(value, list) else [value] for value in file.values() if not isinstance(value, bool)]
+    return {port for value in found for port in value if isinstance(port, int)}
+
+
+@pytest.mark.parametrize("identity", [BLOCK, SCATTERED])
+def test_what_is_opened_is_what_is_dialled(identity: Identity) -> None:
+    """Nine ports for engines, seven for clients, as the connection files have them; internal ones never."""
+    engines, clients = openings(identity, "0.0.0.0", HOSTS, [])
+    assert set(engines.ports) == dialled("ipcontroller-engine.json", identity)
+    assert set(clients.ports) == dialled("ipcontroller-client.json", identity)
+    assert (len(engines.ports), len(clients.ports)) == (9, 7)
+    for kind in KINDS:
+        text = "\n".join(rules(kind, [engines, clients]))
+        numbers = [tuple(map(int, re.split("[-:]", one))) for one in re.findall(r"\b2\d{4}(?:[-:]2\d{4})?\b", text)]
+        opened = {port for one in numbers for port in range(one[0], one[-1] + 1)}
+        assert opened == set(engines.ports) | set(clients.ports)
+
+
+def test_ranges() -> None:
+    """What follows one another is one range."""
+    assert ranges([5, 1, 2, 3, 9, 3]) == [(1, 3), (5, 5), (9, 9)]
+
+
+@pytest.mark.parametrize("identity", [BLOCK, SCATTERED])
+@pytest.mark.parametrize("listen", ["0.0.0.0", "10.1.2.9"])
+@pytest.mark.parametrize("sources", [[], HOSTS, ["192.168.7.0/24"]])
+def test_nft_takes_its_rules(identity: Identity, listen: str, sources: list[str]) -> None:
+    """The file is accepted by nft itself."""
+    nft = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin")
+    if nft is None:
+        pytest.skip("there is no nft")
+    text = "\n".join(rules("nftables", openings(identity, listen, sources, sources))) + "\n"
+    # In a network of its own, so that the machine's rules do not count.
+    unshare = ["unshare", "--net"] if subprocess.run(["unshare", "--net", "true"], check=False).returncode == 0 else []
+    done = subprocess.run([*unshare, nft, "-c", "-f", "-"], input=text, capture_output=True, text=True, check=False)
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("nft may not look at the kernel's rules here")
+    assert done.returncode == 0, done.stderr
+
+
+def test_rules_of_the_others() -> None:
+    """A rule a source, and to the one address where the controller listens on one."""
+    one = [Opening("engines", (20000, 20001, 20009), tuple(HOSTS), "10.1.2.9")]
+    assert rules("ufw", one) == [
+        f"ufw allow proto tcp from {host} to 10.1.2.9 port 20000:20001,20009 comment 'cncp engines'" for host in HOSTS
+    ]
+    assert rules("firewalld", one)[0] == (
+        """firewall-cmd --permanent --add-rich-rule='rule family="ipv4" source address="10.1.2.3" """
+        """destination address="10.1.2.9" port port="20000-20001" protocol="tcp" accept'"""
+    )
+    assert rules("firewalld", one)[-1] == "firewall-cmd --reload"
+    assert " from any to any " in rules("ufw", [Opening("clients", (20000,))])[0]
+
+
+def test_addresses_of_hosts() -> None:
+    """Numbers stay, this machine and hosts behind tunnels need none, names without an address are named."""
+    specs = [
+        HostSpec("localhost"),
+        HostSpec("10.1.2.3"),
+        HostSpec("gold2", address="10.1.2.4"),
+        HostSpec("gold3", address="10.1.2.5", connect="tunnel"),
+        HostSpec("no-such-host.invalid"),
+    ]
+    assert addresses.of_hosts(specs) == (HOSTS, ["no-such-host.invalid"])
+
+
+@pytest.mark.parametrize("text", ["gold1", "10.1.2.300", "10.1.2.3/33", "10.1.2.3/8", "::1", "10.1.2.3;ls"])
+def test_clients_are_addresses(text: str) -> None:
+    """What is no address or network would become part of a command, and is refused."""
+    with pytest.raises(UsageError):
+        addresses.networks(text, "--clients")
+    assert addresses.networks("10.1.2.3, 192.168.7.0/24", "--clients") == ["10.1.2.3", "192.168.7.0/24"]

@@ -61,7 +61,7 @@ def test_what_is_named_exists(text: str) -> None:
         for flag in re.findall(r"--[a-z-]+", script):
             assert flag == "--help" or f"  {flag}" in known, script
     assert set(re.findall(r"\binvoke ([a-z]+\.[a-z]+)", text)) <= tasks()
-    verbs = set(re.findall(r"(?:``|\$ )cncp ([a-z]+)", text))
+    verbs = set(re.findall(r"(?:``|\$ )cncp ([a-z]+(?:\.[a-z]+)?)", text))
     assert verbs <= tasks()
 
 

@@ -83,6 +83,9 @@ Settings of the cluster: option, variable, default.
   --requirements none|FILE|URL
         requirements file installed on top of the locked packages
         CNCP_REQUIREMENTS, default none
+  --jupyter true|false
+        JupyterLab beside the controller, on loopback behind a token
+        CNCP_JUPYTER, default false
   --memory none|SIZE
         memory an engine may use, such as 4G; enforced by systemd
         CNCP_MEMORY, default none
@@ -303,7 +306,7 @@ checkout() { # checkout URL COMMIT FOLDER
         as_login git -C "$3" config remote.origin.promisor true &&
         as_login git -C "$3" config remote.origin.partialclonefilter blob:none &&
         as_login git -C "$3" config core.sparseCheckout true &&
-        printf '%s\n' /baremetal.sh /bootstrap/ /cookbooks/ /roles/ |
+        printf '%s\n' /baremetal.sh /bootstrap/ /cookbooks/ /notebooks/ /roles/ |
         as_login tee "$3/.git/info/sparse-checkout" >/dev/null &&
         # A server that cannot filter sends all of one commit, which is small enough.
         quiet_git 300 -C "$3" fetch --quiet --depth 1 --filter=blob:none origin "$2" &&

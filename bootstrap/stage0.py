@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 try:
     import argparse
     from collections.abc import Mapping, Sequence
+    from dataclasses import replace
     from pathlib import Path
     from typing import NoReturn
 
@@ -80,10 +81,14 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         settings = attributes.gather(file=file, environment=variables, flags=flags, former=former)
         if given.offline:
             bundled.read(Path(given.offline))
+        hosts = attributes.read(file)[1]
+        idle = hosts is not None and not hosts.controller.local
         if not given.install_only and not environment.stamp_path(home).exists():
-            hosts = attributes.read(file)[1]
-            check_choices(settings, variables, home, idle=hosts is not None and not hosts.controller.local)
-        rights.with_rights_of(account, lambda: install(home, given, settings.requirements, console))
+            check_choices(settings, variables, home, idle=idle)
+        if idle:
+            # Jupyter runs beside the controller.
+            settings = replace(settings, jupyter=False)
+        rights.with_rights_of(account, lambda: install(home, given, settings, console))
     except CncpError as error:
         console.error(error)
         return error.exit_code
@@ -121,14 +126,15 @@ def _option(key: str, value: object) -> str:
     return f"--{key}" if value is True else f"--{key}={value}"
 
 
-def install(home: Path, given: argparse.Namespace, requirements: str, console: Console) -> None:
+def install(home: Path, given: argparse.Namespace, settings: Cluster, console: Console) -> None:
     """Bring the virtualenv to what is wanted, from the network or from a bundle."""
     began = console.elapsed()
     changed = environment.ensure(
         home,
         given.python,
         os.environ,
-        requirements=requirements,
+        requirements=settings.requirements,
+        jupyter=settings.jupyter,
         offline=Path(given.offline) if given.offline else None,
         say=console.phase,
     )

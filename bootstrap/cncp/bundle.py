@@ -28,16 +28,19 @@ from cncp.install.wheels import Locked, Target
 from cncp.run import run
 
 LOCKS = tuple(SOURCE / "bootstrap" / "locks" / f"{name}.txt" for name in ("bootstrap", "compute"))
+JUPYTER = LOCKS[0].with_name("jupyter.txt")
 
-CODE = ("baremetal.sh", "bootstrap", "cookbooks", "roles")
+CODE = ("baremetal.sh", "bootstrap", "cookbooks", "notebooks", "roles")
 """What provisioning needs of the repository; a lone baremetal.sh clones the same."""
 
 TIME = 315532800
 """1980-01-01, the time of every member: the earliest that all archives can hold."""
 
 
-def make(output: Path, platforms: str, pythons: str, environment: Mapping[str, str]) -> list[str]:
-    """Write a bundle and return the names of its wheels.
+def make(
+    output: Path, platforms: str, pythons: str, environment: Mapping[str, str], *, jupyter: bool = False
+) -> list[str]:
+    """Write a bundle, with ``jupyter`` one that holds Jupyter as well, and return the names of its wheels.
 
     ``platforms`` and ``pythons`` are lists with commas, "" meaning this machine's and this
     Python's. Raises UsageError, CncpError where a package has no wheel for a target.
@@ -46,11 +49,13 @@ def make(output: Path, platforms: str, pythons: str, environment: Mapping[str, s
     if output.is_dir():
         raise UsageError(f"{output} is a folder", f"name a file in it: --output {output / 'cncp.tar'}")
     options = pipconf.read(environment)
-    files = dict(_wheels(wanted, Index(options, Web(options, environment))))
+    locks = (*LOCKS, JUPYTER) if jupyter else LOCKS
+    files = dict(_wheels(_needed(wanted, locks), Index(options, Web(options, environment))))
     members = {f"wheels/{name}": (content, 0o644) for name, content in files.items()}
     members.update({f"code/{name}": entry for name, entry in code(SOURCE)})
     manifest = {
         "cncp": __version__,
+        "jupyter": jupyter,
         "members": {name: hashlib.sha256(content).hexdigest() for name, (content, _) in members.items()},
         "platforms": sorted({one.platform for one in wanted}),
         "pythons": sorted({_dotted(one) for one in wanted}, key=_numbers),
@@ -90,9 +95,8 @@ def _numbers(version: str) -> list[int]:
     return [int(one) for one in version.split(".")]
 
 
-def _wheels(wanted: Sequence[Target], index: Index) -> Iterator[tuple[str, bytes]]:
+def _wheels(needed: Mapping[Locked, Sequence[Target]], index: Index) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of every wheel that an installation on one of the targets takes."""
-    needed = _needed(wanted)
 
     def fetch(locked: Locked) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
@@ -113,10 +117,10 @@ def _wheels(wanted: Sequence[Target], index: Index) -> Iterator[tuple[str, bytes
             yield from found.items()
 
 
-def _needed(wanted: Sequence[Target]) -> dict[Locked, list[Target]]:
+def _needed(wanted: Sequence[Target], locks: Sequence[Path]) -> dict[Locked, list[Target]]:
     """Return every requirement of the locks with the targets whose markers ask for it."""
     needed: dict[Locked, list[Target]] = {}
-    for lock in LOCKS:
+    for lock in locks:
         for target in wanted:
             for locked in wheels.read_lock(lock, target.environment):
                 asking = needed.setdefault(locked, [])

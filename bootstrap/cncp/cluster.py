@@ -221,6 +221,7 @@ SETTINGS: tuple[Setting, ...] = (
         "none|FILE|URL",
         "requirements file installed on top of the locked packages",
     ),
+    Setting("jupyter", _switch, "true|false", "JupyterLab beside the controller, on loopback behind a token"),
     Setting(
         "memory",
         _memory,
@@ -265,6 +266,7 @@ class Cluster:
     database: str
     encryption: bool
     requirements: str
+    jupyter: bool
     memory: str
     logs: str
     log_size: int
@@ -345,3 +347,5 @@ def _refuse_contradictions(it: Cluster, origins: Mapping[str, str]) -> None:
         )
     if it.role == "controller" and origins["engines"] != "defaults" and it.engines != 0:
         refuse("role", "engines", "a controller runs no engines", "use the role compute, or leave engines out")
+    if it.role == "engine" and it.jupyter:
+        refuse("role", "jupyter", "Jupyter runs beside the controller", "switch it on there, and set it to false here")

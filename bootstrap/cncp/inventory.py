@@ -45,7 +45,7 @@ ON_HOSTS = (
 )
 """Settings that a pool or a host can have of its own; all others are the cluster's."""
 
-OF_CONTROLLER = ("listen", "external", "ports", "database", "role")
+OF_CONTROLLER = ("listen", "external", "ports", "database", "jupyter", "role")
 """Settings that are nothing to a machine of engines."""
 
 _OF_ENGINES = ("engines", "threads", "pin", "memory")

@@ -49,7 +49,7 @@ def test_what_is_in_it(bundle_file: Path, index: IndexServer, tmp_path: Path) ->
         assert archive.getmember("code/baremetal.sh").mode == 0o755
     assert sums == members
     tops = {name.split("/")[1] for name in sums if name.startswith("code/")}
-    assert tops == {"baremetal.sh", "bootstrap", "cookbooks", "roles"}
+    assert tops == {"baremetal.sh", "bootstrap", "cookbooks", "notebooks", "roles"}
     assert not [name for name in sums if name.endswith(".pyc") or "/.git" in name]
 
 

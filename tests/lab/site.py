@@ -131,7 +131,9 @@ def checkout() -> Path:
     """Return an archive of the working tree's tracked and new files."""
     listed = run(["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]).stdout
     names = [name for name in listed.split("\0") if name and (ROOT / name).exists()]
-    wanted = [name for name in names if name.startswith(("baremetal.sh", "bootstrap/", "cookbooks/", "roles/"))]
+    wanted = [
+        name for name in names if name.startswith(("baremetal.sh", "bootstrap/", "cookbooks/", "notebooks/", "roles/"))
+    ]
     archive = Path("/tmp") / f"cncp-checkout-{hash(tuple(wanted)) & 0xFFFFFF:x}.tar"
     run(["tar", "-cf", archive, "-C", ROOT, "--null", "-T", "-"], input="\0".join(wanted))
     return archive

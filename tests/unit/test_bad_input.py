@@ -52,6 +52,8 @@ FLAGS = [
     "--tolerance 1",
     "--engine ansible",
     "--role king",
+    "--jupyter maybe",
+    "--role engine --jupyter true",
     "--frobnicate",
     "up",
     "--service-manager tmux --scope system",

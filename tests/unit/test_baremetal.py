@@ -38,7 +38,7 @@ class Lone:
 
     def commit(self, word: str) -> str:
         """Commit code that says ``word``, and things that provisioning does not need."""
-        for name in ("bootstrap", "cookbooks", "roles", "tests"):
+        for name in ("bootstrap", "cookbooks", "notebooks", "roles", "tests"):
             (self.repository / name).mkdir(exist_ok=True)
             (self.repository / name / "file").write_text(word)
         (self.repository / "bootstrap" / "stage0.py").write_text(STAND_IN.format(word))
@@ -104,7 +104,7 @@ def test_a_lone_script_gets_only_what_it_needs(lone: Lone) -> None:
     words = ["--file", "a b'c\"d$e%f *ü.toml"]
     done = lone.run(*words)
     assert done.stdout == f"second {lone.code / 'bootstrap'} {words}\n"
-    assert sorted(path.name for path in lone.code.iterdir()) == [".git", "bootstrap", "cookbooks", "roles"]
+    assert sorted(path.name for path in lone.code.iterdir()) == [".git", "bootstrap", "cookbooks", "notebooks", "roles"]
     assert lone.git("rev-list", "--count", "HEAD", at=lone.code) == "1"
     before = lone.code.stat().st_ino
     assert lone.run().stderr == ""

@@ -49,6 +49,7 @@ def test_the_same_node_gives_the_same_bytes() -> None:
         ({"heartbeat": "200"}, {"controller", "engine"}),
         ({"database": "sqlite"}, {"controller"}),
         ({"log_keep": "2"}, {"controller", "engine"}),
+        ({"jupyter": "true"}, set[str]()),
     ],
 )
 def test_only_what_changed_restarts(flags: dict[str, Any], kinds: set[str]) -> None:
@@ -96,6 +97,9 @@ def test_enabled_is_a_link_like_any_other_file() -> None:
         "cncp-controller.service",
         *(f"cncp-engine@{number}.service" for number in range(3)),
     ]
+    links = [one for one in state(node({"can_linger": True}, jupyter=True)).resources if isinstance(one, Link)]
+    assert Path(links[-1].path).name == "cncp-jupyter.service"
+    assert links[-1].target == "../cncp-jupyter.service"
 
 
 def test_the_tolerance_is_kept_by_scaling_the_misses() -> None:

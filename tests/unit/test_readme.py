@@ -13,7 +13,7 @@ from cncp import errors
 from cncp.attributes import OTHER_VARIABLES, SOURCE, STATIC
 from cncp.cluster import SETTINGS
 from cncp.dist import options
-from cncp.tasks import cluster
+from cncp.tasks import cluster, jupyter
 
 README = (SOURCE / "README.rst").read_text(encoding="utf-8")
 CONTRIBUTING = (SOURCE / "CONTRIBUTING.rst").read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def tasks() -> set[str]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     collection: Collection = module.ns
-    return set(collection.task_names)
+    return {name for task, others in collection.task_names.items() for name in (task, *others)}
 
 
 def test_the_table_of_settings_is_the_code_s() -> None:
@@ -69,6 +69,8 @@ def test_nothing_is_left_out() -> None:
     """Every verb has its entry, every variable and every exit code its place."""
     for verb in cluster.__all__:
         assert f"\n``{verb}``\n    " in README
+    for verb in {getattr(jupyter, name).name for name in jupyter.__all__} - {"lab"}:
+        assert f"``jupyter.{verb}``" in README
     for variable in OTHER_VARIABLES:
         assert f"``{variable}``" in README
     for code in (0, errors.FAILED, errors.USAGE, errors.SOME_HOSTS, errors.PREFLIGHT, errors.WOULD_CHANGE):

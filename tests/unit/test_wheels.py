@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -79,5 +80,21 @@ def test_locks(lock: Path) -> None:
             assert len({one.name for one in found}) == len(found)
             assert all(one.hashes for one in found)
             everything.update(found)
+    # What a bundle takes is chosen for 3.11, not for each of its releases.
+    assert not re.search(r"python_full_version [<>=!]+ '3\.\d+\.[1-9]", lock.read_text())
     other_systems = [line for line in lines if "win32" in line or "darwin" in line]
     assert len(lines) - len(other_systems) <= len(everything) <= len(lines)
+
+
+def test_locks_agree() -> None:
+    """What Jupyter and the tests share with every installation is the same there, for every Python."""
+    for minor in range(10, 15):
+        environment = markers.of((3, minor), "x86_64")
+        locked = {
+            lock.stem: {one.name: one.version for one in wheels.read_lock(lock, environment)}
+            for lock in LOCKS
+            if lock.stem != "bootstrap"
+        }
+        for other in ("jupyter", "dev"):
+            shared = locked["compute"].keys() & locked[other].keys()
+            assert {name: locked[other][name] for name in shared} == {name: locked["compute"][name] for name in shared}

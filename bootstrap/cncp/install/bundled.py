@@ -28,9 +28,15 @@ class Bundle:
     platforms: tuple[str, ...]
     pythons: tuple[str, ...]
     members: dict[str, str]
+    jupyter: bool = False
 
-    def check(self, target: Target) -> None:
-        """Raise PreflightError unless the bundle was made for ``target``."""
+    def check(self, target: Target, *, jupyter: bool = False) -> None:
+        """Raise PreflightError unless the bundle was made for ``target`` and, where that is wanted, with Jupyter."""
+        if jupyter and not self.jupyter:
+            raise PreflightError(
+                f"{self.path} holds no Jupyter",
+                "make one that does: invoke bundle.make --jupyter, or leave jupyter out",
+            )
         machine = any(wheels.fits(f"x-1-py3-none-{one}.whl", target) for one in self.platforms)
         version = f"{target.python[0]}.{target.python[1]}"
         if machine and version in self.pythons:
@@ -73,7 +79,8 @@ def read(path: Path) -> Bundle:
     try:
         stored = json.loads(_manifest(path))
         members = {str(name): str(digest) for name, digest in stored["members"].items()}
-        return Bundle(path, tuple(map(str, stored["platforms"])), tuple(map(str, stored["pythons"])), members)
+        platforms, pythons = (tuple(map(str, stored[name])) for name in ("platforms", "pythons"))
+        return Bundle(path, platforms, pythons, members, stored.get("jupyter") is True)
     except FileNotFoundError:
         raise UsageError(f"there is no bundle {path}", _HINT) from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, tarfile.TarError) as error:

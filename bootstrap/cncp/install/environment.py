@@ -19,6 +19,8 @@ from cncp.install.web import NotServed, Web
 from cncp.run import run
 
 LOCK = SOURCE / "bootstrap" / "locks" / "compute.txt"
+JUPYTER = LOCK.with_name("jupyter.txt")
+"""The lock of what Jupyter needs; where both name a package, they name the same version."""
 
 Say = Callable[[str], None]
 """Tells the user what goes on."""
@@ -26,9 +28,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the virtualenv is to hold: everything its stamp is compared with."""
+    """What the virtualenv is to hold: everything its stamp is compared with.
+
+    Digests of the locks (``jupyter`` is "" without Jupyter) and of the user's own requirements.
+    """
 
     lock: str
+    jupyter: str
     python: str
     source: str
     requirements: str
@@ -57,13 +63,20 @@ def stamp_path(home: Path) -> Path:
 
 
 def ensure(
-    home: Path, python: str, environment: Mapping[str, str], *, requirements: str, offline: Path | None, say: Say
+    home: Path,
+    python: str,
+    environment: Mapping[str, str],
+    *,
+    requirements: str,
+    jupyter: bool,
+    offline: Path | None,
+    say: Say,
 ) -> bool:
     """Bring the virtualenv in ``home`` to what is wanted; return whether there was anything to do.
 
-    ``requirements`` is the setting: "none", an absolute path or a URL. ``offline`` is a bundle,
-    the only source then. Raises UsageError and PreflightError before anything is changed,
-    CncpError when packages cannot be had.
+    ``requirements`` is the setting: "none", an absolute path or a URL; ``jupyter`` is the other one.
+    ``offline`` is a bundle, the only source then. Raises UsageError and PreflightError before anything
+    is changed, CncpError when packages cannot be had.
     """
     bundle = bundled.read(offline) if offline else None
     options = {} if bundle else pipconf.read(environment)
@@ -71,6 +84,7 @@ def ensure(
     user = _requirements(requirements, home, web, say)
     wanted = Wanted(
         lock=hashlib.sha256(LOCK.read_bytes()).hexdigest(),
+        jupyter=hashlib.sha256(JUPYTER.read_bytes()).hexdigest() if jupyter else "",
         python=os.path.realpath(python),
         source=str(SOURCE),
         requirements=hashlib.sha256(user).hexdigest() if user is not None else "",
@@ -80,7 +94,7 @@ def ensure(
         return False
     target = wheels.here(preflight.check(home, python))
     if bundle:
-        bundle.check(target)
+        bundle.check(target, jupyter=jupyter)
     make_home(home)
     with lock(home / "install.lock", "the installation", wait=0):
         if _whole(home, wanted):
@@ -93,14 +107,22 @@ def ensure(
             file = None if user is None else _file(requirements, user, Path(scratch))
             say("getting virtualenv and uv")
             kit = tools.ensure(home, python, target, Index(options, web), folder)
-            holding = packages.Packages(home, LOCK, file, target, sources)
+            locks = (LOCK, JUPYTER) if jupyter else (LOCK,)
+            holding = packages.Packages(home, locks, file, target, sources)
             _install(_Job(home, python, wanted, kit, holding, say))
         _keep(home, requirements, user)
     return True
 
 
 def _whole(home: Path, wanted: Wanted) -> bool:
-    return read_json(stamp_path(home)) == wanted.document() and os.access(home / "venv/bin/python", os.X_OK)
+    """Tell whether all that is wanted is there.
+
+    Jupyter's packages that are no longer wanted stay until something else changes: engines may have
+    loaded some of them, and they are soon switched on again.
+    """
+    stamped = read_json(stamp_path(home)) or {}
+    kept = {} if wanted.jupyter else {"jupyter": ""}
+    return {**stamped, **kept} == wanted.document() and os.access(home / "venv/bin/python", os.X_OK)
 
 
 def _install(job: _Job) -> None:
@@ -115,7 +137,9 @@ def _install(job: _Job) -> None:
     elif uv is not None and not new:
         # What does not go together leaves a running cluster its virtualenv as it is.
         job.packages.rehearse(uv)
-    job.say("installing the locked packages" + (f" and {job.wanted.requirements_from}" if job.packages.user else ""))
+    extra = [" with Jupyter"] if job.wanted.jupyter else []
+    extra += [f" and {job.wanted.requirements_from}"] if job.packages.user else []
+    job.say(f"installing the locked packages{''.join(extra)}")
     # From here on nobody takes it for whole, however this ends.
     stamp.unlink(missing_ok=True)
     job.packages.install(uv)

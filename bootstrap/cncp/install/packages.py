@@ -31,10 +31,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class Packages:
-    """What a virtualenv is to hold: the lock, what ``user`` asks for on top, and nothing else."""
+    """What a virtualenv is to hold: the locks, what ``user`` asks for on top, and nothing else."""
 
     home: Path
-    lock: Path
+    locks: tuple[Path, ...]
     user: Path | None
     target: Target
     sources: Sources
@@ -63,6 +63,10 @@ class Packages:
     def _python(self) -> str:
         return str(self.home / "venv" / "bin" / "python")
 
+    @property
+    def _locks(self) -> list[str]:
+        return [word for lock in self.locks for word in ("-r", str(lock))]
+
     def _by_uv(self, uv: Path, *options: str) -> None:
         sources = self.sources
         settings = {
@@ -71,7 +75,7 @@ class Packages:
             **({} if sources.offline else pipconf.for_uv(sources.options, sources.environment)),
         }
         words = [str(uv), "pip", "install", "--quiet", "--exact", "--python", self._python, *options]
-        words += [*(["--offline"] if sources.offline else []), *sources.arguments(), "-r", str(self.lock)]
+        words += [*(["--offline"] if sources.offline else []), *sources.arguments(), *self._locks]
         # With requirements of the user's own, hashes are checked where there are any: in the lock.
         words += ["-r", str(self.user)] if self.user else ["--require-hashes"]
         # Not where the user stands: the configuration of a project there is none of ours.
@@ -82,13 +86,13 @@ class Packages:
         words = [self._python, "-m", "pip", "install", *options, *self.sources.arguments()]
         settings = {"PIP_NO_CACHE_DIR": "1"}
         # pip wants hashes of all or of none in one run; so the lock goes first and then holds.
-        lock = ["--no-deps", "--require-hashes", "-r", str(self.lock)]
+        lock = ["--no-deps", "--require-hashes", *self._locks]
         run([*words, *lock], env=settings, cwd=self.home, timeout=_TIMEOUT)
         if self.user is None:
             return
         with tempfile.TemporaryDirectory() as scratch:
             constraints = Path(scratch) / "constraints.txt"
-            locked = wheels.read_lock(self.lock, self.target.environment)
+            locked = {one for lock in self.locks for one in wheels.read_lock(lock, self.target.environment)}
             constraints.write_text("".join(f"{one.name}=={one.version}\n" for one in locked))
             # Not --quiet, with which pip keeps to itself what conflicts.
             wanted = [word for word in words if word != "--quiet"] + ["-r", str(self.user), "-c", str(constraints)]

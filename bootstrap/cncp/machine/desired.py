@@ -9,11 +9,14 @@ from pathlib import Path
 
 from cncp.attributes import SOURCE, STATIC
 from cncp.files import to_json
+from cncp.machine import jupyter
+from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, node_path
 from cncp.machine.resources import Block, Directory, File, Resource
 from cncp.machine.services import manager_files
 
 _DATABASES = {"none": "NoDB", "memory": "DictDB", "sqlite": "SQLiteDB"}
+_SERVE = SOURCE / "bootstrap" / "cncp" / "serve"
 _PROFILE = ("ipcontroller_config.py", "ipengine_config.py", "ipcluster_config.py")
 
 
@@ -29,17 +32,19 @@ class Desired:
     services: Mapping[str, str]
 
 
-def desired(node: Node, *, environment: str, identity: str) -> Desired:
+def desired(node: Node, *, environment: str, identity: str, access: str = "") -> Desired:
     """Return the desired state.
 
-    ``environment`` is a digest of the virtualenv's content, ``identity`` one of keys and ports.
+    ``environment`` is a digest of the virtualenv's content, ``identity`` one of keys and ports,
+    ``access`` one of what Jupyter has of its own.
     """
     # A machine that runs nothing is in charge of others, and needs no more than the command.
     if not node.services:
         return Desired(tuple(_home(node)), {})
     profile = tuple(_profile(node))
-    services = {name: _digest(node, name.partition("-")[0], environment, identity) for name in node.services}
-    return Desired((*_home(node), *profile, *manager_files(node, services)), services)
+    services = {name: _digest(node, split(name)[0], environment, identity, access) for name in node.services}
+    units = manager_files(node, services)
+    return Desired((*_home(node), *profile, *jupyter.resources(node), *units), services)
 
 
 def _home(node: Node) -> Iterator[Resource]:
@@ -102,12 +107,12 @@ def _profile_settings(node: Node) -> dict[str, object]:
     }
 
 
-def _digest(node: Node, kind: str, environment: str, identity: str) -> str:
+def _digest(node: Node, kind: str, environment: str, identity: str, access: str) -> str:
     """Digest what a service of a kind depends on: a change of it is a reason to restart."""
     settings = node.settings
     parts: list[object] = [
         environment,
-        identity,
+        access if kind == jupyter.NAME else identity,
         node.source,
         node.profile_dir,
         node.manager,
@@ -115,9 +120,13 @@ def _digest(node: Node, kind: str, environment: str, identity: str) -> str:
         settings.logs,
         settings.log_size,
         settings.log_keep,
-        [path.read_text() for path in sorted((SOURCE / "bootstrap" / "cncp" / "serve").glob("*.py"))],
+        # The code of other kinds is nothing to it.
+        [path.read_text() for path in sorted(_SERVE.glob("*.py")) if path.stem == kind or path.stem not in KINDS],
         (STATIC / "libexec" / "keep").read_text(),
     ]
+    if kind == jupyter.NAME:
+        parts.append([one.text() for one in jupyter.resources(node) if isinstance(one, File)])
+        return _short(parts)
     content = _profile_settings(node)
     if kind == "controller":
         # The number of engines is nothing to the controller: scaling must not restart it.
@@ -133,4 +142,8 @@ def _digest(node: Node, kind: str, environment: str, identity: str) -> str:
             settings.encryption,
         ]
     parts.append((STATIC / "profile" / f"ip{kind}_config.py").read_text())
+    return _short(parts)
+
+
+def _short(parts: list[object]) -> str:
     return hashlib.sha256(to_json(parts)).hexdigest()[:16]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cncp import keys
-from cncp.machine import connection, ports, steps
+from cncp.machine import connection, jupyter, ports, steps
 from cncp.machine.facts import lingers
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager
@@ -55,7 +55,7 @@ def _disk(node: Node) -> Iterator[Finding]:
 
 def _permissions(node: Node) -> Iterator[Finding]:
     secret = [node.identity, node.security_dir / connection.CLIENT, node.security_dir / connection.ENGINE]
-    for path in (*secret, node.security_dir):
+    for path in (*secret, node.security_dir, jupyter.access_path(node), jupyter.folder(node)):
         if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             yield Finding(f"{path} is open to other users", "cncp up closes it; rotate the keys if others were there")
         if path.exists() and path.stat().st_uid != node.account.uid:

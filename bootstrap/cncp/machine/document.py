@@ -1,6 +1,6 @@
 """The desired state as JSON for the cookbook, and the steps that no resource of Chef's can do.
 
-    venv/bin/python -s -m cncp.machine.document VERB [--dry-run] [controller|engine|SECONDS]
+    venv/bin/python -s -m cncp.machine.document VERB [--dry-run] [controller|engine|jupyter|SECONDS]
 
 Standard input holds the node attributes, each of them optional: ``settings`` (of the cluster;
 those left out have their defaults), ``engine_ids``, ``path`` (the services' PATH) and ``machine``
@@ -35,6 +35,7 @@ from cncp.errors import CncpError, UsageError
 from cncp.files import read_bytes, read_json
 from cncp.machine import health, steps, up
 from cncp.machine.actor import Actor
+from cncp.machine.kinds import KINDS
 from cncp.machine.node import Node, from_document
 from cncp.machine.place import home
 from cncp.machine.resources import Block, Directory, File, Link, Resource
@@ -177,10 +178,10 @@ def answer(words: Sequence[str], given: Mapping[str, Any], environment: Mapping[
     verbs: dict[str, Callable[[], dict[str, Any]]] = {
         "desired": lambda: desired(node, manager),
         "prepare": lambda: prepare(node, manager, actor, console, dry=dry),
-        "services": lambda: services(node, manager, actor, console, rest or steps.KINDS, dry=dry),
+        "services": lambda: services(node, manager, actor, console, rest or list(KINDS), dry=dry),
         "wait": lambda: wait(node, manager, rest),
     }
-    fits = all(map(str.isdigit, rest[:1])) if verb == "wait" else set(rest) <= set(steps.KINDS)
+    fits = all(map(str.isdigit, rest[:1])) if verb == "wait" else set(rest) <= set(KINDS)
     if verb not in verbs or not fits:
         raise UsageError(f"there is no {' '.join(words)!r}", f"VERB is one of {', '.join(verbs)}")
     console = Console()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection, steps
+from cncp.machine import connection, jupyter, steps
 from cncp.machine.node import Node
 from cncp.machine.services.base import ServiceManager, ServiceState, running_process
 
@@ -65,6 +65,8 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
             engines = {number: current[f"engine-{number}"].uuid for number in node.engine_ids}
             seen = _ask(hub, engines, 0.5) if started else _SILENCE
             if seen.controller and len(seen.answering) == node.engines:
+                if jupyter.wanted(node):
+                    jupyter.wait(node, deadline)
                 return seen
             now = time.monotonic()
             if now > look:

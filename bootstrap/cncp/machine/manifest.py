@@ -19,12 +19,14 @@ class Manifest:
     ``made`` maps each path to who owns it ("login" or "root") and in what form it was made
     (directory, file, block or link); ``kept`` maps paths that others had made before to the
     file that holds their former content; ``modes`` holds former modes of their directories.
+    ``copies`` maps files that were given to the user to the SHA-256 they had then.
     """
 
     path: Path
     made: dict[str, list[str]] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
 
     def claim(self, resources: tuple[Resource, ...], actor: Actor) -> None:
         """Note everything that is about to be written, before any of it is.
@@ -59,7 +61,7 @@ class Manifest:
 
     def save(self, actor: Actor) -> None:
         """Write the manifest if it changed."""
-        content = to_json({"made": self.made, "kept": self.kept, "modes": self.modes})
+        content = to_json({"made": self.made, "kept": self.kept, "modes": self.modes, "copies": self.copies})
         if read_bytes(self.path) != content:
             actor.write(self.path, content, 0o600)
 
@@ -69,4 +71,4 @@ def load(path: Path) -> Manifest:
     stored: dict[str, Any] = read_json(path) or {}
     above = (read_bytes(path.parent / PARENTS) or b"").decode(errors="surrogateescape").splitlines()
     made = {**{folder: ["login", "directory"] for folder in above}, **stored.get("made", {})}
-    return Manifest(path, made, stored.get("kept", {}), stored.get("modes", {}))
+    return Manifest(path, made, *(stored.get(name, {}) for name in ("kept", "modes", "copies")))

@@ -80,7 +80,8 @@ class Node:
     def services(self) -> tuple[str, ...]:
         """The services of this machine by name, in starting order."""
         engines = tuple(f"engine-{number}" for number in self.engine_ids)
-        return (("controller",) if self.controller else ()) + engines
+        jupyter = ("jupyter",) if self.settings.jupyter and self.controller else ()
+        return (("controller",) if self.controller else ()) + engines + jupyter
 
     def document(self) -> dict[str, Any]:
         """Return the node as JSON types, for node.json and Chef."""

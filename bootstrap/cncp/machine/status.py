@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection
+from cncp.machine import connection, jupyter
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager, ServiceState
 from cncp.machine.services.base import running_process
@@ -68,6 +68,8 @@ def _state(node: Node, name: str, uuid: str, hub: _AtHub | None) -> tuple[str, i
     """Say in a word what a service does whose process runs, and return an engine's id at the hub."""
     if name == "controller":
         return "silent" if hub is None else "up", None
+    if name == jupyter.NAME:
+        return "up" if jupyter.answers(node) else "silent", None
     if not node.controller:
         # Only the controller's machine knows more.
         return "running", None

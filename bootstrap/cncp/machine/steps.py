@@ -18,17 +18,16 @@ import psutil
 from cncp import files
 from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection, converge, manifest, ports
+from cncp.machine import connection, converge, jupyter, manifest, notebooks, ports
 from cncp.machine.actor import Actor
 from cncp.machine.desired import Desired, desired
+from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, installed
 from cncp.machine.resources import Directory, Resource
 from cncp.machine.services import ServiceManager, service_manager
 from cncp.machine.services.base import running_process
 from cncp.machine.services.systemd import check_owner
 from cncp.serve import record
-
-KINDS = ("controller", "engine")
 
 Say = Callable[[str], None]
 """Tells the user what goes on."""
@@ -47,8 +46,15 @@ class Services:
 
 
 def environment_digest(node: Node) -> str:
-    """Return the digest of the virtualenv's content that its installation left."""
-    return (files.read_bytes(Path(node.home) / "venv" / "cncp-installed.json") or b"").decode()
+    """Return what controller and engines run with: the stamp that the virtualenv's installation left.
+
+    What Jupyter needs is installed on top and changes nothing of theirs; only versions that the
+    user's own requirements leave open may then be others.
+    """
+    stamp = files.read_json(Path(node.home) / "venv" / "cncp-installed.json") or {}
+    if not stamp.get("requirements"):
+        stamp.pop("jupyter", None)
+    return files.to_json(stamp).decode() if stamp else ""
 
 
 def manifest_path(node: Node) -> Path:
@@ -66,7 +72,8 @@ def former(home: Path) -> Node | None:
 
 def wanted(node: Node) -> Desired:
     """Return the desired state with the virtualenv and the keys that are there now."""
-    return desired(node, environment=environment_digest(node), identity=connection.digest(node))
+    environment, identity = environment_digest(node), connection.digest(node)
+    return desired(node, environment=environment, identity=identity, access=jupyter.digest(node))
 
 
 def _resources(node: Node, goal: Desired) -> tuple[Resource, ...]:
@@ -94,7 +101,7 @@ def services(goal: Desired, seen: dict[str, str], kinds: Collection[str] = KINDS
     """Compare services that are wanted with those that run, and return what is to be done."""
 
     def concerned(name: str) -> bool:
-        return name.partition("-")[0] in kinds
+        return split(name)[0] in kinds
 
     return Services(
         stop=tuple(name for name in seen if name not in goal.services and concerned(name)),
@@ -118,6 +125,7 @@ def preparations(node: Node, manager: ServiceManager) -> list[str]:
         *([left] if left else []),
         *([f"stop {', '.join(stop)}"] if stop else []),
         *connection.outdated(node),
+        *jupyter.outdated(node),
     ]
 
 
@@ -132,6 +140,7 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list
     seen = running(manager)
     changed += _end_orphans(node, manager, say)
     ports.check(node, set(seen))
+    jupyter.check(node, set(seen))
     goal = wanted(node)
     stop = services(goal, seen).stop
     if stop:
@@ -142,7 +151,9 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list
     memory.claim(_resources(node, goal), actor)
     folders = [one for one in goal.resources if isinstance(one, Directory) and one.part in ("home", "profile")]
     converge.apply(converge.changes(folders), actor)
-    return changed + [f"wrote {path} (content not shown)" for path in connection.write(node, actor)]
+    secret = [*connection.write(node, actor), *jupyter.write(node, actor)]
+    changed += [f"wrote {path} (content not shown)" for path in secret]
+    return changed + [f"copied {path}" for path in notebooks.offer(node, memory, actor)]
 
 
 def settle(node: Node, manager: ServiceManager, actor: Actor, say: Say, kinds: Collection[str] = KINDS) -> Services:

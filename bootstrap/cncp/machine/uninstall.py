@@ -9,7 +9,7 @@ from pathlib import Path
 from cncp.console import Console
 from cncp.errors import CncpError
 from cncp.files import read_bytes
-from cncp.machine import manifest
+from cncp.machine import manifest, notebooks
 from cncp.machine.actor import Actor
 from cncp.machine.lifecycle import down
 from cncp.machine.manifest import Manifest
@@ -24,10 +24,12 @@ _LEFT_BY_SERVICES = (
     "log/controller.out*",
     "log/engine-*.log*",
     "log/engine-*.out*",
+    "log/jupyter.log*",
+    "log/jupyter.out*",
     "log/engines.json",
     "tasks.db*",
 )
-"""What our controller and engines write into a profile, whoever made it."""
+"""What our services write into a profile, whoever made it."""
 
 _LEFT_BY_IPYTHON = (
     "pid/*",
@@ -55,6 +57,7 @@ def uninstall(node: Node, console: Console) -> list[str]:
                 actor.remove(Path(path), owner)
             elif kind in ("block", "whole"):
                 _take_block_out(Path(path), kind, actor)
+        notebooks.take_back(memory, actor)
         _restore(memory, actor)
         ours = node.profile_dir in memory.made
         for pattern in (*_LEFT_BY_SERVICES, *(_LEFT_BY_IPYTHON if ours else ())):

@@ -13,7 +13,7 @@ from cncp import attributes, files
 from cncp.attributes import Kept
 from cncp.cluster import Cluster
 from cncp.console import Console
-from cncp.machine import connection, converge, convergence, facts, place, steps
+from cncp.machine import connection, converge, convergence, facts, jupyter, place, steps
 from cncp.machine.actor import Actor
 from cncp.machine.convergence import Engine
 from cncp.machine.desired import Desired
@@ -97,7 +97,7 @@ def plan(node: Node, manager: ServiceManager) -> Plan:
         wanted=wanted,
         files=tuple(converge.changes(wanted.resources)),
         removals=steps.removals(node, wanted),
-        secrets=tuple(connection.outdated(node)),
+        secrets=(*connection.outdated(node), *jupyter.outdated(node)),
         start=services.start,
         stop=services.stop,
         leave=steps.leaving(node),
@@ -126,12 +126,14 @@ class Outcome:
 
 def report(node: Node, outcome: Outcome) -> dict[str, Any]:
     """Return what `cncp up --json` prints, but for the time it took."""
+    access = jupyter.load(node) if jupyter.wanted(node) else None
     return {
         "answering": sorted(outcome.answers.answering),
         "changed": outcome.changed,
         "engine": outcome.engine.name,
         "engine_why": outcome.engine.why,
         "engines": list(node.engine_ids),
+        "jupyter": access.url if access else None,
         "profile": node.settings.profile,
         "profile_dir": node.profile_dir,
         "scope": node.scope,

@@ -1,4 +1,4 @@
-"""``python -m cncp.serve controller|engine N --node FILE --digest DIGEST``: the services' command."""
+"""``python -m cncp.serve KIND [INSTANCE] --node FILE --digest DIGEST``: the command of every service."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import os
 from pathlib import Path
 
+from cncp.machine.kinds import KINDS, join, known
 from cncp.machine.node import installed
 from cncp.serve import record
 from cncp.serve.slots import new_uuid
@@ -15,8 +16,8 @@ from cncp.serve.slots import new_uuid
 def main() -> None:
     """Run the service until it is stopped."""
     parser = argparse.ArgumentParser(prog="cncp.serve")
-    parser.add_argument("kind", choices=("controller", "engine"))
-    parser.add_argument("number", nargs="?", type=int, default=0)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("instance", nargs="?", default="")
     parser.add_argument("--node", type=Path, required=True)
     parser.add_argument("--digest", required=True)
     given = parser.parse_args()
@@ -27,15 +28,16 @@ def main() -> None:
     os.chdir(node.account.home)
     # Left alone, IPython makes itself a folder in the home, wherever the profile is.
     os.environ["IPYTHONDIR"] = str(Path(node.profile_dir).parent)
-    name = "controller" if given.kind == "controller" else f"engine-{given.number}"
-    uuid = new_uuid(node.host, given.number) if given.kind == "engine" else ""
+    name = join(given.kind, given.instance)
+    if not known(name):
+        parser.error(f"there is no service {name}")
+    uuid = new_uuid(node.host, int(given.instance)) if given.kind == "engine" else ""
     record.write(node.run_dir, name, given.digest, uuid)
-    if given.kind == "controller":
-        controller = importlib.import_module("cncp.serve.controller")
-        controller.serve(node)
+    service = importlib.import_module(f"cncp.serve.{given.kind}")
+    if given.kind == "engine":
+        service.serve(node, int(given.instance), uuid)
     else:
-        engine = importlib.import_module("cncp.serve.engine")
-        engine.serve(node, given.number, uuid)
+        service.serve(node, *filter(None, [given.instance]))
 
 
 main()

@@ -2,12 +2,13 @@
 
 from invoke.collection import Collection
 
-from cncp.tasks import attach, bundle, cluster, connect, dist, firewall, hosts, init, keys, profile
+from cncp.tasks import attach, bundle, cluster, connect, dist, firewall, hosts, init, jupyter, keys, profile
 
 ns = Collection.from_module(cluster)
 ns.add_task(connect.connect)
 ns.add_collection(Collection.from_module(bundle))
 ns.add_collection(Collection.from_module(dist))
+ns.add_collection(Collection.from_module(jupyter))
 ns.add_collection(Collection.from_module(hosts))
 ns.add_task(firewall.firewall)
 ns.add_task(init.init)

@@ -17,12 +17,15 @@ from cncp.tasks.command import command
         "output": "file to write",
         "platforms": "list: manylinux_2_28_x86_64,manylinux_2_28_aarch64 (or x86_64,aarch64); this machine's without",
         "pythons": "list: 3.11,3.13; this Python's version without",
+        "jupyter": "hold what --jupyter=true needs as well",
     }
 )
-def make(context: Context, output: str = "dist/cncp.tar", platforms: str = "", pythons: str = "") -> None:
+def make(
+    context: Context, output: str = "dist/cncp.tar", platforms: str = "", pythons: str = "", jupyter: bool = False
+) -> None:
     """Write one file with code and wheels, for: bash ./baremetal.sh --offline FILE."""
     path = Path(output)
-    names = bundle.make(path, platforms, pythons, os.environ)
+    names = bundle.make(path, platforms, pythons, os.environ, jupyter=jupyter)
     console = Console()
     console.say(f"{path}: {len(names)} wheels, {path.stat().st_size / 1e6:.0f} MB")
     console.say(f"next, on a machine that reaches nothing: bash ./baremetal.sh --offline {path.name}")

@@ -20,7 +20,7 @@ from cncp.fleet import verbs
 from cncp.fleet.controller import Here
 from cncp.fleet.up import Fleet
 from cncp.install import environment, rights
-from cncp.machine import convergence, doctor, lifecycle, place
+from cncp.machine import convergence, doctor, jupyter, lifecycle, place
 from cncp.machine import logs as logfiles
 from cncp.machine import status as states
 from cncp.machine import uninstall as removal
@@ -66,6 +66,7 @@ def _count(node: Node, seen: Answers) -> str:
 def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bool) -> None:
     seen, used = outcome.answers, outcome.engine
     elapsed = _elapsed()
+    access = jupyter.load(node) if jupyter.wanted(node) else None
     if as_json:
         console.data({**main_job.report(node, outcome), "elapsed": round(elapsed, 2)})
         return
@@ -75,6 +76,8 @@ def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bo
         console.say("nothing to change")
     by = f"{used.name} engine ({used.why}) · " if outcome.changed else ""
     console.say(f"{count} · profile {node.settings.profile} · {node.manager}{scope} · {by}{elapsed:.1f} s")
+    if access:
+        console.say(f"jupyter: {access.url} · cncp jupyter.open")
     console.say(fleets.next_steps(node.location if node.controller else ""))
 
 
@@ -93,11 +96,25 @@ def up(
     json = json or switched(os.environ, "CNCP_JSON")
     forget = forget or switched(os.environ, "CNCP_FORGET")
     console = Console(quiet=quiet or switched(os.environ, "CNCP_QUIET"))
+    converge(console, flags, file=file, forget=forget, as_json=json, limit=limit, host_keys=host_keys)
+
+
+def converge(
+    console: Console,
+    flags: Mapping[str, str],
+    *,
+    file: str | None = None,
+    forget: bool = False,
+    as_json: bool = False,
+    limit: str = "",
+    host_keys: str = "accept-new",
+) -> None:
+    """Do what `up` does with these settings of the command line, which are kept."""
     asked = main_job.request(os.environ, file=file, flags=flags, forget=forget)
     hosts = fleets.inventory(asked)
     if hosts is not None:
         wanted = fleets.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
-        _fleet_up(asked, wanted, console, as_json=json)
+        _fleet_up(asked, wanted, console, as_json=as_json)
         return
     _refuse_limit(limit)
     node = main_job.describe(asked)
@@ -105,7 +122,7 @@ def up(
     console.note(f"service manager: {node.manager} ({node.why})")
     outcome = main_job.up(node, console)
     lifecycle.remember(node.account, Path(node.home), asked.former, asked.flags, asked.file)
-    _report(console, node, outcome, json)
+    _report(console, node, outcome, as_json)
 
 
 def _fleet_up(asked: main_job.Request, wanted: Fleet, console: Console, *, as_json: bool) -> None:
@@ -151,6 +168,7 @@ def bring(node: Node, bundle: Path | None, console: Console) -> None:
         os.path.realpath(node.python) if node.python.exists() else sys.executable,
         os.environ,
         requirements=node.settings.requirements,
+        jupyter=jupyter.wanted(node),
         offline=bundle,
         say=console.phase,
     )

@@ -76,6 +76,7 @@ module CncpCookbook
     words = [python || 'python3', '-s', stage0_path(source), '--install-only', '--forget']
     words += ['--python', python] if python
     words += ['--requirements', settings['requirements']] if settings['requirements']
+    words += ['--jupyter', settings['jupyter'].to_s] unless settings['jupyter'].nil?
     words += ['--offline', offline] if offline
     words
   end
@@ -117,9 +118,14 @@ module CncpCookbook
     nil
   end
 
-  # The digest of the lock that the virtualenv is to be made from.
-  def lock(source)
-    Digest::SHA256.file(File.join(source, 'bootstrap', 'locks', 'compute.txt')).hexdigest
+  # The digest of a lock that the virtualenv is to be made from.
+  def lock(source, name = 'compute')
+    Digest::SHA256.file(File.join(source, 'bootstrap', 'locks', "#{name}.txt")).hexdigest
+  end
+
+  # Whether a setting that is on or off is on, as cncp reads it.
+  def on?(value)
+    %w(true yes on).include?(value.to_s.downcase)
   end
 
   # The digest of the user's own requirements; nil where only the installer can tell (a URL, or no file).

@@ -3,3 +3,4 @@ cncp_packages 'cncp' if node['cncp']['packages']
 cncp_virtualenv 'cncp'
 cncp_profile 'cncp'
 cncp_controller 'cncp'
+cncp_jupyter 'cncp'

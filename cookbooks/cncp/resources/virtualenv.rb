@@ -17,6 +17,9 @@ property :offline, [String, nil], desired_state: false,
 property :lock, String,
          default: lazy { |given| CncpCookbook.lock(given.source) },
          description: 'The digest of the locked packages; it follows from the source.'
+property :jupyter, String,
+         default: lazy { |given| CncpCookbook.on?(given.settings['jupyter']) ? CncpCookbook.lock(given.source, 'jupyter') : '' },
+         description: 'The digest of the lock of Jupyter, where that is wanted; it follows from source and settings.'
 property :requirements, String,
          default: lazy { |given| CncpCookbook.requirements(given.settings['requirements']) || '' },
          description: 'The digest of the packages beyond the lock; it follows from the setting requirements.'
@@ -24,7 +27,7 @@ property :requirements, String,
 load_current_value do |wanted|
   stamp = CncpCookbook.stamp(wanted.home)
   current_value_does_not_exist! if stamp.nil?
-  %w(source python lock requirements).each { |key| send(key, stamp[key].to_s) }
+  %w(source python lock jupyter requirements).each { |key| send(key, stamp[key].to_s) }
 end
 
 action_class do
@@ -52,6 +55,8 @@ action :create do
 
   properties = %i(source lock)
   properties << :requirements unless unknown_requirements?
+  # Its packages stay when it is switched off, until something else changes.
+  properties << :jupyter if CncpCookbook.on?(new_resource.settings['jupyter'])
   # Set, and not defaults: Chef 16 compares only those.
   properties.each { |name| new_resource.send(name, new_resource.send(name)) }
   if base_python

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from cncp.machine.kinds import split
 from cncp.machine.node import Node
 from cncp.serve import record
 
@@ -14,7 +15,7 @@ from cncp.serve import record
 class ServiceState:
     """What a manager says of a service. ``digest`` is the one it runs with, "" when not running.
 
-    ``pid`` is the process of the controller or engine itself, 0 when it does not run.
+    ``pid`` is the process of the service itself, 0 when it does not run.
     """
 
     name: str
@@ -26,7 +27,7 @@ class ServiceState:
 
 
 class ServiceManager(Protocol):
-    """Keeps the services of one node running. Names are "controller" and "engine-N"."""
+    """Keeps the services of one node running. Names are those of `cncp.machine.kinds`: "engine-0"."""
 
     def states(self) -> dict[str, ServiceState]:
         """Return the state of every service that the manager knows or that is wanted."""
@@ -58,9 +59,9 @@ class ServiceManager(Protocol):
 
 def command(node: Node, name: str, digest: str) -> list[str]:
     """Return the argument list of a service."""
-    kind, _, number = name.partition("-")
+    kind, instance = split(name)
     # -s: packages in the user's site folder are of another Python's making.
-    what = [kind, number] if number else [kind]
+    what = [kind, instance] if instance else [kind]
     shared = ["--node", f"{node.home}/node.json", "--digest", digest]
     return [str(node.python), "-s", "-m", "cncp.serve", *what, *shared]
 

@@ -18,6 +18,7 @@ import psutil
 
 from cncp.errors import CncpError
 from cncp.machine.actor import Actor
+from cncp.machine.kinds import known
 from cncp.machine.node import Node
 from cncp.machine.services import crontab
 from cncp.machine.services.base import ServiceState, command, exits, forget_exits, running_process
@@ -104,9 +105,13 @@ class Sessions:
 
     def _open(self) -> dict[str, int]:
         """Return the pids of ``keep`` by the names of our services."""
-        pattern = re.compile(re.escape(self._node.prefix) + r"-(controller|engine-\d+)")
-        matches = ((pattern.fullmatch(name), pid) for name, pid in self._multiplexer.sessions().items())
-        return {match[1]: pid for match, pid in matches if match}
+        prefix = f"{self._node.prefix}-"
+        ours = (
+            (name.removeprefix(prefix), pid)
+            for name, pid in sorted(self._multiplexer.sessions().items())
+            if name.startswith(prefix)
+        )
+        return {name: pid for name, pid in ours if known(name)}
 
     def states(self) -> dict[str, ServiceState]:
         """Ask the multiplexer for sessions, and the services' own records for the rest."""

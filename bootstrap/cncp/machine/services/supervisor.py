@@ -13,6 +13,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from cncp.errors import CncpError
 from cncp.machine.actor import Actor
+from cncp.machine.kinds import split
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Resource
 from cncp.machine.services import crontab
@@ -44,7 +45,7 @@ def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
         yield File(
             str(folder / "programs" / f"{name}.conf"),
             0o600,
-            name.partition("-")[0],
+            split(name)[0],
             content=_program(node, name, digest),
         )
 

@@ -1,4 +1,4 @@
-"""systemd: a unit for the controller, a template unit for the engines, a target for both.
+"""systemd: a unit for every kind of service, a template for those there are several of, a target for all.
 
 Units are enabled by links that are part of the desired state, so that "enabled" is a file like
 any other. Facts: systemd.unit(5), systemd.service(5), systemctl(1).
@@ -15,6 +15,7 @@ from pathlib import Path
 from cncp.cluster import Cluster
 from cncp.errors import CncpError
 from cncp.files import read_bytes
+from cncp.machine import kinds
 from cncp.machine.actor import Actor
 from cncp.machine.facts import lingers
 from cncp.machine.node import Node
@@ -31,8 +32,7 @@ def unit_dir(node: Node) -> Path:
 
 def unit(node: Node, name: str) -> str:
     """Return the unit of a service."""
-    kind, _, number = name.partition("-")
-    return f"{node.prefix}-controller.service" if kind == "controller" else f"{node.prefix}-engine@{number}.service"
+    return kinds.unit(node.prefix, name)
 
 
 def quote(word: str, suffix: str = "") -> str:
@@ -54,12 +54,12 @@ def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
     yield Link(str(folder / "default.target.wants" / target), f"../{target}", "units", owner)
     if services:
         yield Directory(str(folder / f"{target}.wants"), 0o755, "units", owner)
-    for kind, template in (("controller", "controller.service"), ("engine", "engine@.service")):
-        named = [name for name in services if name.partition("-")[0] == kind]
+    for kind, described in kinds.KINDS.items():
+        named = [name for name in services if kinds.split(name)[0] == kind]
         if not named:
             continue
-        installed = f"{node.prefix}-{template}"
-        yield File(str(folder / installed), 0o644, kind, source=f"systemd/{template}", owner=owner)
+        installed = f"{node.prefix}-{described.unit}"
+        yield File(str(folder / installed), 0o644, kind, source=f"systemd/{described.unit}", owner=owner)
         yield Directory(str(folder / f"{installed}.d"), 0o755, kind, owner)
         yield File(
             str(folder / f"{installed}.d" / "10-cncp.conf"),
@@ -74,7 +74,7 @@ def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
 
 def _drop_in(node: Node, kind: str, digest: str) -> str:
     settings: Cluster = node.settings
-    name = "controller" if kind == "controller" else "engine-%i"
+    name = kinds.join(kind, "%i" if kinds.KINDS[kind].instance else "")
     # %i is the one specifier we want expanded, so it is not quoted.
     words = [word if word == "%i" else quote(word) for word in command(node, name, digest)]
     record = quote(f"{node.home}/libexec/record-exit")
@@ -103,12 +103,12 @@ def check_owner(node: Node) -> None:
     """Raise CncpError when the units of this name serve another account's cluster."""
     if node.scope != "system":
         return
-    for kind in ("controller.service", "engine@.service"):
-        drop_in = unit_dir(node) / f"{node.prefix}-{kind}.d" / "10-cncp.conf"
+    for kind in kinds.KINDS.values():
+        drop_in = unit_dir(node) / f"{node.prefix}-{kind.unit}.d" / "10-cncp.conf"
         first = (read_bytes(drop_in) or b"").decode(errors="replace").partition("\n")[0]
         if first and first != _first_line(node):
             raise CncpError(
-                f"{node.prefix}-{kind} is another cluster's: {first.removeprefix('# ')}",
+                f"{node.prefix}-{kind.unit} is another cluster's: {first.removeprefix('# ')}",
                 "give this one a name of its own with --profile, or use --scope user",
             )
 
@@ -137,13 +137,13 @@ class Systemd:
         """Ask systemd about all units of this cluster in one call."""
         prefix = self._node.prefix
         properties = "Id,LoadState,ActiveState,SubState,MainPID,NRestarts"
-        patterns = [f"{prefix}-controller.service", f"{prefix}-engine@*.service"]
+        patterns = kinds.patterns(prefix)
         wanted = [unit(self._node, name) for name in self._node.services]
         shown = self._systemctl("show", "--all", "-p", properties, *patterns, *wanted, check=False, privileged=False)
         found: dict[str, ServiceState] = {}
         for paragraph in shown.strip().split("\n\n"):
             fields = dict(line.partition("=")[::2] for line in paragraph.splitlines())
-            name = self._name(fields.get("Id", ""))
+            name = kinds.of_unit(prefix, fields.get("Id", ""))
             if not name or (fields.get("LoadState") == "not-found" and fields.get("MainPID") == "0"):
                 continue
             running = fields.get("ActiveState") in ("active", "activating", "reloading")
@@ -161,15 +161,6 @@ class Systemd:
                 process.digest if process.pid == main != 0 else _digest_of(main),
             )
         return found
-
-    def _name(self, unit_name: str) -> str:
-        prefix = self._node.prefix
-        if unit_name == f"{prefix}-controller.service":
-            return "controller"
-        begin, end = f"{prefix}-engine@", ".service"
-        if unit_name.startswith(begin) and unit_name.endswith(end):
-            return "engine-" + unit_name[len(begin) : -len(end)]
-        return ""
 
     def reload(self) -> None:
         """Have systemd read the units again."""

@@ -80,10 +80,10 @@ RSpec.describe CncpCookbook do
       expect(described_class.stage0('/s', nil, {})).to eq(%w(python3 -s /s/bootstrap/stage0.py --install-only --forget))
     end
 
-    it 'passes on Python, requirements and bundle' do
-      words = described_class.stage0('/s', '/p', { 'requirements' => 'r.txt' }, '/b.tar')
+    it 'passes on Python, requirements, Jupyter and bundle' do
+      words = described_class.stage0('/s', '/p', { 'requirements' => 'r.txt', 'jupyter' => true }, '/b.tar')
       expect(words.first).to eq('/p')
-      expect(words.each_slice(2).to_a.flatten).to include('--python', '/p', '--requirements', 'r.txt', '--offline', '/b.tar')
+      expect(words.last(8)).to eq(%w(--python /p --requirements r.txt --jupyter true --offline /b.tar))
     end
   end
 
@@ -151,6 +151,15 @@ RSpec.describe CncpCookbook do
   describe '.lock' do
     it 'is the digest that the installation stamps' do
       expect(described_class.lock(root)).to match(/\A\h{64}\z/)
+      expect(described_class.lock(root, 'jupyter')).to match(/\A\h{64}\z/)
+      expect(described_class.lock(root, 'jupyter')).not_to eq(described_class.lock(root))
+    end
+  end
+
+  describe '.on?' do
+    it 'reads a switch as cncp does' do
+      expect([true, 'true', 'Yes', 'on'].map { |value| described_class.on?(value) }).to all(be(true))
+      expect([false, nil, 'false', 'no', 'off'].map { |value| described_class.on?(value) }).to all(be(false))
     end
   end
 
@@ -240,8 +249,9 @@ RSpec.describe CncpCookbook::Actions do
   let(:actions) { Class.new { include CncpCookbook::Actions }.new }
 
   it 'tells services of one kind from the others' do
-    digests = { 'controller' => 'a', 'engine-0' => 'b', 'engine-10' => 'c' }
+    digests = { 'controller' => 'a', 'engine-0' => 'b', 'engine-10' => 'c', 'jupyter' => 'd' }
     expect(actions.cncp_select(digests, 'engine').keys).to eq(%w(engine-0 engine-10))
     expect(actions.cncp_select(digests, 'controller').keys).to eq(%w(controller))
+    expect(actions.cncp_select(digests, 'jupyter').keys).to eq(%w(jupyter))
   end
 end

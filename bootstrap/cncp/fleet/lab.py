@@ -1,0 +1,51 @@
+"""Jupyter on another machine: asked for over ssh, and brought to our loopback."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from cncp import inventory
+from cncp.fleet import forward
+from cncp.fleet.ssh import HostError, Remote
+from cncp.inventory import HostSpec
+from cncp.machine.jupyter import Access
+
+_CNCP = ".local/bin/cncp"
+"""The command that `cncp up` installed there, from the home that every login begins in."""
+
+
+def host(text: str) -> HostSpec:
+    """Read ``ada@gold1:2222``. Raises UsageError."""
+    found = inventory.parse({"pool": [{"hosts": [text]}]}, "--host", Path.cwd())
+    assert found is not None  # noqa: S101  # there is a pool
+    return found.hosts[0]
+
+
+def access(spec: HostSpec) -> Access:
+    """Ask a host for port and token of its Jupyter. Raises HostError."""
+    with Remote(spec) as remote:
+        answer = remote.run([_CNCP, "jupyter.token", "--json"], check=False)
+    try:
+        stored = json.loads(answer.stdout)
+        return Access(int(stored["port"]), str(stored["token"]))
+    except (ValueError, KeyError, TypeError):
+        raise _refusal(spec, answer.status, answer.stderr) from None
+
+
+def visit(spec: HostSpec, known: Access, show: Callable[[Access], None]) -> None:
+    """Bring a host's Jupyter here, ``show`` it by its address here, and hold it until Ctrl-C."""
+    here = forward.local_port(known.port)
+    with forward.forwarded(spec, here, known.port) as process:
+        show(Access(here, known.token))
+        forward.hold(spec, process)
+
+
+def _refusal(spec: HostSpec, status: int, said: str) -> HostError:
+    if status == 127:
+        return HostError(spec.name, f"there is no ~/{_CNCP}", "set it up there: bash ./baremetal.sh --jupyter=true")
+    lines = dict(re.findall(r"^(error|hint): (.*)$", said, re.MULTILINE))
+    message = lines.get("error") or f"cncp jupyter.token exited with {status}"
+    return HostError(spec.name, message, f"there: {lines.get('hint') or 'cncp check'}")

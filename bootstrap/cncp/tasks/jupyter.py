@@ -1,0 +1,96 @@
+"""jupyter.*: JupyterLab beside the controller, and the way to it from where the browser is."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from invoke.context import Context
+
+from cncp.console import Console
+from cncp.errors import CncpError
+from cncp.fleet import lab as remote
+from cncp.machine import browser, jupyter, place
+from cncp.machine.jupyter import Access
+from cncp.machine.node import Node, installed
+from cncp.tasks.cluster import converge
+from cncp.tasks.command import command
+
+_QUIET = {"quiet": "print no progress"}
+_OPEN = {"no-browser": "print the address only, also where there is a display"}
+
+
+def _node() -> Node:
+    return installed(place.home_folder(os.environ, place.account(os.environ)))
+
+
+def _access(node: Node) -> Access:
+    if not node.controller:
+        raise CncpError(
+            "Jupyter runs beside the controller, which is on another machine",
+            "there: cncp jupyter.up; then here: cncp jupyter.open --host HOST",
+        )
+    known = jupyter.load(node) if jupyter.wanted(node) else None
+    if known is None:
+        raise CncpError("Jupyter is switched off here", "switch it on: cncp jupyter.up")
+    return known
+
+
+@command(_QUIET)
+def up(context: Context, quiet: bool = False) -> None:
+    """Run JupyterLab beside the controller from now on, and wait until it answers."""
+    converge(Console(quiet=quiet), {"jupyter": "true"})
+
+
+@command(_QUIET)
+def down(context: Context, quiet: bool = False) -> None:
+    """Stop JupyterLab until the next `jupyter.up`; port, token and settings stay."""
+    _node()
+    converge(Console(quiet=quiet), {"jupyter": "false"})
+
+
+@command({"json": "print port and token as JSON"})
+def token(context: Context, json: bool = False) -> None:
+    """Print the token that opens Jupyter: whoever has it runs code as you."""
+    known = _access(_node())
+    if json:
+        Console().data({**known.document(), "url": known.url})
+    else:
+        Console().say(known.token)
+
+
+@command(
+    {**_OPEN, "host": "a machine with Jupyter, as ssh knows it: its port is brought here until Ctrl-C"}, name="open"
+)
+def visit(context: Context, host: str = "", no_browser: bool = False) -> None:
+    """Print where Jupyter is, and open a browser where there is a display."""
+    console = Console()
+    if host:
+        spec = remote.host(host)
+        with tempfile.TemporaryDirectory(prefix="cncp-") as scratch:
+            page = Path(scratch) / "open.html"
+            ask = f"ssh {host} .local/bin/cncp jupyter.token"
+            remote.visit(spec, remote.access(spec), lambda here: _show(console, here, page, no_browser, ask))
+        return
+    node = _node()
+    known = _access(node)
+    if not jupyter.answers(node):
+        raise CncpError("Jupyter does not answer", "look at: cncp status, cncp logs --name jupyter")
+    _show(console, known, jupyter.folder(node) / "open.html", no_browser, "cncp jupyter.token")
+
+
+def _show(console: Console, access: Access, page: Path, no_browser: bool, ask: str) -> None:
+    console.say(access.url)
+    if no_browser or not browser.display() or not browser.show(access, page):
+        console.note(f"the token it asks for: {ask}")
+
+
+@command({**_QUIET, **_OPEN}, default=True)
+def lab(context: Context, quiet: bool = False, no_browser: bool = False) -> None:
+    """Run JupyterLab and open it: `jupyter.up`, then `jupyter.open`."""
+    converge(Console(quiet=quiet), {"jupyter": "true"})
+    visit.body(context, no_browser=no_browser)
+
+
+__all__ = ["down", "lab", "token", "up", "visit"]

@@ -1,0 +1,1 @@
+"""Real Jupyter beside a real cluster on this machine, installed from a bundle."""

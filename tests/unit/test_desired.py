@@ -88,6 +88,15 @@ def test_profiles_of_one_account_stay_apart() -> None:
     assert "/i/profile_gold/cncp.json" in paths
 
 
+def test_hosts_that_share_a_home_leave_one_anothers_units_alone() -> None:
+    """Units carry the host in their names and start on it alone; no command serves only one of the hosts."""
+    made = dataclasses.replace(node(service_manager="systemd"), instance="gold2")
+    assert made.prefix == "cncp-gold2"
+    assert f"ConditionHost={made.host}\n" in text_of(made, "cncp-gold2-engine@.service.d/10-cncp.conf")
+    assert not [one.path for one in state(made).resources if one.path.endswith("/bin/cncp")]
+    assert "ConditionHost" not in text_of(node(service_manager="systemd"), "cncp-engine@.service.d/10-cncp.conf")
+
+
 def test_enabled_is_a_link_like_any_other_file() -> None:
     """As many links as engines."""
     links = [one for one in state(node({"can_linger": True}, engines="3")).resources if isinstance(one, Link)]

@@ -7,9 +7,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import Fault, ServerProxy
-
-from supervisor.xmlrpc import SupervisorTransport
 
 from cncp.errors import CncpError
 from cncp.machine.actor import Actor
@@ -108,6 +105,11 @@ class Supervisor:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         """Call supervisord; None where none runs."""
+        # Not at the top: under systemd no command needs it.
+        from xmlrpc.client import ServerProxy
+
+        from supervisor.xmlrpc import SupervisorTransport
+
         transport = SupervisorTransport(None, None, f"unix://{_socket(self._node)}")
         proxy = ServerProxy("http://127.0.0.1", transport=transport)
         try:
@@ -169,6 +171,8 @@ class Supervisor:
             self._quietly("addProcessGroup", name)
 
     def _quietly(self, method: str, *arguments: Any) -> None:
+        from xmlrpc.client import Fault
+
         try:
             self._call(method, *arguments)
         except Fault as fault:

@@ -82,6 +82,8 @@ def _drop_in(node: Node, kind: str, digest: str) -> str:
         _first_line(node),
         "[Unit]",
         f"PartOf={node.prefix}.target",
+        # The managers of all hosts that share this home read these units.
+        *([f"ConditionHost={node.host}"] if node.instance else []),
         "",
         "[Service]",
         # systemd takes no quotes in the path of a program, which a home may hold: env does.

@@ -22,8 +22,10 @@ from cncp.errors import UsageError
 from cncp.files import PARENTS
 from cncp.fleet import agent, deploy, offline, place, survey
 from cncp.fleet.call import call
+from cncp.fleet.command import HostError, Result
 from cncp.fleet.place import Placed
-from cncp.fleet.ssh import HostError, Local, Result, refused
+from cncp.fleet.refusals import refused
+from cncp.fleet.ssh import Local
 from cncp.fleet.survey import HOME, SHARED, Surveyed
 from cncp.fleet.up import ports, reachable
 from cncp.inventory import HostSpec

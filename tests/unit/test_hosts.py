@@ -19,8 +19,9 @@ import pytest
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.fleet import choose, copy, facts, hardware
+from cncp.fleet.command import HostError
 from cncp.fleet.hosts import conclude, run
-from cncp.fleet.ssh import HostError, Local
+from cncp.fleet.ssh import Local
 from cncp.inventory import HostSpec
 from cncp.tasks.hosts import remainder
 

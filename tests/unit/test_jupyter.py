@@ -15,7 +15,7 @@ import pytest
 from cncp.attributes import SOURCE
 from cncp.errors import CncpError, UsageError
 from cncp.fleet import forward, lab
-from cncp.fleet.ssh import HostError
+from cncp.fleet.command import HostError
 from cncp.inventory import HostSpec
 from cncp.machine import browser, jupyter, manifest, notebooks, steps
 from cncp.machine.actor import Actor

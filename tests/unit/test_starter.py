@@ -9,8 +9,8 @@ import pytest
 
 from cncp import attributes, inventory
 from cncp.fleet.choose import named
+from cncp.fleet.command import HostError
 from cncp.fleet.ranges import fold
-from cncp.fleet.ssh import HostError
 from cncp.fleet.starter import Found, text
 from cncp.tasks.init import joined
 

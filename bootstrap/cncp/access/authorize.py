@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from cncp.access.askpass import Desk
 from cncp.access.sshkey import PublicKey
 from cncp.errors import CncpError
+from cncp.fleet.command import HostError
 from cncp.fleet.crew import Crew, Outcome
-from cncp.fleet.ssh import Host, HostError
+from cncp.fleet.ssh import Host
 from cncp.inventory import HostSpec
 
 ADDED, THERE, REMOVED, ABSENT = "added", "there already", "removed", "was not there"

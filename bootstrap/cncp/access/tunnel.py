@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cncp.errors import CncpError
-from cncp.fleet.ssh import CONNECT_TIMEOUT, HostError, Remote, refused
+from cncp.fleet.command import HostError
+from cncp.fleet.refusals import CONNECT_TIMEOUT, refused
+from cncp.fleet.ssh import Remote
 from cncp.keys import port_free
 from cncp.run import Completed, run
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from cncp.access import clientfile
 from cncp.errors import CncpError
-from cncp.fleet.ssh import Host, HostError
+from cncp.fleet.command import HostError
+from cncp.fleet.ssh import Host
 from cncp.machine.connection import CLIENT
 
 # A login file may print what it likes: what is ours begins after the first NUL.

@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from cncp.fleet import agent
-from cncp.fleet.ssh import Host, HostError
+from cncp.fleet.command import HostError
+from cncp.fleet.ssh import Host
 
 _SOURCE = inspect.getsource(agent)
 

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from cncp.cluster import Value
 from cncp.errors import CncpError
 from cncp.fleet import agent, deploy
+from cncp.fleet.command import Line
 from cncp.fleet.place import Placed
-from cncp.fleet.ssh import Host, Line
+from cncp.fleet.ssh import Host
 from cncp.fleet.survey import Surveyed
 from cncp.machine import connection
 from cncp.machine.node import Node

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from cncp.errors import UsageError
-from cncp.fleet.ssh import Host, HostError
+from cncp.fleet.command import HostError
+from cncp.fleet.ssh import Host
 from cncp.fleet.stream import running
 
 _EXISTS, _OTHER_KIND = 17, 18

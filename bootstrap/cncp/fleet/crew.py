@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cncp.errors import SOME_HOSTS, CncpError
-from cncp.fleet.ssh import Host, HostError, Remote, host
+from cncp.fleet.command import HostError
+from cncp.fleet.ssh import Host, Remote, host
 from cncp.inventory import HostSpec
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from cncp.attributes import SOURCE
 from cncp.cluster import BY_KEY, Value
 from cncp.files import PARENTS
 from cncp.fleet.call import call
-from cncp.fleet.ssh import HostError, Line
+from cncp.fleet.command import HostError, Line
 from cncp.fleet.survey import HOME, SHARED, Surveyed
 
 INSTALL_TIMEOUT = 900.0

@@ -13,8 +13,9 @@ from typing import Any
 from cncp.errors import CncpError
 from cncp.files import make_home, read_json, to_json, write_atomic
 from cncp.fleet import hardware
+from cncp.fleet.command import HostError
 from cncp.fleet.crew import Outcome
-from cncp.fleet.ssh import Host, HostError
+from cncp.fleet.ssh import Host
 from cncp.inventory import HostSpec
 
 HEADER = (

@@ -9,7 +9,8 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 
-from cncp.fleet.ssh import HostError, Remote
+from cncp.fleet.command import HostError
+from cncp.fleet.ssh import Remote
 from cncp.inventory import HostSpec
 
 _PATIENCE = 30.0  # s for a login and the forwarding

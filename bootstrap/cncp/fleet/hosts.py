@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from cncp.console import Console
 from cncp.errors import CncpError
+from cncp.fleet.command import HostError
 from cncp.fleet.crew import Crew, Outcome, SomeHostsFailed
-from cncp.fleet.ssh import Host, HostError
+from cncp.fleet.ssh import Host
 from cncp.fleet.stream import interruptible, lines
 from cncp.inventory import HostSpec
 

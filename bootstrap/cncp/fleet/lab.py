@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cncp import inventory
 from cncp.fleet import forward
-from cncp.fleet.ssh import HostError, Remote
+from cncp.fleet.command import HostError
+from cncp.fleet.ssh import Remote
 from cncp.inventory import HostSpec
 from cncp.machine.jupyter import Access
 

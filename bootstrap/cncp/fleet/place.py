@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -62,3 +63,7 @@ def save(home: Path, places: Mapping[str, Placed]) -> None:
     # The settings of a host are the file's to say, each time anew.
     hosts = {name: asdict(replace(one, spec=replace(one.spec, settings={}))) for name, one in places.items()}
     write_atomic(path(home), to_json({"hosts": hosts}), 0o600)
+    if os.geteuid() == 0:
+        # Root acting for a user leaves the file to that user.
+        owner = home.stat()
+        os.chown(path(home), owner.st_uid, owner.st_gid)

@@ -9,21 +9,19 @@ a channel of the same connection and costs no login. Measured beside Fabric over
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import shutil
 import subprocess
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cncp.errors import CncpError
+from cncp.fleet.command import HostError, Line, Result, checked, ran
+from cncp.fleet.refusals import CONNECT_TIMEOUT, refused
 from cncp.inventory import HostSpec
 
 if TYPE_CHECKING:
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
 
 KEY = Path(".ssh") / "cncp_ed25519"
 """The dedicated key that ``keys.generate`` makes, in the user's home; offered beside the user's own."""
-
-CONNECT_TIMEOUT = 15
-"""Seconds for a host to answer and let us in."""
 
 _SILENCE = ("ServerAliveInterval=5", "ServerAliveCountMax=3")  # a host that hangs is given up after 15 s
 _BY_PASSWORD = (
@@ -45,35 +40,6 @@ _BY_PASSWORD = (
     "PubkeyAuthentication=no",
 )
 _IDLE = 600  # s after which a connection whose owner was killed ends by itself
-
-Line = Callable[[str], None]
-"""Takes a line of a command's progress."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a command on a host ended: its exit status and what it wrote."""
-
-    status: int
-    stdout: bytes
-    stderr: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether the command exited with 0."""
-        return self.status == 0
-
-
-class HostError(CncpError):
-    """One host could not be reached, or failed at what it was to do. ``host`` is its name.
-
-    ``said`` is what ssh said where that was the reason.
-    """
-
-    def __init__(self, host: str, message: str, hint: str, said: str = "") -> None:
-        super().__init__(message, hint)
-        self.host = host
-        self.said = said
 
 
 class Host(Protocol):
@@ -98,71 +64,6 @@ class Host(Protocol):
 
     def get(self, path: str) -> bytes:
         """Return the content of a file. Raises HostError."""
-
-
-@dataclass(frozen=True)
-class _Ears:
-    """Reads a stream line by line, hands every line on, and keeps all of it."""
-
-    stream: IO[bytes]
-    hand_on: Line | None
-    heard: list[bytes]
-    after: bytes = b""
-    """What comes up to the end of a line with this is left out."""
-
-    def listen(self) -> None:
-        waiting = bool(self.after)
-        for raw in self.stream:
-            if waiting:
-                waiting = not raw.endswith(self.after)
-                continue
-            self.heard.append(raw)
-            if self.hand_on:
-                self.hand_on(raw.decode(errors="replace").rstrip())
-
-
-def _ran(
-    host: str,
-    argv: Sequence[str],
-    timeout: float,
-    line: Line | None,
-    data: bytes,
-    cwd: Path | None = None,
-    out: Line | None = None,
-    after: bytes = b"",
-) -> Result:
-    """Run a local process with a time-out; hand on what it writes, after a mark, line by line as it comes."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd=cwd, start_new_session=True) as process:
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018  # by the arguments above
-        ears = [_Ears(process.stdout, out, [], after), _Ears(process.stderr, line, [])]
-        threads = [threading.Thread(target=one.listen, daemon=True) for one in ears]
-        for thread in threads:
-            thread.start()
-        late = threading.Timer(timeout, process.kill)
-        late.start()
-        began = time.monotonic()
-        with contextlib.suppress(BrokenPipeError), process.stdin as into:
-            into.write(data)
-        for thread in threads:
-            thread.join()
-        status = process.wait()
-        late.cancel()
-    stdout, stderr = (b"".join(one.heard) for one in ears)
-    said = stderr.decode(errors="replace").strip()
-    if status < 0 and time.monotonic() - began >= timeout:
-        last = f"; the last it said: {said.splitlines()[-1]}" if said else ""
-        what = f"no end after {timeout:g} s: {shlex.join(argv[-1:])[:80]}{last}"
-        raise HostError(host, what, "look at that host by hand")
-    return Result(status, stdout, said)
-
-
-def _checked(host: str, argv: Sequence[str], result: Result) -> Result:
-    if not result.ok:
-        said = [one for one in result.stderr.splitlines() if one.strip()]
-        what = f"{shlex.join(argv)[:80]} exited with {result.status}"
-        raise HostError(host, what + (f": {said[-1]}" if said else ""), f"run it by hand: ssh {host}")
-    return result
 
 
 _MARK = "cncp-output-begins"
@@ -190,10 +91,10 @@ class Local:
     ) -> Result:
         """Run a command in the home folder."""
         try:
-            result = _ran(self.spec.name, argv, timeout, line, input, Path.home(), out)
+            result = ran(self.spec.name, argv, timeout, line, input, Path.home(), out)
         except OSError as error:
             result = Result(127, b"", f"{error.filename}: {error.strerror}")
-        return _checked(self.spec.name, argv, result) if check else result
+        return checked(self.spec.name, argv, result) if check else result
 
     def put(self, content: bytes, path: str, mode: int = 0o600) -> None:
         """Write a file atomically."""
@@ -322,10 +223,10 @@ class Remote:
         *way, words = self.command(argv)
         # Login files may print before the command does.
         marked = f"echo {_MARK}; exec {words}"
-        result = _ran(self.spec.name, [*way, marked], timeout, line, input, None, out, f"{_MARK}\n".encode())
+        result = ran(self.spec.name, [*way, marked], timeout, line, input, None, out, f"{_MARK}\n".encode())
         if result.status == 255 and not self.alive():
             raise HostError(self.spec.name, "the connection was lost", "check the network, then run this again")
-        return _checked(self.spec.name, argv, result) if check else result
+        return checked(self.spec.name, argv, result) if check else result
 
     def alive(self) -> bool:
         """Tell whether the connection still stands."""
@@ -341,45 +242,6 @@ class Remote:
     def get(self, path: str) -> bytes:
         """Return the content of a file."""
         return self.run(["cat", "--", path]).stdout
-
-
-_REASONS = (
-    (
-        "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "its host key is not the one known",
-        "make sure that it is the same machine; then: ssh-keygen -R {name}",
-    ),
-    (
-        "Host key verification failed",
-        "its host key is not known",
-        "log in once by hand to accept it, or use --host-keys accept-new",
-    ),
-    (
-        "Permission denied",
-        "it lets us in with none of our keys",
-        "invoke keys.authorize --hosts {name}, or check the user and the agent",
-    ),
-    (
-        "Too many authentication failures",
-        "the agent offered too many keys",
-        "set IdentitiesOnly and IdentityFile for {name} in ~/.ssh/config",
-    ),
-    ("Could not resolve hostname", "there is no such host", "check the name, or give its address in the file"),
-    ("Connection refused", "nothing answers on its ssh port", "check that sshd runs there, and the port"),
-    ("No route to host", "there is no way to it", "check the network, and that the machine is on"),
-    ("timed out", f"no answer within {CONNECT_TIMEOUT} s", "check that the machine is on, and the firewall between"),
-)
-
-
-def refused(spec: HostSpec, said: str, status: int) -> HostError:
-    """Return what to tell of a login that failed, from ssh's own words."""
-    for mark, what, hint in _REASONS:
-        if mark in said:
-            return HostError(spec.name, what, hint.format(name=spec.name), said)
-    if status == 124:
-        return HostError(spec.name, f"no login within {2 * CONNECT_TIMEOUT} s", "try by hand: ssh " + spec.name)
-    last = said.strip().splitlines()[-1:] or [f"ssh exited with {status}"]
-    return HostError(spec.name, last[0], f"try by hand: ssh {spec.name}")
 
 
 def host(spec: HostSpec, *, strict: bool = False, askpass: str = "") -> Local | Remote:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from cncp.fleet.ssh import Host, HostError, Line, Remote
+from cncp.fleet.command import HostError, Line
+from cncp.fleet.ssh import Host, Remote
 
 _GRACE = 10
 """Seconds beyond a time-out in which the host itself ends the command."""

@@ -11,8 +11,9 @@ from typing import Any
 
 from cncp.errors import CncpError
 from cncp.fleet.call import call
+from cncp.fleet.command import HostError
 from cncp.fleet.crew import at_once
-from cncp.fleet.ssh import Host, HostError
+from cncp.fleet.ssh import Host
 
 HOME = ".local/share/cncp"
 """Where everything of ours is on a host, relative to the login user's home."""

@@ -16,10 +16,11 @@ from cncp.console import Console
 from cncp.errors import CncpError, PreflightError
 from cncp.fleet import deploy, offline, place
 from cncp.fleet.call import call
+from cncp.fleet.command import HostError
 from cncp.fleet.controller import Controller, There
 from cncp.fleet.crew import Crew, Outcome, at_once
 from cncp.fleet.place import Placed
-from cncp.fleet.ssh import HostError, Local
+from cncp.fleet.ssh import Local
 from cncp.fleet.survey import Surveyed, survey
 from cncp.inventory import LOCAL, HostSpec, Inventory
 from cncp.machine.connection import delivered

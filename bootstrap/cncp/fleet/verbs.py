@@ -13,10 +13,11 @@ from cncp.errors import CncpError
 from cncp.files import PARENTS
 from cncp.fleet import deploy, place
 from cncp.fleet.call import call
+from cncp.fleet.command import HostError, Line
 from cncp.fleet.controller import remote_roll_call
 from cncp.fleet.crew import Crew, Outcome, at_once
 from cncp.fleet.place import Placed
-from cncp.fleet.ssh import Host, HostError, Line, Local
+from cncp.fleet.ssh import Host, Local
 from cncp.fleet.survey import SHARED
 from cncp.fleet.up import DIAL, ports
 from cncp.inventory import LOCAL, HostSpec, Inventory

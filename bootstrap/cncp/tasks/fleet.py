@@ -14,9 +14,9 @@ from cncp.cluster import Value
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.fleet import verbs
+from cncp.fleet.command import HostError
 from cncp.fleet.controller import Controller
 from cncp.fleet.crew import SomeHostsFailed
-from cncp.fleet.ssh import HostError
 from cncp.fleet.up import Done, Fleet
 from cncp.fleet.up import up as everywhere
 from cncp.inventory import LOCAL, HostSpec, Inventory

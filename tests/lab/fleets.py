@@ -47,6 +47,15 @@ class Fleet:
 
         until(ready, timeout, f"engines on {', '.join(names)}")
 
+    def await_count(self, count: int, profile: str) -> None:
+        """Wait until so many engines compute."""
+
+        def ready() -> bool:
+            done = self.master.python(ASK, profile, check=False)
+            return not done.returncode and len(json.loads(done.stdout)) == count
+
+        until(ready, 60, f"{count} engines")
+
     def status(self) -> dict[str, dict[str, Any]]:
         """Return `cncp status --json` by host and service."""
         shown = json.loads(self.master.cncp("status", "--json").stdout)
@@ -92,9 +101,13 @@ def trust(master: Site, others: Sequence[Host], user: str = "bob") -> None:
         one.exec(["sh", "-c", f"cat > {path} && chown {user}: {path} && chmod 600 {path}"], input=public)
 
 
-def assemble(master: Site, machines: Sequence[Host]) -> Fleet:
-    """Make a fleet of a master and hosts that run: it may log in to them, and their pip finds what its pip finds."""
-    trust(master, machines)
+def assemble(master: Site, machines: Sequence[Host], *, trusted: bool = True) -> Fleet:
+    """Make a fleet of a master and hosts that run; their pip finds what its pip finds.
+
+    The master may log in to all of them, unless they are not ``trusted`` to let it in yet.
+    """
+    if trusted:
+        trust(master, machines)
     hosts = [Site(machine, "bob") for machine in machines]
     for site in hosts:
         site.host.write("/etc/pip.conf", master.host.read("/etc/pip.conf"))
@@ -105,7 +118,8 @@ def assemble(master: Site, machines: Sequence[Host]) -> Fleet:
 def make_fleet(make_host: Callable[..., Host], make_site: MakeSite, index: str) -> MakeFleet:
     """Make a master NAME0 and hosts NAME1, NAME2 ...; they reach nothing but one another and the index.
 
-    Hosts whose numbers are in ``shared`` have the folder ``home`` for their /home.
+    Hosts whose numbers are in ``shared`` have the folder ``home`` for their /home; where they are not
+    ``trusted``, passwords alone let anyone in.
     """
 
     def make(
@@ -114,6 +128,8 @@ def make_fleet(make_host: Callable[..., Host], make_site: MakeSite, index: str) 
         packages: Sequence[str] = ("cron", "python3-venv"),
         shared: Sequence[int] = (),
         home: Path | None = None,
+        *,
+        trusted: bool = True,
     ) -> Fleet:
         machines = [
             make_host(
@@ -127,6 +143,6 @@ def make_fleet(make_host: Callable[..., Host], make_site: MakeSite, index: str) 
         ]
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(Host.boot, machines))
-        return assemble(make_site(machines[0], "bob"), machines[1:])
+        return assemble(make_site(machines[0], "bob"), machines[1:], trusted=trusted)
 
     return make

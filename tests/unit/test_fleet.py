@@ -27,8 +27,8 @@ from cncp.fleet.place import Placed
 from cncp.fleet.refusals import refused
 from cncp.fleet.ssh import Local
 from cncp.fleet.survey import HOME, SHARED, Surveyed
-from cncp.fleet.up import ports, reachable
-from cncp.inventory import HostSpec
+from cncp.fleet.up import Fleet, forgotten, ports, reachable
+from cncp.inventory import HostSpec, Inventory
 
 FILE = """
 threads = 2
@@ -247,8 +247,11 @@ def test_places_are_kept_without_settings(tmp_path: Path) -> None:
     again = place.load(tmp_path)["gold2"]
     assert (again.home, again.shared, again.spec) == ("/r/gold2", made.shared, HostSpec("gold2", user="ada", port=2222))
     assert again.module("cncp", "status")[:3] == ["env", "CNCP_HERE=true", "CNCP_HOME=/r/gold2"]
+    fleet = Fleet(Inventory((HostSpec("gold3"),)), {}, tmp_path, ())
+    assert forgotten(fleet) == ["gold2"]
     place.save(tmp_path, {})
     assert place.load(tmp_path) == {}
+    assert forgotten(fleet) == []
 
 
 def test_the_archive_of_the_code_is_always_the_same() -> None:

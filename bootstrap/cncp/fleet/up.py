@@ -93,6 +93,10 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
         if remote and head.name not in seen.hosts:
             raise PreflightError(f"the controller's host {head.name} cannot be gone on with", "mend it first")
         _note(fleet, seen.hosts)
+        for name in forgotten(fleet):
+            console.warn(
+                f"[{name}] is set up, but no longer in the file; put it back, then: cncp uninstall --limit {name}"
+            )
         ours = deploy.code()
         prepare = _Preparation(fleet, ours, console)
         controller = here or prepare.controller(seen.hosts[head.name])
@@ -115,6 +119,12 @@ def _note(fleet: Fleet, found: Mapping[str, Surveyed]) -> None:
     places = place.load(fleet.home)
     places.update({name: Placed.of(one) for name, one in found.items()})
     place.save(fleet.home, places)
+
+
+def forgotten(fleet: Fleet) -> list[str]:
+    """Return the hosts that were set up from here and that the file no longer names."""
+    named = {host.name for host in fleet.inventory.everyone}
+    return sorted(name for name in place.load(fleet.home) if name not in named)
 
 
 def _with_controller(

@@ -20,10 +20,12 @@ SECURITY = ".ipython/profile_cncp/security"
 def again(client: ipyparallel.Client, before: dict[int, int]) -> bool:
     """Tell whether the same ids answer, two of them from new processes."""
     try:
-        pids = client[:].apply_async(os.getpid).get(timeout=2)
+        # Asked once: engines come while the answers do.
+        ids = client.ids
+        pids = client[ids].apply_async(os.getpid).get(timeout=2)
     except Exception:  # noqa: BLE001  # whatever a client throws while engines are away
         return False
-    now = dict(zip(client.ids, pids, strict=True))
+    now = dict(zip(ids, pids, strict=True))
     return sorted(now) == sorted(before) and sum(now[number] != before[number] for number in now) == 2
 
 

@@ -10,6 +10,7 @@ and the sweep after a crash need.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -95,9 +96,10 @@ class Group:
         """Every process in the group and below it."""
         found: set[int] = set()
         for path in self.paths:
-            for procs in path.rglob("cgroup.procs"):
+            # os.walk goes on where a group ends while it looks; Path.rglob does not.
+            for folder, _, _ in os.walk(path):
                 with contextlib.suppress(OSError):
-                    found.update(int(word) for word in procs.read_text().split())
+                    found.update(int(word) for word in Path(folder, "cgroup.procs").read_text().split())
         return found - {0}
 
     def kill(self) -> None:

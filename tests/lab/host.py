@@ -100,6 +100,8 @@ class Host(Files):
 
     def _shut_down(self, verb: str, timeout: float) -> None:
         self.logout()
+        # A session that ends while systemd takes dbus down waits 90 s for its logind.
+        self.exec(["systemctl", "stop", "session-*.scope"], check=False)
         self.exec(["systemctl", verb], check=False)
         try:
             self.machine.wait_ended(timeout)

@@ -132,11 +132,11 @@ def test_what_keeps_it_from_connecting_is_said(laptop: Laptop, gold1: Site) -> N
     assert (taken.returncode, "local ports are taken: 30003" in taken.stderr) == (1, True)
     setting = "/etc/ssh/sshd_config.d/no-forwarding.conf"
     gold1.host.write(setting, "AllowTcpForwarding no\n")
-    gold1.host.exec(["systemctl", "reload", "ssh"])
+    gold1.host.exec(["systemctl", "restart", "ssh"])  # unlike a reload, ends when the port is open
     closed = laptop.task("connect", "--host", "gold1", check=False)
     assert (closed.returncode, "the controller on gold1 does not answer" in closed.stderr) == (1, True)
     gold1.host.exec(["rm", setting])
-    gold1.host.exec(["systemctl", "reload", "ssh"])
+    gold1.host.exec(["systemctl", "restart", "ssh"])
     gold1.cncp("down")
     down = laptop.task("keys.copy", "--host", "gold1", check=False)
     assert (down.returncode, "no controller of this profile runs on gold1" in down.stderr) == (1, True)

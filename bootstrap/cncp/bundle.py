@@ -12,9 +12,10 @@ import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 from cncp import __version__
 from cncp.attributes import SOURCE
@@ -148,15 +149,21 @@ def _tree(top: Path) -> list[Path]:
     return [path for path in top.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
 
 
+def pack(stream: IO[bytes], members: Iterable[tuple[str, bytes, int]]) -> None:
+    """Write an uncompressed archive of (name, content, mode); the same members make the same bytes."""
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name, content, mode in members:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.mtime = len(content), mode, TIME
+            tar.addfile(entry, io.BytesIO(content))
+
+
 def _write(output: Path, members: Sequence[tuple[str, bytes, int]]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     descriptor, beside = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
     try:
-        with open(descriptor, "wb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as tar:
-            for name, content, mode in members:
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode, entry.mtime = len(content), mode, TIME
-                tar.addfile(entry, io.BytesIO(content))
+        with open(descriptor, "wb") as stream:
+            pack(stream, members)
         os.chmod(beside, 0o644)
         os.replace(beside, output)
     except BaseException:

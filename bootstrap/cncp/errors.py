@@ -36,6 +36,16 @@ class PreflightError(CncpError):
     exit_code = PREFLIGHT
 
 
+def told(said: str) -> tuple[str, str]:
+    """Return the last error and its hint from what another cncp wrote, "" where there is none."""
+    lines = said.splitlines()
+
+    def last(mark: str) -> str:
+        return next((line.removeprefix(mark) for line in reversed(lines) if line.startswith(mark)), "")
+
+    return last("error: "), last("hint: ")
+
+
 def unexpected(error: OSError) -> CncpError:
     """Return a failure of the system, as of a full disk, as one of ours."""
     what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)

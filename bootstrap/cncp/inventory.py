@@ -94,7 +94,7 @@ def _offline(raw: Any) -> bool:
     return raw
 
 
-_OF_SSH: dict[str, Callable[[Any], Any]] = {
+OF_SSH: dict[str, Callable[[Any], Any]] = {
     "user": _user,
     "port": _port,
     "jump": _jump,
@@ -197,12 +197,12 @@ def spec(text: str, where: str) -> HostSpec:
 
 def _with(host: HostSpec, table: Mapping[str, Any], where: str) -> HostSpec:
     """Return a host with what a pool or its own table says."""
-    fields: dict[str, Any] = {name: getattr(host, name) for name in _OF_SSH}
+    fields: dict[str, Any] = {name: getattr(host, name) for name in OF_SSH}
     settings: dict[str, Any] = {}
     for key, raw in table.items():
-        if key in _OF_SSH:
+        if key in OF_SSH:
             try:
-                fields[key] = _OF_SSH[key](raw)
+                fields[key] = OF_SSH[key](raw)
             except ValueError as error:
                 raise UsageError(f"{where}: {key} = {raw!r} is not possible", f"{key} must be {error}") from None
         elif key in ON_HOSTS:
@@ -214,7 +214,7 @@ def _with(host: HostSpec, table: Mapping[str, Any], where: str) -> HostSpec:
 
 
 def _unknown(key: str, where: str) -> UsageError:
-    known = [*ON_HOSTS, *_OF_SSH]
+    known = [*ON_HOSTS, *OF_SSH]
     if key in BY_KEY:
         return UsageError(f"{where}: {key} is the whole cluster's", f"set {key} above the first [[pool]]")
     close = difflib.get_close_matches(key, known, 1)
@@ -285,15 +285,6 @@ def parse(values: Mapping[str, Any], origin: str, folder: Path) -> Inventory | N
         for host in _pool(table, folder, f"{origin} pool {number}" if len(pools) > 1 else f"{origin} pool")
     ]
     return _inventory(hosts, values.get("controller"), origin)
-
-
-def named(patterns: str, where: str) -> tuple[HostSpec, ...]:
-    """Return the hosts that an option such as ``--hosts gold[2-7],ada@x`` names. Raises UsageError."""
-    hosts = [spec(name, where) for pattern in split(patterns) for name in expand(pattern, where)]
-    found = _inventory(hosts, None, where)
-    if found is None:
-        raise UsageError(f"{where} names no hosts", "give names such as gold1, ada@gold1:2222 or gold[2-7]")
-    return found.hosts
 
 
 def listed(path: Path) -> Inventory | None:

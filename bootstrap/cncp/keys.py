@@ -8,8 +8,7 @@ again at any time. All of these let their holder run code: they are never readab
 from __future__ import annotations
 
 import secrets
-import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,25 @@ import zmq
 from cncp.cluster import PORTS_NEEDED
 from cncp.errors import CncpError
 from cncp.files import read_json, to_json, write_atomic
+from cncp.ports import free_block, is_free, within
 
 SECRET = 0o600
 
 _SHARED = ("registration",)
 _ENGINE = ("control", "mux", "task", "iopub", "hb_ping", "hb_pong")
 _CLIENT = ("control", "mux", "task", "iopub", "notification", "broadcast")
+
+ENGINE_CHANNELS = (*_SHARED, *_ENGINE, "broadcast")
+"""What an engine dials; ``broadcast`` is two ports."""
+
+CLIENT_CHANNELS = (*_SHARED, *_CLIENT)
+"""What a client dials (``Client._connect`` of ipyparallel 9.2)."""
+
+
+def ports_of(document: Mapping[str, Any], channels: Iterable[str]) -> list[int]:
+    """Return the ports of a connection file's channels in order, those of ``broadcast`` one after another."""
+    values = (document[channel] for channel in channels)
+    return [port for value in values for port in (value if isinstance(value, list) else [value])]
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ def ensure(path: Path, ports: str) -> Identity:
     else:
         public, secret = known.curve_publickey.encode(), known.curve_secretkey.encode()
         key = known.key
-    made = Identity(key, public.decode(), secret.decode(), tuple(_free_ports(ports)))
+    made = Identity(key, public.decode(), secret.decode(), _free_ports(ports))
     write_atomic(path, to_json(made.document()), SECRET)
     return made
 
@@ -100,46 +112,20 @@ def fits(pinned: tuple[int, ...], setting: str) -> bool:
         return False
     if setting == "auto":
         return True
-    low, high = map(int, setting.split("-"))
-    return all(low <= port <= high for port in pinned)
+    return set(pinned) <= set(within(setting))
 
 
-def port_free(port: int) -> bool:
-    """Tell whether nothing on this machine listens on a TCP port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_ports(setting: str) -> Iterator[int]:
-    """Yield PORTS_NEEDED free ports, in one block where the choice is ours.
-
-    Blocks start below 32768, where Linux begins to hand out ports to outgoing connections
-    (ip_local_port_range), and at a random place, so that clusters of several users of a machine
-    stay apart even when one of them is down.
-    """
-    if setting != "auto":
-        low, high = map(int, setting.split("-"))
-        free = [port for port in range(low, high + 1) if port_free(port)]
-        if len(free) < PORTS_NEEDED:
-            raise CncpError(
-                f"only {len(free)} of the ports {setting} are free, {PORTS_NEEDED} are needed",
-                "choose another range with --ports, or --ports auto; `ss -ltnp` shows who listens",
-            )
-        yield from free[:PORTS_NEEDED]
-        return
-    starts = list(range(20000, 32768 - PORTS_NEEDED, 20))
-    secrets.SystemRandom().shuffle(starts)
-    for start in starts:
-        block = range(start, start + PORTS_NEEDED)
-        if all(map(port_free, block)):
-            yield from block
-            return
-    raise CncpError("no block of free ports between 20000 and 32767", "choose a range with --ports LOW-HIGH")
+def _free_ports(setting: str) -> tuple[int, ...]:
+    """Return PORTS_NEEDED free ports, in one block where the choice is ours."""
+    if setting == "auto":
+        return free_block(PORTS_NEEDED)
+    free = [port for port in within(setting) if is_free(port)]
+    if len(free) < PORTS_NEEDED:
+        raise CncpError(
+            f"only {len(free)} of the ports {setting} are free, {PORTS_NEEDED} are needed",
+            "choose another range with --ports, or --ports auto; `ss -ltnp` shows who listens",
+        )
+    return tuple(free[:PORTS_NEEDED])
 
 
 def connection_files(identity: Identity, *, listen: str, location: str, encryption: bool) -> dict[str, dict[str, Any]]:

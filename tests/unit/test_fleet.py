@@ -27,8 +27,9 @@ from cncp.fleet.place import Placed
 from cncp.fleet.refusals import refused
 from cncp.fleet.ssh import Local
 from cncp.fleet.survey import HOME, SHARED, Surveyed
-from cncp.fleet.up import Fleet, forgotten, ports, reachable
+from cncp.fleet.up import Fleet, forgotten, reachable
 from cncp.inventory import HostSpec, Inventory
+from cncp.keys import ENGINE_CHANNELS, ports_of
 
 FILE = """
 threads = 2
@@ -230,7 +231,7 @@ def test_the_address_is_found_by_trying(monkeypatch: pytest.MonkeyPatch) -> None
     answers: dict[str, list[int]] = {"10.0.0.1": [], "10.0.0.2": [7]}
     monkeypatch.setattr("cncp.fleet.up.call", lambda *_, **__: {"open": answers})
     assert reachable(one, secret(7), ["10.0.0.1", "10.0.0.2"]) == "10.0.0.2"
-    assert len(ports(secret(7))) == 9
+    assert len(ports_of(secret(7), ENGINE_CHANNELS)) == 9
     with pytest.raises(HostError, match=r"at none of 10.0.0.1"):
         reachable(one, secret(8), ["10.0.0.1"])
     partly = {**secret(7), "task": 9}

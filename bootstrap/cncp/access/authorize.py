@@ -41,16 +41,11 @@ _REMOVE = (
 
 
 def _add(host: Host, key: PublicKey) -> str:
-    return _last(host.run(["sh", "-c", _ADD, "sh", key.identity, key.line]).stdout)
+    return host.run(["sh", "-c", _ADD, "sh", key.identity, key.line]).stdout.decode().strip()
 
 
 def _remove(host: Host, key: PublicKey) -> str:
-    return _last(host.run(["sh", "-c", _REMOVE, "sh", key.identity]).stdout)
-
-
-def _last(said: bytes) -> str:
-    """Return the last line: a login file may print what it likes before."""
-    return said.decode(errors="replace").strip().rpartition("\n")[2]
+    return host.run(["sh", "-c", _REMOVE, "sh", key.identity]).stdout.decode().strip()
 
 
 def methods(error: CncpError) -> set[str]:

@@ -16,7 +16,7 @@ from cncp.access import record
 from cncp.access.profile import Profile
 from cncp.access.record import Record
 from cncp.attributes import SOURCE
-from cncp.errors import CncpError
+from cncp.errors import CncpError, told
 
 _START = 90.0  # s; two logins, each of which may take 30
 _STOP = 15.0  # s to close the connection and put the file back
@@ -52,16 +52,12 @@ def start(words: Sequence[str], into: Profile) -> Record:
 
 def _failed(into: Profile, log: Path) -> CncpError:
     """Return the two lines that the process in the background ended with, and take its log away."""
-    lines = log.read_text(errors="replace").splitlines()
+    what, hint = told(log.read_text(errors="replace"))
     log.unlink()
     for folder in (log.parent, into.path):
         with contextlib.suppress(OSError):  # not empty: somebody else's
             folder.rmdir()
-    what = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), "connect has ended")
-    hint = next(
-        (line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")), "try without --background"
-    )
-    return CncpError(what, hint)
+    return CncpError(what or "connect has ended", hint or "try without --background")
 
 
 def stop(one: Record) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from cncp.errors import CncpError
-
-CHANNELS = ("registration", "control", "mux", "task", "iopub", "notification", "broadcast")
-"""The ports a client dials (``Client._connect`` of ipyparallel 9.2)."""
+from cncp.keys import CLIENT_CHANNELS, ports_of
 
 Document = Mapping[str, Any]
+
+_TEXTS = ("key", "signature_scheme", "pack", "unpack", "interface")
 
 
 def parse(content: bytes, where: str) -> dict[str, Any]:
@@ -23,16 +23,16 @@ def parse(content: bytes, where: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(content)
-        wanted = {key: value[key] for key in ("key", "signature_scheme", "pack", "unpack", "interface", *CHANNELS)}
+        wanted = {key: value[key] for key in (*_TEXTS, *CLIENT_CHANNELS)}
     except (ValueError, KeyError, TypeError):
         raise _useless(where, "no connection file of ipyparallel") from None
     optional = {"location": "", "task_scheme": "leastload", "curve_serverkey": None}
     found = {**wanted, **{key: value.get(key, default) for key, default in optional.items()}, "ssh": ""}
-    ports = [found[channel] for channel in CHANNELS]
+    ports = [found[channel] for channel in CLIENT_CHANNELS]
     if not all(isinstance(port, int) and not isinstance(port, bool) and 1 <= port <= 65535 for port in ports):
         raise _useless(where, "a connection file with impossible ports")
     found["location"] = found["location"] or ""
-    texts = [found[key] for key in found if key not in (*CHANNELS, "curve_serverkey")]
+    texts = [found[key] for key in found if key not in (*CLIENT_CHANNELS, "curve_serverkey")]
     if not all(isinstance(text, str) for text in [*texts, found["curve_serverkey"] or ""]):
         raise _useless(where, "a connection file with impossible values")
     if found["curve_serverkey"] and len(found["curve_serverkey"]) != 40:  # Z85 of 32 bytes: zmq_curve(7)
@@ -82,7 +82,7 @@ def on_loopback(document: Document) -> bool:
 
 def ports(document: Document) -> tuple[int, ...]:
     """Return the ports of the channels in order."""
-    return tuple(int(document[channel]) for channel in CHANNELS)
+    return tuple(ports_of(document, CLIENT_CHANNELS))
 
 
 def dialled(document: Document) -> str:
@@ -92,7 +92,7 @@ def dialled(document: Document) -> str:
 
 def at(document: Document, address: str, mapped: tuple[int, ...] = ()) -> dict[str, Any]:
     """Return the file for a client that reaches the controller at ``address``, at other ports if given."""
-    channels = dict(zip(CHANNELS, mapped or ports(document), strict=True))
+    channels = dict(zip(CLIENT_CHANNELS, mapped or ports(document), strict=True))
     return {**document, "interface": f"tcp://{address}", "location": address, **channels}
 
 

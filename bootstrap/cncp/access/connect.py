@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import random
-import secrets
 import signal
 import threading
 import time
@@ -23,36 +22,27 @@ from cncp.console import Console
 from cncp.errors import CncpError
 from cncp.files import to_json, write_atomic
 from cncp.fleet.ssh import Remote
-from cncp.keys import SECRET, port_free
+from cncp.keys import CLIENT_CHANNELS, SECRET
+from cncp.ports import free_block, is_free, within
 
-_NEEDED = len(clientfile.CHANNELS)
+NEEDED = len(CLIENT_CHANNELS)
+"""How many ports a client takes."""
+
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 15.0  # s between tries; the network of a laptop comes and goes
 _FOR_GOOD = ("host key", "none of our keys")
 """What no waiting mends, of the errors of a login."""
 
 
 def choose_ports(setting: str, former: Sequence[int]) -> tuple[int, ...]:
-    """Return free local ports: those of ``setting`` (LOW-HIGH), else the former ones, else a free block.
-
-    Below 32768, where Linux begins to hand out ports: a program that calls out while the way is
-    broken must not be given one of ours.
-    """
+    """Return free local ports: those of ``setting`` (LOW-HIGH), else the former ones, else a free block."""
     if setting:
-        low, _, high = setting.partition("-")
-        wanted = range(int(low), int(high) + 1)
-        free = [port for port in wanted if port_free(port)]
-        if len(free) < _NEEDED:
-            raise PortsTaken([port for port in wanted if port not in free])
-        return tuple(free[:_NEEDED])
-    if len(former) == _NEEDED and all(map(port_free, former)):
+        free = [port for port in within(setting) if is_free(port)]
+        if len(free) < NEEDED:
+            raise PortsTaken([port for port in within(setting) if port not in free])
+        return tuple(free[:NEEDED])
+    if len(former) == NEEDED and all(map(is_free, former)):
         return tuple(former)
-    starts = list(range(20000, 32768 - _NEEDED, _NEEDED))
-    secrets.SystemRandom().shuffle(starts)
-    for start in starts:
-        block = tuple(range(start, start + _NEEDED))
-        if all(map(port_free, block)):
-            return block
-    raise CncpError("no block of free ports between 20000 and 32767", "choose a range with --ports LOW-HIGH")
+    return free_block(NEEDED)
 
 
 @contextlib.contextmanager

@@ -56,9 +56,10 @@ def ssh_name(remote: Remote) -> str:
 
 def attempt(document: Document, address: str) -> Tried:
     """Dial all ports at an address, and ask the controller behind them."""
-    with ThreadPoolExecutor(len(clientfile.CHANNELS)) as pool:
-        opened = list(pool.map(lambda port: _open(address, port), clientfile.ports(document)))
-    closed = tuple(port for port, is_open in zip(clientfile.ports(document), opened, strict=True) if not is_open)
+    ports = clientfile.ports(document)
+    with ThreadPoolExecutor(len(ports)) as pool:
+        opened = list(pool.map(lambda port: _open(address, port), ports))
+    closed = tuple(port for port, is_open in zip(ports, opened, strict=True) if not is_open)
     return Tried(address, opened[0] and answers(clientfile.at(document, address)), closed)
 
 

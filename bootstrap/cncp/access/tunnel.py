@@ -14,7 +14,7 @@ from cncp.errors import CncpError
 from cncp.fleet.command import HostError
 from cncp.fleet.refusals import CONNECT_TIMEOUT, refused
 from cncp.fleet.ssh import Remote
-from cncp.keys import port_free
+from cncp.ports import is_free
 from cncp.run import Completed, run
 
 _LOGIN_TIMEOUT = 2.0 * CONNECT_TIMEOUT
@@ -37,7 +37,7 @@ class Tunnel:
     def open(self) -> None:
         """Log in and forward all ports. Raises CncpError saying why that was not possible."""
         self.close()
-        taken = [local for local, _, _ in self._forwards if not port_free(local)]
+        taken = [local for local, _, _ in self._forwards if not is_free(local)]
         if taken:
             raise PortsTaken(taken)
         folder = Path(tempfile.mkdtemp(prefix="cncp-"))

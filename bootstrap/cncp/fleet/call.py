@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from cncp.fleet import agent
@@ -16,21 +17,23 @@ _SOURCE = inspect.getsource(agent)
 def call(host: Host, verb: str, *arguments: Any, data: bytes = b"", timeout: float = 60) -> dict[str, Any]:
     """Run a verb of the agent with a Python of that host. Raises HostError."""
     words = ["sh", "-c", agent.FIND, "sh", host.spec.python, _SOURCE, verb, json.dumps(arguments)]
-    result = host.run(words, input=data, timeout=timeout, check=False)
+    hint = f"install one there, or name it: python = ... in [pool.host.{json.dumps(host.spec.name)}]"
+    return answer(host, words, ("there is no Python 3.10 or newer", hint), data, timeout)
+
+
+def answer(host: Host, argv: Sequence[str], no_python: tuple[str, str], data: bytes, timeout: float) -> dict[str, Any]:
+    """Run a program of ours on a host, which ends with one JSON object. Raises HostError.
+
+    ``no_python`` is what to say, and the hint, where it exits with NO_PYTHON.
+    """
     name = host.spec.name
+    result = host.run(argv, input=data, timeout=timeout, check=False)
     if result.status == agent.NO_PYTHON:
-        raise HostError(
-            name,
-            "there is no Python 3.10 or newer",
-            f"install one there, or name it: python = ... in [pool.host.{json.dumps(name)}]",
-        )
+        raise HostError(name, *no_python)
     if not result.ok:
-        said = result.stderr.strip().splitlines()
-        raise HostError(
-            name, said[-1] if said else f"{verb} exited with {result.status}", f"look at it by hand: ssh {name}"
-        )
+        said = result.stderr.strip().splitlines() or [f"it exited with {result.status}"]
+        raise HostError(name, said[-1], f"look at it by hand: ssh {name}")
     try:
-        # Whatever a login file of that account prints comes before.
-        return dict(json.loads(result.stdout.splitlines()[-1]))
-    except (ValueError, IndexError):
+        return dict(json.loads(result.stdout))
+    except ValueError:
         raise HostError(name, "its answer is not readable", f"look at what it prints: ssh {name} true") from None

@@ -68,18 +68,23 @@ class _Ears:
 def ran(
     host: str,
     argv: Sequence[str],
+    *,
     timeout: float,
-    line: Line | None,
     data: bytes,
-    cwd: Path | None = None,
-    out: Line | None = None,
-    after: bytes = b"",
+    cwd: Path,
+    line: Line | None,
+    out: Line | None,
+    after: str,
 ) -> Result:
-    """Run a local process with a time-out; hand on what it writes, after a mark, line by line as it comes."""
+    """Run a process on this machine with a time-out; hand on what it writes line by line as it comes.
+
+    ``line`` takes its stderr, ``out`` its stdout, of which all up to the line ``after``, if any, is left out.
+    """
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd=cwd, start_new_session=True) as process:
         assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018  # by the arguments above
-        ears = [_Ears(process.stdout, out, [], after), _Ears(process.stderr, line, [])]
+        mark = f"{after}\n".encode() if after else b""
+        ears = [_Ears(process.stdout, out, [], mark), _Ears(process.stderr, line, [])]
         threads = [threading.Thread(target=one.listen, daemon=True) for one in ears]
         for thread in threads:
             thread.start()

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from cncp.console import Console
 from cncp.errors import SOME_HOSTS, CncpError
 from cncp.fleet.command import HostError
 from cncp.fleet.ssh import Host, Remote, host
@@ -31,6 +32,12 @@ class Outcome(Generic[T]):
 
     results: Mapping[str, T] = field(default_factory=dict)
     failures: Mapping[str, CncpError] = field(default_factory=dict)
+
+
+def tell(failures: Mapping[str, CncpError], console: Console) -> None:
+    """Say which hosts failed and why, a line each."""
+    for name, error in failures.items():
+        console.warn(f"[{name}] {error.message}; {error.hint}")
 
 
 class SomeHostsFailed(CncpError):

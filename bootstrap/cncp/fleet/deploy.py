@@ -6,8 +6,6 @@ import gzip
 import hashlib
 import io
 import json
-import shlex
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +14,7 @@ from typing import Any
 from cncp import bundle
 from cncp.attributes import SOURCE
 from cncp.cluster import BY_KEY, Value
+from cncp.errors import told
 from cncp.files import PARENTS
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError, Line
@@ -36,12 +35,7 @@ class Code:
 def code() -> Code:
     """Pack what provisioning needs of this code; the same files make the same bytes."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for name, (content, mode) in sorted(bundle.code(SOURCE)):
-            entry = tarfile.TarInfo(name)
-            # All times are new: by an old one Python would take old bytecode for that of the new file.
-            entry.size, entry.mode, entry.mtime = len(content), mode, bundle.TIME
-            tar.addfile(entry, io.BytesIO(content))
+    bundle.pack(packed, ((name, content, mode) for name, (content, mode) in sorted(bundle.code(SOURCE))))
     digest = hashlib.sha256(packed.getvalue()).hexdigest()
     return Code(gzip.compress(packed.getvalue(), 6, mtime=0), digest)
 
@@ -129,8 +123,6 @@ def _progress(say: Line, line: str) -> None:
 
 def failure(name: str, stderr: str, status: int) -> HostError:
     """Return a host's error and hint as ours, from what its cncp wrote."""
-    lines = stderr.strip().splitlines()
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
-    what = errors[-1] if errors else (lines[-1] if lines else f"its cncp exited with {status}")
-    return HostError(name, what, hints[-1] if hints else f"log in and look: ssh {shlex.quote(name)}")
+    what, hint = told(stderr)
+    last = next(reversed(stderr.strip().splitlines()), f"its cncp exited with {status}")
+    return HostError(name, what or last, hint or f"log in and look: ssh {name}")

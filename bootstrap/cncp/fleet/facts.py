@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import inspect
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from cncp.errors import CncpError
 from cncp.files import make_home, read_json, to_json, write_atomic
 from cncp.fleet import hardware
+from cncp.fleet.call import answer
 from cncp.fleet.command import HostError
 from cncp.fleet.crew import Outcome
 from cncp.fleet.ssh import Host
@@ -43,27 +43,12 @@ for python in "$1" python3 python; do
 done
 exit 97
 """
-_NO_PYTHON = 97
+_NO_PYTHON = ("there is no Python 3", "install python3 there, or name one: python = ... in its pool")
 
 
 def look(host: Host, timeout: float) -> dict[str, Any]:
     """Look at a host. Raises HostError."""
-    name = host.spec.name
-    argv = ["sh", "-c", _FIND, "sh", host.spec.python]
-    result = host.run(argv, input=_SOURCE.encode(), timeout=timeout, check=False)
-    if result.status == _NO_PYTHON:
-        raise HostError(name, "there is no Python 3", "install python3 there, or name one: python = ... in its pool")
-    if not result.ok:
-        said = result.stderr.strip().splitlines() or [f"Python exited with {result.status}"]
-        raise HostError(name, said[-1], f"look at it by hand: ssh {name} python3 --version")
-    try:
-        # Whatever a login file of that account prints comes before.
-        found = json.loads(result.stdout.splitlines()[-1])
-    except (ValueError, IndexError):
-        raise HostError(name, "its answer is not readable", f"look at what it prints: ssh {name} true") from None
-    if not isinstance(found, dict) or not set(FIELDS) <= set(found):
-        raise HostError(name, "its answer is not readable", f"look at what it prints: ssh {name} true")
-    return found
+    return answer(host, ["sh", "-c", _FIND, "sh", host.spec.python], _NO_PYTHON, _SOURCE.encode(), timeout)
 
 
 def _path(home: Path, name: str) -> Path:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
-from pathlib import Path
 
-from cncp import inventory
-from cncp.fleet import forward
+from cncp.errors import UsageError, told
+from cncp.fleet import choose, forward
 from cncp.fleet.command import HostError
 from cncp.fleet.ssh import Remote
 from cncp.inventory import HostSpec
@@ -20,9 +18,10 @@ _CNCP = ".local/bin/cncp"
 
 def host(text: str) -> HostSpec:
     """Read ``ada@gold1:2222``. Raises UsageError."""
-    found = inventory.parse({"pool": [{"hosts": [text]}]}, "--host", Path.cwd())
-    assert found is not None  # noqa: S101  # there is a pool
-    return found.hosts[0]
+    found = choose.named(text, where="--host")
+    if len(found) > 1:
+        raise UsageError(f"--host: {text!r} is {len(found)} hosts", "name the one with Jupyter")
+    return found[0]
 
 
 def access(spec: HostSpec) -> Access:
@@ -47,6 +46,5 @@ def visit(spec: HostSpec, known: Access, show: Callable[[Access], None]) -> None
 def _refusal(spec: HostSpec, status: int, said: str) -> HostError:
     if status == 127:
         return HostError(spec.name, f"there is no ~/{_CNCP}", "set it up there: bash ./baremetal.sh --jupyter=true")
-    lines = dict(re.findall(r"^(error|hint): (.*)$", said, re.MULTILINE))
-    message = lines.get("error") or f"cncp jupyter.token exited with {status}"
-    return HostError(spec.name, message, f"there: {lines.get('hint') or 'cncp check'}")
+    what, hint = told(said)
+    return HostError(spec.name, what or f"cncp jupyter.token exited with {status}", f"there: {hint or 'cncp check'}")

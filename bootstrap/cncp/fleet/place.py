@@ -11,6 +11,8 @@ from typing import Any
 from cncp.files import make_home, read_json, to_json, write_atomic
 from cncp.fleet.survey import Surveyed
 from cncp.inventory import HostSpec
+from cncp.machine.actor import Actor
+from cncp.machine.place import account
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,11 @@ def _read(name: str, one: Mapping[str, Any]) -> Placed:
 
 def save(home: Path, places: Mapping[str, Placed]) -> None:
     """Keep the places; without any there is nothing to keep."""
-    if not places:
-        path(home).unlink(missing_ok=True)
-        return
-    make_home(home)
     # The settings of a host are the file's to say, each time anew.
     hosts = {name: asdict(replace(one, spec=replace(one.spec, settings={}))) for name, one in places.items()}
-    write_atomic(path(home), to_json({"hosts": hosts}), 0o600)
-    if os.geteuid() == 0:
-        # Root acting for a user leaves the file to that user.
-        owner = home.stat()
-        os.chown(path(home), owner.st_uid, owner.st_gid)
+    with Actor(account(os.environ)).as_login():
+        if hosts:
+            make_home(home)
+            write_atomic(path(home), to_json({"hosts": hosts}), 0o600)
+        else:
+            path(home).unlink(missing_ok=True)

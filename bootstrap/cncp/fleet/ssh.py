@@ -14,10 +14,11 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cncp.errors import CncpError
 from cncp.fleet.command import HostError, Line, Result, checked, ran
@@ -42,30 +43,6 @@ _BY_PASSWORD = (
 _IDLE = 600  # s after which a connection whose owner was killed ends by itself
 
 
-class Host(Protocol):
-    """A machine that commands can be run on, here or over ssh. Paths are relative to its home."""
-
-    spec: HostSpec
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        input: bytes = b"",  # noqa: A002  # as in subprocess
-        timeout: float = 60,
-        check: bool = True,
-        line: Line | None = None,
-        out: Line | None = None,
-    ) -> Result:
-        """Run a command to its end; ``line`` and ``out`` take its stderr and stdout as they come. Raises HostError."""
-
-    def put(self, content: bytes, path: str, mode: int = 0o600) -> None:
-        """Write a file atomically, its folder made if missing."""
-
-    def get(self, path: str) -> bytes:
-        """Return the content of a file. Raises HostError."""
-
-
 _MARK = "cncp-output-begins"
 
 _PUT = """
@@ -73,11 +50,19 @@ umask 077 && mkdir -p -- "$(dirname -- "$1")" && cat > "$1.new" && chmod -- "$2"
 """
 
 
-class Local:
-    """The machine we are on, with the interface of a remote one."""
+class Host(ABC):
+    """A machine that commands can be run on, here or over ssh. Paths are relative to its home."""
 
     def __init__(self, spec: HostSpec) -> None:
         self.spec = spec
+
+    @abstractmethod
+    def _process(self, argv: Sequence[str]) -> tuple[list[str], str]:
+        """Return the process on this machine that runs a command there, and the line its output comes after."""
+
+    def alive(self) -> bool:
+        """Tell whether the way to the machine still stands."""
+        return True
 
     def run(
         self,
@@ -89,23 +74,41 @@ class Local:
         line: Line | None = None,
         out: Line | None = None,
     ) -> Result:
-        """Run a command in the home folder."""
+        """Run a command in the login user's home, to its end.
+
+        ``line`` and ``out`` take its stderr and stdout as they come. Raises HostError when it does not
+        end in time, the connection is lost or, with ``check``, it fails.
+        """
+        words, mark = self._process(argv)
+        name = self.spec.name
         try:
-            result = ran(self.spec.name, argv, timeout, line, input, Path.home(), out)
+            result = ran(name, words, timeout=timeout, data=input, cwd=Path.home(), line=line, out=out, after=mark)
         except OSError as error:
             result = Result(127, b"", f"{error.filename}: {error.strerror}")
-        return checked(self.spec.name, argv, result) if check else result
+        if result.status == 255 and not self.alive():
+            raise HostError(name, "the connection was lost", "check the network, then run this again")
+        return checked(name, argv, result) if check else result
 
     def put(self, content: bytes, path: str, mode: int = 0o600) -> None:
-        """Write a file atomically."""
+        """Write a file atomically, its folder made if missing.
+
+        The content goes over standard input, where no one else sees it.
+        """
         self.run(["sh", "-c", _PUT, "sh", path, f"{mode:04o}"], input=content)
 
     def get(self, path: str) -> bytes:
-        """Return the content of a file."""
+        """Return the content of a file. Raises HostError."""
         return self.run(["cat", "--", path]).stdout
 
 
-class Remote:
+class Local(Host):
+    """The machine we are on, with the interface of a remote one."""
+
+    def _process(self, argv: Sequence[str]) -> tuple[list[str], str]:
+        return list(argv), ""
+
+
+class Remote(Host):
     """A host over one multiplexed connection of OpenSSH; a context manager."""
 
     def __init__(self, spec: HostSpec, *, strict: bool = False, askpass: str = "") -> None:
@@ -113,7 +116,7 @@ class Remote:
 
         ``askpass`` is a program that ssh asks for passwords (SSH_ASKPASS); without it nothing is asked.
         """
-        self.spec = spec
+        super().__init__(spec)
         self._strict = strict
         self._askpass = askpass
         self._folder: Path | None = None
@@ -209,24 +212,10 @@ class Remote:
             raise HostError(self.spec.name, "not connected", "open the connection first")
         return ["ssh", "-S", str(self._folder / "s"), "-o", "BatchMode=yes", "-W", target, "--", self.spec.name]
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        input: bytes = b"",  # noqa: A002  # as in subprocess
-        timeout: float = 60,
-        check: bool = True,
-        line: Line | None = None,
-        out: Line | None = None,
-    ) -> Result:
-        """Run a command in the login user's home."""
+    def _process(self, argv: Sequence[str]) -> tuple[list[str], str]:
         *way, words = self.command(argv)
         # Login files may print before the command does.
-        marked = f"echo {_MARK}; exec {words}"
-        result = ran(self.spec.name, [*way, marked], timeout, line, input, None, out, f"{_MARK}\n".encode())
-        if result.status == 255 and not self.alive():
-            raise HostError(self.spec.name, "the connection was lost", "check the network, then run this again")
-        return checked(self.spec.name, argv, result) if check else result
+        return [*way, f"echo {_MARK}; exec {words}"], _MARK
 
     def alive(self) -> bool:
         """Tell whether the connection still stands."""
@@ -234,14 +223,6 @@ class Remote:
             return False
         ask = ["ssh", "-S", str(self._folder / "s"), "-O", "check", "--", self.spec.name]
         return subprocess.run(ask, check=False, capture_output=True, timeout=10).returncode == 0
-
-    def put(self, content: bytes, path: str, mode: int = 0o600) -> None:
-        """Write a file atomically; the content goes over standard input, where no one else sees it."""
-        self.run(["sh", "-c", _PUT, "sh", path, f"{mode:04o}"], input=content)
-
-    def get(self, path: str) -> bytes:
-        """Return the content of a file."""
-        return self.run(["cat", "--", path]).stdout
 
 
 def host(spec: HostSpec, *, strict: bool = False, askpass: str = "") -> Local | Remote:

@@ -147,7 +147,7 @@ def running(
             ears.join(2)
     if it.late.is_set() or it.status == _TIMED_OUT:
         raise HostError(name, f"no end after {timeout:g} s: {shlex.join(argv)[:80]}", "give it longer with --timeout")
-    if it.status == 255 and isinstance(host, Remote) and not host.alive():
+    if it.status == 255 and not host.alive():
         raise HostError(name, "the connection was lost", "check the network, then run this again")
 
 

@@ -18,18 +18,17 @@ from cncp.fleet import deploy, offline, place
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError
 from cncp.fleet.controller import Controller, There
-from cncp.fleet.crew import Crew, Outcome, at_once
+from cncp.fleet.crew import Crew, Outcome, at_once, tell
 from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Local
 from cncp.fleet.survey import Surveyed, survey
 from cncp.inventory import LOCAL, HostSpec, Inventory
+from cncp.keys import ENGINE_CHANNELS, ports_of
 from cncp.machine.connection import delivered
 from cncp.machine.up import START_TIMEOUT
 
 DIAL = 5.0
 """Seconds for a port to answer."""
-
-_ENGINE_CHANNELS = ("registration", "control", "mux", "task", "iopub", "hb_ping", "hb_pong", "broadcast")
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,7 @@ class Done:
     def fail(self, failures: Mapping[str, CncpError], console: Console) -> None:
         """Note failures and tell them, all of a step together."""
         self.failures.update(failures)
-        for name, error in failures.items():
-            console.warn(f"[{name}] {error.message}; {error.hint}")
+        tell(failures, console)
 
     def answering(self, name: str) -> int:
         """Return how many engines of a host answer."""
@@ -153,7 +151,6 @@ class _Preparation:
         self._fleet = fleet
         self._ours = ours
         self._console = console
-        self._settings: dict[str, dict[str, Value]] = {}
         self._wheels: bytes | None = None
 
     def all(self, hosts: Mapping[str, Surveyed]) -> Outcome[dict[str, Value]]:
@@ -186,7 +183,6 @@ class _Preparation:
         if new or one.shared:
             # A host by itself brings its packages up to date when it is started, too.
             deploy.install(one, settings, say, self._wheels if offline.needed(one) else None)
-        self._settings[one.name] = settings
         return settings
 
     def _provide(self, hosts: Collection[Surveyed]) -> None:
@@ -200,8 +196,7 @@ class _Preparation:
     def controller(self, one: Surveyed) -> Controller:
         """Return the controller of a host, which is prepared first."""
         self._provide([one])
-        self(one)
-        return There(one, self._settings[one.name], self.say(one.name))
+        return There(one, self(one), self.say(one.name))
 
     def say(self, name: str) -> Callable[[str], None]:
         """Return what tells the user of a host's progress."""
@@ -246,22 +241,13 @@ class _Start:
             self._done.seconds[one.name] = time.monotonic() - began
 
 
-def ports(secret: Mapping[str, Any]) -> list[int]:
-    """Return the controller's ports that engines use, from their connection file."""
-    found: list[int] = []
-    for channel in _ENGINE_CHANNELS:
-        value = secret[channel]
-        found += value if isinstance(value, list) else [value]
-    return found
-
-
 def reachable(one: Surveyed, secret: Mapping[str, Any], addresses: Sequence[str]) -> str:
     """Return the first address at which a host reaches all of the controller's ports, by trying.
 
     Raises HostError naming what was tried, and the ports that do not answer.
     """
     tried = list(dict.fromkeys(addresses))
-    wanted = ports(secret)
+    wanted = ports_of(secret, ENGINE_CHANNELS)
     answers = call(one.host, "dial", tried, wanted, DIAL, timeout=DIAL * 3)["open"]
     best = max(tried, key=lambda address: len(answers[address]))
     closed = [port for port in wanted if port not in answers[best]]

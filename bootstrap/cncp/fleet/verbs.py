@@ -19,9 +19,12 @@ from cncp.fleet.crew import Crew, Outcome, at_once
 from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Host, Local
 from cncp.fleet.survey import SHARED
-from cncp.fleet.up import DIAL, ports
+from cncp.fleet.up import DIAL
 from cncp.inventory import LOCAL, HostSpec, Inventory
+from cncp.keys import ENGINE_CHANNELS, ports_of
 from cncp.machine.connection import delivered
+from cncp.machine.node import installed
+from cncp.machine.rollcall import SILENCE, roll_call
 
 _TIMEOUT = 300.0  # s for a verb on a host
 
@@ -91,18 +94,15 @@ class Scene:
         """Ask the controller about engines; nothing is known of them where it cannot be asked."""
         head = self.inventory.controller
         if head.local:
-            from cncp.machine.node import installed
-            from cncp.machine.rollcall import roll_call
-
             return roll_call(installed(self.home), uuids, patience)
         if head.name not in self.places:
-            return {"controller": False, "engines": {}}
+            return SILENCE
         known = self.hosts.get(head.name)
         if known is not None:
             return remote_roll_call(self.places[head.name], known, uuids, patience)
         with Crew([head]) as crew:
             if head.name not in crew.hosts:
-                return {"controller": False, "engines": {}}
+                return SILENCE
             return remote_roll_call(self.places[head.name], crew.hosts[head.name], uuids, patience)
 
 
@@ -177,7 +177,7 @@ def check(scene: Scene, *, from_hosts: bool) -> list[dict[str, str]]:
 def _way(placed: Placed, host: Host) -> list[dict[str, str]]:
     """Dial every port of the controller from a host, at the address its engines use."""
     secret = json.loads(host.get(str(delivered(Path(placed.home)))))
-    wanted, address = ports(secret), str(secret["location"])
+    wanted, address = ports_of(secret, ENGINE_CHANNELS), str(secret["location"])
     answered = call(host, "dial", [address], wanted, DIAL, timeout=DIAL * 3)["open"][address]
     closed = [port for port in wanted if port not in answered]
     if not closed:

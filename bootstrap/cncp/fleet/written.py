@@ -13,12 +13,10 @@ from cncp import attributes
 from cncp.errors import CncpError, UsageError
 from cncp.files import write_atomic
 from cncp.fleet.ranges import fold
-from cncp.inventory import LOCAL, HostSpec, Inventory
+from cncp.inventory import LOCAL, OF_SSH, HostSpec, Inventory
 
 REQUIREMENTS = "requirements.txt"
 """The one file that a cluster.toml of ours may name."""
-
-OF_SSH = ("user", "port", "jump", "python", "address", "offline")
 
 
 def value(it: Any) -> str:

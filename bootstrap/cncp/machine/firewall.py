@@ -6,12 +6,10 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from cncp import keys
 from cncp.keys import Identity
 
 KINDS = ("nftables", "ufw", "firewalld")
-
-_ENGINES = 9  # ports: registration and eight more
-_CLIENTS = 6  # ports beside registration; the three that are left are internal
 
 
 @dataclass(frozen=True)
@@ -30,10 +28,14 @@ def openings(identity: Identity, listen: str, engines: Iterable[str], clients: I
     The last three ports, two internal ones and the monitor, are never among them.
     """
     to = "" if listen == "0.0.0.0" else listen
-    ports = identity.ports
+    files = keys.connection_files(identity, listen=listen, location="", encryption=True)
+
+    def ports(name: str, channels: Iterable[str]) -> tuple[int, ...]:
+        return tuple(keys.ports_of(files[f"ipcontroller-{name}.json"], channels))
+
     return [
-        Opening("engines", ports[:_ENGINES], tuple(engines), to),
-        Opening("clients", (ports[0], *ports[_ENGINES : _ENGINES + _CLIENTS]), tuple(clients), to),
+        Opening("engines", ports("engine", keys.ENGINE_CHANNELS), tuple(engines), to),
+        Opening("clients", ports("client", keys.CLIENT_CHANNELS), tuple(clients), to),
     ]
 
 

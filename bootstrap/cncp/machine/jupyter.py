@@ -15,9 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
-from cncp import keys
+from cncp import keys, ports
 from cncp.errors import CncpError
 from cncp.files import read_bytes, read_json, to_json
 from cncp.machine.actor import Actor
@@ -100,7 +98,7 @@ def digest(node: Node) -> str:
 def check(node: Node, running: set[str]) -> None:
     """Raise CncpError when the port is taken although our Jupyter does not run."""
     known = load(node)
-    if not wanted(node) or NAME in running or known is None or keys.port_free(known.port):
+    if not wanted(node) or NAME in running or known is None or ports.is_free(known.port):
         return
     raise CncpError(
         f"Jupyter's port {known.port} is taken",
@@ -141,7 +139,7 @@ def answers(node: Node) -> bool:
     """Tell whether our Jupyter serves: its own process listens on the port, and speaks HTTP there."""
     known = load(node)
     process = record.read(node.run_dir, NAME)
-    if known is None or not process.pid or known.port not in _listening(process.pid):
+    if known is None or not process.pid or known.port not in ports.listening([process.pid]):
         return False
     connection = http.client.HTTPConnection(ADDRESS, known.port, timeout=2)
     with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
@@ -158,24 +156,11 @@ def wait(node: Node, deadline: float) -> None:
         time.sleep(0.05)
 
 
-def _listening(pid: int) -> set[int]:
-    with contextlib.suppress(psutil.Error):
-        seen = psutil.Process(pid).net_connections("tcp")
-        return {one.laddr.port for one in seen if one.status == psutil.CONN_LISTEN and one.laddr}
-    return set()
-
-
 def _mode(node: Node) -> int:
     return access_path(node).stat().st_mode & 0o7777
 
 
 def _free_port(node: Node) -> int:
-    """Return a free port from where the controller's are, and none of those, which may be down."""
+    """Return a free port that is none of the controller's, which may be down."""
     identity = keys.load(node.identity)
-    own = set(identity.ports) if identity else set()
-    ports = [port for port in range(20000, 32768) if port not in own]
-    secrets.SystemRandom().shuffle(ports)
-    for port in ports:
-        if keys.port_free(port):
-            return port
-    raise CncpError("no free port between 20000 and 32767", "`ss -ltn` shows who listens")
+    return ports.free_block(1, identity.ports if identity else ())[0]

@@ -9,6 +9,7 @@ import psutil
 from cncp import keys
 from cncp.errors import CncpError
 from cncp.machine.node import Node
+from cncp.ports import is_free
 
 
 def taken(node: Node) -> dict[int, str]:
@@ -16,7 +17,7 @@ def taken(node: Node) -> dict[int, str]:
     identity = keys.load(node.identity)
     if identity is None:
         return {}
-    busy = {port for port in identity.ports if not keys.port_free(port)}
+    busy = {port for port in identity.ports if not is_free(port)}
     return {port: _owner(port) for port in sorted(busy)}
 
 

@@ -22,6 +22,9 @@ from cncp.hub import Hub, NoAnswer
 from cncp.machine import connection, place
 from cncp.machine.node import Node, installed
 
+SILENCE: dict[str, Any] = {"controller": False, "engines": {}}
+"""What is known where no controller answers."""
+
 _ANSWER = 1.0  # s that an engine has to answer
 
 
@@ -33,20 +36,21 @@ def roll_call(node: Node, uuids: Collection[str], patience: float = 0.0) -> dict
     deadline = time.monotonic() + patience
     with Hub(document, connection.local_address(node)) as hub:
         while True:
-            seen = _look(hub, uuids)
+            seen = look(hub, uuids)
             answering = [uuid for uuid, one in seen["engines"].items() if one["state"] != "silent"]
             if len(answering) == len(uuids) or time.monotonic() > deadline:
                 return seen
             time.sleep(0.05)
 
 
-def _look(hub: Hub, uuids: Collection[str]) -> dict[str, Any]:
+def look(hub: Hub, uuids: Collection[str], timeout: float = _ANSWER) -> dict[str, Any]:
+    """Ask once, by uuid, because engines of other hosts have the same numbers; an engine has ``timeout`` s."""
     try:
-        ids = {uuid: number for number, uuid in hub.engines(_ANSWER).items() if uuid in uuids}
-        load = hub.queues(_ANSWER) if ids else {}
+        ids = {uuid: number for number, uuid in hub.engines(timeout).items() if uuid in uuids}
+        load = hub.queues(timeout) if ids else {}
     except NoAnswer:
-        return {"controller": False, "engines": {}}
-    answering = hub.answering(ids, _ANSWER)
+        return SILENCE
+    answering = hub.answering(ids, timeout)
     return {
         "controller": True,
         "engines": {
@@ -66,7 +70,7 @@ def main() -> int:
     """Answer one question; return the exit code."""
     console = Console()
     try:
-        node = installed(place.home_folder(os.environ, place.account(os.environ)))
+        node = installed(place.home(os.environ))
         patience = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
         console.data(roll_call(node, set(json.loads(sys.stdin.read())), patience))
     except CncpError as error:

@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection, jupyter
+from cncp.hub import Hub
+from cncp.machine import connection, jupyter, rollcall
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager, ServiceState
 from cncp.machine.services.base import running_process
@@ -42,15 +42,6 @@ class Status:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class _AtHub:
-    """What the hub says: ids by uuid, the uuids that answer, and how much each id has to do."""
-
-    ids: Mapping[str, int]
-    answering: Collection[str]
-    load: Mapping[int, int]
-
-
 def status(node: Node, manager: ServiceManager, timeout: float = 1.0) -> list[Status]:
     """Return every wanted service in order. ``timeout`` is how long an engine has to answer, in s."""
     states = manager.states()
@@ -64,40 +55,26 @@ def status(node: Node, manager: ServiceManager, timeout: float = 1.0) -> list[St
     return found
 
 
-def _state(node: Node, name: str, uuid: str, hub: _AtHub | None) -> tuple[str, int | None]:
+def _state(node: Node, name: str, uuid: str, seen: Mapping[str, Any]) -> tuple[str, int | None]:
     """Say in a word what a service does whose process runs, and return an engine's id at the hub."""
     if name == "controller":
-        return "silent" if hub is None else "up", None
+        return "up" if seen["controller"] else "silent", None
     if name == jupyter.NAME:
         return "up" if jupyter.answers(node) else "silent", None
     if not node.controller:
         # Only the controller's machine knows more.
         return "running", None
-    if hub is None or uuid not in hub.ids:
-        return "starting", None
-    number = hub.ids[uuid]
-    if uuid not in hub.answering:
-        return "silent", number
-    return "busy" if hub.load.get(number) else "idle", number
+    one = seen["engines"].get(uuid)
+    return (one["state"], one["id"]) if one else ("starting", None)
 
 
-def _at_hub(node: Node, uuids: Collection[str], timeout: float) -> _AtHub | None:
-    """Ask the hub about engines by their uuids; None where it does not answer, or is elsewhere.
-
-    By uuid, because engines of other hosts have the same numbers as ours.
-    """
+def _at_hub(node: Node, uuids: Collection[str], timeout: float) -> dict[str, Any]:
+    """Ask the controller of this machine, if it has one, about its engines."""
     document = connection.client(node)
     if document is None:
-        return None
+        return rollcall.SILENCE
     with Hub(document, connection.local_address(node)) as hub:
-        try:
-            everyone = hub.engines(timeout)
-            queues = hub.queues(timeout) if everyone else {}
-        except NoAnswer:
-            return None
-        ids = {uuid: number for number, uuid in everyone.items() if uuid in uuids}
-        answering = hub.answering(ids, timeout)
-    return _AtHub(ids, answering, {number: one["queue"] + one["tasks"] for number, one in queues.items()})
+        return rollcall.look(hub, uuids, timeout)
 
 
 def _with_process(node: Node, name: str, number: int | None, word: str, state: ServiceState) -> Status:

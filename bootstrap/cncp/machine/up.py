@@ -64,11 +64,10 @@ def request(environment: Mapping[str, str], *, file: str | None, flags: Mapping[
     return Request(environment, found, attributes.with_paths(flags, here), former)
 
 
-def describe(asked: Request, *, idle: bool = False) -> Node:
-    """Turn settings and facts into the node attributes of this machine. Changes nothing.
-
-    ``idle`` is a machine that runs nothing itself and is in charge of others.
-    """
+def describe(asked: Request) -> Node:
+    """Turn settings and facts into the node attributes of this machine. Changes nothing."""
+    _, hosts = attributes.read(asked.file)
+    idle = hosts is not None and not hosts.controller.local
     wanted = attributes.gather(file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former)
     former = steps.former(place.home(asked.environment))
     return choose(asked.environment, wanted, former.engine_ids if former else (), idle=idle)

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 from ipyparallel.controller.app import IPController
 from ipyparallel.controller.heartmonitor import HeartMonitor
 from ipyparallel.controller.hub import Hub
@@ -26,6 +25,7 @@ from tornado.ioloop import PeriodicCallback
 
 from cncp.files import write_atomic
 from cncp.machine.node import Node
+from cncp.ports import listening
 from cncp.serve.database import ResultsDB
 from cncp.serve.logs import RotatedFile, log_to
 from cncp.serve.places import Places
@@ -104,7 +104,7 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
         """End at once when a scheduler is dead or no longer listens: half a controller loses tasks."""
         processes = self._processes()
         dead = [process.name for process in processes if not process.is_alive()]
-        lost = set() if dead else self._ports() - _listening(processes)
+        lost = set() if dead else self._ports() - listening([os.getpid(), *(process.pid for process in processes)])
         if dead or lost:
             what = f"{', '.join(dead)} died" if dead else f"ports {sorted(lost)} are closed"
             self.log.critical("%s: ending, to be started again", what)
@@ -122,18 +122,6 @@ def _integers(value: object) -> list[int]:
     if isinstance(value, list):
         return [item for one in value for item in _integers(one)]
     return [value] if isinstance(value, int) and not isinstance(value, bool) else []
-
-
-def _listening(processes: list[Any]) -> set[int]:
-    """Return the TCP ports on which this process and its children listen."""
-    found: set[int] = set()
-    for pid in (os.getpid(), *(process.pid for process in processes)):
-        try:
-            connections = psutil.Process(pid).net_connections("tcp")
-        except psutil.Error:
-            continue
-        found.update(one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN)
-    return found
 
 
 def expect_hearts(hub: Hub) -> Callable[[], None]:

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cncp import keys
 from cncp.machine import jupyter, notebooks
 from cncp.machine.jupyter import Access
 from cncp.machine.node import Node
+from cncp.ports import is_free
 from cncp.serve.logs import log_to
 
 
@@ -73,10 +73,10 @@ def configuration(node: Node, access: Access) -> dict[str, dict[str, Any]]:
 
 def await_port(port: int, say: Any) -> None:
     """Wait until a port is free: whoever has it may end, and nobody is helped by a start every second."""
-    if keys.port_free(port):
+    if is_free(port):
         return
     say("port %s is taken by another program: waiting for it", port)
-    while not keys.port_free(port):
+    while not is_free(port):
         time.sleep(1)
 
 

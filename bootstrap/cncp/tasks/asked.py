@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cncp import cluster, inventory
+from cncp import cluster
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
-from cncp.fleet.crew import Outcome, SomeHostsFailed
+from cncp.fleet import choose
+from cncp.fleet.crew import Outcome, SomeHostsFailed, tell
 from cncp.fleet.ssh import Remote
-from cncp.inventory import HostSpec
+from cncp.inventory import LOCAL, HostSpec
 from cncp.tasks import fleet as fleets
 
 JSON = {"json": "print the result as JSON"}
@@ -41,7 +42,7 @@ def is_strict(host_keys: str) -> bool:
 def one_remote(host: str, host_keys: str) -> Remote:
     """Return the one host that --host names, not connected yet. Raises UsageError."""
     strict = is_strict(host_keys)
-    specs = inventory.named(host, "command line: --host")
+    specs = choose.named(host, where="command line: --host")
     if len(specs) != 1:
         raise UsageError(f"command line: --host {host} is {len(specs)} hosts", "name the one with the controller")
     if specs[0].local:
@@ -57,9 +58,9 @@ def remote_hosts(hosts: str, file: str | None) -> tuple[HostSpec, ...]:
     if hosts and file:
         raise UsageError("command line: --hosts and --file contradict each other", "name the hosts, or the file")
     if hosts:
-        specs = inventory.named(hosts, "command line: --hosts")
+        specs = choose.named(hosts)
         if any(spec.local for spec in specs):
-            raise UsageError(f"command line: --hosts: {inventory.LOCAL} is this machine", "leave it out")
+            raise UsageError(f"command line: --hosts: {LOCAL} is this machine", "leave it out")
         return specs
     found = fleets.inventory(fleets.asked(file))
     if found is None:
@@ -82,10 +83,10 @@ def report(console: Console, specs: Sequence[HostSpec], outcome: Outcome[str], *
                 "failed": {name: {"error": one.message, "hint": one.hint} for name, one in failures.items()},
             }
         )
-    for spec in specs:
-        if spec.name in outcome.results and not as_json:
-            console.say(f"[{spec.name}] {outcome.results[spec.name]}")
-        elif spec.name in failures:
-            console.warn(f"[{spec.name}] {failures[spec.name].message}: {failures[spec.name].hint}")
+    else:
+        for spec in specs:
+            if spec.name in outcome.results:
+                console.say(f"[{spec.name}] {outcome.results[spec.name]}")
+    tell(failures, console)
     if failures:
         raise SomeHostsFailed(failures, len(specs), again)

@@ -19,6 +19,7 @@ from cncp.errors import WOULD_CHANGE, UsageError
 from cncp.fleet import verbs
 from cncp.fleet.controller import Here
 from cncp.fleet.up import Fleet
+from cncp.fleet.up import up as everywhere
 from cncp.install import environment, rights
 from cncp.machine import convergence, doctor, jupyter, lifecycle, place
 from cncp.machine import logs as logfiles
@@ -32,7 +33,7 @@ from cncp.machine.node import Node, installed
 from cncp.machine.services import service_manager
 from cncp.serve import record
 from cncp.tasks import fleet as fleets
-from cncp.tasks.asked import is_strict
+from cncp.tasks.asked import HOST_KEYS, is_strict
 from cncp.tasks.command import command
 
 _FILE = {"file": "cluster.toml to read (CNCP_FILE)"}
@@ -40,7 +41,6 @@ _JSON = {"json": "print the result as JSON"}
 _QUIET = {"quiet": "print no progress"}
 _FORGET = {"forget": "leave out what earlier command lines said"}
 _HOSTS = {**_FILE, "limit": "these hosts of the cluster alone: gold2,gold[4-6]"}
-_KEYS = {"host-keys": "accept-new (default), or strict: refuse hosts whose key is not known yet"}
 
 
 def _node() -> Node:
@@ -81,7 +81,7 @@ def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bo
     console.say(fleets.next_steps(node.location if node.controller else ""))
 
 
-@command({**_HOSTS, **_JSON, **_QUIET, **_FORGET, **_KEYS}, settings=True)
+@command({**_HOSTS, **_JSON, **_QUIET, **_FORGET, **HOST_KEYS}, settings=True)
 def up(
     context: Context,
     flags: Mapping[str, str],
@@ -127,19 +127,18 @@ def converge(
 
 def _fleet_up(asked: main_job.Request, wanted: Fleet, console: Console, *, as_json: bool) -> None:
     here = None
-    account = place.account(asked.environment)
-    idle = not wanted.inventory.controller.local
-    node = main_job.describe(asked, idle=idle)
+    node = main_job.describe(asked)
     _bring_environment(node, console)
-    if idle:
-        main_job.up(node, console)
-    else:
+    if wanted.inventory.controller.local:
         here = Here(node, lambda: main_job.up(node, console))
-    files.make_home(wanted.home)
+    else:
+        main_job.up(node, console)
+    with Actor(node.account).as_login():
+        files.make_home(wanted.home)
     # Before anything is done: verbs on what was cut off need to know the hosts.
-    lifecycle.remember(account, wanted.home, asked.former, asked.flags, asked.file)
-    alone = rights.acts_for(account)
-    fleets.up(wanted, here, console, alone=alone, elapsed=_elapsed, as_json=as_json)
+    lifecycle.remember(node.account, wanted.home, asked.former, asked.flags, asked.file)
+    done = everywhere(wanted, here, console, alone=rights.acts_for(node.account))
+    fleets.report(wanted, done, console, reached=node.location, elapsed=_elapsed(), as_json=as_json)
 
 
 def _refuse_limit(limit: str) -> None:

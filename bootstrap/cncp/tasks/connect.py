@@ -16,8 +16,6 @@ from cncp.errors import CncpError, UsageError
 from cncp.tasks.asked import HOST_KEYS, JSON, QUIET, local_name, one_remote, profile_name
 from cncp.tasks.command import command
 
-_PORTS_NEEDED = 7
-
 
 @command(
     {
@@ -91,10 +89,10 @@ def _in_background(words: list[str], into: Profile) -> Record:
 
 def _check_ports(ports: str) -> None:
     match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", ports)
-    if not match or not 1024 <= int(match[1]) <= int(match[2]) - _PORTS_NEEDED + 1 or int(match[2]) > 65535:
+    if not match or not 1024 <= int(match[1]) <= int(match[2]) - connecting.NEEDED + 1 or int(match[2]) > 65535:
         raise UsageError(
             f"command line: --ports {ports!r} is not possible",
-            f"give a range LOW-HIGH of at least {_PORTS_NEEDED} ports from 1024 to 65535",
+            f"give a range LOW-HIGH of at least {connecting.NEEDED} ports from 1024 to 65535",
         )
 
 

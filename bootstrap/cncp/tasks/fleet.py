@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from invoke.exceptions import Exit
@@ -15,10 +14,8 @@ from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.fleet import verbs
 from cncp.fleet.command import HostError
-from cncp.fleet.controller import Controller
-from cncp.fleet.crew import SomeHostsFailed
+from cncp.fleet.crew import SomeHostsFailed, tell
 from cncp.fleet.up import Done, Fleet
-from cncp.fleet.up import up as everywhere
 from cncp.inventory import LOCAL, HostSpec, Inventory
 from cncp.machine import place
 from cncp.machine import status as states
@@ -56,17 +53,11 @@ def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Flee
     )
 
 
-def up(
-    wanted: Fleet,
-    here: Controller | None,
-    console: Console,
-    *,
-    alone: bool,
-    elapsed: Callable[[], float],
-    as_json: bool,
-) -> None:
-    """Bring all hosts up and say what came of it, a line a host. Raises SomeHostsFailed."""
-    done = everywhere(wanted, here, console, alone=alone)
+def report(wanted: Fleet, done: Done, console: Console, *, reached: str, elapsed: float, as_json: bool) -> None:
+    """Say what came of bringing all hosts up, a line a host. Raises SomeHostsFailed.
+
+    ``reached`` is this machine's name as others reach it, ``elapsed`` is in s.
+    """
     total = sum(len(one["uuids"]) for one in done.reports.values())
     answering = sum(done.answering(name) for name in done.reports)
     silent = {
@@ -82,7 +73,7 @@ def up(
             {
                 "answering": answering,
                 "changed": changed,
-                "elapsed": round(elapsed(), 2),
+                "elapsed": round(elapsed, 2),
                 "engines": total,
                 "failures": {name: {"what": one.message, "hint": one.hint} for name, one in failures.items()},
                 "hosts": {name: {**one, "answering": done.answering(name)} for name, one in done.reports.items()},
@@ -94,9 +85,9 @@ def up(
         if not changed and not failures:
             console.say("nothing to change")
         console.say(
-            f"{answering}/{total} engines answer · profile {profile} · {len(done.reports)} hosts · {elapsed():.1f} s"
+            f"{answering}/{total} engines answer · profile {profile} · {len(done.reports)} hosts · {elapsed:.1f} s"
         )
-        console.say(next_steps(_reached(wanted)))
+        console.say(next_steps(reached_by(wanted.inventory, reached)))
     if failures:
         raise SomeHostsFailed(failures, len(wanted.limit))
 
@@ -107,13 +98,9 @@ def next_steps(host: str) -> str:
     return f"next: cncp status | cncp shell{laptop}"
 
 
-def _reached(wanted: Fleet) -> str:
-    """Return the name or address by which others reach the controller's machine."""
-    head = wanted.inventory.controller
-    if not head.local:
-        return head.name
-    named = wanted.settings[head.name].get("external", "auto")
-    return socket.gethostname() if named == "auto" else str(named)
+def reached_by(hosts: Inventory, here: str) -> str:
+    """Return the name or address by which others reach the controller's machine; ``here`` is that of this one."""
+    return here if hosts.controller.local else hosts.controller.name
 
 
 def _rows(wanted: Fleet, done: Done, failures: Mapping[str, CncpError]) -> list[list[str]]:
@@ -144,8 +131,7 @@ def asked(file: str | None) -> Request:
 
 def finish(view: verbs.Scene, console: Console) -> None:
     """Say which hosts failed, a line each. Raises SomeHostsFailed."""
-    for name, error in view.failures.items():
-        console.warn(f"[{name}] {error.message}; {error.hint}")
+    tell(view.failures, console)
     if view.failures:
         raise SomeHostsFailed(view.failures, len(view.limit))
 

@@ -18,13 +18,14 @@ from cncp.fleet import hosts as everywhere
 from cncp.inventory import HostSpec
 from cncp.machine import place
 from cncp.machine.actor import Actor
+from cncp.tasks.asked import HOST_KEYS, is_strict
 from cncp.tasks.command import command
 
 _WHICH = {
     "hosts": "hosts and ranges with commas: gold[2-7],silver1; those of cluster.toml without",
     "limit": "of the hosts of cluster.toml, only these",
     "file": "cluster.toml, or list of hosts, to read (CNCP_FILE)",
-    "host-keys": "accept-new: hosts never seen before are trusted; strict: they are refused",
+    **HOST_KEYS,
     "timeout": "seconds that a host may take",
 }
 _JSON = {"json": "print the result as JSON"}
@@ -34,15 +35,12 @@ DEFAULT_TIMEOUT = 3600
 """Seconds; a command may be a computation, a folder large."""
 
 
-def _hosts(hosts: str, limit: str, file: str | None) -> tuple[HostSpec, ...]:
-    return choose.chosen(file, hosts, limit, os.environ, place.home(os.environ))
-
-
-def strictly(host_keys: str) -> bool:
-    """Tell whether hosts whose key is not known are refused. Raises UsageError."""
-    if host_keys not in ("accept-new", "strict"):
-        raise UsageError(f"--host-keys {host_keys!r} is not possible", "--host-keys must be accept-new or strict")
-    return host_keys == "strict"
+def _asked(
+    hosts: str, limit: str, file: str | None, host_keys: str, timeout: float
+) -> tuple[tuple[HostSpec, ...], bool, float]:
+    """Return the hosts, whether unknown host keys are refused, and the time-out. Raises UsageError."""
+    specs = choose.chosen(file, hosts, limit, os.environ, place.home(os.environ))
+    return specs, is_strict(host_keys), seconds(timeout)
 
 
 def seconds(timeout: float) -> float:
@@ -72,7 +70,7 @@ def run(
     argv = remainder(sys.argv)
     if not argv or not argv[0]:
         raise UsageError("there is no command to run", "give it after two dashes: hosts.run -- uname -a")
-    specs, strict, limited = _hosts(hosts, limit, file), strictly(host_keys), seconds(timeout)
+    specs, strict, limited = _asked(hosts, limit, file, host_keys, timeout)
     outcome = everywhere.run_everywhere(specs, argv, limited, console, strict=strict, quiet=json)
     if json:
         console.data(
@@ -102,7 +100,7 @@ def put(
     """Copy a file or folder to all hosts; into REMOTE where that is a folder or ends with a slash."""
     console = Console()
     path, source = copy.remote_path(remote), Path(local)
-    specs, strict, limited = _hosts(hosts, limit, file), strictly(host_keys), seconds(timeout)
+    specs, strict, limited = _asked(hosts, limit, file, host_keys, timeout)
     with copy.packed(source) as archive:
         outcome = everywhere.everywhere(
             specs, lambda one: copy.put(one, archive, source, path, limited, force=force), strict=strict
@@ -130,7 +128,7 @@ def get(
     """Copy a file or folder from all hosts, to FOLDER/HOST/NAME."""
     console = Console()
     path, top = copy.remote_path(remote), Path(folder)
-    specs, strict, limited = _hosts(hosts, limit, file), strictly(host_keys), seconds(timeout)
+    specs, strict, limited = _asked(hosts, limit, file, host_keys, timeout)
     places = {one.name: top / one.name / Path(path).name for one in specs}
     taken = [str(one) for one in places.values() if os.path.lexists(one)]
     if taken and not force:
@@ -160,7 +158,7 @@ def facts(
         raise UsageError("command line: --csv and --json contradict each other", "choose one of them")
     console = Console()
     home = place.home(os.environ)
-    specs, strict, limited = _hosts(hosts, limit, file), strictly(host_keys), seconds(timeout)
+    specs, strict, limited = _asked(hosts, limit, file, host_keys, timeout)
     if cached:
         outcome = inspection.kept(home, specs)
     else:

@@ -13,14 +13,15 @@ from cncp.fleet import facts as inspection
 from cncp.fleet import hosts as everywhere
 from cncp.machine import place
 from cncp.machine.actor import Actor
+from cncp.tasks.asked import HOST_KEYS, is_strict
 from cncp.tasks.command import command
-from cncp.tasks.hosts import seconds, strictly
+from cncp.tasks.hosts import seconds
 
 
 @command(
     {
         "hosts": "hosts and ranges: gold[2-7] silver1",
-        "host-keys": "accept-new: hosts never seen before are trusted; strict: they are refused",
+        **HOST_KEYS,
         "timeout": "seconds that a host may take",
     },
     positional=["hosts"],
@@ -31,7 +32,7 @@ def init(context: Context, hosts: str, host_keys: str = "accept-new", timeout: i
     if not hosts.strip():
         raise UsageError("there are no hosts to look at", "name them: cncp init gold1 gold[2-7]")
     specs = choose.named(hosts, where="command line")
-    found = starter.gather(specs, seconds(timeout), strict=strictly(host_keys))
+    found = starter.gather(specs, seconds(timeout), strict=is_strict(host_keys))
     with Actor(place.account(os.environ)).as_login():
         inspection.keep(place.home(os.environ), found.facts)
     console.out.write(starter.text(specs, found))

@@ -22,7 +22,7 @@ _OPEN = {"no-browser": "print the address only, also where there is a display"}
 
 
 def _node() -> Node:
-    return installed(place.home_folder(os.environ, place.account(os.environ)))
+    return installed(place.home(os.environ))
 
 
 def _access(node: Node) -> Access:

@@ -96,14 +96,8 @@ def renew(
     else:
         state = f"{engines} engines answer" if rotated.running else "the cluster is down, as it was"
         console.say(f"keys {rotated.before} are void, {rotated.after} count · {state}")
-        console.say("next: cncp status | from your laptop: invoke keys.copy --force --host " + _reached(hosts))
-    for name, error in done.failures.items():
-        console.warn(f"[{name}] {error.message}: {error.hint}")
+        remote = hosts is not None and not hosts.controller.local
+        host = hosts.controller.name if hosts and remote else _controller_node().location
+        console.say(f"next: cncp status | from your laptop: invoke keys.copy --force --host {host}")
     if done.failures:
         raise SomeHostsFailed(done.failures, len(hosts.everyone) if hosts else 1, "")
-
-
-def _reached(hosts: inventory.Inventory | None) -> str:
-    """Return the name by which others reach the controller's machine."""
-    remote = hosts is not None and not hosts.controller.local
-    return hosts.controller.name if hosts and remote else _controller_node().location

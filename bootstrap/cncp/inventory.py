@@ -88,11 +88,20 @@ def _address(raw: Any) -> str:
     return _words(raw, r"[A-Za-z0-9_:][A-Za-z0-9._:-]*", "a host name or an address")
 
 
+def _connect(raw: Any) -> str:
+    if raw not in CONNECT:
+        raise ValueError(", ".join(CONNECT[:-1]) + f" or {CONNECT[-1]}")
+    return str(raw)
+
+
 def _offline(raw: Any) -> bool:
     if not isinstance(raw, bool):
         raise ValueError("true or false")  # noqa: TRY004  # as the other parsers say it
     return raw
 
+
+CONNECT = ("direct", "forward", "reverse")
+"""How engines reach the controller: by themselves, or through an ssh that their machine keeps, or the controller's."""
 
 OF_SSH: dict[str, Callable[[Any], Any]] = {
     "user": _user,
@@ -101,6 +110,7 @@ OF_SSH: dict[str, Callable[[Any], Any]] = {
     "python": _python,
     "address": _address,
     "offline": _offline,
+    "connect": _connect,
 }
 """What concerns the way to a host and not what runs there."""
 
@@ -109,7 +119,8 @@ OF_SSH: dict[str, Callable[[Any], Any]] = {
 class HostSpec:
     """One host as the user described it. ``name`` is what ssh gets and what reports show.
 
-    ``settings`` are those of its pool and its own, parsed. ``offline`` is a host that reaches no package index.
+    ``settings`` are those of its pool and its own, parsed. ``offline`` is a host that reaches no package
+    index, ``connect`` one of CONNECT.
     """
 
     name: str
@@ -119,12 +130,18 @@ class HostSpec:
     python: str = ""
     address: str = ""
     offline: bool = False
+    connect: str = CONNECT[0]
     settings: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def local(self) -> bool:
         """Whether it is this machine."""
         return self.name == LOCAL
+
+    @property
+    def direct(self) -> bool:
+        """Whether its engines reach the controller without ssh."""
+        return self.connect == CONNECT[0]
 
 
 @dataclass(frozen=True)
@@ -322,11 +339,12 @@ def _inventory(hosts: Sequence[HostSpec], controller: Any, origin: str) -> Inven
 def own_layer(values: Mapping[str, Any], inventory: Inventory, origin: str) -> Layer:
     """Return the settings of the controller's machine in a cluster of several.
 
-    It runs engines only if a pool names it, and listens for others unless the file says where.
+    It runs engines only if a pool names it. Unless the file says where, it listens for others if any
+    of them reaches it directly.
     """
     mine = next((host for host in inventory.hosts if host.name == inventory.controller.name), None)
     shared = values if mine else {key: value for key, value in values.items() if key not in _OF_ENGINES}
-    others = any(host is not mine for host in inventory.hosts)
+    others = any(host is not mine and host.direct for host in inventory.hosts)
     implied = {"role": "compute" if mine else "controller", **({"listen": "all"} if others else {})}
     checked = layer(origin, {**implied, **shared})
     return Layer(origin, {**checked.values, **(mine.settings if mine else {})})

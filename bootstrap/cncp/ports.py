@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 from collections.abc import Collection, Iterable, Sequence
@@ -46,6 +47,20 @@ def free_block(count: int, avoid: Collection[int] = ()) -> tuple[int, ...]:
             return tuple(block)
     wanted = "port" if count == 1 else f"block of {count} ports"
     raise CncpError(f"no free {wanted} between {_FIRST} and {_BEYOND - 1}", "`ss -ltn` shows who listens")
+
+
+def connected(pid: int) -> bool:
+    """Tell whether a process, or one that it has begun, has a TCP connection."""
+    try:
+        top = psutil.Process(pid)
+        family = [top, *top.children(recursive=True)]
+    except psutil.Error:
+        return False
+    for one in family:
+        with contextlib.suppress(psutil.Error):
+            if any(seen.status == psutil.CONN_ESTABLISHED for seen in one.net_connections("tcp")):
+                return True
+    return False
 
 
 def listening(pids: Iterable[int]) -> set[int]:

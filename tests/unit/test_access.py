@@ -16,13 +16,14 @@ import pexpect
 import pytest
 
 from cncp import keys
-from cncp.access import authorize, clientfile, connect, idle, record, show
+from cncp.access import clientfile, connect, idle, record, show
 from cncp.access.askpass import Desk, asks_for_password
 from cncp.access.profile import Profile
 from cncp.access.record import Record
 from cncp.access.sshkey import PublicKey
 from cncp.errors import CncpError
 from cncp.files import to_json
+from cncp.fleet import authorized
 from cncp.fleet.ssh import Local
 from cncp.inventory import LOCAL, HostSpec
 
@@ -76,14 +77,14 @@ def test_a_key_is_added_once_and_taken_out_again(before: str | None, home: Path)
     if before is not None:
         file.parent.mkdir()
         file.write_text(before)
-    assert authorize._add(here, KEY) == authorize.ADDED
-    assert authorize._add(here, KEY) == authorize.THERE
+    assert authorized.add(here, KEY.identity, KEY.line) == authorized.ADDED
+    assert authorized.add(here, KEY.identity, KEY.line) == authorized.THERE
     lines = (before or "").splitlines()
     assert file.read_text().splitlines() == [*lines, KEY.line]
     assert file.stat().st_mode & 0o777 == 0o600
     assert os.listdir(file.parent) == ["authorized_keys"]
-    assert authorize._remove(here, KEY) == authorize.REMOVED
-    assert authorize._remove(here, KEY) == authorize.ABSENT
+    assert authorized.remove(here, KEY.identity) == authorized.REMOVED
+    assert authorized.remove(here, KEY.identity) == authorized.ABSENT
     assert file.read_text().splitlines() == lines
     assert os.listdir(file.parent) == ["authorized_keys"]
 
@@ -94,10 +95,10 @@ def test_a_line_with_options_is_ours_too_and_a_comment_is_not(home: Path) -> Non
     file.parent.mkdir()
     file.write_text(f"# {KEY.line}\n")
     here = Local(HostSpec(LOCAL))
-    assert authorize._add(here, KEY) == authorize.ADDED
+    assert authorized.add(here, KEY.identity, KEY.line) == authorized.ADDED
     file.write_text(f'# {KEY.line}\nfrom="10.0.0.0/8" {KEY.line}\n')
-    assert authorize._add(here, KEY) == authorize.THERE
-    assert authorize._remove(here, KEY) == authorize.REMOVED
+    assert authorized.add(here, KEY.identity, KEY.line) == authorized.THERE
+    assert authorized.remove(here, KEY.identity) == authorized.REMOVED
     assert file.read_text() == f"# {KEY.line}\n"
 
 
@@ -107,8 +108,8 @@ def test_many_hosts_of_one_home_add_one_line(home: Path) -> None:
     (home / "kept").write_text("# mine\n")
     (home / ".ssh" / "authorized_keys").symlink_to(home / "kept")
     with ThreadPoolExecutor(8) as pool:
-        said = set(pool.map(lambda _: authorize._add(Local(HostSpec(LOCAL)), KEY), range(16)))
-    assert said <= {authorize.ADDED, authorize.THERE}
+        said = set(pool.map(lambda _: authorized.add(Local(HostSpec(LOCAL)), KEY.identity, KEY.line), range(16)))
+    assert said <= {authorized.ADDED, authorized.THERE}
     assert (home / "kept").read_text() == f"# mine\n{KEY.line}\n"
     assert (home / ".ssh" / "authorized_keys").is_symlink()
 

@@ -43,4 +43,9 @@ def test_units_of_others(unit: str) -> None:
 
 def test_every_kind_is_found() -> None:
     """What systemctl is asked for names each unit, templates with all their instances."""
-    assert kinds.patterns("cncp") == ["cncp-controller.service", "cncp-engine@*.service", "cncp-jupyter.service"]
+    assert kinds.patterns("cncp") == [
+        "cncp-controller.service",
+        "cncp-tunnel@*.service",
+        "cncp-engine@*.service",
+        "cncp-jupyter.service",
+    ]

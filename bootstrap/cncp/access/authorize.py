@@ -8,44 +8,10 @@ from collections.abc import Callable, Sequence
 from cncp.access.askpass import Desk
 from cncp.access.sshkey import PublicKey
 from cncp.errors import CncpError
+from cncp.fleet import authorized
 from cncp.fleet.command import HostError
 from cncp.fleet.crew import Crew, Outcome
-from cncp.fleet.ssh import Host
 from cncp.inventory import HostSpec
-
-ADDED, THERE, REMOVED, ABSENT = "added", "there already", "removed", "was not there"
-
-# One line each, and no exclamation mark: the login shell that reads them may be any.
-_OPEN = (
-    'umask 077; d="$HOME/.ssh"; f="$d/authorized_keys"; mkdir -p "$d" || exit 1; '
-    # A link is followed: people keep such files elsewhere.
-    '[ -L "$f" ] && { f=$(readlink -f "$f") || exit 1; }; '
-)
-# Looked for in the copy that is to become the file: other hosts of a shared home write it as well.
-_COPY = (
-    't=$(mktemp "$f.XXXXXX") || exit 1; trap \'rm -f "$t"\' EXIT; '
-    # grep ends the last line where an editor has not.
-    'if [ -s "$f" ]; then grep "" "$f" > "$t" || exit 1; fi; '
-)
-_HAS = 'grep -v "^[[:space:]]*#" "$t" | grep -qF -- "$1"'
-_REPLACE = 'chmod 600 "$t" && { sync "$t" 2>/dev/null || :; } && mv -f "$t" "$f" || exit 1; '
-_ADD = (
-    f'{_OPEN}{_COPY}if {_HAS}; then chmod 600 "$f"; echo there already; exit 0; fi; '
-    f'printf "%s\\n" "$2" >> "$t" || exit 1; {_REPLACE}echo added'
-)
-_REMOVE = (
-    f"{_OPEN}{_COPY}if {_HAS}; then :; else echo was not there; exit 0; fi; "
-    'awk -v key="$1" "/^[[:space:]]*#/ || index(\\$0, key) == 0" "$f" > "$t" || exit 1; '
-    f"{_REPLACE}echo removed"
-)
-
-
-def _add(host: Host, key: PublicKey) -> str:
-    return host.run(["sh", "-c", _ADD, "sh", key.identity, key.line]).stdout.decode().strip()
-
-
-def _remove(host: Host, key: PublicKey) -> str:
-    return host.run(["sh", "-c", _REMOVE, "sh", key.identity]).stdout.decode().strip()
 
 
 def methods(error: CncpError) -> set[str]:
@@ -64,7 +30,7 @@ def authorize(
     ``verify`` those are logged in to with the key in the end, which must be usable without a question.
     """
     with Crew(specs, strict=strict) as crew:
-        by_key = crew.each(lambda host: _add(host, key))
+        by_key = crew.each(lambda host: authorized.add(host, key.identity, key.line))
     failures = {**crew.failures, **by_key.failures}
     closed = [spec for spec in specs if _takes_passwords(failures.get(spec.name))]
     failures.update(
@@ -94,7 +60,7 @@ def _takes_passwords(error: CncpError | None) -> bool:
 
 def _by_password(specs: Sequence[HostSpec], key: PublicKey, password: str, *, strict: bool) -> Outcome[str]:
     with Desk(password) as desk, Crew(specs, strict=strict, askpass=desk.program) as crew:
-        done = crew.each(lambda host: _add(host, key))
+        done = crew.each(lambda host: authorized.add(host, key.identity, key.line))
     refused = {name: _wrong(name) if methods(error) else error for name, error in crew.failures.items()}
     return Outcome(done.results, {**refused, **done.failures})
 
@@ -133,5 +99,5 @@ def _no_passwords(name: str, error: CncpError) -> CncpError:
 def withdraw(specs: Sequence[HostSpec], key: PublicKey, *, strict: bool) -> Outcome[str]:
     """Take our key out of the authorized_keys of hosts; return what was done on each."""
     with Crew(specs, strict=strict) as crew:
-        done = crew.each(lambda host: _remove(host, key))
+        done = crew.each(lambda host: authorized.remove(host, key.identity))
     return Outcome(done.results, {**crew.failures, **done.failures})

@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import platform
+import pwd
 import shutil
 import socket
 import sys
@@ -72,6 +73,7 @@ def probe(*homes: str) -> dict[str, Any]:
         "machine": hashlib.sha256(f"{boot} {name} {_text('/etc/machine-id')}".encode()).hexdigest()[:16],
         "processor": platform.machine(),
         "python": sys.executable,
+        "user": pwd.getpwuid(os.geteuid()).pw_name,
         "version": list(sys.version_info[:3]),
         "writable": os.access(existing, os.W_OK),
     }
@@ -169,11 +171,25 @@ def remove(root: str, parents: str) -> dict[str, Any]:
     return {}
 
 
-def dial(addresses: list[str], ports: list[int], timeout: float) -> dict[str, Any]:
-    """Return, for each address, the ports that ZeroMQ answers on, within ``timeout`` seconds."""
+def host_keys() -> dict[str, Any]:
+    """Return the public keys that this machine's sshd shows itself by, where it keeps them as all do."""
+    found = [_text(str(path)).split() for path in sorted(Path("/etc/ssh").glob("ssh_host_*_key.pub"))]
+    return {"keys": [" ".join(words[:2]) for words in found if len(words) >= 2]}
+
+
+ZEROMQ = "ff"
+"""How a ZeroMQ socket's greeting begins, in hex (ZMTP 3.1, section 3.2)."""
+
+SSH = b"SSH-".hex()
+"""How sshd's greeting begins (RFC 4253, section 4.2)."""
+
+
+def dial(addresses: list[str], ports: list[int], timeout: float, greeting: str = ZEROMQ) -> dict[str, Any]:
+    """Return, for each address, the ports that answer with a greeting within ``timeout`` seconds."""
+    begins = bytes.fromhex(greeting)
     pairs = [(address, port) for address in addresses for port in ports]
     with ThreadPoolExecutor(max(1, len(pairs))) as pool:
-        answers = list(pool.map(lambda pair: _greeted(pair[0], pair[1], timeout), pairs))
+        answers = list(pool.map(lambda pair: _greeted(pair[0], pair[1], timeout, begins), pairs))
     found: dict[str, list[int]] = {address: [] for address in addresses}
     for (address, port), answered in zip(pairs, answers, strict=True):
         if answered:
@@ -181,12 +197,11 @@ def dial(addresses: list[str], ports: list[int], timeout: float) -> dict[str, An
     return {"open": found}
 
 
-def _greeted(address: str, port: int, timeout: float) -> bool:
-    """Tell whether a ZeroMQ socket answers: its greeting begins with 0xFF (ZMTP 3.1, section 3.2)."""
+def _greeted(address: str, port: int, timeout: float, begins: bytes) -> bool:
     try:
         with socket.create_connection((address, port), timeout=timeout) as connection:
             connection.settimeout(timeout)
-            return connection.recv(1) == b"\xff"
+            return connection.recv(len(begins), socket.MSG_WAITALL) == begins
     except OSError:
         return False
 
@@ -200,6 +215,7 @@ VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     "share": share,
     "remove": remove,
     "dial": dial,
+    "host_keys": host_keys,
 }
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from cncp.cluster import Value
+from cncp.console import Console
 from cncp.errors import CncpError
 from cncp.fleet import agent, deploy
 from cncp.fleet.command import Line
 from cncp.fleet.place import Placed
-from cncp.fleet.ssh import Host
+from cncp.fleet.ssh import Host, Local
 from cncp.fleet.survey import Surveyed
-from cncp.machine import connection
+from cncp.fleet.tunnels import by_trial, leave, to
+from cncp.inventory import LOCAL, HostSpec
+from cncp.machine import connection, tunnels
 from cncp.machine.node import Node
 from cncp.machine.rollcall import roll_call
-from cncp.machine.up import Outcome, report
+from cncp.machine.tunnels import Tunnel
+from cncp.machine.up import report, up
 
 
 class Controller(Protocol):
@@ -35,6 +41,24 @@ class Controller(Protocol):
     def external(self) -> str:
         """The address by which it is to be reached, "" where that was not set."""
 
+    @property
+    def host(self) -> Host:
+        """Its machine, to run commands on."""
+
+    @property
+    def name(self) -> str:
+        """The name of its machine."""
+
+    @property
+    def user(self) -> str:
+        """The account that it runs as."""
+
+    def way_to(self, one: Surveyed) -> Tunnel:
+        """Return how its machine reaches the sshd of a host. Raises HostError."""
+
+    def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> dict[str, Any]:
+        """Leave there what its tunnels need (``machine.tunnels.deliver``)."""
+
     def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
         """Ask which engines answer, waiting up to ``patience`` seconds for all of them."""
 
@@ -42,13 +66,15 @@ class Controller(Protocol):
 class Here:
     """The controller on this machine."""
 
-    def __init__(self, node: Node, job: Callable[[], Outcome]) -> None:
+    def __init__(self, node: Node, console: Console) -> None:
         self._node = node
-        self._job = job
+        self._console = console
+        self.host = Local(HostSpec(LOCAL))
 
     def up(self) -> dict[str, Any]:
         """Converge this machine."""
-        return report(self._node, self._job())
+        self._node = replace(self._node, tunnels=tunnels.load(Path(self._node.home)))
+        return report(self._node, up(self._node, self._console))
 
     def engine_file(self) -> dict[str, Any]:
         """Read it from the profile."""
@@ -64,6 +90,25 @@ class Here:
         named = self._node.settings.external
         return "" if named == "auto" else named
 
+    @property
+    def name(self) -> str:
+        """Return this machine's host name."""
+        return self._node.host
+
+    @property
+    def user(self) -> str:
+        """Return the account's name."""
+        return self._node.account.name
+
+    def way_to(self, one: Surveyed) -> Tunnel:
+        """Return the way that we have just taken."""
+        spec = one.host.spec
+        return to(one.name, spec.name, user=spec.user, port=spec.port, jump=spec.jump, address=spec.address)
+
+    def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> dict[str, Any]:
+        """Write it into the home folder."""
+        return tunnels.deliver(Path(self._node.home), wanted, keep)
+
     def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
         """Ask the hub."""
         return roll_call(self._node, uuids, patience)
@@ -74,6 +119,7 @@ class There:
 
     def __init__(self, one: Surveyed, settings: Mapping[str, Value], say: Line) -> None:
         self._one = one
+        self.host = one.host
         self._settings = settings
         self._say = say
         self._profile_dir = ""
@@ -97,6 +143,26 @@ class There:
     def external(self) -> str:
         """Return the address that was set."""
         return str(self._settings.get("external", "auto")).removeprefix("auto")
+
+    @property
+    def name(self) -> str:
+        """Return its name in the inventory."""
+        return self._one.name
+
+    @property
+    def user(self) -> str:
+        """Return the account that we log in to."""
+        return str(self._one.facts["user"])
+
+    def way_to(self, one: Surveyed) -> Tunnel:
+        """Have that host try."""
+        spec = one.host.spec
+        addresses = [spec.address, *one.facts["addresses"], spec.name]
+        return by_trial(self.host, one.name, one.facts["user"], spec.port, addresses)
+
+    def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> dict[str, Any]:
+        """Bring it there."""
+        return leave(Placed.of(self._one), self.host, wanted, keep)
 
     def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
         """Have that host ask its hub."""

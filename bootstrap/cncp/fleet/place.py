@@ -25,6 +25,8 @@ class Placed:
     environment: Mapping[str, str]
     shared: tuple[str, ...]
     spec: HostSpec
+    tunnel: str = ""
+    """The key by which ssh gets through to this host, or from it to the controller's; "" without a tunnel."""
 
     @staticmethod
     def of(one: Surveyed) -> Placed:
@@ -53,7 +55,7 @@ def load(home: Path) -> dict[str, Placed]:
 def _read(name: str, one: Mapping[str, Any]) -> Placed:
     known = {field.name for field in fields(HostSpec)}
     spec = HostSpec(**{key: value for key, value in one["spec"].items() if key in known})
-    return Placed(name, one["root"], one["home"], one["environment"], tuple(one["shared"]), spec)
+    return Placed(name, one["root"], one["home"], one["environment"], tuple(one["shared"]), spec, one.get("tunnel", ""))
 
 
 def save(home: Path, places: Mapping[str, Placed]) -> None:

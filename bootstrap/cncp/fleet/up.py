@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cncp.cluster import Value
 from cncp.console import Console
-from cncp.errors import CncpError, PreflightError
-from cncp.fleet import deploy, offline, place
+from cncp.errors import CncpError, PreflightError, UsageError
+from cncp.fleet import authorized, deploy, offline, place, tunnels
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError
 from cncp.fleet.controller import Controller, There
@@ -25,6 +26,7 @@ from cncp.fleet.survey import Surveyed, survey
 from cncp.inventory import LOCAL, HostSpec, Inventory
 from cncp.keys import ENGINE_CHANNELS, ports_of
 from cncp.machine.connection import delivered
+from cncp.machine.tunnels import label
 from cncp.machine.up import START_TIMEOUT
 
 DIAL = 5.0
@@ -80,6 +82,8 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
     """
     done = Done()
     head = fleet.inventory.controller
+    if alone and not all(spec.direct for spec in fleet.inventory.hosts):
+        raise UsageError("connect = forward and reverse need the account itself", "run this as that user, without sudo")
     remote = [] if head.local else [head]
     console.phase(f"connecting to {len(fleet.hosts) + len(remote)} hosts")
     with Crew([*remote, *fleet.hosts], strict=fleet.strict) as crew:
@@ -90,7 +94,7 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
             raise PreflightError("no host can be gone on with", "mend what is said above, then run this again")
         if remote and head.name not in seen.hosts:
             raise PreflightError(f"the controller's host {head.name} cannot be gone on with", "mend it first")
-        _note(fleet, seen.hosts)
+        former = _note(fleet, seen.hosts)
         for name in forgotten(fleet):
             console.warn(
                 f"[{name}] is set up, but no longer in the file; put it back, then: cncp uninstall --limit {name}"
@@ -101,9 +105,13 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
         prepared = _with_controller(controller, hosts, prepare, done, fleet, alone=alone)
         done.fail(prepared.failures, console)
         ready = {name: one for name, one in hosts.items() if name in prepared.results}
+        secret = controller.engine_file()
+        keys = _open_tunnels(fleet, controller, ready, former, secret, done, console)
+        ready = {name: one for name, one in ready.items() if one.host.spec.connect != "reverse" or name in keys}
         console.phase(f"starting engines on {len(ready)} hosts")
-        start = _Start(fleet, controller, prepared.results, console, done)
+        start = _Start(fleet, controller, secret, former, prepared.results, console, done)
         started = at_once(ready, start)
+        _note_keys(fleet, {**keys, **start.keys})
         done.reports.update(started.results)
         done.fail(started.failures, console)
         console.phase("waiting for answers")
@@ -112,11 +120,46 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
     return done
 
 
-def _note(fleet: Fleet, found: Mapping[str, Surveyed]) -> None:
-    """Keep where things are before they are there: what is cut off can be taken away again."""
+def _note(fleet: Fleet, found: Mapping[str, Surveyed]) -> Mapping[str, Placed]:
+    """Keep where things are before they are there: what is cut off can be taken away again.
+
+    Returns what was kept before.
+    """
+    former = place.load(fleet.home)
+    keys = {name: one.tunnel for name, one in former.items()}
+    now = {name: replace(Placed.of(one), tunnel=keys.get(name, "")) for name, one in found.items()}
+    place.save(fleet.home, {**former, **now})
+    return former
+
+
+def _note_keys(fleet: Fleet, keys: Mapping[str, str]) -> None:
+    """Keep which key each host has for its tunnel, "" where it has none any more."""
     places = place.load(fleet.home)
-    places.update({name: Placed.of(one) for name, one in found.items()})
-    place.save(fleet.home, places)
+    new = {name: replace(places[name], tunnel=key) for name, key in keys.items() if places[name].tunnel != key}
+    if new:
+        place.save(fleet.home, {**places, **new})
+
+
+def _open_tunnels(
+    fleet: Fleet,
+    controller: Controller,
+    ready: Mapping[str, Surveyed],
+    former: Mapping[str, Placed],
+    secret: Mapping[str, Any],
+    done: Done,
+    console: Console,
+) -> Mapping[str, str]:
+    """Have the controller's machine keep an ssh to hosts that are to be reached so; return their keys."""
+    wanted = [spec.name for spec in fleet.inventory.hosts if spec.connect == "reverse"]
+    if not wanted and not any(one.spec.connect == "reverse" for one in former.values()):
+        return {}
+    console.phase(f"connecting the controller to {len(wanted)} hosts")
+    hosts = {name: one for name, one in ready.items() if name in wanted}
+    again, let = tunnels.keep_open(controller, hosts, [name for name in wanted if name not in hosts], secret)
+    done.fail(let.failures, console)
+    if again:
+        done.reports[fleet.inventory.controller.name] = {**controller.up(), "changed": True}
+    return let.results
 
 
 def forgotten(fleet: Fleet) -> list[str]:
@@ -215,14 +258,19 @@ class _Start:
         self,
         fleet: Fleet,
         controller: Controller,
+        secret: Mapping[str, Any],
+        former: Mapping[str, Placed],
         settings: Mapping[str, Mapping[str, Value]],
         console: Console,
         done: Done,
     ) -> None:
+        self.keys: dict[str, str] = {}
         self._fleet = fleet
-        self._secret = controller.engine_file()
+        self._controller = controller
+        self._letting_in = threading.Lock()
+        self._secret = secret
+        self._former = former
         self._addresses = controller.addresses()
-        self._external = controller.external
         self._settings = settings
         self._console = console
         self._done = done
@@ -230,15 +278,55 @@ class _Start:
     def __call__(self, one: Surveyed) -> dict[str, Any]:
         """Start the engines of one host; return its report. Raises HostError."""
         began = time.monotonic()
+        connect = one.host.spec.connect
         try:
-            # The address that ssh came from is likely the one that leads back.
-            seen_by = one.facts["from"] if self._fleet.inventory.controller.local else ""
-            address = reachable(one, self._secret, [*filter(None, (self._external, seen_by)), *self._addresses])
-            content = json.dumps({**self._secret, "location": address}).encode()
-            one.host.put(content, str(delivered(Path(one.home))))
-            return deploy.up(one, self._settings[one.name], lambda line: self._console.note(f"[{one.name}] {line}"))
+            self._undo(one, connect)
+            if connect == "forward":
+                self._forward(one)
+            elif connect == "reverse":
+                log = f"cncp logs --limit {self._fleet.inventory.controller.name} --name tunnel-{label(one.name)}"
+                tunnels.await_ports(one, self._secret, log)
+            document = self._direct(one) if one.host.spec.direct else tunnels.behind(self._secret)
+            one.host.put(json.dumps(document).encode(), str(delivered(Path(one.home))))
+            said = deploy.up(one, self._settings[one.name], lambda line: self._console.note(f"[{one.name}] {line}"))
+            if connect == "forward":
+                log = f"cncp logs --limit {one.name} --name tunnel-{label(self._controller.name)}"
+                tunnels.await_ports(one, self._secret, log)
+            return said
         finally:
             self._done.seconds[one.name] = time.monotonic() - began
+
+    def _ways(self, one: Surveyed) -> list[str]:
+        """Return the addresses by which a host may reach the controller's machine, the likeliest first."""
+        # The address that ssh came from is likely the one that leads back.
+        seen_by = one.facts["from"] if self._fleet.inventory.controller.local else ""
+        return [*filter(None, (self._controller.external, seen_by)), *self._addresses]
+
+    def _direct(self, one: Surveyed) -> dict[str, Any]:
+        return {**self._secret, "location": reachable(one, self._secret, self._ways(one))}
+
+    def _forward(self, one: Surveyed) -> None:
+        """Have a host keep an ssh to the controller's machine."""
+        there = self._controller
+        way = tunnels.by_trial(one.host, there.name, there.user, there.host.spec.port, self._ways(one))
+        whole = tunnels.complete(way, there.host, self._secret, reverse=False)
+        left = tunnels.leave(Placed.of(one), one.host, [whole])
+        # All hosts have theirs written into the same file there.
+        with self._letting_in:
+            self.keys[one.name] = tunnels.let_in(there.host, left["public"], whole)
+
+    def _undo(self, one: Surveyed, connect: str) -> None:
+        """Take away what another way of connecting has left."""
+        former = self._former.get(one.name)
+        if former is None or not former.tunnel or former.spec.connect == connect:
+            return
+        if former.spec.connect == "reverse":
+            authorized.remove(one.host, former.tunnel)
+        else:
+            tunnels.leave(Placed.of(one), one.host, [])
+            with self._letting_in:
+                authorized.remove(self._controller.host, former.tunnel)
+        self.keys[one.name] = ""
 
 
 def reachable(one: Surveyed, secret: Mapping[str, Any], addresses: Sequence[str]) -> str:

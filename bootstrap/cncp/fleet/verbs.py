@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cncp.errors import CncpError
 from cncp.files import PARENTS
-from cncp.fleet import deploy, place
+from cncp.fleet import authorized, deploy, place
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError, Line
 from cncp.fleet.controller import remote_roll_call
@@ -97,13 +98,19 @@ class Scene:
             return roll_call(installed(self.home), uuids, patience)
         if head.name not in self.places:
             return SILENCE
+        with self.head() as host:
+            return SILENCE if host is None else remote_roll_call(self.places[head.name], host, uuids, patience)
+
+    @contextlib.contextmanager
+    def head(self) -> Iterator[Host | None]:
+        """Connect to the controller's machine for the length of a block, if that is to be; None where it fails."""
+        head = self.inventory.controller
         known = self.hosts.get(head.name)
         if known is not None:
-            return remote_roll_call(self.places[head.name], known, uuids, patience)
+            yield known
+            return
         with Crew([head]) as crew:
-            if head.name not in crew.hosts:
-                return SILENCE
-            return remote_roll_call(self.places[head.name], crew.hosts[head.name], uuids, patience)
+            yield crew.hosts.get(head.name)
 
 
 def status(scene: Scene) -> list[dict[str, Any]]:
@@ -148,11 +155,28 @@ def uninstall(scene: Scene) -> dict[str, Reply]:
 def _clear(scene: Scene, name: str) -> None:
     """Remove a host's folder, and what its home's hosts shared when it was the last of them."""
     mine = scene.places.pop(name)
+    if mine.tunnel:
+        _shut_out(scene, mine)
     shared_by = [one for one in scene.places.values() if set(one.shared) & set(mine.shared)]
     call(scene.hosts[name], "remove", mine.home, PARENTS)
     if mine.shared and not shared_by:
         call(scene.hosts[name], "remove", SHARED, PARENTS)
     place.save(scene.home, scene.places)
+
+
+def _shut_out(scene: Scene, mine: Placed) -> None:
+    """Have the key of a host's tunnel let in no more, unless another host of the same home has it."""
+    if mine.spec.connect == "reverse":
+        if not any(one.tunnel == mine.tunnel and set(one.shared) & set(mine.shared) for one in scene.places.values()):
+            authorized.remove(scene.hosts[mine.name], mine.tunnel)
+        return
+    with scene.head() as host:
+        if host is None:
+            remedy = f"take the line with {mine.tunnel[-16:]} out of its authorized_keys"
+            head = scene.inventory.controller.name
+            scene.failures[head] = HostError(head, f"it still lets the tunnel of {mine.name} in", remedy)
+        else:
+            authorized.remove(host, mine.tunnel)
 
 
 def check(scene: Scene, *, from_hosts: bool) -> list[dict[str, str]]:

@@ -127,6 +127,10 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
     if kind == jupyter.NAME:
         parts.append([one.text() for one in jupyter.resources(node) if isinstance(one, File)])
         return _short(parts)
+    if kind == "tunnel":
+        # Each reads the way to its host anew: one more host is nothing to the others.
+        parts.append(sorted({(one.bound, one.ports, one.reverse) for one in node.tunnels}))
+        return _short(parts)
     content = _profile_settings(node)
     if kind == "controller":
         # The number of engines is nothing to the controller: scaling must not restart it.

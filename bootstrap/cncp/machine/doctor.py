@@ -93,6 +93,8 @@ def _services(seen: list[Status]) -> Iterator[Finding]:
             yield Finding(
                 f"{one.name} does not run" + (f": {one.last_exit}" if one.last_exit else ""), f"cncp up; {look}"
             )
+        elif one.state == "connecting":
+            yield Finding(f"{one.name} is not connected", look)
         elif one.state == "starting":
             yield Finding(
                 f"{one.name} runs but is not registered", f"wait a moment, or: cncp restart --name {one.name}"

@@ -22,6 +22,7 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "controller": Kind("controller.service"),
+    "tunnel": Kind("tunnel@.service", r"[A-Za-z0-9_-]+"),
     "engine": Kind("engine@.service", r"\d+"),
     "jupyter": Kind("jupyter.service"),
 }

@@ -15,6 +15,7 @@ from cncp.errors import CncpError, UsageError
 from cncp.machine import steps
 from cncp.machine.actor import Actor
 from cncp.machine.health import Answers, wait
+from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node
 from cncp.machine.place import Account
 from cncp.machine.services import service_manager
@@ -102,8 +103,8 @@ def down(node: Node, console: Console) -> bool:
         running = steps.running(manager)
         if running:
             console.phase(f"stopping {', '.join(running)}")
-        # Engines first: a controller that goes first has them wait for it.
-        manager.stop([name for name in running if name != "controller"])
-        manager.stop([name for name in running if name == "controller"])
+        # Backwards: engines say goodbye to the controller, which some reach through a tunnel.
+        for kind in reversed(list(KINDS)):
+            manager.stop([name for name in running if split(name)[0] == kind])
         manager.forget()
     return bool(running)

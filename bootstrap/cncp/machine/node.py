@@ -15,6 +15,8 @@ from cncp.errors import CncpError, PreflightError
 from cncp.files import read_json
 from cncp.machine.facts import Facts
 from cncp.machine.place import Account
+from cncp.machine.tunnels import Tunnel
+from cncp.machine.tunnels import from_document as tunnel_from
 
 _MAX_SOCKET_PATH = 107  # bytes in sun_path without the closing NUL: unix(7)
 
@@ -39,6 +41,8 @@ class Node:
     location: str
     instance: str = ""
     """The host's name, where several share this home; its units and sessions carry it."""
+    tunnels: tuple[Tunnel, ...] = ()
+    """What ssh is to connect, for engines that reach the controller in no other way."""
 
     @property
     def engines(self) -> int:
@@ -81,7 +85,8 @@ class Node:
         """The services of this machine by name, in starting order."""
         engines = tuple(f"engine-{number}" for number in self.engine_ids)
         jupyter = ("jupyter",) if self.settings.jupyter and self.controller else ()
-        return (("controller",) if self.controller else ()) + engines + jupyter
+        tunnels = tuple(f"tunnel-{one.name}" for one in self.tunnels) if self.controller or engines else ()
+        return (("controller",) if self.controller else ()) + tunnels + engines + jupyter
 
     def document(self) -> dict[str, Any]:
         """Return the node as JSON types, for node.json and Chef."""
@@ -97,6 +102,7 @@ def from_document(document: Mapping[str, Any]) -> Node:
             "account": Account(**document["account"]),
             "engine_ids": tuple(document["engine_ids"]),
             "gpus": tuple(document["gpus"]),
+            "tunnels": tuple(map(tunnel_from, document.get("tunnels", ()))),
         }
     )
 
@@ -125,6 +131,7 @@ def resolve(
     ipython_dir: Path,
     present: Sequence[int] = (),
     instance: str = "",
+    tunnels: tuple[Tunnel, ...] = (),
     idle: bool = False,
 ) -> Node:
     """Make every choice that the settings leave open. Raises CncpError where one is impossible.
@@ -161,6 +168,7 @@ def resolve(
         gpus=facts.gpus if cluster.engines == "gpus" else (),
         location=facts.host if cluster.external == "auto" else cluster.external,
         instance=instance,
+        tunnels=tunnels,
     )
     if manager == "supervisor" and len(str(made.run_dir / "supervisor.sock.99999999")) > _MAX_SOCKET_PATH:
         raise PreflightError(f"{home} is too long a path for supervisord's socket", "set CNCP_HOME to a shorter one")

@@ -12,9 +12,11 @@ import psutil
 
 from cncp.hub import Hub
 from cncp.machine import connection, jupyter, rollcall
+from cncp.machine.kinds import split
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager, ServiceState
 from cncp.machine.services.base import running_process
+from cncp.ports import connected
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def _state(node: Node, name: str, uuid: str, seen: Mapping[str, Any]) -> tuple[s
         return "up" if seen["controller"] else "silent", None
     if name == jupyter.NAME:
         return "up" if jupyter.answers(node) else "silent", None
+    if split(name)[0] == "tunnel":
+        return "up" if connected(running_process(node, name).pid) else "connecting", None
     if not node.controller:
         # Only the controller's machine knows more.
         return "running", None

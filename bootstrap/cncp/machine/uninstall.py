@@ -24,6 +24,8 @@ _LEFT_BY_SERVICES = (
     "log/controller.out*",
     "log/engine-*.log*",
     "log/engine-*.out*",
+    "log/tunnel-*.log*",
+    "log/tunnel-*.out*",
     "log/jupyter.log*",
     "log/jupyter.out*",
     "log/engines.json",

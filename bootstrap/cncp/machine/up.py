@@ -13,7 +13,7 @@ from cncp import attributes, files
 from cncp.attributes import Kept
 from cncp.cluster import Cluster
 from cncp.console import Console
-from cncp.machine import connection, converge, convergence, facts, jupyter, place, steps
+from cncp.machine import connection, converge, convergence, facts, jupyter, place, steps, tunnels
 from cncp.machine.actor import Actor
 from cncp.machine.convergence import Engine
 from cncp.machine.desired import Desired
@@ -76,13 +76,15 @@ def describe(asked: Request) -> Node:
 def choose(environment: Mapping[str, str], wanted: Cluster, present: Sequence[int], *, idle: bool = False) -> Node:
     """Make the choices that settings leave open. ``present``: ids of engines, those to keep first."""
     account = place.account(environment)
+    home = place.home_folder(environment, account)
     return resolve(
         wanted,
         facts.gather(environment),
-        home=place.home_folder(environment, account),
+        home=home,
         ipython_dir=place.ipython_folder(environment, account),
         present=present,
         instance=environment.get("CNCP_INSTANCE", ""),
+        tunnels=tunnels.load(home),
         idle=idle,
     )
 

@@ -130,7 +130,7 @@ def _fleet_up(asked: main_job.Request, wanted: Fleet, console: Console, *, as_js
     node = main_job.describe(asked)
     _bring_environment(node, console)
     if wanted.inventory.controller.local:
-        here = Here(node, lambda: main_job.up(node, console))
+        here = Here(node, console)
     else:
         main_job.up(node, console)
     with Actor(node.account).as_login():

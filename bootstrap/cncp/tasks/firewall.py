@@ -39,7 +39,7 @@ def firewall(context: Context, kind: str = "", clients: str = "", file: str | No
     if node.settings.listen.startswith("127."):
         console.say("# The controller listens on loopback: nothing has to be opened. To change that: --listen all")
         return
-    found, unknown = addresses.of_hosts(listed.everyone) if listed else ([], [])
+    found, unknown = addresses.of_hosts([one for one in listed.everyone if one.direct]) if listed else ([], [])
     if unknown and not found:
         raise CncpError(
             f"no address is known of any host in {path}", "give them: address = ... in their pools, or in /etc/hosts"
@@ -48,7 +48,7 @@ def firewall(context: Context, kind: str = "", clients: str = "", file: str | No
         console.say(f"# {note}")
     wanted = rules.openings(identity, node.settings.listen, found, given or found)
     if listed:
-        # Without sources a rule is for everybody.
+        # Without sources a rule is for everybody; hosts behind tunnels need none.
         wanted = [one for one in wanted if one.sources]
     for one in [kind] if kind else rules.KINDS:
         if not kind:
@@ -63,7 +63,7 @@ def _notes(unknown: Sequence[str], *, listed: bool, nobody: bool, narrowed: bool
     if not listed:
         yield "There is no list of hosts: engines may come from anywhere."
     if listed and nobody:
-        yield "No engine dials the controller: all are on this machine."
+        yield "No engine dials the controller: all are on this machine or behind tunnels."
     elif not narrowed:
         whence = "taken to be on these hosts, too" if listed else "let in from anywhere"
         yield f"Clients are {whence}; --clients names where they are."

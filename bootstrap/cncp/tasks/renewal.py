@@ -16,7 +16,6 @@ from cncp.fleet.up import Done
 from cncp.fleet.up import up as everywhere
 from cncp.install import rights
 from cncp.machine import place
-from cncp.machine import up as main_job
 from cncp.machine.node import Node, installed
 from cncp.machine.up import Request
 from cncp.tasks import fleet as fleets
@@ -57,7 +56,7 @@ def _rotate(
     here: Controller | None = None
     if hosts.controller.local:
         node = _controller_node()
-        here = Here(node, lambda: main_job.up(node, console))
+        here = Here(node, console)
         done = rotating.rotate(node, console, patience=patience)
     else:
         scene = verbs.Scene(hosts, wanted.home, (hosts.controller,), strict=strict)

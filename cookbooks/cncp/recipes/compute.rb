@@ -3,5 +3,6 @@ cncp_packages 'cncp' if node['cncp']['packages']
 cncp_virtualenv 'cncp'
 cncp_profile 'cncp'
 cncp_controller 'cncp'
+cncp_tunnels 'cncp'
 cncp_engines 'cncp'
 cncp_jupyter 'cncp'

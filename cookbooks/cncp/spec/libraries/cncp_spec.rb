@@ -249,9 +249,10 @@ RSpec.describe CncpCookbook::Actions do
   let(:actions) { Class.new { include CncpCookbook::Actions }.new }
 
   it 'tells services of one kind from the others' do
-    digests = { 'controller' => 'a', 'engine-0' => 'b', 'engine-10' => 'c', 'jupyter' => 'd' }
+    digests = { 'controller' => 'a', 'engine-0' => 'b', 'engine-10' => 'c', 'jupyter' => 'd', 'tunnel-gold-2' => 'e' }
     expect(actions.cncp_select(digests, 'engine').keys).to eq(%w(engine-0 engine-10))
     expect(actions.cncp_select(digests, 'controller').keys).to eq(%w(controller))
     expect(actions.cncp_select(digests, 'jupyter').keys).to eq(%w(jupyter))
+    expect(actions.cncp_select(digests, 'tunnel').keys).to eq(%w(tunnel-gold-2))
   end
 end

@@ -1,0 +1,163 @@
+"""Engines behind a firewall: ssh carries the controller's ports to the loopback of their machine.
+
+    venv/bin/python -s -m cncp.machine.tunnels
+
+Either machine may be the one that logs in: that of the engines to the controller's (forward), or
+the controller's to that of the engines (reverse). The machine in charge leaves on it what its
+services need, by this module: standard input holds a JSON object with ``wanted`` tunnels and the
+names of others to ``keep``; the answer has ``changed`` and the ``public`` key that the machine at
+the other end is to let in. That key is for these ports alone, so it needs no passphrase, and no
+agent has to be there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cncp.errors import CncpError
+from cncp.files import read_bytes, read_json, to_json, write_atomic
+from cncp.machine import place
+from cncp.run import run
+
+LOOPBACK = "127.0.0.1"
+
+_FOLDER = "tunnels"
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """One ssh: ``name`` is that of its service, and of the host by its ``host_keys``.
+
+    ``ports`` are the controller's for engines, ``bound`` the address on its machine that has them;
+    ``reverse`` is a tunnel that the controller's machine keeps to one of engines. The rest is the
+    way to the other machine, as in ``inventory.HostSpec``.
+    """
+
+    name: str
+    host: str
+    host_keys: tuple[str, ...]
+    ports: tuple[int, ...]
+    bound: str
+    reverse: bool
+    user: str = ""
+    port: int = 0
+    jump: str = ""
+    address: str = ""
+
+
+def label(host: str) -> str:
+    """Return a host's name as that of a service; tmux has no dots in the names of sessions."""
+    return re.sub(r"[^A-Za-z0-9-]", "_", host)
+
+
+def folder(home: Path) -> Path:
+    """Return the folder of keys and of what is to be connected."""
+    return home / _FOLDER
+
+
+def key(home: Path) -> Path:
+    """Return the private key that all tunnels of a machine log in with."""
+    return folder(home) / "key"
+
+
+def load(home: Path) -> tuple[Tunnel, ...]:
+    """Return what this machine is to connect."""
+    stored = read_json(folder(home) / "tunnels.json") or {}
+    return tuple(map(from_document, stored.get("tunnels", ())))
+
+
+def from_document(document: Mapping[str, Any]) -> Tunnel:
+    """Make a tunnel from JSON types."""
+    return Tunnel(**{**document, "host_keys": tuple(document["host_keys"]), "ports": tuple(document["ports"])})
+
+
+def command(home: Path, one: Tunnel) -> list[str]:
+    """Return the argument list of ssh."""
+    way = "-R" if one.reverse else "-L"
+    options = (
+        "BatchMode=yes",
+        "ConnectTimeout=10",
+        "ControlMaster=no",
+        "ControlPath=none",
+        # Some of the ports would be a cluster that half works.
+        "ExitOnForwardFailure=yes",
+        "ForwardAgent=no",
+        "ForwardX11=no",
+        "HostKeyAlias=" + one.name,
+        "IdentitiesOnly=yes",
+        "PermitLocalCommand=no",
+        "ServerAliveInterval=5",
+        "ServerAliveCountMax=3",
+        "StrictHostKeyChecking=yes",
+        f'UserKnownHostsFile="{folder(home) / "known_hosts"}"',
+        *([f"Port={one.port}"] if one.port else []),
+        *([f"User={one.user}"] if one.user else []),
+        *([f"ProxyJump={one.jump}"] if one.jump else []),
+        *([f"HostName={one.address}"] if one.address else []),
+    )
+    forwards = [word for port in one.ports for word in (way, f"{LOOPBACK}:{port}:{one.bound}:{port}")]
+    chosen = [word for option in options for word in ("-o", option)]
+    return ["ssh", "-N", "-T", "-i", str(key(home)), *chosen, *forwards, "--", one.host]
+
+
+def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) -> dict[str, Any]:
+    """Leave what the services need, the key made once; say whether that is new, and the public key.
+
+    Tunnels that are here stay if they are among the names ``keep``; without any, all of it goes.
+    Raises CncpError where there is no ssh-keygen.
+    """
+    names = {one.name for one in wanted}
+    kept = [one for one in load(home) if one.name in keep and one.name not in names]
+    everything = sorted([*wanted, *kept], key=lambda one: one.name)
+    public = key(home).with_suffix(".pub")
+    if not everything:
+        former = (read_bytes(public) or b"").decode().strip()
+        shutil.rmtree(folder(home), ignore_errors=True)
+        return {"changed": bool(former), "public": former}
+    folder(home).mkdir(mode=0o700, exist_ok=True)
+    if not key(home).exists():
+        _make(key(home))
+    known = "".join(f"{one.name} {host_key}\n" for one in everything for host_key in one.host_keys)
+    contents = {
+        folder(home) / "known_hosts": known.encode(),
+        folder(home) / "tunnels.json": to_json({"tunnels": [asdict(one) for one in everything]}),
+    }
+    new = {path: content for path, content in contents.items() if read_bytes(path) != content}
+    for path, content in new.items():
+        write_atomic(path, content, 0o600)
+    return {"changed": bool(new), "public": public.read_text().strip()}
+
+
+def _make(path: Path) -> None:
+    """Make a key pair beside and move it into place, the private one last."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as beside:
+        made = Path(beside) / path.name
+        # The empty passphrase is no secret.
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-C", "cncp tunnel", "-N", "", "-f", made])
+        made.with_suffix(".pub").replace(path.with_suffix(".pub"))
+        made.replace(path)
+
+
+def main() -> int:
+    """Take one delivery; return the exit code."""
+    try:
+        given = json.loads(sys.stdin.read())
+        wanted = [from_document(one) for one in given["wanted"]]
+        print(json.dumps(deliver(place.home(os.environ), wanted, given["keep"])))
+    except CncpError as error:
+        sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,42 +1,109 @@
-"""A cluster of several machines over real sshd, from nothing to engines that answer, and all the verbs on it."""
+"""A cluster of several machines over real sshd, from nothing to engines that answer, and the verbs on it."""
 
 from __future__ import annotations
 
 import json
 
+import pexpect
 import pytest
 
 from .fleets import Fleet, MakeFleet, differences
+
+POOL = """
+[[pool]]
+hosts = ["alpha[1-2]"]
+engines = 2
+threads = 1
+"""
+FOUR = ["alpha1", "alpha1", "alpha2", "alpha2"]
 
 
 @pytest.fixture(scope="module")
 def fleet(make_fleet: MakeFleet) -> Fleet:
     """Boot a master and two hosts; bob has an account on all of them and his key is known."""
-    return make_fleet("alpha", 2)
-
-
-def test_from_nothing_to_engines_that_answer(fleet: Fleet) -> None:
-    """One command sets up all hosts; a second changes nothing; the verbs act on the whole."""
-    fleet.file(
-        """
-        [[pool]]
-        hosts = ["alpha[1-2]"]
-        engines = 2
-        threads = 1
-        """
-    )
+    made = make_fleet("alpha", 2)
+    made.file(POOL)
     # A login file that prints is nobody's answer.
-    noisy = fleet.hosts["alpha1"]
+    noisy = made.hosts["alpha1"]
     noisy.host.write(f"{noisy.home}/.bashrc", "echo 'welcome {'\n", "bob")
-    before = fleet.trees()
+    return made
+
+
+@pytest.fixture(scope="module")
+def before(fleet: Fleet) -> dict[str, dict[str, str]]:
+    """Remember all machines as they were."""
+    return fleet.trees()
+
+
+def test_from_nothing_to_engines_that_answer(fleet: Fleet, before: dict[str, dict[str, str]]) -> None:
+    """One command sets up all hosts; a second changes nothing."""
+    assert before
     done = fleet.master.baremetal()
     assert "4/4 engines answer" in done.stdout
-    assert sorted(fleet.ask_engines()) == ["alpha1", "alpha1", "alpha2", "alpha2"]
+    assert sorted(fleet.ask_engines()) == FOUR
     again = fleet.master.cncp("up")
     assert "nothing to change" in again.stdout
     shown = json.loads(fleet.master.cncp("status", "--json").stdout)
     assert sorted((one["host"], one["name"], one["state"]) for one in shown if one["name"] != "controller") == [
         (host, f"engine-{number}", "idle") for host in ("alpha1", "alpha2") for number in (0, 1)
     ]
+
+
+def test_a_plan_for_all(fleet: Fleet) -> None:
+    """What `up` would do on every host is shown by each of them, and nothing is done."""
+    same = fleet.master.cncp("plan", "--detailed-exitcode")
+    assert same.stdout.splitlines() == [f"[{name}] nothing to change" for name in ("localhost", "alpha1", "alpha2")]
+    trees, engines = fleet.trees(), fleet.ids()
+    fleet.file(POOL + '[pool.host.alpha2]\nengines = 3\n[[pool]]\nhosts = ["alpha9"]\n')
+    planned = fleet.master.cncp("plan", "--detailed-exitcode", check=False)
+    assert planned.returncode == 5
+    lines = planned.stdout.splitlines()
+    assert "[alpha1] nothing to change" in lines
+    assert "[alpha2] start engine-2" in lines
+    assert "[alpha9] set up: nothing of ours is there" in lines
+    document = json.loads(fleet.master.cncp("plan", "--limit", "alpha[1-2]", "--json").stdout)
+    assert {name: one["start"] for name, one in document.items()} == {"alpha1": [], "alpha2": ["engine-2"]}
+    fleet.master.host.exec(["rm", f"{fleet.master.home}/cluster.toml"])
+    fleet.file(POOL)
+    assert differences(trees, fleet.trees()) == []
+    assert fleet.ids() == engines
+
+
+def test_a_prompt_in_an_engine_of_another_machine(fleet: Fleet) -> None:
+    """What is typed at the controller's machine runs in that engine; what cannot be done from there is said."""
+    argv = ["env", "TERM=dumb", f"{fleet.master.home}/.local/bin/cncp", "console", "--name", "alpha2/engine-1"]
+    terminal = fleet.master.host.shell_tty(argv, "bob", timeout=30)
+    terminal.expect(r"In alpha2/engine-1 \(id \d\)")
+    terminal.sendline("import socket; socket.gethostname()")
+    terminal.expect(r"\n'alpha2'\r")
+    terminal.sendline("import time; print('begun', flush=True); time.sleep(2); print('and ended')")
+    terminal.expect(r"\nbegun\r")
+    terminal.sendintr()
+    terminal.expect("cannot be interrupted from here")
+    terminal.expect(r"\nand ended\r")
+    terminal.sendline("exit")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+
+
+def test_a_host_that_is_taken_out_of_the_file(fleet: Fleet, before: dict[str, dict[str, str]]) -> None:
+    """`up` says that it is still set up, and how it is taken down; that leaves nothing on it."""
+    fleet.file(POOL.replace("alpha[1-2]", "alpha1"))
+    said = fleet.master.cncp("up").stderr
+    assert "[alpha2] is set up, but no longer in the file; take it down: cncp uninstall --limit alpha2" in said
+    fleet.master.cncp("uninstall", "--limit", "alpha2")
+    left = differences(before, {**before, "alpha2": fleet.trees()["alpha2"]})
+    assert left == []
+    assert "no longer in the file" not in fleet.master.cncp("up").stderr
+    assert sorted(fleet.ask_engines()) == FOUR[:2]
+
+
+def test_nothing_is_left(fleet: Fleet, before: dict[str, dict[str, str]]) -> None:
+    """An uninstall takes all away, on hosts that the file no longer names, too."""
+    fleet.file(POOL)
+    assert "4/4 engines answer" in fleet.master.cncp("up").stdout
+    fleet.file(POOL.replace("alpha[1-2]", "alpha1"))
     fleet.master.cncp("uninstall")
+    fleet.file(POOL)
     assert differences(before, fleet.trees()) == []

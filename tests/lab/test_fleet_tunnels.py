@@ -26,10 +26,16 @@ KEYS = ".ssh/authorized_keys"
 
 
 def wall(host: Host, rule: str) -> None:
-    """Have a host drop what a rule of nftables matches of what it sends."""
-    host.exec(["nft", "add", "table", "inet", "wall"])
-    host.exec(["nft", "add chain inet wall out { type filter hook output priority 0 ; }"])
-    host.exec(["nft", f"add rule inet wall out {rule} drop"])
+    """Have a host drop what a rule of nftables matches of what it sends, after a reboot, too."""
+    chain = f"chain out {{ type filter hook output priority 0; {rule} drop; }};"
+    host.write("/etc/nftables.conf", f"flush ruleset\ntable inet wall {{ {chain} }}\n")
+    host.exec(["systemctl", "enable", "nftables"])
+    host.exec(["systemctl", "restart", "nftables"])
+
+
+def no_wall(host: Host) -> None:
+    """Let it send what it likes again."""
+    host.exec(["systemctl", "disable", "--now", "nftables"])
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +122,8 @@ def test_ssh_and_sshd_are_killed(fleet: Fleet, name: str) -> None:
     fleet.master.host.logout()
     fleet.await_engines(NAMES)
     assert fleet.ids() == ids
-    client.host.exec(["pkill", "-KILL", "-u", "bob", "-f", "cncp.serve tunnel"])
+    service = "localhost tunnel-tau1" if name == "tau1" else "tau2 tunnel-tau0"
+    client.host.exec(["kill", "-KILL", str(fleet.status()[service]["pid"])])
     fleet.await_engines(NAMES)
     assert fleet.ids() == ids
 
@@ -170,7 +177,7 @@ def test_a_port_that_is_taken_is_named(fleet: Fleet) -> None:
 def test_directly_after_all(fleet: Fleet) -> None:
     """Where the firewall is gone, so are tunnels and keys, once the file says so."""
     for site in fleet.hosts.values():
-        site.host.exec(["nft", "delete", "table", "inet", "wall"])
+        no_wall(site.host)
     fleet.file(FILE.replace('connect = "reverse"', "").replace('connect = "forward"', ""))
     assert "4/4 engines answer" in fleet.master.cncp("up").stdout
     assert not any(keys(fleet).values())

@@ -181,3 +181,31 @@ def test_from_another_machine(seats: Fleet, make_seat: Callable[[str], Site]) ->
     assert "there is no such host" in unknown.stderr
     for site in (bob, here):
         site.cncp("uninstall")
+
+
+def test_with_the_controller_on_a_host(seats: Fleet) -> None:
+    """From the machine in charge one command runs Jupyter beside a controller elsewhere, and brings it here."""
+    here = seats.master
+    seats.file('controller = "seat1"\n[[pool]]\nhosts = ["seat1"]\nengines = 2\n')
+    here.baremetal()
+    terminal = here.host.shell_tty([f"{here.home}/.local/bin/cncp", "jupyter", "--no-browser"], "bob", timeout=240)
+    terminal.expect(r"\nhttp://127\.0\.0\.1:(\d+)/lab")
+    port = int(terminal.match.group(1))
+    known = json.loads(here.cncp("jupyter.token", "--json").stdout)
+    assert known["port"] == port
+    clusters = ask(here, port, "/ipyparallel/clusters", known["token"])[1]
+    assert [one["engines"]["n"] for one in clusters if one["id"] == "cncp:"] == [2]
+    assert {name: one["state"] for name, one in seats.status().items()} == {
+        "seat1 controller": "up",
+        "seat1 engine-0": "idle",
+        "seat1 engine-1": "idle",
+        "seat1 jupyter": "up",
+    }
+    terminal.sendintr()
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    here.cncp("jupyter.down", "--quiet")
+    assert "seat1 jupyter" not in seats.status()
+    here.cncp("uninstall")
+    here.host.exec(["rm", f"{here.home}/cluster.toml"])

@@ -27,7 +27,7 @@ from cncp.fleet.place import Placed
 from cncp.fleet.refusals import refused
 from cncp.fleet.ssh import Local
 from cncp.fleet.survey import HOME, SHARED, Surveyed
-from cncp.fleet.up import Fleet, forgotten, reachable
+from cncp.fleet.up import forgotten, reachable
 from cncp.inventory import HostSpec, Inventory
 from cncp.keys import ENGINE_CHANNELS, ports_of
 
@@ -248,11 +248,12 @@ def test_places_are_kept_without_settings(tmp_path: Path) -> None:
     again = place.load(tmp_path)["gold2"]
     assert (again.home, again.shared, again.spec) == ("/r/gold2", made.shared, HostSpec("gold2", user="ada", port=2222))
     assert again.module("cncp", "status")[:3] == ["env", "CNCP_HERE=true", "CNCP_HOME=/r/gold2"]
-    fleet = Fleet(Inventory((HostSpec("gold3"),)), {}, tmp_path, ())
-    assert forgotten(fleet) == ["gold2"]
+    hosts = Inventory((HostSpec("gold3"),))
+    assert forgotten(hosts, tmp_path) == {"gold2": HostSpec("gold2", user="ada", port=2222)}
+    assert list(forgotten(None, tmp_path)) == ["gold2"]
     place.save(tmp_path, {})
     assert place.load(tmp_path) == {}
-    assert forgotten(fleet) == []
+    assert forgotten(hosts, tmp_path) == {}
 
 
 def test_the_archive_of_the_code_is_always_the_same() -> None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from cncp import bundle
@@ -59,7 +60,7 @@ def install(one: Surveyed, settings: Mapping[str, Value], say: Line, wheels: byt
 
     ``wheels`` is a bundle for a host that reaches no index.
     """
-    words = _flags({key: value for key, value in settings.items() if key == "requirements"})
+    words = flags({key: value for key, value in settings.items() if key == "requirements"})
     path = f"{one.root}/offline.tar"
     if wheels is not None:
         say("sending the bundle")
@@ -72,21 +73,24 @@ def install(one: Surveyed, settings: Mapping[str, Value], say: Line, wheels: byt
 
 def requirements(one: Surveyed, settings: Mapping[str, Value]) -> dict[str, Value]:
     """Bring the user's own requirements file to a host; return settings that name it there."""
+    there = named_there(settings, one.root)
+    if there != settings:
+        one.host.put(Path(str(settings["requirements"])).read_bytes(), str(there["requirements"]))
+    return there
+
+
+def named_there(settings: Mapping[str, Value], root: str) -> dict[str, Value]:
+    """Return settings with the requirements file as it is on a host whose ``root`` this is."""
     named = str(settings.get("requirements", "none"))
-    if named == "none" or "://" in named:
-        return dict(settings)
-    with open(named, "rb") as stream:
-        content = stream.read()
-    path = f"{one.root}/requirements.of-cluster.txt"
-    one.host.put(content, path)
-    return {**settings, "requirements": path}
+    ours = named != "none" and "://" not in named
+    return {**settings, **({"requirements": f"{root}/requirements.of-cluster.txt"} if ours else {})}
 
 
 def up(one: Surveyed, settings: Mapping[str, Value], say: Line) -> dict[str, Any]:
     """Run the main job on a host and return its report. Raises HostError with that host's own words."""
     if one.shared:
         call(one.host, "share", SHARED, one.name)
-    said = _baremetal(one, ["--json", "--forget", *_flags(settings)], one.environment, say)
+    said = _baremetal(one, ["--json", "--forget", *flags(settings)], one.environment, say)
     return _report(one, said)
 
 
@@ -97,7 +101,8 @@ def _report(one: Surveyed, said: str) -> dict[str, Any]:
         raise HostError(one.name, "its report is not readable", f"log in and look: ssh {one.name}") from None
 
 
-def _flags(settings: Mapping[str, Value]) -> list[str]:
+def flags(settings: Mapping[str, Value]) -> list[str]:
+    """Return settings as options of a command line."""
     words = {True: "true", False: "false"}
     return [
         f"{BY_KEY[key].flag}={words[value] if isinstance(value, bool) else value}" for key, value in settings.items()

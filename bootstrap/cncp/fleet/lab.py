@@ -8,6 +8,7 @@ from collections.abc import Callable
 from cncp.errors import UsageError, told
 from cncp.fleet import choose, forward
 from cncp.fleet.command import HostError
+from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Remote
 from cncp.inventory import HostSpec
 from cncp.machine.jupyter import Access
@@ -24,10 +25,14 @@ def host(text: str) -> HostSpec:
     return found[0]
 
 
-def access(spec: HostSpec) -> Access:
-    """Ask a host for port and token of its Jupyter. Raises HostError."""
+def access(spec: HostSpec, placed: Placed | None = None) -> Access:
+    """Ask a host for port and token of its Jupyter. Raises HostError.
+
+    ``placed`` is where it was set up from here: in a home that several hosts share there is no command.
+    """
+    words = ("jupyter.token", "--json")
     with Remote(spec) as remote:
-        answer = remote.run([_CNCP, "jupyter.token", "--json"], check=False)
+        answer = remote.run(placed.module("cncp", *words) if placed else [_CNCP, *words], check=False)
     try:
         stored = json.loads(answer.stdout)
         return Access(int(stored["port"]), str(stored["token"]))

@@ -95,10 +95,8 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
         if remote and head.name not in seen.hosts:
             raise PreflightError(f"the controller's host {head.name} cannot be gone on with", "mend it first")
         former = _note(fleet, seen.hosts)
-        for name in forgotten(fleet):
-            console.warn(
-                f"[{name}] is set up, but no longer in the file; put it back, then: cncp uninstall --limit {name}"
-            )
+        for name in forgotten(fleet.inventory, fleet.home):
+            console.warn(f"[{name}] is set up, but no longer in the file; take it down: cncp uninstall --limit {name}")
         ours = deploy.code()
         prepare = _Preparation(fleet, ours, console)
         controller = here or prepare.controller(seen.hosts[head.name])
@@ -162,10 +160,10 @@ def _open_tunnels(
     return let.results
 
 
-def forgotten(fleet: Fleet) -> list[str]:
+def forgotten(hosts: Inventory | None, home: Path) -> dict[str, HostSpec]:
     """Return the hosts that were set up from here and that the file no longer names."""
-    named = {host.name for host in fleet.inventory.everyone}
-    return sorted(name for name in place.load(fleet.home) if name not in named)
+    named = {host.name for host in hosts.everyone} if hosts else set()
+    return {name: one.spec for name, one in sorted(place.load(home).items()) if name not in named}
 
 
 def _with_controller(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from cncp.machine import status as states
 from cncp.machine import uninstall as removal
 from cncp.machine import up as main_job
 from cncp.machine.actor import Actor
-from cncp.machine.chef import Update
 from cncp.machine.health import Answers
 from cncp.machine.node import Node, installed
 from cncp.machine.services import service_manager
@@ -174,7 +173,7 @@ def bring(node: Node, bundle: Path | None, console: Console) -> None:
 
 
 @command(
-    {**_FILE, **_JSON, **_FORGET, "detailed-exitcode": "exit with 5 when something would change"},
+    {**_HOSTS, **_JSON, **_FORGET, **HOST_KEYS, "detailed-exitcode": "exit with 5 when something would change"},
     settings=True,
 )
 def plan(
@@ -184,53 +183,75 @@ def plan(
     json: bool = False,
     forget: bool = False,
     detailed_exitcode: bool = False,
+    limit: str = "",
+    host_keys: str = "accept-new",
 ) -> None:
     """Show what `up` would change, and change nothing."""
     console = Console()
-    node = main_job.describe(main_job.request(os.environ, file=file, flags=flags, forget=forget))
-    todo = main_job.plan(node, service_manager(node, Actor(node.account)))
-    if json:
-        console.data(
-            {
-                "leave": todo.leave,
-                "files": [{"path": one.path, "what": one.what, "diff": one.diff} for one in todo.files],
-                "remove": [path for path, _ in todo.removals],
-                "secrets": list(todo.secrets),
-                "start": list(todo.start),
-                "stop": list(todo.stop),
-            }
-        )
+    asked = main_job.request(os.environ, file=file, flags=flags, forget=forget)
+    hosts = fleets.inventory(asked)
+    if hosts is None:
+        _refuse_limit(limit)
+        here = _plan(asked)
+        if json:
+            console.data(here["document"])
+        else:
+            console.out.writelines(f"{line}\n" for line in here["lines"])
+        changes = here["changes"]
     else:
-        _print_plan(console, todo, None if todo.empty else convergence.plan(node, Actor(node.account)))
-    if detailed_exitcode and not todo.empty:
+        wanted = fleets.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
+        concerned = not limit or any(host.local for host in wanted.limit)
+        changes = fleets.plan(wanted, _plan(asked) if concerned else {}, console, as_json=json)
+    if detailed_exitcode and changes:
         raise Exit(code=WOULD_CHANGE)
 
 
-def _print_plan(console: Console, todo: main_job.Plan, by_chef: Sequence[Update] | None) -> None:
+def _plan(asked: main_job.Request) -> dict[str, Any]:
+    """Return the plan for this machine: as JSON types, as lines, and whether there is anything to do."""
+    node = main_job.describe(asked)
+    todo = main_job.plan(node, service_manager(node, Actor(node.account)))
+    document = {
+        "leave": todo.leave,
+        "files": [{"path": one.path, "what": one.what, "diff": one.diff} for one in todo.files],
+        "remove": [path for path, _ in todo.removals],
+        "secrets": list(todo.secrets),
+        "start": list(todo.start),
+        "stop": list(todo.stop),
+    }
+    return {"document": document, "lines": _plan_lines(node, todo), "changes": not todo.empty}
+
+
+def _plan_lines(node: Node, todo: main_job.Plan) -> Iterator[str]:
     if todo.empty:
-        console.say("nothing to change")
+        yield "nothing to change"
         return
+    by_chef = convergence.plan(node, Actor(node.account))
     if by_chef is not None:
         for update in by_chef:
-            console.say("\n    ".join((update.resource, *update.lines)))
+            yield update.resource
+            yield from (f"    {line}" for line in update.lines)
         return
     if todo.leave:
-        console.say(todo.leave)
+        yield todo.leave
     for change in todo.files:
-        console.say("\n    ".join((f"{change.what} {change.path}", *change.diff.splitlines())))
-    for line in todo.secrets:
-        console.say(line)
-    for path, _ in todo.removals:
-        console.say(f"remove {path}")
+        yield f"{change.what} {change.path}"
+        yield from (f"    {line}" for line in change.diff.splitlines())
+    yield from todo.secrets
+    yield from (f"remove {path}" for path, _ in todo.removals)
     for verb, names in (("stop", todo.stop), ("start", todo.start)):
         if names:
-            console.say(f"{verb} {', '.join(names)}")
+            yield f"{verb} {', '.join(names)}"
 
 
-def _scene(file: str | None, limit: str) -> verbs.Scene | None:
-    """Return the hosts of the cluster in use, None where it is this machine alone."""
+def _scene(file: str | None, limit: str, *, forgotten: bool = False) -> verbs.Scene | None:
+    """Return the hosts of the cluster in use, None where it is this machine alone.
+
+    ``forgotten`` takes in those that are set up, but no longer in the file.
+    """
     asked = fleets.asked(file)
     hosts = fleets.inventory(asked)
+    if forgotten and not switched(os.environ, "CNCP_HERE"):
+        hosts = fleets.set_up_from_here(hosts, place.home(os.environ))
     if hosts is None:
         _refuse_limit(limit)
         return None
@@ -359,7 +380,7 @@ def down(context: Context, quiet: bool = False, file: str | None = None, limit: 
 def uninstall(context: Context, quiet: bool = False, file: str | None = None, limit: str = "") -> None:
     """Stop everything and remove all that was written; what stood there before comes back."""
     console = Console(quiet=quiet)
-    if scene := _scene(file, limit):
+    if scene := _scene(file, limit, forgotten=True):
         fleets.uninstall(scene, console)
         return
     left = removal.uninstall(_node(), console)

@@ -11,9 +11,13 @@ from invoke.context import Context
 from cncp.console import Console
 from cncp.errors import CncpError
 from cncp.fleet import lab as remote
+from cncp.fleet import place as places
+from cncp.fleet.place import Placed
+from cncp.inventory import HostSpec
 from cncp.machine import browser, jupyter, place
 from cncp.machine.jupyter import Access
 from cncp.machine.node import Node, installed
+from cncp.tasks import fleet as fleets
 from cncp.tasks.cluster import converge
 from cncp.tasks.command import command
 
@@ -23,6 +27,14 @@ _OPEN = {"no-browser": "print the address only, also where there is a display"}
 
 def _node() -> Node:
     return installed(place.home(os.environ))
+
+
+def _elsewhere() -> tuple[HostSpec, Placed | None] | None:
+    """Return the controller's host and where it was set up, None where the controller is on this machine."""
+    hosts = fleets.inventory(fleets.asked(None))
+    if hosts is None or hosts.controller.local:
+        return None
+    return hosts.controller, places.load(place.home(os.environ)).get(hosts.controller.name)
 
 
 def _access(node: Node) -> Access:
@@ -53,7 +65,8 @@ def down(context: Context, quiet: bool = False) -> None:
 @command({"json": "print port and token as JSON"})
 def token(context: Context, json: bool = False) -> None:
     """Print the token that opens Jupyter: whoever has it runs code as you."""
-    known = _access(_node())
+    far = _elsewhere()
+    known = remote.access(*far) if far else _access(_node())
     if json:
         Console().data({**known.document(), "url": known.url})
     else:
@@ -67,17 +80,25 @@ def visit(context: Context, host: str = "", no_browser: bool = False) -> None:
     """Print where Jupyter is, and open a browser where there is a display."""
     console = Console()
     if host:
-        spec = remote.host(host)
-        with tempfile.TemporaryDirectory(prefix="cncp-") as scratch:
-            page = Path(scratch) / "open.html"
-            ask = f"ssh {host} .local/bin/cncp jupyter.token"
-            remote.visit(spec, remote.access(spec), lambda here: _show(console, here, page, no_browser, ask))
+        _visit(console, remote.host(host), None, no_browser)
+        return
+    if far := _elsewhere():
+        _visit(console, *far, no_browser)
         return
     node = _node()
     known = _access(node)
     if not jupyter.answers(node):
         raise CncpError("Jupyter does not answer", "look at: cncp status, cncp logs --name jupyter")
     _show(console, known, jupyter.folder(node) / "open.html", no_browser, "cncp jupyter.token")
+
+
+def _visit(console: Console, spec: HostSpec, placed: Placed | None, no_browser: bool) -> None:
+    """Bring a host's Jupyter here until Ctrl-C."""
+    known = remote.access(spec, placed)
+    ask = "cncp jupyter.token" if placed else f"ssh {spec.name} .local/bin/cncp jupyter.token"
+    with tempfile.TemporaryDirectory(prefix="cncp-") as scratch:
+        page = Path(scratch) / "open.html"
+        remote.visit(spec, known, lambda here: _show(console, here, page, no_browser, ask))
 
 
 def _show(console: Console, access: Access, page: Path, no_browser: bool, ask: str) -> None:

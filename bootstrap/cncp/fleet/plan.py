@@ -1,0 +1,60 @@
+"""`cncp plan` for a cluster of several machines: what `up` would change on every host. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cncp.cluster import Value
+from cncp.errors import WOULD_CHANGE
+from cncp.fleet import deploy, place
+from cncp.fleet.call import call
+from cncp.fleet.crew import Crew, Outcome
+from cncp.fleet.place import Placed
+from cncp.fleet.ssh import Host
+from cncp.fleet.survey import HOME, SHARED
+from cncp.fleet.up import Fleet
+
+_TIMEOUT = 120.0  # s
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What would be done on a host: whether it is anything, and the lines or the JSON document that say it."""
+
+    changes: bool
+    said: str
+
+
+def plan(fleet: Fleet, *, as_json: bool) -> Outcome[Planned]:
+    """Ask every host but this machine at the same time."""
+    places = place.load(fleet.home)
+    remote = [spec for spec in fleet.limit if not spec.local]
+    ours = deploy.code()
+
+    def ask(host: Host) -> Planned:
+        name = host.spec.name
+        return _of(host, places[name], fleet.settings[name], ours, as_json=as_json)
+
+    with Crew([spec for spec in remote if spec.name in places], strict=fleet.strict) as crew:
+        outcome = crew.each(ask)
+    new = {spec.name: _whole("set up: nothing of ours is there", as_json) for spec in remote if spec.name not in places}
+    found = {**outcome.results, **new}
+    in_order = {spec.name: found[spec.name] for spec in remote if spec.name in found}
+    return Outcome(in_order, {**crew.failures, **outcome.failures})
+
+
+def _whole(what: str, as_json: bool) -> Planned:
+    return Planned(True, "{}" if as_json else what)
+
+
+def _of(host: Host, placed: Placed, settings: Mapping[str, Value], ours: deploy.Code, *, as_json: bool) -> Planned:
+    there = call(host, "probe", HOME, SHARED)["code"][SHARED if placed.shared else HOME]
+    if there != ours.digest:
+        return _whole("bring the code; what follows from it is known only then", as_json)
+    words = ["plan", "--detailed-exitcode", "--forget", *(["--json"] if as_json else [])]
+    there_too = deploy.named_there(settings, placed.root)
+    result = host.run(placed.module("cncp", *words, *deploy.flags(there_too)), timeout=_TIMEOUT, check=False)
+    if result.status not in (0, WOULD_CHANGE):
+        raise deploy.failure(placed.name, result.stderr, result.status)
+    return Planned(result.status == WOULD_CHANGE, result.stdout.decode(errors="replace"))

@@ -35,7 +35,8 @@ def wall(host: Host, rule: str) -> None:
 
 def no_wall(host: Host) -> None:
     """Let it send what it likes again."""
-    host.exec(["systemctl", "disable", "--now", "nftables"])
+    host.write("/etc/nftables.conf", "flush ruleset\n")
+    host.exec(["systemctl", "restart", "nftables"])
 
 
 @pytest.fixture(scope="module")

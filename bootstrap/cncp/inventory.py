@@ -77,7 +77,8 @@ def _port(raw: Any) -> int:
 
 
 def _jump(raw: Any) -> str:
-    return _words(raw, r"[A-Za-z0-9_][A-Za-z0-9._@:,-]*", "a host, or hosts with commas, as in ssh -J")
+    one = _HOST.pattern.replace("?P<user>", "?:").replace("?P<name>", "?:").replace("?P<port>", "?:")
+    return _words(raw, f"{one}(?:,{one})*", "a host, or hosts with commas, as in ssh -J")
 
 
 def _python(raw: Any) -> str:

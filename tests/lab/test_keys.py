@@ -256,6 +256,52 @@ def test_our_ssh_key_is_taken_out(net: Net) -> None:
     assert "lets us in with none of our keys" in refused.stderr
 
 
+POOLS = """
+[[pool]]
+hosts = ["gold1"]
+[[pool]]
+hosts = ["gold2"]
+jump = "bob@gold1"
+"""
+
+
+def test_a_host_behind_another(net: Net) -> None:
+    """One password opens a host that only a jump host reaches, and then our key does, through both."""
+    net.laptop.host.exec(["rm", "-f", f"{net.laptop.home}/.ssh/known_hosts"])
+    net.gold2.host.write(f"{net.gold2.home}/.ssh/authorized_keys", "", "bob", 0o600)
+    net.gold1.host.exec(["sh", "-c", f"echo {net.gold2.host.address} gold2 >> /etc/hosts"])
+    rule = ["to", net.gold2.host.address, "prohibit"]
+    net.laptop.host.exec(["ip", "rule", "add", *rule])
+    net.laptop.host.write(f"{net.laptop.home}/pools.toml", POOLS, "bob")
+    try:
+        words = ["keys.authorize", "--file", f"{net.laptop.home}/pools.toml"]
+        status, said = net.laptop.task_on_tty(*words, answers={"password.*: ": PASSWORD})
+        assert status == 0, said
+        assert said.count("password on") == 1
+        assert "[gold1] added" in said
+        assert "[gold2] added" in said
+        ran = net.laptop.task("hosts.run", "--file", f"{net.laptop.home}/pools.toml", "--", "hostname")
+        assert sorted(ran.stdout.splitlines()) == ["[gold1] gold1", "[gold2] gold2"]
+    finally:
+        net.laptop.host.exec(["ip", "rule", "del", *rule])
+
+
+def test_taken_out_where_it_can_be(net: Net) -> None:
+    """A host that cannot be reached costs the others nothing, and is named; another run mends it."""
+    net.gold2.host.network(False)
+    try:
+        done = net.laptop.task("keys.revoke", "--host", "gold[1-2]", check=False)
+    finally:
+        net.gold2.host.network(True)
+    assert done.returncode == 3
+    assert done.stdout == "[gold1] removed\n"
+    assert "[gold2] " in done.stderr
+    assert "1 of 2 hosts failed: gold2" in done.stderr
+    again = net.laptop.task("keys.revoke", "--host", "gold[1-2]")
+    assert again.stdout == "[gold1] was not there\n[gold2] removed\n"
+    assert authorized(net.gold1) == ["# mine"]
+
+
 WATCH = """
 import glob, os, sys
 secrets = [line.rstrip("\\n").encode() for line in open("/root/secrets")]

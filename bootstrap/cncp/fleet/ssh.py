@@ -24,6 +24,7 @@ from cncp.errors import CncpError
 from cncp.fleet.command import HostError, Line, Result, checked, ran
 from cncp.fleet.refusals import CONNECT_TIMEOUT, refused
 from cncp.inventory import HostSpec
+from cncp.inventory import spec as spec_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -108,6 +109,16 @@ class Local(Host):
         return list(argv), ""
 
 
+def _options(values: Sequence[str]) -> list[str]:
+    return [word for one in values for word in ("-o", one)]
+
+
+def _key() -> list[str]:
+    path = Path.home() / KEY
+    # A percent sign would be expanded.
+    return ["-i", str(path).replace("%", "%%")] if path.exists() else []
+
+
 class Remote(Host):
     """A host over one multiplexed connection of OpenSSH; a context manager."""
 
@@ -125,23 +136,43 @@ class Remote(Host):
         """Return ssh's options for this host, without the connection's own."""
         spec = self.spec
         found = [
-            f"ConnectTimeout={CONNECT_TIMEOUT}",
-            *_SILENCE,
-            f"StrictHostKeyChecking={'yes' if self._strict else 'accept-new'}",
+            *self._common(),
             *([f"Port={spec.port}"] if spec.port else []),
             *([f"User={spec.user}"] if spec.user else []),
-            *([f"ProxyJump={spec.jump}"] if spec.jump else []),
+            *([f"ProxyCommand={self._through(spec.jump.split(','))}"] if spec.jump else []),
             # The name stays what host keys and the configuration are looked up by.
             *([f"HostName={spec.address}", f"HostKeyAlias={spec.name}"] if spec.address else []),
             "ForwardX11=no",
             "ForwardAgent=no",
             "ClearAllForwardings=yes",
             "PermitLocalCommand=no",
+        ]
+        return [*_options(found), *_key()]
+
+    def _common(self) -> list[str]:
+        """Return what holds for jump hosts as well."""
+        return [
+            f"ConnectTimeout={CONNECT_TIMEOUT}",
+            *_SILENCE,
+            f"StrictHostKeyChecking={'yes' if self._strict else 'accept-new'}",
             *(_BY_PASSWORD if self._askpass else ["BatchMode=yes"]),
         ]
-        words = [word for one in found for word in ("-o", one)]
-        key = Path.home() / KEY
-        return [*words, *(["-i", str(key)] if key.exists() else [])]
+
+    def _through(self, jumps: Sequence[str]) -> str:
+        """Return the ProxyCommand that goes through hosts, the nearest first.
+
+        ProxyJump would do the same, but log in to them without our key and these options (ssh_config(5)).
+        """
+        *before, last = jumps
+        where = spec_of(last, "jump")
+        options = [
+            *self._common(),
+            *([f"Port={where.port}"] if where.port else []),
+            *([f"User={where.user}"] if where.user else []),
+            # ssh expands percent signs once at each level.
+            *([f"ProxyCommand={self._through(before)}".replace("%", "%%")] if before else []),
+        ]
+        return shlex.join(["ssh", *_options(options), *_key(), "-W", "[%h]:%p", "--", where.name])
 
     def __enter__(self) -> Self:
         self.open()

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from .fleets import Fleet, MakeFleet
+from .site import until
+
+OUTAGE = float(os.environ.get("CNCP_TEST_OUTAGE", "20"))
+"""Seconds without a network, longer than the tolerance; 300 says no more and takes its time."""
 
 NAMES = ["delta1", "delta1", "delta2", "delta2", "delta3", "delta3"]
 
@@ -33,6 +39,36 @@ def test_a_host_that_is_down_is_mended_later(fleet: Fleet) -> None:
     mended = fleet.master.cncp("up", "--limit", "delta3")
     assert "2/2 engines answer" in mended.stdout
     assert sorted(fleet.ask_engines()) == NAMES
+
+
+def test_a_host_that_goes_down_meanwhile(fleet: Fleet) -> None:
+    """A host that is lost in the middle of `up` is named; it is whole after another run, and nothing else suffers."""
+    third = fleet.hosts["delta3"]
+    fleet.master.cncp("uninstall", "--limit", "delta3")
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(fleet.master.cncp, "up", check=False)
+        until(lambda: third.host.exists(f"{third.home}/.local/share/cncp/venv"), 60, "the installation on delta3")
+        third.host.power_cut()
+        done = going.result()
+    assert done.returncode == 3, done.stderr
+    assert "4/4 engines answer" in done.stdout
+    assert "1 of 4 hosts failed: delta3" in done.stderr
+    third.host.boot()
+    assert "6/6 engines answer" in fleet.master.cncp("up").stdout
+
+
+def test_a_host_that_is_switched_off(fleet: Fleet) -> None:
+    """It is named by every verb, the others go on, and its engines are back with it, under the ids they had."""
+    before = fleet.ids()
+    third = fleet.hosts["delta3"].host
+    third.power_off()
+    for words in (["status"], ["check"], ["scale", "2"]):
+        done = fleet.master.cncp(*words, check=False)
+        assert (done.returncode, "[delta3] " in done.stderr) == (3, True), done.stderr
+    fleet.await_engines(NAMES[:4])
+    third.boot()
+    fleet.await_engines(NAMES)
+    assert fleet.ids() == before
 
 
 def test_a_host_that_accepts_and_hangs(fleet: Fleet) -> None:
@@ -84,7 +120,7 @@ def test_a_cable_pulled_for_5_seconds_and_for_longer_than_the_tolerance(fleet: F
     fleet.master.cncp("up")
     before = fleet.ids()
     first = fleet.hosts["delta1"].host
-    for seconds in (5, 20):
+    for seconds in (5, OUTAGE):
         first.network(False)
         time.sleep(seconds)  # this is the outage itself
         first.network(True)

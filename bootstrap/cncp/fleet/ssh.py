@@ -115,8 +115,9 @@ def _options(values: Sequence[str]) -> list[str]:
 
 def _key() -> list[str]:
     path = Path.home() / KEY
-    # A percent sign would be expanded.
-    return ["-i", str(path).replace("%", "%%")] if path.exists() else []
+    # ssh expands percent signs, which -i would look for as they stand.
+    name = str(path).replace("%", "%%")
+    return ["-o", f'IdentityFile="{name}"'] if path.exists() else []
 
 
 class Remote(Host):

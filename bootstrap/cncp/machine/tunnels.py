@@ -83,6 +83,8 @@ def from_document(document: Mapping[str, Any]) -> Tunnel:
 def command(home: Path, one: Tunnel) -> list[str]:
     """Return the argument list of ssh."""
     way = "-R" if one.reverse else "-L"
+    # ssh expands percent signs in the names of files (which -i would look for as they stand).
+    files = str(folder(home)).replace("%", "%%")
     options = (
         "BatchMode=yes",
         "ConnectTimeout=10",
@@ -94,11 +96,12 @@ def command(home: Path, one: Tunnel) -> list[str]:
         "ForwardX11=no",
         "HostKeyAlias=" + one.name,
         "IdentitiesOnly=yes",
+        f'IdentityFile="{files}/{key(home).name}"',
         "PermitLocalCommand=no",
         "ServerAliveInterval=5",
         "ServerAliveCountMax=3",
         "StrictHostKeyChecking=yes",
-        f'UserKnownHostsFile="{folder(home) / "known_hosts"}"',
+        f'UserKnownHostsFile="{files}/known_hosts"',
         *([f"Port={one.port}"] if one.port else []),
         *([f"User={one.user}"] if one.user else []),
         *([f"ProxyJump={one.jump}"] if one.jump else []),
@@ -106,7 +109,7 @@ def command(home: Path, one: Tunnel) -> list[str]:
     )
     forwards = [word for port in one.ports for word in (way, f"{LOOPBACK}:{port}:{one.bound}:{port}")]
     chosen = [word for option in options for word in ("-o", option)]
-    return ["ssh", "-N", "-T", "-i", str(key(home)), *chosen, *forwards, "--", one.host]
+    return ["ssh", "-N", "-T", *chosen, *forwards, "--", one.host]
 
 
 def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) -> dict[str, Any]:

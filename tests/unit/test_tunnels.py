@@ -69,10 +69,9 @@ def test_ssh_accepts_the_command_line(tmp_path: Path) -> None:
     assert "stricthostkeychecking true" in shown
     assert "batchmode yes" in shown
     assert "identitiesonly yes" in shown
-    assert [f"identityfile {key(home)}".replace("%", "%%")] == [
-        line for line in shown if line.startswith("identityfile ")
-    ]
-    assert f"userknownhostsfile {folder(home)}/known_hosts".replace("%", "%%") in shown
+    # Whether ssh shows them expanded depends on the option and the version.
+    files = {line.replace("%%", "%") for line in shown if line.startswith(("identityfile ", "userknownhostsfile "))}
+    assert files == {f"identityfile {key(home)}", f"userknownhostsfile {folder(home)}/known_hosts"}
     assert {"user ada", "port 2222", "proxyjump gate"} <= set(shown)
 
 

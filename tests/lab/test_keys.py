@@ -268,7 +268,7 @@ jump = "bob@gold1"
 def test_a_host_behind_another(net: Net) -> None:
     """One password opens a host that only a jump host reaches, and then our key does, through both."""
     net.laptop.host.exec(["rm", "-f", f"{net.laptop.home}/.ssh/known_hosts"])
-    net.gold2.host.write(f"{net.gold2.home}/.ssh/authorized_keys", "", "bob", 0o600)
+    net.laptop.task("keys.revoke", "--host", "gold2")
     net.gold1.host.exec(["sh", "-c", f"echo {net.gold2.host.address} gold2 >> /etc/hosts"])
     rule = ["to", net.gold2.host.address, "prohibit"]
     net.laptop.host.exec(["ip", "rule", "add", *rule])
@@ -297,8 +297,7 @@ def test_taken_out_where_it_can_be(net: Net) -> None:
     assert done.stdout == "[gold1] removed\n"
     assert "[gold2] " in done.stderr
     assert "1 of 2 hosts failed: gold2" in done.stderr
-    again = net.laptop.task("keys.revoke", "--host", "gold[1-2]")
-    assert again.stdout == "[gold1] was not there\n[gold2] removed\n"
+    assert net.laptop.task("keys.revoke", "--host", "gold2").stdout == "[gold2] removed\n"
     assert authorized(net.gold1) == ["# mine"]
 
 

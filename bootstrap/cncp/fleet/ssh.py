@@ -45,6 +45,7 @@ _IDLE = 600  # s after which a connection whose owner was killed ends by itself
 
 
 _MARK = "cncp-output-begins"
+_JUMP_LOG = "jump"
 
 _PUT = """
 umask 077 && mkdir -p -- "$(dirname -- "$1")" && cat > "$1.new" && chmod -- "$2" "$1.new" && mv -f -- "$1.new" "$1"
@@ -173,7 +174,9 @@ class Remote(Host):
             # ssh expands percent signs once at each level.
             *([f"ProxyCommand={self._through(before)}".replace("%", "%%")] if before else []),
         ]
-        return shlex.join(["ssh", *_options(options), *_key(), "-W", "[%h]:%p", "--", where.name])
+        # A connection that is to stay has what this says on stderr thrown away.
+        log = ["-E", str(self._folder / _JUMP_LOG)] if self._folder else []
+        return shlex.join(["ssh", *log, *_options(options), *_key(), "-W", "[%h]:%p", "--", where.name])
 
     def __enter__(self) -> Self:
         self.open()
@@ -213,6 +216,8 @@ class Remote(Host):
                 raise CncpError("there is no ssh on this machine", "install OpenSSH's client") from None
             said.seek(0)
             words_said = said.read().decode(errors="replace")
+            if (folder / _JUMP_LOG).exists():
+                words_said = (folder / _JUMP_LOG).read_text(errors="replace") + words_said
         if status:
             self.close()
             raise refused(self.spec, words_said, status)

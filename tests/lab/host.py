@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import subprocess
 import time
@@ -123,12 +124,23 @@ class Host(Files):
         left = max(1.0, deadline - time.monotonic())
         try:
             self.exec([WAIT_ONLINE, "--interface=host0", f"--timeout={left:.0f}"], timeout=left + 5)
-            with socket.create_connection((self.address, 22), timeout=left) as connection:
+            with self._dial(deadline) as connection:
                 hello = connection.recv(64)
         except OSError as error:
             raise LabError(f"{self.name}: sshd does not answer: {error}", self.machine.tail()) from error
         if not hello.startswith(b"SSH-"):
             raise LabError(f"{self.name}: sshd said {hello!r}", self.machine.tail())
+
+    def _dial(self, deadline: float) -> socket.socket:
+        """Connect to sshd; a bridge that has just missed the host says for a while that there is no way to it."""
+        while True:
+            left = max(1.0, deadline - time.monotonic())
+            try:
+                return socket.create_connection((self.address, 22), timeout=left)
+            except OSError as error:
+                if error.errno != errno.EHOSTUNREACH or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
 
     # Commands ---------------------------------------------------------------
 

@@ -61,6 +61,7 @@ def probe(*homes: str) -> dict[str, Any]:
         "clock": time.time(),
         "addresses": addresses(),
         "code": {home: _code(place(home)) for home in homes},
+        "made_with": {home: _made_with(place(home)) for home in homes},
         "cores": len(os.sched_getaffinity(0)),
         "free": room.f_bavail * room.f_frsize,
         "from": os.environ.get("SSH_CONNECTION", "").partition(" ")[0],
@@ -73,6 +74,7 @@ def probe(*homes: str) -> dict[str, Any]:
         "machine": hashlib.sha256(f"{boot} {name} {_text('/etc/machine-id')}".encode()).hexdigest()[:16],
         "processor": platform.machine(),
         "python": sys.executable,
+        "real_python": os.path.realpath(sys.executable),
         "user": pwd.getpwuid(os.geteuid()).pw_name,
         "version": list(sys.version_info[:3]),
         "writable": os.access(existing, os.W_OK),
@@ -84,6 +86,14 @@ def _code(home: Path) -> str:
     if not (home / "venv" / "cncp-installed.json").exists():
         return ""
     return _text(str(home / "code" / DIGEST))
+
+
+def _made_with(home: Path) -> str:
+    """Return the Python that the virtualenv in ``home`` was made with; "" where there is none."""
+    try:
+        return str(json.loads(_text(str(home / "venv" / "cncp-installed.json")))["python"])
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def addresses() -> list[str]:

@@ -117,8 +117,9 @@ class Here:
 class There:
     """The controller on a host."""
 
-    def __init__(self, one: Surveyed, settings: Mapping[str, Value], say: Line) -> None:
+    def __init__(self, one: Surveyed, settings: Mapping[str, Value], say: Line, ours: deploy.Code) -> None:
         self._one = one
+        self._ours = ours
         self.host = one.host
         self._settings = settings
         self._say = say
@@ -126,7 +127,7 @@ class There:
 
     def up(self) -> dict[str, Any]:
         """Install and converge that host."""
-        done = deploy.up(self._one, self._settings, self._say)
+        done = deploy.up(self._one, self._settings, self._say, self._ours)
         self._profile_dir = str(done["profile_dir"])
         return done
 

@@ -107,7 +107,7 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
         keys = _open_tunnels(fleet, controller, ready, former, secret, done, console)
         ready = {name: one for name, one in ready.items() if one.host.spec.connect != "reverse" or name in keys}
         console.phase(f"starting engines on {len(ready)} hosts")
-        start = _Start(fleet, controller, secret, former, prepared.results, console, done)
+        start = _Start(fleet, controller, secret, former, prepared.results, prepare, done)
         started = at_once(ready, start)
         _note_keys(fleet, {**keys, **start.keys})
         done.reports.update(started.results)
@@ -190,7 +190,7 @@ class _Preparation:
 
     def __init__(self, fleet: Fleet, ours: deploy.Code, console: Console) -> None:
         self._fleet = fleet
-        self._ours = ours
+        self.ours = ours
         self._console = console
         self._wheels: bytes | None = None
 
@@ -217,7 +217,7 @@ class _Preparation:
     def __call__(self, one: Surveyed) -> dict[str, Value]:
         """Prepare one host; return its settings as they are to be named there."""
         say = self.say(one.name)
-        new = deploy.send(one, self._ours)
+        new = deploy.send(one, self.ours)
         if new:
             say("the code is new")
         settings = deploy.requirements(one, self._fleet.settings[one.name])
@@ -228,16 +228,14 @@ class _Preparation:
 
     def _provide(self, hosts: Collection[Surveyed]) -> None:
         """Have a bundle for the hosts that need one; nothing is made where nothing is to be installed."""
-        cut_off = [one for one in hosts if offline.needed(one) and deploy.outdated(one, self._ours)]
+        cut_off = [one for one in hosts if offline.needed(one) and deploy.outdated(one, self.ours)]
         if cut_off:
-            self._wheels = offline.provide(
-                cut_off, self._fleet.home, self._ours.digest, os.environ, self._console.phase
-            )
+            self._wheels = offline.provide(cut_off, self._fleet.home, self.ours.digest, os.environ, self._console.phase)
 
     def controller(self, one: Surveyed) -> Controller:
         """Return the controller of a host, which is prepared first."""
         self._provide([one])
-        return There(one, self(one), self.say(one.name))
+        return There(one, self(one), self.say(one.name), self.ours)
 
     def say(self, name: str) -> Callable[[str], None]:
         """Return what tells the user of a host's progress."""
@@ -259,7 +257,7 @@ class _Start:
         secret: Mapping[str, Any],
         former: Mapping[str, Placed],
         settings: Mapping[str, Mapping[str, Value]],
-        console: Console,
+        prepare: _Preparation,
         done: Done,
     ) -> None:
         self.keys: dict[str, str] = {}
@@ -270,7 +268,7 @@ class _Start:
         self._former = former
         self._addresses = controller.addresses()
         self._settings = settings
-        self._console = console
+        self._prepare = prepare
         self._done = done
 
     def __call__(self, one: Surveyed) -> dict[str, Any]:
@@ -286,7 +284,7 @@ class _Start:
                 tunnels.await_ports(one, self._secret, log)
             document = self._direct(one) if one.host.spec.direct else tunnels.behind(self._secret)
             one.host.put(json.dumps(document).encode(), str(delivered(Path(one.home))))
-            said = deploy.up(one, self._settings[one.name], lambda line: self._console.note(f"[{one.name}] {line}"))
+            said = deploy.up(one, self._settings[one.name], self._prepare.say(one.name), self._prepare.ours)
             if connect == "forward":
                 log = f"cncp logs --limit {one.name} --name tunnel-{label(self._controller.name)}"
                 tunnels.await_ports(one, self._secret, log)

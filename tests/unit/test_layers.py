@@ -16,7 +16,7 @@ LAYERS = (
     ("inventory", "attributes", "hub", "keys"),
     ("install", "machine", "serve", "bundle", "dist"),
     ("fleet",),
-    ("access",),
+    ("access", "vm"),
     ("tasks", "__main__"),
 )
 """Lower layers first; what stands in one layer may use its own and the lower ones."""

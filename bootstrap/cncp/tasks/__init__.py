@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from cncp.tasks import attach, bundle, cluster, connect, dist, firewall, hosts, init, jupyter, keys, profile
+from cncp.tasks import attach, bundle, cluster, connect, dist, firewall, hosts, init, jupyter, keys, profile, vm
 
 ns = Collection.from_module(cluster)
 ns.add_task(connect.connect)
@@ -16,3 +16,4 @@ ns.add_task(attach.attach)
 ns.add_task(attach.console)
 ns.add_collection(Collection.from_module(profile))
 ns.add_collection(Collection.from_module(keys))
+ns.add_collection(Collection.from_module(vm))

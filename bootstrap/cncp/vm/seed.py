@@ -1,0 +1,96 @@
+"""What a new machine is told of itself: a disk that cloud-init reads at the first boot (NoCloud).
+
+Its host keys are made here and go in with it, so that nobody has to trust the first answer.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cncp.errors import CncpError
+from cncp.run import run
+
+USER = "cncp"
+"""The account of a machine; it may become root without a password, as is usual for machines of one's own."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A machine's name, its MAC addresses, its address among the machines, and the keys that open it."""
+
+    name: str
+    outer_mac: str
+    inner_mac: str
+    address: str
+    authorized: tuple[str, ...]
+
+
+def write(seed: Seed, disk: Path) -> str:
+    """Make the disk; return the machine's public host key. Raises CncpError."""
+    with tempfile.TemporaryDirectory(dir=disk.parent, prefix=".seed-") as folder:
+        key = Path(folder, "key")
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", seed.name, "-f", key])
+        public = key.with_suffix(".pub").read_text().strip()
+        documents = {
+            "meta-data": {"instance-id": f"{seed.name}-{public.split()[1][-12:]}", "local-hostname": seed.name},
+            "user-data": _user_data(seed, key.read_text(), public),
+            "network-config": _network(seed),
+        }
+        content = Path(folder, "content")
+        content.mkdir()
+        for name, document in documents.items():
+            # JSON is YAML, and quotes by itself.
+            head = "#cloud-config\n" if name == "user-data" else ""
+            (content / name).write_text(head + json.dumps(document, indent=1) + "\n")
+        made = Path(folder, "seed.iso")
+        try:
+            run(["genisoimage", "-quiet", "-o", made, "-V", "cidata", "-J", "-r", content])
+        except CncpError as error:
+            raise CncpError(error.message, "apt-get install genisoimage") from None
+        # The private host key is in it.
+        made.chmod(0o600)
+        made.replace(disk)
+    return " ".join(public.split()[:2])
+
+
+def _user_data(seed: Seed, private: str, public: str) -> dict[str, object]:
+    return {
+        "hostname": seed.name,
+        "users": [
+            {
+                "name": USER,
+                "shell": "/bin/bash",
+                "sudo": "ALL=(ALL) NOPASSWD:ALL",
+                "lock_passwd": True,
+                "ssh_authorized_keys": list(seed.authorized),
+            }
+        ],
+        "ssh_pwauth": False,
+        "disable_root": True,
+        "ssh_deletekeys": True,
+        "ssh_keys": {"ed25519_private": private, "ed25519_public": public},
+        "package_update": False,
+    }
+
+
+def _network(seed: Seed) -> dict[str, object]:
+    return {
+        "version": 2,
+        "ethernets": {
+            "outer": {"match": {"macaddress": seed.outer_mac}, "dhcp4": True},
+            "inner": {"match": {"macaddress": seed.inner_mac}, "addresses": [f"{seed.address}/24"], "optional": True},
+        },
+    }
+
+
+def keys(home: Path, agent: Sequence[str]) -> tuple[str, ...]:
+    """Return the user's public keys: those in ~/.ssh, and those of the ``agent``. Raises CncpError without any."""
+    found = [path.read_text(errors="replace").strip() for path in sorted((home / ".ssh").glob("*.pub"))]
+    wanted = [" ".join(line.split()[:2]) for line in (*found, *agent) if line.startswith(("ssh-", "ecdsa-", "sk-"))]
+    if not wanted:
+        raise CncpError("you have no ssh key to log in to machines with", "make one: invoke keys.generate")
+    return tuple(dict.fromkeys(wanted))

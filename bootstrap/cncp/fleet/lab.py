@@ -10,16 +10,16 @@ from cncp.fleet import choose, forward
 from cncp.fleet.command import HostError
 from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Remote
-from cncp.inventory import HostSpec
+from cncp.inventory import HostSpec, Inventory
 from cncp.machine.jupyter import Access
 
 _CNCP = ".local/bin/cncp"
 """The command that `cncp up` installed there, from the home that every login begins in."""
 
 
-def host(text: str) -> HostSpec:
-    """Read ``ada@gold1:2222``. Raises UsageError."""
-    found = choose.named(text, where="--host")
+def host(text: str, listed: Inventory | None) -> HostSpec:
+    """Read ``ada@gold1:2222``; a host of the cluster in use is reached as its file says. Raises UsageError."""
+    found = choose.named(text, listed, "--host")
     if len(found) > 1:
         raise UsageError(f"--host: {text!r} is {len(found)} hosts", "name the one with Jupyter")
     return found[0]

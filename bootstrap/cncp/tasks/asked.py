@@ -40,9 +40,12 @@ def is_strict(host_keys: str) -> bool:
 
 
 def one_remote(host: str, host_keys: str) -> Remote:
-    """Return the one host that --host names, not connected yet. Raises UsageError."""
+    """Return the one host that --host names, not connected yet. Raises UsageError.
+
+    A host of the cluster in use is reached as its cluster.toml says.
+    """
     strict = is_strict(host_keys)
-    specs = choose.named(host, where="command line: --host")
+    specs = choose.named(host, fleets.inventory(fleets.asked(None)), "command line: --host")
     if len(specs) != 1:
         raise UsageError(f"command line: --host {host} is {len(specs)} hosts", "name the one with the controller")
     if specs[0].local:
@@ -58,7 +61,7 @@ def remote_hosts(hosts: str, file: str | None) -> tuple[HostSpec, ...]:
     if hosts and file:
         raise UsageError("command line: --hosts and --file contradict each other", "name the hosts, or the file")
     if hosts:
-        specs = choose.named(hosts)
+        specs = choose.named(hosts, fleets.inventory(fleets.asked(None)))
         if any(spec.local for spec in specs):
             raise UsageError(f"command line: --hosts: {LOCAL} is this machine", "leave it out")
         return specs

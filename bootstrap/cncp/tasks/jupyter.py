@@ -80,7 +80,7 @@ def visit(context: Context, host: str = "", no_browser: bool = False) -> None:
     """Print where Jupyter is, and open a browser where there is a display."""
     console = Console()
     if host:
-        _visit(console, remote.host(host), None, no_browser)
+        _visit(console, remote.host(host, fleets.inventory(fleets.asked(None))), None, no_browser)
         return
     if far := _elsewhere():
         _visit(console, *far, no_browser)

@@ -17,7 +17,7 @@ _CNCP = ".local/bin/cncp"
 """The command that `cncp up` installed there, from the home that every login begins in."""
 
 
-def host(text: str, listed: Inventory | None) -> HostSpec:
+def host(text: str, listed: Inventory | None = None) -> HostSpec:
     """Read ``ada@gold1:2222``; a host of the cluster in use is reached as its file says. Raises UsageError."""
     found = choose.named(text, listed, "--host")
     if len(found) > 1:

@@ -21,6 +21,15 @@ def _far_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_USER", raising=False)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests that boot virtual machines for those who ask for them."""
+    if "vm" in config.option.markexpr.split():
+        return
+    for item in items:
+        if item.get_closest_marker("vm"):
+            item.add_marker(pytest.mark.skip(reason="takes many minutes: bash tests/run -m vm"))
+
+
 @pytest.fixture
 def home() -> Path:
     """Return the home that this test has to itself."""

@@ -76,9 +76,9 @@ def status(context: Context, json: bool = False) -> None:
         console.say("there are no machines")
 
 
-@command({"name": "a machine, as vm.status shows it"}, positional=["name"])
+@command({"name": "a machine, as vm.status shows it; the first without"})
 def ssh(context: Context, name: str = "") -> None:
-    """Log in to a machine; the first without a name."""
+    """Log in to a machine."""
     machines = {one.name: one for one in _site().machines()}
     if not machines:
         raise CncpError("there are no machines", "make some: invoke vm.up")
@@ -103,7 +103,7 @@ def destroy(context: Context, quiet: bool = False) -> None:
     """Take the machines away with all that is on them; the image stays."""
     console, site = Console(quiet=quiet), _site()
     with site.locked():
-        gone = cluster.destroy(site, _home(), place.home(os.environ))
+        gone = cluster.destroy(site, _home(), place.account(os.environ), place.home(os.environ))
     console.say(f"gone: {', '.join(gone)}" if gone else "there are no machines")
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cncp import attributes
+from cncp.attributes import Kept
 from cncp.cluster import PORTS_NEEDED
 from cncp.errors import CncpError
 from cncp.files import read_bytes, write_atomic
 from cncp.fleet import place as places
 from cncp.fleet.crew import at_once
 from cncp.inventory import HostSpec
+from cncp.machine.lifecycle import remember
+from cncp.machine.place import Account
 from cncp.ports import free_block
 from cncp.run import run
 from cncp.vm import accel, seed
@@ -66,7 +70,7 @@ class Site:
         found = [Place(path.parent).load() for path in self.folder.glob("machines/*/machine.json")]
         return sorted(found, key=lambda one: one.number)
 
-    @contextmanager
+    @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other runs away."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -152,7 +156,9 @@ def _know(home: Path, machines: Sequence[Machine]) -> None:
     if kept and not kept[-1].endswith("\n"):
         kept[-1] += "\n"
     content = "".join([*kept, *new])
-    if content != "".join(former):
+    if not content:
+        path.unlink(missing_ok=True)
+    elif content != "".join(former):
         write_atomic(path, content.encode(errors="surrogateescape"), 0o600)
 
 
@@ -221,7 +227,7 @@ def down(site: Site) -> list[str]:
     return [one.name for one in running]
 
 
-def destroy(site: Site, home: Path, state: Path) -> list[str]:
+def destroy(site: Site, home: Path, account: Account, state: Path) -> list[str]:
     """Take all machines away, and what this machine knows of them; ``state`` is the folder of fleet.json."""
     machines = site.machines()
     for one in machines:
@@ -231,5 +237,10 @@ def destroy(site: Site, home: Path, state: Path) -> list[str]:
         _know(home, [replace(one, host_key="") for one in machines])
         left = {name: one for name, one in places.load(state).items() if name not in names}
         places.save(state, left)
+    former = attributes.kept(state)
+    if former.file == str(site.file):
+        remember(account, state, Kept(former.settings), {}, None)
     site.file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not there, or somebody has put something into it
+        (site.folder / "machines").rmdir()
     return sorted(names)

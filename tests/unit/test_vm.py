@@ -1,0 +1,169 @@
+"""Virtual machines: what is refused, how qemu is called, and what is written for ssh, cloud-init and cncp."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cncp import attributes
+from cncp.errors import CncpError
+from cncp.inventory import HostSpec
+from cncp.vm import cluster, seed
+from cncp.vm.machine import Machine, Place, command
+
+from .test_bad_input import ROOT, tree
+
+FIRST = Machine("cncp-vm1", 1, 768, 2, 2201, tuple(range(20000, 20018)), 30000, "ssh-ed25519 AAAA")
+SECOND = Machine("cncp-vm2", 2, 768, 2, 2202, (), 30000, "ssh-ed25519 BBBB")
+
+LINES = [
+    "vm.up --count 0",
+    "vm.up --count 33",
+    "vm.up --count few",
+    "vm.up --memory 100",
+    "vm.up --cores 0",
+    "vm.up extra",
+    "vm.ssh a",
+    "vm.box --output cluster.toml",
+    "vm.frobnicate",
+]
+
+LATER = {
+    "vm.up": "there is no image",
+    "vm.ssh": "there are no machines",
+    "vm.ssh --name cncp-vm9": "there are no machines",
+}
+"""Well said, but something is not there yet."""
+
+
+def cncp(home: Path, line: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line in an empty home; nothing of it may change."""
+    (home / "cluster.toml").write_text("engines = 1\n")
+    before = tree(home)
+    done = subprocess.run(
+        [sys.executable, "-m", "cncp", *line.split(" ")],
+        cwd=home,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "bootstrap"), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    left = {path for path in tree(home) if ".local" not in path}
+    assert left == {path for path in before if ".local" not in path}
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2, done.stderr
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("hint: ")
+    return done
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_refused(line: str, home: Path) -> None:
+    """What makes no sense is refused before anything is made."""
+    done = cncp(home, line)
+    assert done.returncode == 2, done.stderr
+
+
+@pytest.mark.parametrize("line", list(LATER))
+def test_not_yet(line: str, home: Path) -> None:
+    """What is missing is named, with how to get it."""
+    done = cncp(home, line)
+    assert done.returncode == 1, done.stderr
+    assert LATER[line] in done.stderr
+
+
+def test_ports_of_loopback_lead_in() -> None:
+    """Ssh's and the controller's, from this machine's loopback alone; machines of a cluster see one another."""
+    words = command(FIRST)
+    outer = next(word for word in words if word.startswith("user,"))
+    assert outer.count("hostfwd=tcp:127.0.0.1:") == outer.count("hostfwd=") == 19
+    assert "hostfwd=tcp:127.0.0.1:2201-:22" in outer
+    assert "hostfwd=tcp:127.0.0.1:20017-:20017" in outer
+    groups = {word for one in (FIRST, SECOND) for word in command(one) if "mcast" in word}
+    assert groups == {"socket,id=inner,mcast=239.93.7.1:30000,localaddr=127.0.0.1"}
+    assert len({*FIRST.macs, *SECOND.macs}) == 4
+    assert FIRST.address != SECOND.address
+
+
+def test_the_file_names_them_as_hosts(tmp_path: Path) -> None:
+    """What cncp reads: the controller on the first, alone, on the ports that lead in; engines on the others."""
+    path = tmp_path / "cluster.toml"
+    path.write_text(cluster.cluster_toml([FIRST, SECOND]))
+    settings, hosts = attributes.read(path)
+    assert settings == {"listen": "all", "ports": "20000-20017"}
+    assert hosts is not None
+    assert hosts.controller.name == "cncp-vm1"
+    assert [one.settings for one in hosts.hosts] == [{"engines": 0}, {}]
+    way = HostSpec("cncp-vm2", user="cncp", port=2202, address="127.0.0.1", offline=True)
+    assert hosts.hosts[1] == way
+    path.write_text(cluster.cluster_toml([FIRST]))
+    alone = attributes.read(path)[1]
+    assert alone is not None
+    assert [one.settings for one in alone.hosts] == [{}]
+
+
+def test_what_cloud_init_is_told(tmp_path: Path) -> None:
+    """The disk holds three files of YAML; its private host key fits the one that is returned; nobody else reads it."""
+    folder = tmp_path / "vm1"
+    folder.mkdir()
+    disk = folder / "seed.iso"
+    public = seed.write(seed.Seed("vm1", "52:54:00:63:00:01", "52:54:00:63:01:01", "10.93.7.11", ("ssh-x A",)), disk)
+    assert disk.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in folder.iterdir()] == ["seed.iso"]
+    shown = {
+        name: subprocess.run(
+            ["isoinfo", "-R", "-i", disk, "-x", f"/{name}"], capture_output=True, text=True, check=True
+        ).stdout
+        for name in ("user-data", "meta-data", "network-config")
+    }
+    head, _, document = shown["user-data"].partition("\n")
+    assert head == "#cloud-config"
+    told = json.loads(document)
+    assert told["users"][0]["ssh_authorized_keys"] == ["ssh-x A"]
+    assert told["users"][0]["lock_passwd"]
+    assert not told["ssh_pwauth"]
+    key = tmp_path / "key"
+    key.write_text(told["ssh_keys"]["ed25519_private"])
+    key.chmod(0o600)
+    derived = subprocess.run(["ssh-keygen", "-y", "-f", key], capture_output=True, text=True, check=True).stdout
+    assert " ".join(derived.split()[:2]) == public
+    assert json.loads(shown["network-config"])["ethernets"]["inner"]["addresses"] == ["10.93.7.11/24"]
+
+
+def test_whose_keys_open_them(tmp_path: Path) -> None:
+    """All of the user's, once each; without any it is said how to make one."""
+    with pytest.raises(CncpError, match="no ssh key"):
+        seed.keys(tmp_path, [])
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "id_ed25519.pub").write_text("ssh-ed25519 AAAA me@here\n")
+    (tmp_path / ".ssh" / "note.pub").write_text("not a key\n")
+    found = seed.keys(tmp_path, ["ssh-ed25519 AAAA me@agent", "ssh-rsa CCCC"])
+    assert found == ("ssh-ed25519 AAAA", "ssh-rsa CCCC")
+
+
+def test_ssh_knows_them_while_they_are_there(tmp_path: Path) -> None:
+    """Other lines of known_hosts stay; a machine made anew takes the place of its predecessor."""
+    path = tmp_path / ".ssh" / "known_hosts"
+    path.parent.mkdir()
+    path.write_text("other ssh-rsa X\ncncp-vm1 ssh-ed25519 OLD")
+    cluster._know(tmp_path, [FIRST, SECOND])
+    assert path.read_text() == "other ssh-rsa X\ncncp-vm1 ssh-ed25519 AAAA\ncncp-vm2 ssh-ed25519 BBBB\n"
+    gone = [Machine(**{**vars(one), "host_key": ""}) for one in (FIRST, SECOND)]
+    cluster._know(tmp_path, gone)
+    assert path.read_text() == "other ssh-rsa X\n"
+
+
+def test_a_machine_is_read_as_it_was_kept(tmp_path: Path) -> None:
+    """What it is comes back; a folder without it is named."""
+    place = Place(tmp_path)
+    place.save(FIRST)
+    assert place.load() == FIRST
+    assert place.pid == 0
+    with pytest.raises(CncpError, match="holds no machine"):
+        Place(tmp_path / "nothing").load()

@@ -36,6 +36,7 @@ def base() -> Path:
     recipe = hashlib.sha256(Path(image.__file__).read_bytes()).hexdigest()[:12]
     path = cache_dir() / f"vm-{recipe}.qcow2"
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         image.build(path, "bookworm", "", lambda _: None)
     return path
 

@@ -10,6 +10,7 @@ from invoke.context import Context
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.machine import place
+from cncp.machine.actor import Actor
 from cncp.tasks.cluster import converge
 from cncp.tasks.command import command
 from cncp.vm import cluster, image
@@ -129,9 +130,12 @@ def box(
     path = Path(output).absolute() if output else site.image
     if path.exists() and not force:
         raise UsageError(f"{path} exists", "machines may stand on it; replace it all the same with --force")
-    image.build(path, suite, mirror, console.phase)
     account = place.account(os.environ)
-    if os.geteuid() != account.uid:
+    with Actor(account).as_login():
+        # What root makes here for a user, the user is to go on with.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    image.build(path, suite, mirror, console.phase)
+    if os.geteuid() == 0:
         os.chown(path, account.uid, account.gid)
     console.say(f"{path}: {path.stat().st_size // 2**20} MB · next: invoke vm.up --count 2")
 

@@ -70,7 +70,6 @@ def build(output: Path, suite: str, mirror: str, say: Callable[[str], None]) -> 
     lacking += [] if (_GRUB / "boot.img").exists() else ["grub-pc-bin"]
     if lacking:
         raise CncpError(f"there is no {lacking[0]} on this machine", f"apt-get install {' '.join(lacking)}")
-    output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".image-") as folder:
         tree, raw, packed = Path(folder, "tree"), Path(folder, "disk.raw"), Path(folder, "disk.qcow2")
         say(f"getting Debian {suite}")

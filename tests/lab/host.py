@@ -101,7 +101,8 @@ class Host(Files):
 
     def _shut_down(self, verb: str, timeout: float) -> None:
         self.logout()
-        # A session that ends while systemd takes dbus down waits 90 s for its logind.
+        # A session that ends while systemd takes dbus down waits 90 s for its logind; none may begin, either.
+        self.exec(["systemctl", "stop", "ssh.service"], check=False)
         self.exec(["systemctl", "stop", "session-*.scope"], check=False)
         self.exec(["systemctl", verb], check=False)
         try:

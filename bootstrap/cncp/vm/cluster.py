@@ -110,12 +110,13 @@ def up(site: Site, wanted: Wanted, home: Path, say: Say) -> list[Machine]:
 def _planned(known: Sequence[Machine], wanted: Wanted) -> Iterator[Machine]:
     """Yield the machines there are, then those to be made; the first has the controller, whose ports lead in."""
     yield from known
-    first = known[0] if known else None
-    group = first.group if first else free_block(1)[0]
+    group = known[0].group if known else free_block(1)[0]
+    # Nobody listens on these yet, or on those of machines that are off.
+    taken = {group, *(port for one in known for port in (one.ssh_port, *one.forwards))}
     for number in range(len(known) + 1, wanted.count + 1):
-        forwards = free_block(PORTS_NEEDED) if number == 1 else ()
-        taken = [port for one in known for port in (one.ssh_port, *one.forwards)]
-        ssh_port = free_block(1, [*taken, *forwards, group])[0]
+        forwards = free_block(PORTS_NEEDED, taken) if number == 1 else ()
+        ssh_port = free_block(1, {*taken, *forwards})[0]
+        taken |= {*forwards, ssh_port}
         yield Machine(f"{PREFIX}{number}", number, wanted.memory, wanted.cores, ssh_port, forwards, group)
 
 

@@ -127,13 +127,12 @@ class Place:
     def _monitor(self) -> Iterator[Any]:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
-            former = Path.cwd()
-            # See start(): the path may be longer than a socket's may be.
-            os.chdir(self.folder)
+            # By way of the folder's descriptor: its own path may be longer than a socket's may be (unix(7)).
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                connection.connect(_QMP)
+                connection.connect(f"/proc/self/fd/{folder}/{_QMP}")
             finally:
-                os.chdir(former)
+                os.close(folder)
             stream = connection.makefile("rw")
             stream.readline()
 

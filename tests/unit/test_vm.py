@@ -167,3 +167,14 @@ def test_a_machine_is_read_as_it_was_kept(tmp_path: Path) -> None:
     assert place.pid == 0
     with pytest.raises(CncpError, match="holds no machine"):
         Place(tmp_path / "nothing").load()
+
+
+def test_no_port_is_given_twice() -> None:
+    """Machines to be made have ports of their own, before any of them listens."""
+    made = list(cluster._planned([FIRST], cluster.Wanted(8, 768, 2)))
+    assert made[0] == FIRST
+    assert [one.name for one in made] == [f"cncp-vm{number}" for number in range(1, 9)]
+    ports = [port for one in made for port in (one.ssh_port, *one.forwards)]
+    assert len(ports) == len(set(ports)) == 8 + 18
+    assert {one.group for one in made} == {FIRST.group}
+    assert FIRST.group not in ports

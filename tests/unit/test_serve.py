@@ -96,7 +96,7 @@ def test_a_damaged_engine_table_is_dropped(tmp_path: Path) -> None:
 
 def test_a_place_keeps_its_id(tmp_path: Path) -> None:
     """An engine gets the id its place had, however long it was away, and nobody else gets that id."""
-    places = Places()
+    places = Places(tmp_path / "none")
     assert places.take(("a", 0), 0, set()) == 0
     assert places.take(("b", 0), 0, {0}) == 1
     assert places.take(("b", 1), 1, {0, 1}) == 2

@@ -31,6 +31,9 @@ from cncp.serve.logs import RotatedFile, log_to
 from cncp.serve.places import Places
 from cncp.serve.slots import slot
 
+STATE = "engines.json"
+"""Where the hub keeps which engines there are (``IPController.init_hub``), in the profile's folder for logs."""
+
 _CHECK_PERIOD = 10_000  # ms; a look at all sockets is 30 ms of processor time, and dead children are noticed at once
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -42,11 +45,13 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
         """Let an engine that comes back take its own id, whatever became of its predecessor."""
         if self.db_class is SQLiteDB:  # type: ignore[has-type]  # a trait
             self.db_class = ResultsDB
+        places = Places(Path(self.profile_dir.log_dir) / STATE)
+        # ipyparallel writes this file in place, without the places, and for the first time while it reads
+        # it: cut off half-way, all engines would be lost.
+        Hub._save_engine_state = lambda hub: save_engines(hub, places)  # noqa: SLF001
         super().init_hub()
         hub = self.hub
         register = hub.query_handlers["registration_request"]
-
-        places = Places(Path(hub.engine_state_file) if hub.engine_state_file else None)
 
         def register_in_place(idents: list[bytes], message: dict[str, Any]) -> Any:
             content = message["content"]
@@ -69,8 +74,6 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
                 unregister(idents, message)
 
         hub.query_handlers["unregistration_request"] = unregister_only_itself
-        # ipyparallel writes this file in place: cut off half-way, all engines would be lost.
-        hub._save_engine_state = lambda: save_engines(hub, places)  # noqa: SLF001
         monitor = HeartMonitor(parent=self)
         tolerance = monitor.period * monitor.max_heartmonitor_misses / 1000
         self.loop.call_later(tolerance, expect_hearts(hub))
@@ -187,7 +190,7 @@ def serve(node: Node) -> None:
     # Python 3.14 starts children through a server process that would have to import all again.
     multiprocessing.set_start_method("fork")
     app = Controller.instance()
-    discard_damaged(node.log_dir / "engines.json")
+    discard_damaged(node.log_dir / STATE)
     app.initialize([f"--profile-dir={node.profile_dir}"])
     log_to(node, "controller", app.log)
     app.start()

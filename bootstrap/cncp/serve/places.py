@@ -14,11 +14,11 @@ Place = tuple[str, int]
 class Places:
     """The ids of all places there have ever been. ``rows`` is what they are stored as."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         """Read the ids from the hub's own engine table, into which ``rows`` went."""
         self._ids: dict[Place, int] = {}
         try:
-            stored = json.loads(path.read_bytes()) if path else {}
+            stored = json.loads(path.read_bytes())
             self._ids = {(str(host), int(number)): int(ident) for host, number, ident in stored.get("places", [])}
         except (OSError, ValueError, TypeError, AttributeError):
             # A table that is gone or damaged: ids are given anew.

@@ -101,7 +101,7 @@ def _offline(raw: Any) -> bool:
     return raw
 
 
-CONNECT = ("direct", "forward", "reverse")
+CONNECT = DIRECT, FORWARD, REVERSE = ("direct", "forward", "reverse")
 """How engines reach the controller: by themselves, or through an ssh that their machine keeps, or the controller's."""
 
 OF_SSH: dict[str, Callable[[Any], Any]] = {
@@ -131,7 +131,7 @@ class HostSpec:
     python: str = ""
     address: str = ""
     offline: bool = False
-    connect: str = CONNECT[0]
+    connect: str = DIRECT
     settings: Mapping[str, Value] = field(default_factory=dict)
 
     @property
@@ -142,7 +142,7 @@ class HostSpec:
     @property
     def direct(self) -> bool:
         """Whether its engines reach the controller without ssh."""
-        return self.connect == CONNECT[0]
+        return self.connect == DIRECT
 
 
 @dataclass(frozen=True)

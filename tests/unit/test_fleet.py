@@ -23,11 +23,11 @@ from cncp.files import PARENTS
 from cncp.fleet import agent, deploy, offline, place, survey
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError, Result
-from cncp.fleet.place import Placed
+from cncp.fleet.place import Placed, forgotten
 from cncp.fleet.refusals import refused
 from cncp.fleet.ssh import Local
+from cncp.fleet.start import reachable
 from cncp.fleet.survey import HOME, SHARED, Surveyed
-from cncp.fleet.up import forgotten, reachable
 from cncp.inventory import HostSpec, Inventory
 from cncp.keys import ENGINE_CHANNELS, ports_of
 
@@ -229,7 +229,7 @@ def test_the_address_is_found_by_trying(monkeypatch: pytest.MonkeyPatch) -> None
     """The first that answers on all ports; else what is closed is named, with the address."""
     one = Surveyed(Local(HostSpec("far")), {"home": "/h"})
     answers: dict[str, list[int]] = {"10.0.0.1": [], "10.0.0.2": [7]}
-    monkeypatch.setattr("cncp.fleet.up.call", lambda *_, **__: {"open": answers})
+    monkeypatch.setattr("cncp.fleet.start.call", lambda *_, **__: {"open": answers})
     assert reachable(one, secret(7), ["10.0.0.1", "10.0.0.2"]) == "10.0.0.2"
     assert len(ports_of(secret(7), ENGINE_CHANNELS)) == 9
     with pytest.raises(HostError, match=r"at none of 10.0.0.1"):

@@ -14,7 +14,7 @@ from cncp import attributes
 from cncp.errors import CncpError
 from cncp.inventory import HostSpec
 from cncp.vm import cluster, seed
-from cncp.vm.machine import Machine, Place, command
+from cncp.vm.machine import Folder, Machine, command
 
 from .test_bad_input import ROOT, tree
 
@@ -161,12 +161,12 @@ def test_ssh_knows_them_while_they_are_there(tmp_path: Path) -> None:
 
 def test_a_machine_is_read_as_it_was_kept(tmp_path: Path) -> None:
     """What it is comes back; a folder without it is named."""
-    place = Place(tmp_path)
-    place.save(FIRST)
-    assert place.load() == FIRST
-    assert place.pid == 0
+    folder = Folder(tmp_path)
+    folder.save(FIRST)
+    assert folder.load() == FIRST
+    assert folder.pid == 0
     with pytest.raises(CncpError, match="holds no machine"):
-        Place(tmp_path / "nothing").load()
+        Folder(tmp_path / "nothing").load()
 
 
 def test_no_port_is_given_twice() -> None:

@@ -16,7 +16,7 @@ from cncp.fleet.command import Line
 from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Host, Local
 from cncp.fleet.survey import Surveyed
-from cncp.fleet.tunnels import by_trial, leave, to
+from cncp.fleet.tunnels import by_trial, leave
 from cncp.inventory import LOCAL, HostSpec
 from cncp.machine import connection, tunnels
 from cncp.machine.node import Node
@@ -53,7 +53,7 @@ class Controller(Protocol):
     def user(self) -> str:
         """The account that it runs as."""
 
-    def way_to(self, one: Surveyed) -> Tunnel:
+    def way_to(self, one: Surveyed) -> HostSpec:
         """Return how its machine reaches the sshd of a host. Raises HostError."""
 
     def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> dict[str, Any]:
@@ -100,10 +100,9 @@ class Here:
         """Return the account's name."""
         return self._node.account.name
 
-    def way_to(self, one: Surveyed) -> Tunnel:
+    def way_to(self, one: Surveyed) -> HostSpec:
         """Return the way that we have just taken."""
-        spec = one.host.spec
-        return to(one.name, spec.name, user=spec.user, port=spec.port, jump=spec.jump, address=spec.address)
+        return one.host.spec
 
     def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> dict[str, Any]:
         """Write it into the home folder."""
@@ -155,7 +154,7 @@ class There:
         """Return the account that we log in to."""
         return str(self._one.facts["user"])
 
-    def way_to(self, one: Surveyed) -> Tunnel:
+    def way_to(self, one: Surveyed) -> HostSpec:
         """Have that host try."""
         spec = one.host.spec
         addresses = [spec.address, *one.facts["addresses"], spec.name]

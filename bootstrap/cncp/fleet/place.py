@@ -10,7 +10,7 @@ from typing import Any
 
 from cncp.files import make_home, read_json, to_json, write_atomic
 from cncp.fleet.survey import Surveyed
-from cncp.inventory import HostSpec
+from cncp.inventory import HostSpec, Inventory
 from cncp.machine.actor import Actor
 from cncp.machine.place import account
 
@@ -68,3 +68,9 @@ def save(home: Path, places: Mapping[str, Placed]) -> None:
             write_atomic(path(home), to_json({"hosts": hosts}), 0o600)
         else:
             path(home).unlink(missing_ok=True)
+
+
+def forgotten(hosts: Inventory | None, home: Path) -> dict[str, HostSpec]:
+    """Return the hosts that were set up from here and that the file no longer names."""
+    named = {host.name for host in hosts.everyone} if hosts else set()
+    return {name: one.spec for name, one in sorted(load(home).items()) if name not in named}

@@ -10,10 +10,10 @@ from cncp.errors import WOULD_CHANGE
 from cncp.fleet import deploy, place
 from cncp.fleet.call import call
 from cncp.fleet.crew import Crew, Outcome
+from cncp.fleet.job import Fleet
 from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Host
 from cncp.fleet.survey import HOME, SHARED
-from cncp.fleet.up import Fleet
 
 _TIMEOUT = 120.0  # s
 

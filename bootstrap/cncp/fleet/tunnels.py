@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cncp.fleet import agent, authorized
@@ -21,8 +21,10 @@ from cncp.fleet.deploy import failure
 from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Host
 from cncp.fleet.survey import Surveyed
+from cncp.inventory import HostSpec
 from cncp.keys import ENGINE_CHANNELS, ports_of
-from cncp.machine.tunnels import LOOPBACK, Tunnel, label
+from cncp.machine.tunnels import Tunnel, label
+from cncp.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from cncp.fleet.controller import Controller
@@ -33,19 +35,14 @@ _PATIENCE = 30.0  # s for ssh to log in and the ports to answer
 _NOWHERE = f"{LOOPBACK}:9"  # discard (RFC 863): lists of permitted ports cannot be empty
 
 
-def to(name: str, host: str, **way: Any) -> Tunnel:
-    """Return a tunnel to a host whose ports and host keys are not known yet."""
-    return Tunnel(name=label(name), host=host, host_keys=(), ports=(), bound=LOOPBACK, reverse=False, **way)
-
-
-def by_trial(client: Host, server: str, user: str, port: int, addresses: Sequence[str]) -> Tunnel:
+def by_trial(client: Host, server: str, user: str, port: int, addresses: Sequence[str]) -> HostSpec:
     """Return the way from one machine to another's sshd: the first address that answers. Raises HostError."""
     tried = list(dict.fromkeys(filter(None, addresses)))
     wanted = port or _SSH_PORT
     answers = call(client, "dial", tried, [wanted], _DIAL, agent.SSH, timeout=_DIAL * 3)["open"]
     for address in tried:
         if answers[address]:
-            return to(server, address, user=user, port=port)
+            return HostSpec(server, user=user, port=port, address=address)
     raise HostError(
         client.spec.name,
         f"it reaches the sshd of {server} at none of {', '.join(tried)}, port {wanted}",
@@ -62,21 +59,26 @@ def leave(placed: Placed, host: Host, wanted: Sequence[Tunnel], keep: Collection
     return dict(json.loads(result.stdout))
 
 
-def complete(one: Tunnel, server: Host, secret: Mapping[str, Any], *, reverse: bool) -> Tunnel:
-    """Return a tunnel with the controller's ports, from its connection file, and the server's host keys.
+def by(way: HostSpec, server: Host, secret: Mapping[str, Any], *, reverse: bool) -> Tunnel:
+    """Return the tunnel that goes this way: to the server's own host keys, for the controller's ports.
 
-    Raises HostError.
+    ``secret`` is the engines' connection file. Raises HostError.
     """
     keys = call(server, "host_keys")["keys"]
     if not keys:
         raise HostError(server.spec.name, "the public keys of its sshd are not in /etc/ssh", 'use connect = "direct"')
     bound = str(secret["interface"]).partition("://")[2]
-    return replace(
-        one,
+    return Tunnel(
+        label(way.name),
+        way.name,
         host_keys=tuple(keys),
         ports=tuple(ports_of(secret, ENGINE_CHANNELS)),
         bound=LOOPBACK if bound in ("0.0.0.0", "*") else bound,
         reverse=reverse,
+        user=way.user,
+        port=way.port,
+        jump=way.jump,
+        address=way.address,
     )
 
 
@@ -126,7 +128,7 @@ def keep_open(
 
     Returns whether it is to be brought up again for that, and the key that each host lets in.
     """
-    found = at_once(hosts, lambda one: complete(controller.way_to(one), one.host, secret, reverse=True))
+    found = at_once(hosts, lambda one: by(controller.way_to(one), one.host, secret, reverse=True))
     left = controller.leave(list(found.results.values()), [label(name) for name in others])
     able = {name: hosts[name] for name in found.results}
     let = at_once(able, lambda one: let_in(one.host, left["public"], found.results[one.name]))

@@ -19,9 +19,9 @@ from cncp.fleet.controller import remote_roll_call
 from cncp.fleet.crew import Crew, Outcome, at_once
 from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Host, Local
+from cncp.fleet.start import DIAL
 from cncp.fleet.survey import SHARED
-from cncp.fleet.up import DIAL
-from cncp.inventory import LOCAL, HostSpec, Inventory
+from cncp.inventory import LOCAL, REVERSE, HostSpec, Inventory
 from cncp.keys import ENGINE_CHANNELS, ports_of
 from cncp.machine.connection import delivered
 from cncp.machine.node import installed
@@ -166,7 +166,7 @@ def _clear(scene: Scene, name: str) -> None:
 
 def _shut_out(scene: Scene, mine: Placed) -> None:
     """Have the key of a host's tunnel let in no more, unless another host of the same home has it."""
-    if mine.spec.connect == "reverse":
+    if mine.spec.connect == REVERSE:
         if not any(one.tunnel == mine.tunnel and set(one.shared) & set(mine.shared) for one in scene.places.values()):
             authorized.remove(scene.hosts[mine.name], mine.tunnel)
         return

@@ -17,18 +17,17 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cncp import keypair
+from cncp.console import Console
 from cncp.errors import CncpError
 from cncp.files import read_bytes, read_json, to_json, write_atomic
 from cncp.machine import place
-from cncp.run import run
-
-LOOPBACK = "127.0.0.1"
+from cncp.ports import LOOPBACK
 
 _FOLDER = "tunnels"
 
@@ -128,7 +127,7 @@ def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) ->
         return {"changed": bool(former), "public": former}
     folder(home).mkdir(mode=0o700, exist_ok=True)
     if not key(home).exists():
-        _make(key(home))
+        keypair.make(key(home), "cncp tunnel")
     known = "".join(f"{one.name} {host_key}\n" for one in everything for host_key in one.host_keys)
     contents = {
         folder(home) / "known_hosts": known.encode(),
@@ -140,24 +139,15 @@ def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) ->
     return {"changed": bool(new), "public": public.read_text().strip()}
 
 
-def _make(path: Path) -> None:
-    """Make a key pair beside and move it into place, the private one last."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as beside:
-        made = Path(beside) / path.name
-        # The empty passphrase is no secret.
-        run(["ssh-keygen", "-q", "-t", "ed25519", "-C", "cncp tunnel", "-N", "", "-f", made])
-        made.with_suffix(".pub").replace(path.with_suffix(".pub"))
-        made.replace(path)
-
-
 def main() -> int:
     """Take one delivery; return the exit code."""
+    console = Console()
     try:
         given = json.loads(sys.stdin.read())
         wanted = [from_document(one) for one in given["wanted"]]
-        print(json.dumps(deliver(place.home(os.environ), wanted, given["keep"])))
+        console.data(deliver(place.home(os.environ), wanted, given["keep"]))
     except CncpError as error:
-        sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
+        console.error(error)
         return error.exit_code
     return 0
 

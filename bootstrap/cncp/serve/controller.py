@@ -6,7 +6,6 @@ controller/app.py and ``Hub`` in controller/hub.py.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import multiprocessing
@@ -28,6 +27,7 @@ from cncp.machine.node import Node
 from cncp.ports import listening
 from cncp.serve.database import ResultsDB
 from cncp.serve.logs import RotatedFile, log_to
+from cncp.serve.parent import die_with
 from cncp.serve.places import Places
 from cncp.serve.slots import slot
 
@@ -35,7 +35,6 @@ STATE = "engines.json"
 """Where the hub keeps which engines there are (``IPController.init_hub``), in the profile's folder for logs."""
 
 _CHECK_PERIOD = 10_000  # ms; a look at all sockets is 30 ms of processor time, and dead children are noticed at once
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no types
@@ -178,7 +177,7 @@ def save_engines(hub: Hub, places: Places) -> None:
 
 def _die_with_parent() -> None:
     """In a child: ask the kernel for SIGKILL when the parent dies, and leave its log file alone."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with(signal.SIGKILL)
     app = Controller._instance  # noqa: SLF001
     for handler in list(app.log.handlers) if app else ():
         if isinstance(handler, RotatedFile):

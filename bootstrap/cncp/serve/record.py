@@ -35,12 +35,12 @@ def started(pid: int) -> int:
     return int(after.split()[19])
 
 
-def write(run_dir: Path, name: str, digest: str, uuid: str) -> None:
-    """Write the record of this process.
+def write(run_dir: Path, name: str, digest: str = "", uuid: str = "", pid: int = 0) -> None:
+    """Write the record of a process, this one if none is named.
 
     Not synced to the disk: after a power cut the process is gone as well.
     """
-    pid = os.getpid()
+    pid = pid or os.getpid()
     path = run_dir / f"{name}.json"
     beside = path.with_suffix(".json.new")
     beside.write_bytes(to_json({"pid": pid, "started": started(pid), "digest": digest, "uuid": uuid}))

@@ -6,7 +6,6 @@ like one that crashes, nor keep the service manager busy.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import signal
 import subprocess
@@ -17,10 +16,10 @@ from pathlib import Path
 from cncp.machine import tunnels
 from cncp.machine.node import Node
 from cncp.serve.logs import log_to
+from cncp.serve.parent import die_with
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0  # s between tries; engines wait for 30 s by default
 _STEADY = 30.0  # s after which a connection counts as one that had worked
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def serve(node: Node, name: str) -> None:
@@ -54,4 +53,4 @@ def _run(argv: list[str]) -> str:
 
 def _die_with_parent() -> None:
     """In ssh's process: ask the kernel for SIGTERM when the parent is gone, so that the ports are free again."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with(signal.SIGTERM)

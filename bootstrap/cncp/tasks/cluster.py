@@ -18,7 +18,7 @@ from cncp.console import Console
 from cncp.errors import WOULD_CHANGE, UsageError
 from cncp.fleet import verbs
 from cncp.fleet.controller import Here
-from cncp.fleet.up import Fleet
+from cncp.fleet.job import Fleet
 from cncp.fleet.up import up as everywhere
 from cncp.install import environment, rights
 from cncp.machine import convergence, doctor, jupyter, lifecycle, place
@@ -125,19 +125,20 @@ def converge(
 
 
 def _fleet_up(asked: main_job.Request, wanted: Fleet, console: Console, *, as_json: bool) -> None:
-    here = None
     node = main_job.describe(asked)
     _bring_environment(node, console)
-    if wanted.inventory.controller.local:
-        here = Here(node, console)
-    else:
+    head = wanted.inventory.controller
+    here = Here(node, console) if head.local else None
+    if here is None:
         main_job.up(node, console)
     with Actor(node.account).as_login():
         files.make_home(wanted.home)
     # Before anything is done: verbs on what was cut off need to know the hosts.
     lifecycle.remember(node.account, wanted.home, asked.former, asked.flags, asked.file)
     done = everywhere(wanted, here, console, alone=rights.acts_for(node.account))
-    fleets.report(wanted, done, console, reached=node.location, elapsed=_elapsed(), as_json=as_json)
+    fleets.report(
+        wanted, done, console, reached=node.location if here else head.name, elapsed=_elapsed(), as_json=as_json
+    )
 
 
 def _refuse_limit(limit: str) -> None:

@@ -18,7 +18,8 @@ from cncp.fleet import plan as plans
 from cncp.fleet import verbs
 from cncp.fleet.command import HostError
 from cncp.fleet.crew import SomeHostsFailed, tell
-from cncp.fleet.up import Done, Fleet, forgotten
+from cncp.fleet.job import Done, Fleet
+from cncp.fleet.place import forgotten
 from cncp.inventory import LOCAL, HostSpec, Inventory
 from cncp.machine import place
 from cncp.machine import status as states
@@ -59,7 +60,7 @@ def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Flee
 def report(wanted: Fleet, done: Done, console: Console, *, reached: str, elapsed: float, as_json: bool) -> None:
     """Say what came of bringing all hosts up, a line a host. Raises SomeHostsFailed.
 
-    ``reached`` is this machine's name as others reach it, ``elapsed`` is in s.
+    ``reached`` is the controller's machine as others reach it, ``elapsed`` is in s.
     """
     total = sum(len(one["uuids"]) for one in done.reports.values())
     answering = sum(done.answering(name) for name in done.reports)
@@ -90,7 +91,7 @@ def report(wanted: Fleet, done: Done, console: Console, *, reached: str, elapsed
         console.say(
             f"{answering}/{total} engines answer · profile {profile} · {len(done.reports)} hosts · {elapsed:.1f} s"
         )
-        console.say(next_steps(reached_by(wanted.inventory, reached)))
+        console.say(next_steps(reached))
     if failures:
         raise SomeHostsFailed(failures, len(wanted.limit))
 
@@ -99,11 +100,6 @@ def next_steps(host: str) -> str:
     """Return the line that ends a report; ``host`` is the controller's machine as others reach it, "" if unknown."""
     laptop = f" | from your laptop: invoke keys.copy --host {host}" if host else ""
     return f"next: cncp status | cncp shell{laptop}"
-
-
-def reached_by(hosts: Inventory, here: str) -> str:
-    """Return the name or address by which others reach the controller's machine; ``here`` is that of this one."""
-    return here if hosts.controller.local else hosts.controller.name
 
 
 def _rows(wanted: Fleet, done: Done, failures: Mapping[str, CncpError]) -> list[list[str]]:

@@ -12,7 +12,7 @@ from cncp.errors import CncpError, UsageError
 from cncp.fleet import verbs
 from cncp.fleet.controller import Controller, Here
 from cncp.fleet.crew import SomeHostsFailed
-from cncp.fleet.up import Done
+from cncp.fleet.job import Done
 from cncp.fleet.up import up as everywhere
 from cncp.install import rights
 from cncp.machine import place

@@ -54,7 +54,7 @@ def up(
         _number("count", count, 1, 32), _number("memory", memory, 512, 2**20), _number("cores", cores, 1, 256)
     )
     site = _site()
-    with site.locked():
+    with site.locked("vm.up"):
         cluster.up(site, wanted, _home(), console.phase)
         converge(console, {}, file=str(site.file), as_json=json)
 
@@ -65,7 +65,7 @@ def status(context: Context, json: bool = False) -> None:
     console, site = Console(), _site()
     rows = []
     for one in site.machines():
-        pid = site.place(one.name).pid
+        pid = site.of(one.name).pid
         state = "running" if pid else "off"
         rows.append([one.name, state, pid, one.ssh_port, one.address, one.cores, one.memory])
     if json:
@@ -93,7 +93,7 @@ def ssh(context: Context, name: str = "") -> None:
 def down(context: Context, quiet: bool = False) -> None:
     """Shut the machines down; `vm.up` starts them again, and the cluster with them."""
     console, site = Console(quiet=quiet), _site()
-    with site.locked():
+    with site.locked("vm.down"):
         console.phase("shutting down")
         stopped = cluster.down(site)
     console.say(f"shut down: {', '.join(stopped)}" if stopped else "nothing was running")
@@ -103,7 +103,7 @@ def down(context: Context, quiet: bool = False) -> None:
 def destroy(context: Context, quiet: bool = False) -> None:
     """Take the machines away with all that is on them; the image stays."""
     console, site = Console(quiet=quiet), _site()
-    with site.locked():
+    with site.locked("vm.destroy"):
         gone = cluster.destroy(site, _home(), place.account(os.environ), place.home(os.environ))
     console.say(f"gone: {', '.join(gone)}" if gone else "there are no machines")
 
@@ -130,13 +130,13 @@ def box(
     path = Path(output).absolute() if output else site.image
     if path.exists() and not force:
         raise UsageError(f"{path} exists", "machines may stand on it; replace it all the same with --force")
+    image.check()
     account = place.account(os.environ)
     with Actor(account).as_login():
         # What root makes here for a user, the user is to go on with.
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     image.build(path, suite, mirror, console.phase)
-    if os.geteuid() == 0:
-        os.chown(path, account.uid, account.gid)
+    os.chown(path, account.uid, account.gid)
     console.say(f"{path}: {path.stat().st_size // 2**20} MB · next: invoke vm.up --count 2")
 
 

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cncp import attributes
+from cncp import attributes, files
 from cncp.attributes import Kept
 from cncp.cluster import PORTS_NEEDED
 from cncp.errors import CncpError
 from cncp.files import read_bytes, write_atomic
+from cncp.fleet import agent
 from cncp.fleet import place as places
+from cncp.fleet.command import HostError
 from cncp.fleet.crew import at_once
+from cncp.fleet.ssh import Remote
 from cncp.inventory import HostSpec
 from cncp.machine.lifecycle import remember
 from cncp.machine.place import Account
-from cncp.ports import free_block
+from cncp.ports import LOOPBACK, free_block
 from cncp.run import run
 from cncp.vm import accel, seed
-from cncp.vm.machine import Machine, Place
+from cncp.vm.machine import Folder, Machine
 
 PREFIX = "cncp-vm"
 """What the names of machines begin with; ssh and reports know them by these."""
 
-_LOOPBACK = "127.0.0.1"
 _BOOT = {True: 120.0, False: 600.0}  # s that a machine may take to let us in, with KVM and in software
+_GREETING = 5.0  # s
 _DOWN = {True: 60.0, False: 240.0}  # s to shut down
 
 Say = Callable[[str], None]
@@ -61,24 +62,20 @@ class Site:
         """The cluster.toml that names the machines."""
         return self.folder / "cluster.toml"
 
-    def place(self, name: str) -> Place:
+    def of(self, name: str) -> Folder:
         """Return the folder of a machine."""
-        return Place(self.folder / "machines" / name)
+        return Folder(self.folder / "machines" / name)
 
     def machines(self) -> list[Machine]:
         """Return all machines there are, in order."""
-        found = [Place(path.parent).load() for path in self.folder.glob("machines/*/machine.json")]
+        found = [Folder(path.parent).load() for path in self.folder.glob("machines/*/machine.json")]
         return sorted(found, key=lambda one: one.number)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, what: str) -> Iterator[None]:
         """Keep other runs away."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CncpError("another command works on these machines", "wait for it to end") from None
+        with files.lock(self.folder / "lock", what):
             yield
 
 
@@ -97,10 +94,10 @@ def up(site: Site, wanted: Wanted, home: Path, say: Say) -> list[Machine]:
             say(f"making {one.name}")
             made[number] = _make(site, one, authorized)
     _know(home, made)
-    site.file.write_text(cluster_toml(made))
+    write_atomic(site.file, cluster_toml(made).encode(), 0o600)
     say(f"starting {len(made)} machines ({'KVM' if accel.kvm() else 'no KVM here: emulated, which takes minutes'})")
     for one in made:
-        site.place(one.name).start(one)
+        site.of(one.name).start(one)
     waited = at_once({one.name: one for one in made}, lambda one: _await_login(site, one))
     for error in waited.failures.values():
         raise error
@@ -121,14 +118,14 @@ def _planned(known: Sequence[Machine], wanted: Wanted) -> Iterator[Machine]:
 
 
 def _make(site: Site, one: Machine, authorized: tuple[str, ...]) -> Machine:
-    place = site.place(one.name)
-    place.destroy()  # what a run that was cut off has left
-    place.folder.mkdir(mode=0o700, parents=True)
+    folder = site.of(one.name)
+    folder.destroy()  # what a run that was cut off has left
+    folder.path.mkdir(mode=0o700, parents=True)
     outer, inner = one.macs
-    host_key = seed.write(seed.Seed(one.name, outer, inner, one.address, authorized), place.seed)
-    place.make_disk(site.image)
+    host_key = seed.write(seed.Seed(one.name, outer, inner, one.address, authorized), folder.seed)
+    folder.make_disk(site.image)
     made = replace(one, host_key=host_key)
-    place.save(made)
+    folder.save(made)
     return made
 
 
@@ -165,7 +162,7 @@ def _know(home: Path, machines: Sequence[Machine]) -> None:
 
 def spec(one: Machine) -> HostSpec:
     """Return a machine as a host of the inventory."""
-    return HostSpec(one.name, user=seed.USER, port=one.ssh_port, address=_LOOPBACK, offline=True)
+    return HostSpec(one.name, user=seed.USER, port=one.ssh_port, address=LOOPBACK, offline=True)
 
 
 def cluster_toml(machines: Sequence[Machine]) -> str:
@@ -190,41 +187,32 @@ def cluster_toml(machines: Sequence[Machine]) -> str:
 def login(one: Machine, *words: str) -> list[str]:
     """Return the command that logs in to a machine."""
     options = ["-o", f"HostKeyAlias={one.name}", "-o", "StrictHostKeyChecking=yes", "-p", str(one.ssh_port)]
-    return ["ssh", *options, f"{seed.USER}@{_LOOPBACK}", *words]
+    return ["ssh", *options, f"{seed.USER}@{LOOPBACK}", *words]
 
 
 def _await_login(site: Site, one: Machine) -> None:
     """Wait until cloud-init has made the account and sshd lets us in. Raises CncpError with what the console says."""
     patience = _BOOT[accel.kvm()]
     deadline = time.monotonic() + patience
-    place = site.place(one.name)
+    folder = site.of(one.name)
     while time.monotonic() < deadline:
-        if not place.pid:
-            raise CncpError(f"{one.name} has ended by itself", f"see its last words: {place.folder}/console.log")
+        if not folder.pid:
+            raise CncpError(f"{one.name} has ended by itself", f"see its last words: {folder.path}/console.log")
         # qemu takes the connection itself: only a greeting is the machine's.
-        if _greets(one.ssh_port):
-            tried = run([*login(one)[:1], "-o", "BatchMode=yes", *login(one, "true")[1:]], check=False, timeout=60)
-            if tried.ok:
+        if agent.dial([LOOPBACK], [one.ssh_port], _GREETING, agent.SSH)["open"][LOOPBACK]:
+            with contextlib.suppress(HostError), Remote(spec(one), strict=True):
                 return
         time.sleep(0.5)
-    said = place.console().strip().splitlines()
+    said = folder.console().strip().splitlines()
     last = f": {said[-1].strip()}" if said else ""
-    raise CncpError(f"{one.name} lets nobody in after {patience:g} s{last}", f"see {place.folder}/console.log")
-
-
-def _greets(port: int) -> bool:
-    try:
-        with socket.create_connection((_LOOPBACK, port), timeout=5) as connection:
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
+    raise CncpError(f"{one.name} lets nobody in after {patience:g} s{last}", f"see {folder.path}/console.log")
 
 
 def down(site: Site) -> list[str]:
     """Shut all machines down; return the names of those that ran."""
-    running = [one for one in site.machines() if site.place(one.name).pid]
+    running = [one for one in site.machines() if site.of(one.name).pid]
     patience = _DOWN[accel.kvm()]
-    at_once({one.name: one for one in running}, lambda one: site.place(one.name).stop(patience))
+    at_once({one.name: one for one in running}, lambda one: site.of(one.name).stop(patience))
     return [one.name for one in running]
 
 
@@ -232,7 +220,7 @@ def destroy(site: Site, home: Path, account: Account, state: Path) -> list[str]:
     """Take all machines away, and what this machine knows of them; ``state`` is the folder of fleet.json."""
     machines = site.machines()
     for one in machines:
-        site.place(one.name).destroy()
+        site.of(one.name).destroy()
     names = {one.name for one in machines}
     if names:
         _know(home, [replace(one, host_key="") for one in machines])

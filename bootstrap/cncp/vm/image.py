@@ -59,17 +59,22 @@ _QUIET = ("apt-daily.timer", "apt-daily-upgrade.timer")
 """Timers that would take a small machine's processors from its engines."""
 
 
-def build(output: Path, suite: str, mirror: str, say: Callable[[str], None]) -> None:
-    """Make ``output``, a compressed qcow2. Raises CncpError; what stood there before stays until it is whole.
-
-    ``mirror`` is the address of a Debian mirror, "" for the usual one.
-    """
+def check() -> None:
+    """Raise CncpError where no image can be made."""
     if os.geteuid() != 0:
         raise CncpError("only root can make an image: its files belong to root", "sudo invoke vm.box, or get one")
     lacking = sorted({package for tool, package in _TOOLS.items() if shutil.which(tool) is None})
     lacking += [] if (_GRUB / "boot.img").exists() else ["grub-pc-bin"]
     if lacking:
         raise CncpError(f"there is no {lacking[0]} on this machine", f"apt-get install {' '.join(lacking)}")
+
+
+def build(output: Path, suite: str, mirror: str, say: Callable[[str], None]) -> None:
+    """Make ``output``, a compressed qcow2. Raises CncpError; what stood there before stays until it is whole.
+
+    ``mirror`` is the address of a Debian mirror, "" for the usual one.
+    """
+    check()
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".image-") as folder:
         tree, raw, packed = Path(folder, "tree"), Path(folder, "disk.raw"), Path(folder, "disk.qcow2")
         say(f"getting Debian {suite}")

@@ -21,6 +21,7 @@ from typing import Any
 
 from cncp.errors import CncpError
 from cncp.files import read_json, to_json, write_atomic
+from cncp.ports import LOOPBACK
 from cncp.run import run
 from cncp.serve import record
 from cncp.vm import accel
@@ -56,32 +57,32 @@ class Machine:
         return tuple(f"52:54:00:63:{card:02x}:{self.number:02x}" for card in (0, 1))  # type: ignore[return-value]
 
 
-class Place:
+class Folder:
     """The folder of a machine."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     @property
     def disk(self) -> Path:
         """Its disk, which holds what differs from the base image."""
-        return self.folder / _DISK
+        return self.path / _DISK
 
     @property
     def seed(self) -> Path:
         """What cloud-init reads."""
-        return self.folder / _SEED
+        return self.path / _SEED
 
     def load(self) -> Machine:
         """Read what it is. Raises CncpError."""
-        stored = read_json(self.folder / "machine.json")
+        stored = read_json(self.path / "machine.json")
         if stored is None:
-            raise CncpError(f"{self.folder} holds no machine", "make it anew: invoke vm.destroy, then invoke vm.up")
+            raise CncpError(f"{self.path} holds no machine", "make it anew: invoke vm.destroy, then invoke vm.up")
         return Machine(**{**stored, "forwards": tuple(stored["forwards"])})
 
     def save(self, machine: Machine) -> None:
         """Keep what it is; it exists from then on."""
-        write_atomic(self.folder / "machine.json", to_json(asdict(machine)), 0o600)
+        write_atomic(self.path / "machine.json", to_json(asdict(machine)), 0o600)
 
     def make_disk(self, image: Path) -> None:
         """Make its disk on top of an image, which is never written to."""
@@ -90,26 +91,20 @@ class Place:
     @property
     def pid(self) -> int:
         """The process that runs it, 0 where it is off."""
-        try:
-            known = json.loads((self.folder / "running.json").read_text())
-            pid = int(known["pid"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
-        return pid if record.started(pid) == known["started"] else 0
+        return record.read(self.path, "running").pid
 
     def start(self, machine: Machine) -> None:
         """Switch it on. Raises CncpError with the reason that qemu gives."""
         if self.pid:
             return
         for left in (_PID, _QMP):
-            (self.folder / left).unlink(missing_ok=True)
+            (self.path / left).unlink(missing_ok=True)
         # Sockets have short paths: qemu is started in the folder, and names are relative to it.
         try:
-            run(command(machine), cwd=self.folder, timeout=60)
+            run(command(machine), cwd=self.path, timeout=60)
         except CncpError as error:
             raise CncpError(f"{machine.name} does not start: {error.message}", _hint(error.message)) from None
-        pid = int((self.folder / _PID).read_text())
-        write_atomic(self.folder / "running.json", to_json({"pid": pid, "started": record.started(pid)}), 0o600)
+        record.write(self.path, "running", pid=int((self.path / _PID).read_text()))
 
     def stop(self, patience: float) -> None:
         """Have it shut down as if its button were pressed; take its power away after ``patience`` seconds."""
@@ -128,11 +123,11 @@ class Place:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
             # By way of the folder's descriptor: its own path may be longer than a socket's may be (unix(7)).
-            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                connection.connect(f"/proc/self/fd/{folder}/{_QMP}")
+                connection.connect(f"/proc/self/fd/{descriptor}/{_QMP}")
             finally:
-                os.close(folder)
+                os.close(descriptor)
             stream = connection.makefile("rw")
             stream.readline()
 
@@ -150,12 +145,12 @@ class Place:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             _ended(pid, 10)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def console(self) -> str:
         """Return the last of what it wrote to its serial port."""
         try:
-            return (self.folder / _CONSOLE).read_text(errors="replace")[-2000:]
+            return (self.path / _CONSOLE).read_text(errors="replace")[-2000:]
         except FileNotFoundError:
             return ""
 
@@ -163,7 +158,7 @@ class Place:
 def command(machine: Machine) -> list[str]:
     """Return the argument list of qemu, to be run in the machine's folder."""
     forwards = {machine.ssh_port: 22, **{port: port for port in machine.forwards}}
-    ways = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in forwards.items())
+    ways = "".join(f",hostfwd=tcp:{LOOPBACK}:{here}-:{there}" for here, there in forwards.items())
     outer, inner = machine.macs
     return [
         *("qemu-system-x86_64", "-name", machine.name, "-machine", "pc", "-nodefaults", "-display", "none"),
@@ -173,7 +168,7 @@ def command(machine: Machine) -> list[str]:
         *("-drive", f"file={_SEED},if=virtio,format=raw,readonly=on"),
         *("-device", "virtio-rng-pci", "-serial", f"file:{_CONSOLE}"),
         *("-netdev", f"user,id=outer{ways}", "-device", f"virtio-net-pci,netdev=outer,mac={outer},romfile="),
-        *("-netdev", f"socket,id=inner,mcast=239.93.7.1:{machine.group},localaddr=127.0.0.1"),
+        *("-netdev", f"socket,id=inner,mcast=239.93.7.1:{machine.group},localaddr={LOOPBACK}"),
         *("-device", f"virtio-net-pci,netdev=inner,mac={inner},romfile="),
         *("-qmp", f"unix:{_QMP},server=on,wait=off", "-pidfile", _PID, "-daemonize"),
     ]

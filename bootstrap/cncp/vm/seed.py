@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cncp import keypair
 from cncp.errors import CncpError
 from cncp.run import run
 
@@ -33,7 +34,7 @@ def write(seed: Seed, disk: Path) -> str:
     """Make the disk; return the machine's public host key. Raises CncpError."""
     with tempfile.TemporaryDirectory(dir=disk.parent, prefix=".seed-") as folder:
         key = Path(folder, "key")
-        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", seed.name, "-f", key])
+        keypair.make(key, seed.name)
         public = key.with_suffix(".pub").read_text().strip()
         documents = {
             "meta-data": {"instance-id": f"{seed.name}-{public.split()[1][-12:]}", "local-hostname": seed.name},

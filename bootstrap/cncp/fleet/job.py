@@ -1,0 +1,54 @@
+"""What `cncp up` is asked for on several machines, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cncp.cluster import Value
+from cncp.console import Console
+from cncp.errors import CncpError
+from cncp.fleet.crew import tell
+from cncp.inventory import HostSpec, Inventory
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A cluster of several machines and what is asked of it.
+
+    ``settings`` are those of each host by name, ``home`` is the folder of the machine in charge,
+    ``limit`` the hosts that are concerned.
+    """
+
+    inventory: Inventory
+    settings: Mapping[str, Mapping[str, Value]]
+    home: Path
+    limit: tuple[HostSpec, ...]
+    strict: bool = False
+
+    @property
+    def hosts(self) -> tuple[HostSpec, ...]:
+        """The hosts concerned that run engines only."""
+        return tuple(host for host in self.limit if host.name != self.inventory.controller.name)
+
+
+@dataclass
+class Done:
+    """What came of it: a report a host, and why others have none. ``seconds`` is the time a host took."""
+
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, CncpError] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    engines: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def fail(self, failures: Mapping[str, CncpError], console: Console) -> None:
+        """Note failures and tell them, all of a step together."""
+        self.failures.update(failures)
+        tell(failures, console)
+
+    def answering(self, name: str) -> int:
+        """Return how many engines of a host answer."""
+        uuids = self.reports.get(name, {}).get("uuids", [])
+        return sum(self.engines.get(uuid, {}).get("state") in ("idle", "busy") for uuid in uuids)

@@ -1,0 +1,127 @@
+"""Engines started on hosts: each gets the connection file that works there, and runs its main job."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cncp.cluster import Value
+from cncp.fleet import authorized, deploy, tunnels
+from cncp.fleet.call import call
+from cncp.fleet.command import HostError
+from cncp.fleet.controller import Controller
+from cncp.fleet.job import Done, Fleet
+from cncp.fleet.place import Placed
+from cncp.fleet.prepare import Preparation
+from cncp.fleet.survey import Surveyed
+from cncp.inventory import FORWARD, REVERSE
+from cncp.keys import ENGINE_CHANNELS, ports_of
+from cncp.machine.connection import delivered
+from cncp.machine.tunnels import label
+
+DIAL = 5.0
+"""Seconds for a port to answer."""
+
+
+class Start:
+    """Gives a host the connection file that works there, and runs its main job."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        controller: Controller,
+        secret: Mapping[str, Any],
+        former: Mapping[str, Placed],
+        settings: Mapping[str, Mapping[str, Value]],
+        prepare: Preparation,
+        done: Done,
+    ) -> None:
+        self.keys: dict[str, str] = {}
+        self._fleet = fleet
+        self._controller = controller
+        self._letting_in = threading.Lock()
+        self._secret = secret
+        self._former = former
+        self._addresses = controller.addresses()
+        self._settings = settings
+        self._prepare = prepare
+        self._done = done
+
+    def __call__(self, one: Surveyed) -> dict[str, Any]:
+        """Start the engines of one host; return its report. Raises HostError."""
+        began = time.monotonic()
+        connect = one.host.spec.connect
+        try:
+            self._undo(one, connect)
+            if connect == FORWARD:
+                self._forward(one)
+            elif connect == REVERSE:
+                log = f"cncp logs --limit {self._fleet.inventory.controller.name} --name tunnel-{label(one.name)}"
+                tunnels.await_ports(one, self._secret, log)
+            document = self._direct(one) if one.host.spec.direct else tunnels.behind(self._secret)
+            one.host.put(json.dumps(document).encode(), str(delivered(Path(one.home))))
+            said = deploy.up(one, self._settings[one.name], self._prepare.say(one.name), self._prepare.ours)
+            if connect == FORWARD:
+                log = f"cncp logs --limit {one.name} --name tunnel-{label(self._controller.name)}"
+                tunnels.await_ports(one, self._secret, log)
+            return said
+        finally:
+            self._done.seconds[one.name] = time.monotonic() - began
+
+    def _ways(self, one: Surveyed) -> list[str]:
+        """Return the addresses by which a host may reach the controller's machine, the likeliest first."""
+        # The address that ssh came from is likely the one that leads back.
+        seen_by = one.facts["from"] if self._fleet.inventory.controller.local else ""
+        return [*filter(None, (self._controller.external, seen_by)), *self._addresses]
+
+    def _direct(self, one: Surveyed) -> dict[str, Any]:
+        return {**self._secret, "location": reachable(one, self._secret, self._ways(one))}
+
+    def _forward(self, one: Surveyed) -> None:
+        """Have a host keep an ssh to the controller's machine."""
+        there = self._controller
+        way = tunnels.by_trial(one.host, there.name, there.user, there.host.spec.port, self._ways(one))
+        whole = tunnels.by(way, there.host, self._secret, reverse=False)
+        left = tunnels.leave(Placed.of(one), one.host, [whole])
+        # All hosts have theirs written into the same file there.
+        with self._letting_in:
+            self.keys[one.name] = tunnels.let_in(there.host, left["public"], whole)
+
+    def _undo(self, one: Surveyed, connect: str) -> None:
+        """Take away what another way of connecting has left."""
+        former = self._former.get(one.name)
+        if former is None or not former.tunnel or former.spec.connect == connect:
+            return
+        if former.spec.connect == REVERSE:
+            authorized.remove(one.host, former.tunnel)
+        else:
+            tunnels.leave(Placed.of(one), one.host, [])
+            with self._letting_in:
+                authorized.remove(self._controller.host, former.tunnel)
+        self.keys[one.name] = ""
+
+
+def reachable(one: Surveyed, secret: Mapping[str, Any], addresses: Sequence[str]) -> str:
+    """Return the first address at which a host reaches all of the controller's ports, by trying.
+
+    Raises HostError naming what was tried, and the ports that do not answer.
+    """
+    tried = list(dict.fromkeys(addresses))
+    wanted = ports_of(secret, ENGINE_CHANNELS)
+    answers = call(one.host, "dial", tried, wanted, DIAL, timeout=DIAL * 3)["open"]
+    best = max(tried, key=lambda address: len(answers[address]))
+    closed = [port for port in wanted if port not in answers[best]]
+    if not closed:
+        return best
+    hint = "open them to it: cncp firewall prints the rules"
+    if len(closed) == len(wanted):
+        raise HostError(
+            one.name,
+            f"it reaches the controller at none of {', '.join(tried)}, ports {min(wanted)}-{max(wanted)}",
+            hint,
+        )
+    raise HostError(one.name, f"port {', '.join(map(str, closed))} of {best} is closed to it", hint)

@@ -118,6 +118,30 @@ def test_down_stays_down(site: Site) -> None:
     assert sorted(site.ask_engines()) == ["0", "1", "2"]
 
 
+def test_supervisord_ends_with_the_session(site: Site) -> None:
+    """At shutdown it is sent SIGTERM and SIGHUP at once, and ends; a SIGHUP alone restarts nothing."""
+    site.baremetal("--engines=2", "--service-manager=supervisor")
+    daemon = site.host.read(f"{site.state}/run/supervisord.pid").strip()
+    before = {name: one["pid"] for name, one in site.status().items()}
+    # Sent to a suspended process, all signals are there when it goes on.
+    for signal in ("STOP", "HUP", "CONT"):
+        site.host.exec(["kill", f"-{signal}", daemon])
+    assert {name: one["pid"] for name, one in site.status().items()} == before
+    for signal in ("STOP", "HUP", "TERM", "CONT"):
+        site.host.exec(["kill", f"-{signal}", daemon])
+    until(
+        lambda: site.host.exec(["pgrep", "-u", site.user, "-f", "supervisord -c"], check=False).stdout == "",
+        30,
+        "its end",
+    )
+    assert site.host.exec(["pgrep", "-u", site.user, "-f", "cncp.serve"], check=False).stdout == ""
+    site.cncp("up")
+    assert sorted(site.ask_engines()) == ["0", "1"]
+    # Nothing stays blocked in what it runs.
+    engine = site.status()["engine-0"]["pid"]
+    assert "SigBlk:\t0000000000000000" in site.host.read(f"/proc/{engine}/status")
+
+
 def test_why_an_engine_died(site: Site) -> None:
     """Exit codes and signals are told; memory as systemd records it (the lab cannot enforce limits)."""
     site.baremetal("--engines=2", "--service-manager=systemd")

@@ -14,7 +14,7 @@ CODE = Path(__file__).resolve().parents[2] / "bootstrap" / "cncp"
 LAYERS = (
     ("errors", "run", "console", "files", "ports", "keypair", "cluster"),
     ("inventory", "attributes", "hub", "keys"),
-    ("install", "machine", "serve", "bundle", "dist"),
+    ("install", "machine", "serve", "supervisord", "bundle", "dist"),
     ("fleet",),
     ("access", "vm"),
     ("tasks", "__main__"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 from pathlib import Path
 
 from cncp.machine.kinds import KINDS, join, known
@@ -21,6 +22,8 @@ def main() -> None:
     parser.add_argument("--node", type=Path, required=True)
     parser.add_argument("--digest", required=True)
     given = parser.parse_args()
+    # Blocked in supervisord, and thereby here.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
     # Whatever a service writes can hold task data; systemd sets the same for its units.
     os.umask(0o077)
     node = installed(given.node.parent)

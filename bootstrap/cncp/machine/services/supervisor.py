@@ -23,6 +23,10 @@ def _configuration(node: Node) -> Path:
     return Path(node.home) / "supervisor" / "supervisord.conf"
 
 
+def _daemon(node: Node) -> list[str]:
+    return [str(node.python), "-s", "-m", "cncp.supervisord", "-c", str(_configuration(node))]
+
+
 def _socket(node: Node) -> Path:
     return node.run_dir / "supervisor.sock"
 
@@ -160,8 +164,7 @@ class Supervisor:
         ``addProcessGroup``; those that did not are left alone.
         """
         if self._call("getState") is None:
-            daemon = Path(self._node.python).with_name("supervisord")
-            self._actor.run([str(daemon), "-c", str(_configuration(self._node))])
+            self._actor.run(_daemon(self._node))
             return
         added, changed, removed = self._call("reloadConfig")[0]
         for name in (*changed, *removed):
@@ -207,8 +210,7 @@ class Supervisor:
 
     def persist(self) -> str:
         """Have cron start supervisord at boot."""
-        daemon = Path(self._node.python).with_name("supervisord")
-        return crontab.add(self._actor, self._node, [str(daemon), "-c", str(_configuration(self._node))])
+        return crontab.add(self._actor, self._node, _daemon(self._node))
 
     def forget(self) -> None:
         """End supervisord and take it out of the crontab."""

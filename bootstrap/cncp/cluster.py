@@ -21,6 +21,8 @@ PORTS_NEEDED = 18
 (registration is shared, so 15 together), 2 internal and the monitor (ipyparallel 9.2,
 ``IPController.init_hub``)."""
 
+LOOPBACK = "127.0.0.1"
+
 Value = str | int | bool
 
 

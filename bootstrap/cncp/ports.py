@@ -11,8 +11,6 @@ import psutil
 
 from cncp.errors import CncpError
 
-LOOPBACK = "127.0.0.1"
-
 _FIRST, _BEYOND = 20000, 32768
 
 

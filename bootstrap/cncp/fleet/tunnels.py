@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from cncp.cluster import LOOPBACK
 from cncp.fleet import agent, authorized
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError
@@ -24,7 +25,6 @@ from cncp.fleet.survey import Surveyed
 from cncp.inventory import HostSpec
 from cncp.keys import ENGINE_CHANNELS, ports_of
 from cncp.machine.tunnels import Tunnel, label
-from cncp.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from cncp.fleet.controller import Controller

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from cncp import keypair
+from cncp.cluster import LOOPBACK
 from cncp.console import Console
 from cncp.errors import CncpError
 from cncp.files import read_bytes, read_json, to_json, write_atomic
 from cncp.machine import place
-from cncp.ports import LOOPBACK
 
 _FOLDER = "tunnels"
 

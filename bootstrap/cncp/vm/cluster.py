@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cncp import attributes, files
 from cncp.attributes import Kept
-from cncp.cluster import PORTS_NEEDED
+from cncp.cluster import LOOPBACK, PORTS_NEEDED
 from cncp.errors import CncpError
 from cncp.files import read_bytes, write_atomic
 from cncp.fleet import agent
@@ -22,7 +22,7 @@ from cncp.fleet.ssh import Remote
 from cncp.inventory import HostSpec
 from cncp.machine.lifecycle import remember
 from cncp.machine.place import Account
-from cncp.ports import LOOPBACK, free_block
+from cncp.ports import free_block
 from cncp.run import run
 from cncp.vm import accel, seed
 from cncp.vm.machine import Folder, Machine

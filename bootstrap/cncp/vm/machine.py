@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cncp.cluster import LOOPBACK
 from cncp.errors import CncpError
 from cncp.files import read_json, to_json, write_atomic
-from cncp.ports import LOOPBACK
 from cncp.run import run
 from cncp.serve import record
 from cncp.vm import accel

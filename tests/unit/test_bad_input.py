@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from .refusal import ROOT, refused
 
 FLAGS = [
     "--engines x",
@@ -96,53 +94,33 @@ FILES = [
 ]
 
 
-def refused(home: Path, arguments: list[str], **variables: str) -> str:
+def baremetal(home: Path, *arguments: str, **variables: str) -> str:
     """Run baremetal.sh, hold that it refuses and changes nothing, and return what it said."""
-    before = tree(home)
-    done = subprocess.run(
-        ["bash", str(ROOT / "baremetal.sh"), *arguments],
-        cwd=home,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = done.stderr.splitlines()
-    assert done.returncode == 2, done.stderr
-    assert len(lines) == 2, done.stderr
-    assert lines[0].startswith("error: ")
-    assert lines[1].startswith("hint: ")
-    assert tree(home) == before
-    return done.stderr
-
-
-def tree(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return every path below a folder with its mode and the time it last changed."""
-    return {str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in folder.rglob("*")}
+    return refused(home, ["bash", ROOT / "baremetal.sh", *arguments], 2, **variables)
 
 
 @pytest.mark.parametrize("line", FLAGS)
 def test_flags(line: str, home: Path) -> None:
     """A flag that makes no sense is refused before anything changes."""
-    refused(home, [word.strip("'") for word in line.split(" ")])
+    baremetal(home, *(word.strip("'") for word in line.split(" ")))
 
 
 @pytest.mark.parametrize(("name", "value"), VARIABLES)
 def test_environment(name: str, value: str, home: Path) -> None:
     """So is a variable; a misspelt one too."""
-    assert name in refused(home, [], **{name: value}) or name in ("CNCP_FILE", "CNCP_USER")
+    assert name in baremetal(home, **{name: value}) or name in ("CNCP_FILE", "CNCP_USER")
 
 
 @pytest.mark.parametrize("content", FILES)
 def test_file(content: str, home: Path) -> None:
     """So is a cluster.toml, and the file is named."""
     (home / "cluster.toml").write_text(content)
-    assert "cluster.toml" in refused(home, [])
+    assert "cluster.toml" in baremetal(home)
 
 
 def test_the_hint_names_what_was_probably_meant(home: Path) -> None:
     """A misspelt key or variable is answered with the nearest one."""
     (home / "cluster.toml").write_text("engins = 2")
-    assert "did you mean engines?" in refused(home, [])
+    assert "did you mean engines?" in baremetal(home)
     (home / "cluster.toml").unlink()
-    assert "did you mean CNCP_ENGINES?" in refused(home, [], CNCP_ENGINS="4")
+    assert "did you mean CNCP_ENGINES?" in baremetal(home, CNCP_ENGINS="4")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from .test_bad_input import ROOT, tree
+from .refusal import cncp_refused
 
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvbmcgZW5vdWdoIHRvIGJlIGEga2V5IG9mIHR5cGU= me"
 
@@ -77,20 +74,4 @@ def test_refused(line: str, home: Path) -> None:
     if "--key" not in line and not line.startswith(("keys.generate", "keys.revoke")):
         (home / ".ssh").mkdir()
         (home / ".ssh" / "cncp_ed25519.pub").write_text(PUBLIC)
-    before = tree(home)
-    done = subprocess.run(
-        [sys.executable, "-m", "cncp", *(word.strip("'") for word in line.split(" "))],
-        cwd=home,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "bootstrap"), "PYTHONDONTWRITEBYTECODE": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        start_new_session=True,
-    )
-    lines = done.stderr.splitlines()
-    assert done.returncode == 2, done.stderr
-    assert len(lines) == 2, done.stderr
-    assert lines[0].startswith("error: ")
-    assert lines[1].startswith("hint: ")
-    assert tree(home) == before
+    cncp_refused(home, [word.strip("'") for word in line.split(" ")])

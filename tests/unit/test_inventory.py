@@ -12,7 +12,7 @@ import pytest
 from cncp import attributes, inventory
 from cncp.errors import UsageError
 
-from .test_bad_input import tree
+from .refusal import tree
 
 CODE = Path(__file__).resolve().parents[2] / "bootstrap"
 

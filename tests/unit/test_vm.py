@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from cncp.inventory import HostSpec
 from cncp.vm import cluster, seed
 from cncp.vm.machine import Folder, Machine, command
 
-from .test_bad_input import ROOT, tree
+from .refusal import cncp_refused
 
 FIRST = Machine("cncp-vm1", 1, 768, 2, 2201, tuple(range(20000, 20018)), 30000, "ssh-ed25519 AAAA")
 SECOND = Machine("cncp-vm2", 2, 768, 2, 2202, (), 30000, "ssh-ed25519 BBBB")
@@ -41,41 +39,23 @@ LATER = {
 """Well said, but something is not there yet."""
 
 
-def cncp(home: Path, line: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line in an empty home; nothing of it may change."""
+@pytest.fixture
+def home(home: Path) -> Path:
+    """A home with a cluster.toml, which is not to be taken for an image."""
     (home / "cluster.toml").write_text("engines = 1\n")
-    before = tree(home)
-    done = subprocess.run(
-        [sys.executable, "-m", "cncp", *line.split(" ")],
-        cwd=home,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "bootstrap"), "PYTHONDONTWRITEBYTECODE": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    left = {path for path in tree(home) if ".local" not in path}
-    assert left == {path for path in before if ".local" not in path}
-    lines = done.stderr.splitlines()
-    assert len(lines) == 2, done.stderr
-    assert lines[0].startswith("error: ")
-    assert lines[1].startswith("hint: ")
-    return done
+    return home
 
 
 @pytest.mark.parametrize("line", LINES)
 def test_refused(line: str, home: Path) -> None:
     """What makes no sense is refused before anything is made."""
-    done = cncp(home, line)
-    assert done.returncode == 2, done.stderr
+    cncp_refused(home, line.split(" "))
 
 
 @pytest.mark.parametrize("line", list(LATER))
 def test_not_yet(line: str, home: Path) -> None:
     """What is missing is named, with how to get it."""
-    done = cncp(home, line)
-    assert done.returncode == 1, done.stderr
-    assert LATER[line] in done.stderr
+    assert LATER[line] in cncp_refused(home, line.split(" "), 1)
 
 
 def test_ports_of_loopback_lead_in() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cncp.cluster import Value
 from cncp.errors import WOULD_CHANGE
@@ -20,10 +22,10 @@ _TIMEOUT = 120.0  # s
 
 @dataclass(frozen=True)
 class Planned:
-    """What would be done on a host: whether it is anything, and the lines or the JSON document that say it."""
+    """What would be done on a host: whether it is anything, and the list of lines or the JSON types that say it."""
 
     changes: bool
-    said: str
+    said: Any
 
 
 def plan(fleet: Fleet, *, as_json: bool) -> Outcome[Planned]:
@@ -45,7 +47,7 @@ def plan(fleet: Fleet, *, as_json: bool) -> Outcome[Planned]:
 
 
 def _whole(what: str, as_json: bool) -> Planned:
-    return Planned(True, "{}" if as_json else what)
+    return Planned(True, {} if as_json else [what])
 
 
 def _of(host: Host, placed: Placed, settings: Mapping[str, Value], ours: deploy.Code, *, as_json: bool) -> Planned:
@@ -57,4 +59,5 @@ def _of(host: Host, placed: Placed, settings: Mapping[str, Value], ours: deploy.
     result = host.run(placed.module("cncp", *words, *deploy.flags(there_too)), timeout=_TIMEOUT, check=False)
     if result.status not in (0, WOULD_CHANGE):
         raise deploy.failure(placed.name, result.stderr, result.status)
-    return Planned(result.status == WOULD_CHANGE, result.stdout.decode(errors="replace"))
+    said = result.stdout.decode(errors="replace")
+    return Planned(result.status == WOULD_CHANGE, json.loads(said) if as_json else said.splitlines())

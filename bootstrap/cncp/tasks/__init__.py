@@ -2,9 +2,10 @@
 
 from invoke.collection import Collection
 
-from cncp.tasks import attach, bundle, cluster, connect, dist, firewall, hosts, init, jupyter, keys, profile, vm
+from cncp.tasks import attach, bundle, cluster, connect, dist, firewall, hosts, init, jupyter, keys, plan, profile, vm
 
 ns = Collection.from_module(cluster)
+ns.add_task(plan.plan)
 ns.add_task(connect.connect)
 ns.add_collection(Collection.from_module(bundle))
 ns.add_collection(Collection.from_module(dist))

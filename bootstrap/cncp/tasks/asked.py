@@ -1,4 +1,4 @@
-"""What tasks on keys share: options that are checked, hosts that are named, a report a host."""
+"""What tasks share: options that are checked, hosts that are named, a report a host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from cncp.tasks import fleet as fleets
 JSON = {"json": "print the result as JSON"}
 QUIET = {"quiet": "print no progress"}
 HOST_KEYS = {"host-keys": "accept-new or strict: refuse hosts whose ssh key is not known yet"}
+CLUSTER_FILE = {"file": "cluster.toml to read (CNCP_FILE)"}
 FILE = {"file": "cluster.toml, or list of hosts, to read (CNCP_FILE)"}
+HOSTS = {**CLUSTER_FILE, "limit": "these hosts of the cluster alone: gold2,gold[4-6]"}
+FORGET = {"forget": "leave out what earlier command lines said"}
 
 
 def profile_name(name: str, option: str) -> str:
@@ -27,6 +30,12 @@ def profile_name(name: str, option: str) -> str:
 def local_name(profile: str, named: str | None) -> str:
     """Return the name of a profile here: that of --as, or the one it has there. Raises UsageError."""
     return profile_name(profile, "--profile") if named is None else profile_name(named, "--as")
+
+
+def refuse_limit(limit: str) -> None:
+    """Raise UsageError where hosts are named, but the cluster is this machine alone."""
+    if limit:
+        raise UsageError("command line: --limit, but the cluster is this machine alone", "leave --limit out")
 
 
 def is_strict(host_keys: str) -> bool:

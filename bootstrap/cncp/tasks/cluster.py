@@ -1,11 +1,11 @@
-"""The verbs on a cluster: up plan status logs check scale restart down uninstall shell."""
+"""The verbs on a cluster: up status logs check scale restart down uninstall shell."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from invoke.exceptions import Exit
 from cncp import files
 from cncp.attributes import switched
 from cncp.console import Console
-from cncp.errors import WOULD_CHANGE, UsageError
+from cncp.errors import UsageError
 from cncp.fleet import verbs
 from cncp.fleet.controller import Here
 from cncp.fleet.job import Fleet
 from cncp.fleet.up import up as everywhere
 from cncp.install import environment, rights
-from cncp.machine import convergence, doctor, jupyter, lifecycle, place
+from cncp.machine import doctor, jupyter, lifecycle, place
 from cncp.machine import logs as logfiles
 from cncp.machine import status as states
 from cncp.machine import uninstall as removal
@@ -32,14 +32,8 @@ from cncp.machine.node import Node, installed
 from cncp.machine.services import service_manager
 from cncp.serve import record
 from cncp.tasks import fleet as fleets
-from cncp.tasks.asked import HOST_KEYS, is_strict
+from cncp.tasks.asked import FORGET, HOST_KEYS, HOSTS, JSON, QUIET, is_strict, refuse_limit
 from cncp.tasks.command import command
-
-_FILE = {"file": "cluster.toml to read (CNCP_FILE)"}
-_JSON = {"json": "print the result as JSON"}
-_QUIET = {"quiet": "print no progress"}
-_FORGET = {"forget": "leave out what earlier command lines said"}
-_HOSTS = {**_FILE, "limit": "these hosts of the cluster alone: gold2,gold[4-6]"}
 
 
 def _node() -> Node:
@@ -80,7 +74,7 @@ def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bo
     console.say(fleets.next_steps(node.location if node.controller else ""))
 
 
-@command({**_HOSTS, **_JSON, **_QUIET, **_FORGET, **HOST_KEYS}, settings=True)
+@command({**HOSTS, **JSON, **QUIET, **FORGET, **HOST_KEYS}, settings=True)
 def up(
     context: Context,
     flags: Mapping[str, str],
@@ -92,9 +86,9 @@ def up(
     host_keys: str = "accept-new",
 ) -> None:
     """Make this machine, and the hosts cluster.toml names, what the settings say; wait until all engines answer."""
-    json = json or switched(os.environ, "CNCP_JSON")
-    forget = forget or switched(os.environ, "CNCP_FORGET")
-    console = Console(quiet=quiet or switched(os.environ, "CNCP_QUIET"))
+    json = json or switched(os.environ, "CNCPJSON")
+    forget = forget or switched(os.environ, "CNCPFORGET")
+    console = Console(quiet=quiet or switched(os.environ, "CNCPQUIET"))
     converge(console, flags, file=file, forget=forget, as_json=json, limit=limit, host_keys=host_keys)
 
 
@@ -115,7 +109,7 @@ def converge(
         wanted = fleets.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
         _fleet_up(asked, wanted, console, as_json=as_json)
         return
-    _refuse_limit(limit)
+    refuse_limit(limit)
     node = main_job.describe(asked)
     _bring_environment(node, console)
     console.note(f"service manager: {node.manager} ({node.why})")
@@ -139,11 +133,6 @@ def _fleet_up(asked: main_job.Request, wanted: Fleet, console: Console, *, as_js
     fleets.report(
         wanted, done, console, reached=node.location if here else head.name, elapsed=_elapsed(), as_json=as_json
     )
-
-
-def _refuse_limit(limit: str) -> None:
-    if limit:
-        raise UsageError("command line: --limit, but the cluster is this machine alone", "leave --limit out")
 
 
 def _bring_environment(node: Node, console: Console) -> None:
@@ -173,77 +162,6 @@ def bring(node: Node, bundle: Path | None, console: Console) -> None:
     )
 
 
-@command(
-    {**_HOSTS, **_JSON, **_FORGET, **HOST_KEYS, "detailed-exitcode": "exit with 5 when something would change"},
-    settings=True,
-)
-def plan(
-    context: Context,
-    flags: Mapping[str, str],
-    file: str | None = None,
-    json: bool = False,
-    forget: bool = False,
-    detailed_exitcode: bool = False,
-    limit: str = "",
-    host_keys: str = "accept-new",
-) -> None:
-    """Show what `up` would change, and change nothing."""
-    console = Console()
-    asked = main_job.request(os.environ, file=file, flags=flags, forget=forget)
-    hosts = fleets.inventory(asked)
-    if hosts is None:
-        _refuse_limit(limit)
-        here = _plan(asked)
-        if json:
-            console.data(here["document"])
-        else:
-            console.out.writelines(f"{line}\n" for line in here["lines"])
-        changes = here["changes"]
-    else:
-        wanted = fleets.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
-        concerned = not limit or any(host.local for host in wanted.limit)
-        changes = fleets.plan(wanted, _plan(asked) if concerned else {}, console, as_json=json)
-    if detailed_exitcode and changes:
-        raise Exit(code=WOULD_CHANGE)
-
-
-def _plan(asked: main_job.Request) -> dict[str, Any]:
-    """Return the plan for this machine: as JSON types, as lines, and whether there is anything to do."""
-    node = main_job.describe(asked)
-    todo = main_job.plan(node, service_manager(node, Actor(node.account)))
-    document = {
-        "leave": todo.leave,
-        "files": [{"path": one.path, "what": one.what, "diff": one.diff} for one in todo.files],
-        "remove": [path for path, _ in todo.removals],
-        "secrets": list(todo.secrets),
-        "start": list(todo.start),
-        "stop": list(todo.stop),
-    }
-    return {"document": document, "lines": _plan_lines(node, todo), "changes": not todo.empty}
-
-
-def _plan_lines(node: Node, todo: main_job.Plan) -> Iterator[str]:
-    if todo.empty:
-        yield "nothing to change"
-        return
-    by_chef = convergence.plan(node, Actor(node.account))
-    if by_chef is not None:
-        for update in by_chef:
-            yield update.resource
-            yield from (f"    {line}" for line in update.lines)
-        return
-    if todo.leave:
-        yield todo.leave
-    for change in todo.files:
-        yield f"{change.what} {change.path}"
-        yield from (f"    {line}" for line in change.diff.splitlines())
-    yield from todo.secrets
-    yield from (f"remove {path}" for path, _ in todo.removals)
-    for verb, names in (("stop", todo.stop), ("start", todo.start)):
-        if names:
-            yield f"{verb} {', '.join(names)}"
-
-
 def _scene(file: str | None, limit: str, *, forgotten: bool = False) -> verbs.Scene | None:
     """Return the hosts of the cluster in use, None where it is this machine alone.
 
@@ -254,12 +172,12 @@ def _scene(file: str | None, limit: str, *, forgotten: bool = False) -> verbs.Sc
     if forgotten and not switched(os.environ, "CNCP_HERE"):
         hosts = fleets.set_up_from_here(hosts, place.home(os.environ))
     if hosts is None:
-        _refuse_limit(limit)
+        refuse_limit(limit)
         return None
     return fleets.scene(asked, hosts, limit)
 
 
-@command({**_HOSTS, **_JSON})
+@command({**HOSTS, **JSON})
 def status(context: Context, file: str | None = None, limit: str = "", json: bool = False) -> None:
     """Show every service: id, host, pid, state, uptime, memory, CPU, restarts, last cause of death."""
     console = Console()
@@ -274,7 +192,7 @@ def status(context: Context, file: str | None = None, limit: str = "", json: boo
     console.table(states.HEADER, states.rows(found))
 
 
-@command({**_HOSTS, "lines": "how many of the last lines", "follow": "go on as the log grows"})
+@command({**HOSTS, "lines": "how many of the last lines", "follow": "go on as the log grows"})
 def logs(
     context: Context,
     name: str = "",
@@ -299,7 +217,7 @@ def logs(
             console.say(f"[{one}] {line}")
 
 
-@command({**_HOSTS, **_JSON, "from-hosts": "dial the controller's ports from every host as well"})
+@command({**HOSTS, **JSON, "from-hosts": "dial the controller's ports from every host as well"})
 def check(
     context: Context, json: bool = False, file: str | None = None, limit: str = "", from_hosts: bool = False
 ) -> None:
@@ -323,9 +241,9 @@ def check(
 
 @command(
     {
-        **_HOSTS,
-        **_QUIET,
-        **_JSON,
+        **HOSTS,
+        **QUIET,
+        **JSON,
         "count": "how many engines",
         "force": "remove engines that are busy; their tasks are lost",
         "wait": "seconds to wait for busy engines",
@@ -355,7 +273,7 @@ def scale(
     _report(console, _node(), outcome, json)
 
 
-@command({**_HOSTS, **_QUIET, "name": "a service, as `status` shows it; all without"})
+@command({**HOSTS, **QUIET, "name": "a service, as `status` shows it; all without"})
 def restart(context: Context, name: str = "", quiet: bool = False, file: str | None = None, limit: str = "") -> None:
     """Restart a service, or all of them."""
     console = Console(quiet=quiet)
@@ -367,7 +285,7 @@ def restart(context: Context, name: str = "", quiet: bool = False, file: str | N
     console.say(_count(node, seen))
 
 
-@command({**_HOSTS, **_QUIET})
+@command({**HOSTS, **QUIET})
 def down(context: Context, quiet: bool = False, file: str | None = None, limit: str = "") -> None:
     """Stop controller and engines until the next `up`."""
     console = Console(quiet=quiet)
@@ -377,7 +295,7 @@ def down(context: Context, quiet: bool = False, file: str | None = None, limit: 
     console.say("stopped" if lifecycle.down(_node(), console) else "nothing was running")
 
 
-@command({**_HOSTS, **_QUIET})
+@command({**HOSTS, **QUIET})
 def uninstall(context: Context, quiet: bool = False, file: str | None = None, limit: str = "") -> None:
     """Stop everything and remove all that was written; what stood there before comes back."""
     console = Console(quiet=quiet)
@@ -400,4 +318,4 @@ def shell(context: Context) -> None:
     os.execvpe(program, [program], {**os.environ, "VIRTUAL_ENV": str(venv), "PATH": path})
 
 
-__all__: list[Any] = ["check", "down", "logs", "plan", "restart", "scale", "shell", "status", "uninstall", "up"]
+__all__: list[Any] = ["check", "down", "logs", "restart", "scale", "shell", "status", "uninstall", "up"]

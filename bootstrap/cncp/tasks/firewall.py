@@ -14,6 +14,7 @@ from cncp.fleet import addresses, choose
 from cncp.machine import firewall as rules
 from cncp.machine import place
 from cncp.machine.node import installed
+from cncp.tasks.asked import CLUSTER_FILE
 from cncp.tasks.command import command
 
 
@@ -21,7 +22,7 @@ from cncp.tasks.command import command
     {
         "kind": "|".join(rules.KINDS) + "; all of them without",
         "clients": "where clients are: addresses and networks with commas; the hosts of cluster.toml without",
-        "file": "cluster.toml to read (CNCP_FILE)",
+        **CLUSTER_FILE,
     }
 )
 def firewall(context: Context, kind: str = "", clients: str = "", file: str | None = None) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from invoke.exceptions import Exit
 
@@ -14,7 +12,6 @@ from cncp import attributes
 from cncp.cluster import Value
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
-from cncp.fleet import plan as plans
 from cncp.fleet import verbs
 from cncp.fleet.command import HostError
 from cncp.fleet.crew import SomeHostsFailed, tell
@@ -127,28 +124,6 @@ def set_up_from_here(hosts: Inventory | None, home: Path) -> Inventory | None:
     if not gone:
         return hosts
     return Inventory((*hosts.hosts, *gone), hosts.controller) if hosts else Inventory(tuple(gone))
-
-
-def plan(wanted: Fleet, here: Mapping[str, Any], console: Console, *, as_json: bool) -> bool:
-    """Show what `up` would change on the hosts; return whether it is anything. Raises SomeHostsFailed.
-
-    ``here`` is the plan for this machine where that is to be shown: "document", "lines" and "changes".
-    """
-    outcome = plans.plan(wanted, as_json=as_json)
-    tell(outcome.failures, console)
-    changes = any(one.changes for one in outcome.results.values()) or bool(here and here["changes"])
-    if as_json:
-        found = {name: json.loads(one.said) for name, one in outcome.results.items()}
-        console.data({**({LOCAL: here["document"]} if here else {}), **found})
-    else:
-        said = {**({LOCAL: here["lines"]} if here else {})}
-        said.update({name: one.said.splitlines() for name, one in outcome.results.items()})
-        for name, lines in said.items():
-            for line in lines:
-                console.say(f"[{name}] {line}")
-    if outcome.failures:
-        raise SomeHostsFailed(outcome.failures, len(wanted.limit))
-    return changes
 
 
 def asked(file: str | None) -> Request:

@@ -18,17 +18,16 @@ from cncp.fleet import hosts as everywhere
 from cncp.inventory import HostSpec
 from cncp.machine import place
 from cncp.machine.actor import Actor
-from cncp.tasks.asked import HOST_KEYS, is_strict
+from cncp.tasks.asked import FILE, HOST_KEYS, JSON, is_strict
 from cncp.tasks.command import command
 
 _WHICH = {
     "hosts": "hosts and ranges with commas: gold[2-7],silver1; those of cluster.toml without",
     "limit": "of the hosts of cluster.toml, only these",
-    "file": "cluster.toml, or list of hosts, to read (CNCP_FILE)",
+    **FILE,
     **HOST_KEYS,
     "timeout": "seconds that a host may take",
 }
-_JSON = {"json": "print the result as JSON"}
 _FORCE = {"force": "replace what is there"}
 
 DEFAULT_TIMEOUT = 3600
@@ -55,7 +54,7 @@ def remainder(argv: Sequence[str]) -> list[str]:
     return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
 
 
-@command({**_WHICH, **_JSON})
+@command({**_WHICH, **JSON})
 def run(
     context: Context,
     hosts: str = "",
@@ -141,7 +140,7 @@ def get(
     everywhere.conclude(outcome.failures, len(specs), console)
 
 
-@command({**_WHICH, **_JSON, "cached": "show what was found the last time; ask no host", "csv": "print it as CSV"})
+@command({**_WHICH, **JSON, "cached": "show what was found the last time; ask no host", "csv": "print it as CSV"})
 def facts(
     context: Context,
     hosts: str = "",

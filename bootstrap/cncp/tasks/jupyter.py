@@ -18,10 +18,10 @@ from cncp.machine import browser, jupyter, place
 from cncp.machine.jupyter import Access
 from cncp.machine.node import Node, installed
 from cncp.tasks import fleet as fleets
+from cncp.tasks.asked import QUIET
 from cncp.tasks.cluster import converge
 from cncp.tasks.command import command
 
-_QUIET = {"quiet": "print no progress"}
 _OPEN = {"no-browser": "print the address only, also where there is a display"}
 
 
@@ -49,13 +49,13 @@ def _access(node: Node) -> Access:
     return known
 
 
-@command(_QUIET)
+@command(QUIET)
 def up(context: Context, quiet: bool = False) -> None:
     """Run JupyterLab beside the controller from now on, and wait until it answers."""
     converge(Console(quiet=quiet), {"jupyter": "true"})
 
 
-@command(_QUIET)
+@command(QUIET)
 def down(context: Context, quiet: bool = False) -> None:
     """Stop JupyterLab until the next `jupyter.up`; port, token and settings stay."""
     _node()
@@ -107,7 +107,7 @@ def _show(console: Console, access: Access, page: Path, no_browser: bool, ask: s
         console.note(f"the token it asks for: {ask}")
 
 
-@command({**_QUIET, **_OPEN}, default=True)
+@command({**QUIET, **_OPEN}, default=True)
 def lab(context: Context, quiet: bool = False, no_browser: bool = False) -> None:
     """Run JupyterLab and open it: `jupyter.up`, then `jupyter.open`."""
     converge(Console(quiet=quiet), {"jupyter": "true"})

@@ -13,12 +13,13 @@ from cncp.errors import UsageError
 from cncp.files import to_json
 from cncp.fleet import foreign, handover, written
 from cncp.machine import place
+from cncp.tasks.asked import CLUSTER_FILE
 from cncp.tasks.command import command
 
 _FORCE = {"force": "replace what is there"}
 
 
-@command({"output": "file to write", "file": "cluster.toml to read (CNCP_FILE)", **_FORCE})
+@command({"output": "file to write", **CLUSTER_FILE, **_FORCE})
 def export(context: Context, output: str = "cncp-profile.json", file: str | None = None, force: bool = False) -> None:
     """Write settings and hosts to one file for a colleague: no secrets, no paths, no code."""
     console = Console()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -45,4 +46,8 @@ def with_hint(parse: Callable[[], None], binary: str) -> None:
 
 def main() -> None:
     """Run the command line and exit."""
-    _Program(name="cncp", binary="cncp", binary_names=["cncp"], namespace=ns, version=__version__).run()
+    try:
+        _Program(name="cncp", binary="cncp", binary_names=["cncp"], namespace=ns, version=__version__).run()
+    except BrokenPipeError:
+        # Whoever read the help has seen enough; for what tasks print, see `command`.
+        os._exit(0)

@@ -11,13 +11,12 @@ from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.machine import place
 from cncp.machine.actor import Actor
+from cncp.tasks.asked import JSON, QUIET
 from cncp.tasks.cluster import converge
 from cncp.tasks.command import command
 from cncp.vm import cluster, image
 from cncp.vm.cluster import Site, Wanted
 
-_JSON = {"json": "print the result as JSON"}
-_QUIET = {"quiet": "print no progress"}
 HEADER = ["MACHINE", "STATE", "PID", "SSH PORT", "ADDRESS", "CORES", "MEMORY"]
 
 
@@ -38,8 +37,8 @@ def _number(name: str, value: int, low: int, high: int) -> int:
 
 @command(
     {
-        **_QUIET,
-        **_JSON,
+        **QUIET,
+        **JSON,
         "count": "how many machines: the first has the controller, the others engines",
         "memory": "of each, in MiB",
         "cores": "of each",
@@ -54,12 +53,13 @@ def up(
         _number("count", count, 1, 32), _number("memory", memory, 512, 2**20), _number("cores", cores, 1, 256)
     )
     site = _site()
+    site.check()
     with site.locked("vm.up"):
         cluster.up(site, wanted, _home(), console.phase)
         converge(console, {}, file=str(site.file), as_json=json)
 
 
-@command(_JSON)
+@command(JSON)
 def status(context: Context, json: bool = False) -> None:
     """Show the machines; `cncp status` shows what runs on them."""
     console, site = Console(), _site()
@@ -89,7 +89,7 @@ def ssh(context: Context, name: str = "") -> None:
     os.execvp(words[0], words)
 
 
-@command(_QUIET)
+@command(QUIET)
 def down(context: Context, quiet: bool = False) -> None:
     """Shut the machines down; `vm.up` starts them again, and the cluster with them."""
     console, site = Console(quiet=quiet), _site()
@@ -99,7 +99,7 @@ def down(context: Context, quiet: bool = False) -> None:
     console.say(f"shut down: {', '.join(stopped)}" if stopped else "nothing was running")
 
 
-@command(_QUIET)
+@command(QUIET)
 def destroy(context: Context, quiet: bool = False) -> None:
     """Take the machines away with all that is on them; the image stays."""
     console, site = Console(quiet=quiet), _site()
@@ -110,7 +110,7 @@ def destroy(context: Context, quiet: bool = False) -> None:
 
 @command(
     {
-        **_QUIET,
+        **QUIET,
         "output": "the qcow2 to write; where vm.up looks for it without",
         "suite": "of Debian",
         "mirror": "address of a Debian mirror",

@@ -71,6 +71,11 @@ class Site:
         found = [Folder(path.parent).load() for path in self.folder.glob("machines/*/machine.json")]
         return sorted(found, key=lambda one: one.number)
 
+    def check(self) -> None:
+        """Raise CncpError where machines cannot be made."""
+        if not self.image.exists():
+            raise CncpError(f"there is no image {self.image}", "make one: sudo invoke vm.box, or copy one to there")
+
     @contextlib.contextmanager
     def locked(self, what: str) -> Iterator[None]:
         """Keep other runs away."""
@@ -81,8 +86,6 @@ class Site:
 
 def up(site: Site, wanted: Wanted, home: Path, say: Say) -> list[Machine]:
     """Make machines that are missing, start those that are off, and wait until all let us in. Raises CncpError."""
-    if not site.image.exists():
-        raise CncpError(f"there is no image {site.image}", "make one: sudo invoke vm.box, or copy one to there")
     known = site.machines()
     if len(known) > wanted.count:
         raise CncpError(f"there are {len(known)} machines already", "take them away first: invoke vm.destroy")

@@ -37,6 +37,17 @@ module CncpCookbook
     end
   end
 
+  # What resources share that run services.
+  module Service
+    def self.declare(resource)
+      Properties.declare(resource)
+      resource.property :digests, Hash,
+                        description: 'What is to run, with the digest of all it depends on; cncp says which.'
+      # What runs is known once cncp has been asked, which the action does.
+      resource.load_current_value { digests({}) }
+    end
+  end
+
   # Methods for actions.
   module Actions
     # Run a program of ours as cncp's user. A dry run may do so only to ask.
@@ -83,6 +94,14 @@ module CncpCookbook
 
     def cncp_remove
       cncp_desired['removals'].map { |entry| cncp_removal(entry['path']).updated_by_last_action? }.any?
+    end
+
+    # Install what services of a kind need and have them run; return whether anything was started.
+    def cncp_start(kind)
+      return false unless cncp_there?
+
+      changed = [cncp_install(kind), cncp_remove].any?
+      cncp_serve(kind, changed)
     end
 
     # Start or restart what does not run as it is to; return whether anything was started.

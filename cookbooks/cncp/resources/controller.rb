@@ -4,21 +4,12 @@ provides :cncp_controller
 
 description 'The controller (ipcontroller) of a cluster as a service: its files, and that it runs with them.'
 
-CncpCookbook::Properties.declare(self)
-
-property :digests, Hash,
-         description: 'What is to run, with the digest of all it depends on; cncp says which.'
-
-# What runs is known once cncp has been asked, which the action does.
-load_current_value { digests({}) }
+CncpCookbook::Service.declare(self)
 
 action_class { include CncpCookbook::Actions }
 
 action :start do
   description 'Install what is missing, and start or restart what does not run as it is to.'
 
-  next unless cncp_there?
-
-  changed = [cncp_install('controller'), cncp_remove].any?
-  cncp_serve('controller', changed)
+  cncp_start('controller')
 end

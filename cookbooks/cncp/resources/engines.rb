@@ -4,25 +4,17 @@ provides :cncp_engines
 
 description 'The engines (ipengine) of this machine as services: their files, that they run with them, and that they answer.'
 
-CncpCookbook::Properties.declare(self)
+CncpCookbook::Service.declare(self)
 
-property :digests, Hash,
-         description: 'What is to run, with the digest of all it depends on; cncp says which.'
 property :timeout, Integer, desired_state: false,
          default: lazy { |given| given.node['cncp']['timeout'] },
          description: 'Seconds that engines have to answer after something was started; 0: do not wait.'
-
-# What runs is known once cncp has been asked, which the action does.
-load_current_value { digests({}) }
 
 action_class { include CncpCookbook::Actions }
 
 action :start do
   description 'Install what is missing, and start or restart what does not run as it is to.'
 
-  next unless cncp_there?
-
-  changed = [cncp_install('engine'), cncp_remove].any?
-  started = cncp_serve('engine', changed)
+  started = cncp_start('engine')
   cncp('wait', new_resource.timeout.to_s, timeout: new_resource.timeout + 60) if started && new_resource.timeout > 0
 end

@@ -6,8 +6,10 @@ RSpec.describe 'the cookbook' do
     resources.each do |path|
       name = "cncp_#{File.basename(path, '.rb')}"
       page = File.read(File.join(COOKBOOK, 'documentation', "#{name}.md"))
-      properties = File.read(path).scan(/^property :(\w+)/).flatten
-      properties += %w(settings user home) if File.read(path).include?('Properties.declare')
+      text = File.read(path)
+      properties = text.scan(/^property :(\w+)/).flatten
+      properties += %w(settings user home) if text.match?(/(Properties|Service)\.declare/)
+      properties << 'digests' if text.include?('Service.declare')
       properties.each { |property| expect(page).to include("`#{property}`"), "#{name}: #{property}" }
     end
   end

@@ -1,0 +1,116 @@
+"""`cncp plan`: what `up` would change, on this machine and on all others of the cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+from cncp.console import Console
+from cncp.errors import WOULD_CHANGE
+from cncp.fleet import plan as plans
+from cncp.fleet.crew import SomeHostsFailed, tell
+from cncp.fleet.job import Fleet
+from cncp.fleet.plan import Planned
+from cncp.inventory import LOCAL
+from cncp.machine import convergence
+from cncp.machine import up as main_job
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node
+from cncp.machine.services import service_manager
+from cncp.tasks import fleet as fleets
+from cncp.tasks.asked import FORGET, HOST_KEYS, HOSTS, JSON, is_strict, refuse_limit
+from cncp.tasks.command import command
+
+
+@command(
+    {**HOSTS, **JSON, **FORGET, **HOST_KEYS, "detailed-exitcode": "exit with 5 when something would change"},
+    settings=True,
+)
+def plan(
+    context: Context,
+    flags: Mapping[str, str],
+    file: str | None = None,
+    json: bool = False,
+    forget: bool = False,
+    detailed_exitcode: bool = False,
+    limit: str = "",
+    host_keys: str = "accept-new",
+) -> None:
+    """Show what `up` would change, and change nothing."""
+    console = Console()
+    asked = main_job.request(os.environ, file=file, flags=flags, forget=forget)
+    hosts = fleets.inventory(asked)
+    if hosts is None:
+        refuse_limit(limit)
+        here = _here(asked, as_json=json)
+        changes = here.changes
+        if json:
+            console.data(here.said)
+        else:
+            console.out.writelines(f"{line}\n" for line in here.said)
+    else:
+        wanted = fleets.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
+        concerned = not limit or any(host.local for host in wanted.limit)
+        first = {LOCAL: _here(asked, as_json=json)} if concerned else {}
+        changes = _everywhere(wanted, first, console, as_json=json)
+    if detailed_exitcode and changes:
+        raise Exit(code=WOULD_CHANGE)
+
+
+def _everywhere(wanted: Fleet, here: Mapping[str, Planned], console: Console, *, as_json: bool) -> bool:
+    """Show the plan for this machine, where it is concerned, and all others. Raises SomeHostsFailed."""
+    outcome = plans.plan(wanted, as_json=as_json)
+    planned = {**here, **outcome.results}
+    tell(outcome.failures, console)
+    if as_json:
+        console.data({name: one.said for name, one in planned.items()})
+    else:
+        for name, one in planned.items():
+            for line in one.said:
+                console.say(f"[{name}] {line}")
+    if outcome.failures:
+        raise SomeHostsFailed(outcome.failures, len(wanted.limit))
+    return any(one.changes for one in planned.values())
+
+
+def _here(asked: main_job.Request, *, as_json: bool) -> Planned:
+    node = main_job.describe(asked)
+    todo = main_job.plan(node, service_manager(node, Actor(node.account)))
+    return Planned(not todo.empty, _document(todo) if as_json else list(_lines(node, todo)))
+
+
+def _document(todo: main_job.Plan) -> dict[str, Any]:
+    return {
+        "leave": todo.leave,
+        "files": [{"path": one.path, "what": one.what, "diff": one.diff} for one in todo.files],
+        "remove": [path for path, _ in todo.removals],
+        "secrets": list(todo.secrets),
+        "start": list(todo.start),
+        "stop": list(todo.stop),
+    }
+
+
+def _lines(node: Node, todo: main_job.Plan) -> Iterator[str]:
+    if todo.empty:
+        yield "nothing to change"
+        return
+    by_chef = convergence.plan(node, Actor(node.account))
+    if by_chef is not None:
+        for update in by_chef:
+            yield update.resource
+            yield from (f"    {line}" for line in update.lines)
+        return
+    if todo.leave:
+        yield todo.leave
+    for change in todo.files:
+        yield f"{change.what} {change.path}"
+        yield from (f"    {line}" for line in change.diff.splitlines())
+    yield from todo.secrets
+    yield from (f"remove {path}" for path, _ in todo.removals)
+    for verb, names in (("stop", todo.stop), ("start", todo.start)):
+        if names:
+            yield f"{verb} {', '.join(names)}"

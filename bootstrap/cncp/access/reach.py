@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from cncp.access import clientfile
 from cncp.access.clientfile import Document
 from cncp.errors import CncpError
+from cncp.fleet.call import call
 from cncp.fleet.ssh import Remote
 from cncp.hub import Hub, NoAnswer
 from cncp.run import run
@@ -93,10 +94,10 @@ def best(tried: Iterable[Tried]) -> Tried | None:
 
 
 def runs(document: Document, remote: Remote) -> bool:
-    """Tell whether something answers like a controller at the registration port, seen from its own machine."""
+    """Tell whether something greets like a controller at the registration port, seen from its own machine."""
     here = "127.0.0.1" if clientfile.on_all_interfaces(document) else clientfile.bound(document)
-    words = remote.forwarding(f"{here}:{document['registration']}")
-    return run(words, check=False, timeout=20).stdout.startswith("\N{REPLACEMENT CHARACTER}")
+    port = int(document["registration"])
+    return port in call(remote, "dial", [here], [port], TIMEOUT, timeout=20)["open"][here]
 
 
 def unreachable(document: Document, remote: Remote, tried: Sequence[Tried]) -> CncpError:

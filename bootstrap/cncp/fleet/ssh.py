@@ -243,12 +243,6 @@ class Remote(Host):
             *("--", self.spec.name, shlex.join(argv)),
         ]
 
-    def forwarding(self, target: str) -> list[str]:
-        """Return the argument list that joins its input and output to HOST:PORT as seen from the host."""
-        if self._folder is None:
-            raise HostError(self.spec.name, "not connected", "open the connection first")
-        return ["ssh", "-S", str(self._folder / "s"), "-o", "BatchMode=yes", "-W", target, "--", self.spec.name]
-
     def _process(self, argv: Sequence[str]) -> tuple[list[str], str]:
         *way, words = self.command(argv)
         # Login files may print before the command does.

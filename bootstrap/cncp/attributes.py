@@ -39,6 +39,15 @@ OTHER_VARIABLES = {
     "CNCP_REF": "branch, tag or commit of the code that a lone baremetal.sh gets",
     "CNCP_REPO_URL": "where a lone baremetal.sh gets the code",
     "CNCP_USER": "account the cluster runs as, where root sets it up",
+    "CNCP_VM_BOX": "vm/compute/Vagrantfile: the box (cncp-compute)",
+    "CNCP_VM_BUNDLE": "vm/compute/Vagrantfile: bundle for machines without a network",
+    "CNCP_VM_CORES": "vm/compute/Vagrantfile: cores of each machine (1)",
+    "CNCP_VM_COUNT": "vm/compute/Vagrantfile: how many machines (1)",
+    "CNCP_VM_DRIVER": "vm/compute/Vagrantfile: kvm, or qemu where KVM does not run guests",
+    "CNCP_VM_HOME": "folder of the virtual machines (~/.local/share/cncp-vm)",
+    "CNCP_VM_MEMORY": "vm/compute/Vagrantfile: MiB of each machine (1024)",
+    "CNCP_VM_NETWORK": "vm/compute/Vagrantfile: first three numbers of the private network (192.168.93)",
+    "CNCP_VM_PROVISIONER": "vm/compute/Vagrantfile: baremetal or chef_solo",
 }
 """Variables of ours that are not settings of the cluster."""
 

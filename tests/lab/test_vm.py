@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from cncp.vm import image
 
 from .base import cache_dir
 from .host import Host
-from .site import Site
+from .site import Site, until
 from .sites import MakeSite
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(3600)]
@@ -53,11 +54,22 @@ def bob(make_host: Callable[..., Host], make_site: MakeSite, base: Path) -> Site
     return site
 
 
+def invoke(bob: Site, *words: str) -> list[str]:
+    """Return the command of a task."""
+    python = f"{bob.home}/.local/share/cncp/venv/bin/python"
+    return ["env", f"PYTHONPATH={bob.work}/bootstrap", python, "-m", "cncp", *words]
+
+
 def task(bob: Site, *words: str, timeout: float = 1800) -> str:
     """Run a task as `invoke` in the checkout would."""
-    python = f"{bob.home}/.local/share/cncp/venv/bin/python"
-    argv = ["env", f"PYTHONPATH={bob.work}/bootstrap", python, "-m", "cncp", *words]
-    return bob.host.run(argv, "bob", timeout=timeout).stdout
+    return bob.host.run(invoke(bob, *words), "bob", timeout=timeout).stdout
+
+
+def refused(bob: Site, *words: str) -> str:
+    """Run a task that is refused, and return the reason."""
+    done = bob.host.run(invoke(bob, *words), "bob", check=False)
+    assert done.returncode in (1, 2)
+    return done.stderr
 
 
 def test_a_cluster_of_two(bob: Site) -> None:
@@ -91,3 +103,83 @@ def test_a_cluster_of_two(bob: Site) -> None:
     assert {path for path in left if ".ipython" not in path and ".local/bin" not in path} == {
         f"{bob.home}/.local/share/cncp-vm/lock"
     }
+
+
+OF_THE_MAKER = ("left-in-a-history", "left-in-a-log")
+BOOT = """
+import sys
+from pathlib import Path
+from cncp.vm import seed
+from cncp.vm.machine import Folder, Machine
+
+folder, image, port = Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute(), int(sys.argv[3])
+folder.mkdir()
+told = {"meta-data": {"instance-id": "mine"}, "user-data": seed.account(seed.keys(Path.home()))}
+seed.disk(told, folder / "seed.iso")
+Folder(folder).make_disk(image)
+Folder(folder).start(Machine("mine", 9, 768, 2, port, (), port + 1))
+"""
+"""What the manual of a packaged machine would have anybody do who has qemu and no cncp, in fewer words."""
+WHO = """
+tr -d '{}", ' < .ipython/profile_cncp/security/ipcontroller-client.json | sed -n 's/^key://p'
+cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub
+cat /etc/machine-id
+"""
+"""Prints the key of a cluster, of its machine's sshd, and the machine's id."""
+
+
+def inside(bob: Site, port: int, script: str, *, check: bool = True) -> str:
+    """Run a script on a machine that nothing but ssh knows of."""
+    key = ["-i", f"{bob.home}/.ssh/cncp_ed25519", "-o", "BatchMode=yes"]
+    # A host key that was never seen is what this is about.
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+    argv = ["ssh", *key, *options, "-p", str(port), "cncp@127.0.0.1", script]
+    return bob.host.run(argv, "bob", check=check, timeout=300).stdout
+
+
+def two_answer(bob: Site, port: int) -> bool:
+    """Tell whether two engines of a machine answer."""
+    said = inside(bob, port, ".local/bin/cncp status --json", check=False)
+    services = json.loads(said) if said.startswith("[") else []
+    return [one["state"] for one in services].count("idle") == 2
+
+
+def test_a_package(bob: Site) -> None:
+    """Nothing of its maker is in it; at its first boot it makes keys of its own, and an engine a core."""
+    host, home = bob.host, bob.home
+    task(bob, "vm.up", "--memory", "768")
+    login = ["hosts.run", "--hosts", "cncp-vm1", "--", "sh", "-c"]
+    history, log = OF_THE_MAKER
+    task(
+        bob, *login, f"echo {history} > .bash_history; sudo sh -c 'echo {log} > /var/log/of-mine.log'; echo kept > data"
+    )
+    maker = [line.partition("] ")[2] for line in task(bob, *login, WHO).splitlines()]
+    assert "cncp-vm1 is running" in refused(bob, "vm.package")
+    task(bob, "vm.down")
+    before = json.loads(task(bob, "vm.status", "--json"))
+    task(bob, "vm.package", "--output", "package")
+    assert json.loads(task(bob, "vm.status", "--json")) == before
+    host.run(["sh", "-c", f"cd {home}/package && sha256sum -c --quiet SHA256SUMS"], "bob")
+    assert "exists" in refused(bob, "vm.package", "--output", "package")
+    task(bob, "vm.destroy")
+
+    # The bytes of the whole disk, with what was deleted.
+    host.run(
+        ["qemu-img", "convert", "-O", "raw", f"{home}/package/cncp-compute.qcow2", f"{home}/raw"], "bob", timeout=600
+    )
+    assert len(maker) == 3
+    for secret in (*OF_THE_MAKER, *maker, "BEGIN OPENSSH PRIVATE KEY"):
+        found = host.exec(["grep", "-c", "--text", "--fixed-strings", secret, f"{home}/raw"], check=False, timeout=600)
+        assert found.stdout == "0\n", secret
+    host.exec(["rm", f"{home}/raw"])
+    box = host.run(["tar", "-tzf", f"{home}/package/cncp-compute.box"], "bob").stdout.split()
+    assert box == ["metadata.json", "Vagrantfile", "box.img"]
+
+    made = [maker]
+    for name, port in (("one", 2301), ("two", 2401)):
+        bob.python(BOOT, f"{home}/{name}", f"{home}/package/cncp-compute.qcow2", str(port))
+        until(partial(two_answer, bob, port), 900, "two engines on two cores")
+        assert inside(bob, port, "cat data") == "kept\n"
+        made.append(inside(bob, port, WHO).splitlines())
+    assert [len(set(column)) for column in zip(*made, strict=True)] == [3, 3, 3]
+    host.exec(["pkill", "qemu"])

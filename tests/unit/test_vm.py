@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from cncp import attributes
+from cncp import attributes, keypair
 from cncp.errors import CncpError
 from cncp.inventory import HostSpec
-from cncp.vm import cluster, seed
+from cncp.vm import seed
 from cncp.vm.machine import Folder, Machine, command
+from cncp.vm.qemu import guest, planned
+from cncp.vm.site import Wanted, cluster_toml, know
 
-from .refusal import cncp_refused
+from .refusal import ROOT, cncp_refused
 
 FIRST = Machine("cncp-vm1", 1, 768, 2, 2201, tuple(range(20000, 20018)), 30000, "ssh-ed25519 AAAA")
 SECOND = Machine("cncp-vm2", 2, 768, 2, 2202, (), 30000, "ssh-ed25519 BBBB")
@@ -27,6 +31,9 @@ LINES = [
     "vm.up --cores 0",
     "vm.up extra",
     "vm.ssh a",
+    "vm.package a",
+    "vm.up --image",
+    "vm.up --provider frobnicate",
     "vm.box --output cluster.toml",
     "vm.frobnicate",
 ]
@@ -35,6 +42,9 @@ LATER = {
     "vm.up": "there is no image",
     "vm.ssh": "there are no machines",
     "vm.ssh --name cncp-vm9": "there are no machines",
+    "vm.up --image nowhere.qcow2": "there is no image",
+    "vm.package": "there are no machines",
+    "vm.package --name cncp-vm9": "there are no machines",
 }
 """Well said, but something is not there yet."""
 
@@ -74,7 +84,7 @@ def test_ports_of_loopback_lead_in() -> None:
 def test_the_file_names_them_as_hosts(tmp_path: Path) -> None:
     """What cncp reads: the controller on the first, alone, on the ports that lead in; engines on the others."""
     path = tmp_path / "cluster.toml"
-    path.write_text(cluster.cluster_toml([FIRST, SECOND]))
+    path.write_text(cluster_toml([guest(FIRST), guest(SECOND)]))
     settings, hosts = attributes.read(path)
     assert settings == {"listen": "all", "ports": "20000-20017"}
     assert hosts is not None
@@ -82,7 +92,7 @@ def test_the_file_names_them_as_hosts(tmp_path: Path) -> None:
     assert [one.settings for one in hosts.hosts] == [{"engines": 0}, {}]
     way = HostSpec("cncp-vm2", user="cncp", port=2202, address="127.0.0.1", offline=True)
     assert hosts.hosts[1] == way
-    path.write_text(cluster.cluster_toml([FIRST]))
+    path.write_text(cluster_toml([guest(FIRST)]))
     alone = attributes.read(path)[1]
     assert alone is not None
     assert [one.settings for one in alone.hosts] == [{}]
@@ -116,15 +126,34 @@ def test_what_cloud_init_is_told(tmp_path: Path) -> None:
     assert json.loads(shown["network-config"])["ethernets"]["inner"]["addresses"] == ["10.93.7.11/24"]
 
 
-def test_whose_keys_open_them(tmp_path: Path) -> None:
-    """All of the user's, once each; without any it is said how to make one."""
+def test_whose_keys_open_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the user's, in ~/.ssh and in the agent, once each; without any it is said how to make one."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     with pytest.raises(CncpError, match="no ssh key"):
-        seed.keys(tmp_path, [])
-    (tmp_path / ".ssh").mkdir()
-    (tmp_path / ".ssh" / "id_ed25519.pub").write_text("ssh-ed25519 AAAA me@here\n")
-    (tmp_path / ".ssh" / "note.pub").write_text("not a key\n")
-    found = seed.keys(tmp_path, ["ssh-ed25519 AAAA me@agent", "ssh-rsa CCCC"])
-    assert found == ("ssh-ed25519 AAAA", "ssh-rsa CCCC")
+        seed.keys(tmp_path)
+    folder = tmp_path / ".ssh"
+    folder.mkdir()
+    for name in ("id_ed25519", "other"):
+        keypair.make(folder / name, "me@here")
+    own, other = (" ".join((folder / f"{name}.pub").read_text().split()[:2]) for name in ("id_ed25519", "other"))
+    (folder / "note.pub").write_text("not a key\n")
+    (folder / "other.pub").unlink()
+    assert seed.keys(tmp_path) == (own,)
+    # The agent ends with the command that it runs; its socket is told to that alone.
+    script = 'ssh-add -q "$1" "$2" && exec "$3" -c "$4"'
+    show = f"from pathlib import Path; from cncp.vm import seed; print(*seed.keys(Path({str(tmp_path)!r})), sep='\\n')"
+    argv: list[str | Path] = [
+        "ssh-agent",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        *(folder / name for name in ("id_ed25519", "other")),
+    ]
+    argv += [sys.executable, show]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "bootstrap")}
+    listed = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout
+    assert listed.splitlines() == [own, other]
 
 
 def test_ssh_knows_them_while_they_are_there(tmp_path: Path) -> None:
@@ -132,10 +161,9 @@ def test_ssh_knows_them_while_they_are_there(tmp_path: Path) -> None:
     path = tmp_path / ".ssh" / "known_hosts"
     path.parent.mkdir()
     path.write_text("other ssh-rsa X\ncncp-vm1 ssh-ed25519 OLD")
-    cluster._know(tmp_path, [FIRST, SECOND])
+    know(tmp_path, {one.name: one.host_key for one in (FIRST, SECOND)})
     assert path.read_text() == "other ssh-rsa X\ncncp-vm1 ssh-ed25519 AAAA\ncncp-vm2 ssh-ed25519 BBBB\n"
-    gone = [Machine(**{**vars(one), "host_key": ""}) for one in (FIRST, SECOND)]
-    cluster._know(tmp_path, gone)
+    know(tmp_path, dict.fromkeys(("cncp-vm1", "cncp-vm2"), ""))
     assert path.read_text() == "other ssh-rsa X\n"
 
 
@@ -151,7 +179,7 @@ def test_a_machine_is_read_as_it_was_kept(tmp_path: Path) -> None:
 
 def test_no_port_is_given_twice() -> None:
     """Machines to be made have ports of their own, before any of them listens."""
-    made = list(cluster._planned([FIRST], cluster.Wanted(8, 768, 2)))
+    made = list(planned([FIRST], Wanted(8, 768, 2)))
     assert made[0] == FIRST
     assert [one.name for one in made] == [f"cncp-vm{number}" for number in range(1, 9)]
     ports = [port for one in made for port in (one.ssh_port, *one.forwards)]

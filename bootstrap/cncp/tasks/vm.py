@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 from invoke.context import Context
 
 from cncp.console import Console
-from cncp.errors import CncpError, UsageError
+from cncp.errors import UsageError
 from cncp.machine import place
 from cncp.machine.actor import Actor
 from cncp.tasks.asked import JSON, QUIET
 from cncp.tasks.cluster import converge
 from cncp.tasks.command import command
-from cncp.vm import cluster, image
-from cncp.vm.cluster import Site, Wanted
+from cncp.vm import box as boxes
+from cncp.vm import image as images
+from cncp.vm import package as packages
+from cncp.vm import seed
+from cncp.vm.qemu import Qemu
+from cncp.vm.site import Provider, Site, Wanted, login
+from cncp.vm.vagrant import LIBVIRT, VIRTUALBOX, Vagrant
 
 HEADER = ["MACHINE", "STATE", "PID", "SSH PORT", "ADDRESS", "CORES", "MEMORY"]
+QEMU = "qemu"
 
 
 def _home() -> Path:
@@ -27,6 +34,24 @@ def _home() -> Path:
 def _site() -> Site:
     named = os.environ.get("CNCP_VM_HOME")
     return Site(Path(named).absolute() if named else _home() / ".local" / "share" / "cncp-vm")
+
+
+def _qemu(site: Site) -> Qemu:
+    return Qemu(site.folder, _home())
+
+
+def _provider(site: Site, named: str = "") -> Provider:
+    """Return what runs the machines there are, else what was named. Raises UsageError."""
+    if named not in ("", QEMU, LIBVIRT, VIRTUALBOX):
+        raise UsageError(
+            f"command line: --provider {named!r} is not possible", f"give {QEMU}, {LIBVIRT} or {VIRTUALBOX}"
+        )
+    folder = site.folder / "vagrant"
+    vagrant, machines = Vagrant(folder, _home(), named), _qemu(site)
+    by_vagrant = vagrant.there() or named in (LIBVIRT, VIRTUALBOX)
+    if by_vagrant and (machines.known() or named == QEMU):
+        raise UsageError("there are machines of another provider", "take them away first: invoke vm.destroy")
+    return vagrant if by_vagrant else machines
 
 
 def _number(name: str, value: int, low: int, high: int) -> int:
@@ -42,20 +67,31 @@ def _number(name: str, value: int, low: int, high: int) -> int:
         "count": "how many machines: the first has the controller, the others engines",
         "memory": "of each, in MiB",
         "cores": "of each",
+        "image": "what new machines are made of: a qcow2, for Vagrant the name of a box; that of vm.box without",
+        "provider": "qemu, or by way of Vagrant libvirt or virtualbox",
     }
 )
 def up(
-    context: Context, count: int = 1, memory: int = 1024, cores: int = 1, quiet: bool = False, json: bool = False
+    context: Context,
+    count: int = 1,
+    memory: int = 1024,
+    cores: int = 1,
+    image: str = "",
+    provider: str = "",
+    quiet: bool = False,
+    json: bool = False,
 ) -> None:
     """Make and start machines, and make them a cluster: `cncp status` and all else then act on them."""
     console = Console(quiet=quiet)
     wanted = Wanted(
-        _number("count", count, 1, 32), _number("memory", memory, 512, 2**20), _number("cores", cores, 1, 256)
+        _number("count", count, 1, 32), _number("memory", memory, 512, 2**20), _number("cores", cores, 1, 256), image
     )
     site = _site()
-    site.check()
+    machines = _provider(site, provider)
+    machines.check(wanted)
+    authorized = seed.keys(_home())
     with site.locked("vm.up"):
-        cluster.up(site, wanted, _home(), console.phase)
+        site.write(machines.up(wanted, authorized, console.phase))
         converge(console, {}, file=str(site.file), as_json=json)
 
 
@@ -63,16 +99,13 @@ def up(
 def status(context: Context, json: bool = False) -> None:
     """Show the machines; `cncp status` shows what runs on them."""
     console, site = Console(), _site()
-    rows = []
-    for one in site.machines():
-        pid = site.of(one.name).pid
-        state = "running" if pid else "off"
-        rows.append([one.name, state, pid, one.ssh_port, one.address, one.cores, one.memory])
+    machines = _provider(site).machines()
     if json:
-        keys = [name.lower().replace(" ", "_") for name in HEADER]
-        console.data([dict(zip(keys, row, strict=True)) for row in rows])
-    elif rows:
-        console.table(HEADER, [[str(cell or "") for cell in row[:-1]] + [f"{row[-1]} MiB"] for row in rows])
+        console.data(machines)
+    elif machines:
+        keys = [name.lower().replace(" ", "_") for name in HEADER[:-1]]
+        rows = [[*(str(one.get(key) or "") for key in keys), f"{one['memory']} MiB"] for one in machines]
+        console.table(HEADER, rows)
     else:
         console.say("there are no machines")
 
@@ -80,12 +113,7 @@ def status(context: Context, json: bool = False) -> None:
 @command({"name": "a machine, as vm.status shows it; the first without"})
 def ssh(context: Context, name: str = "") -> None:
     """Log in to a machine."""
-    machines = {one.name: one for one in _site().machines()}
-    if not machines:
-        raise CncpError("there are no machines", "make some: invoke vm.up")
-    if name and name not in machines:
-        raise UsageError(f"there is no machine {name}", "there are: " + ", ".join(machines))
-    words = cluster.login(machines[name or next(iter(machines))])
+    words = login(_site().named(name))
     os.execvp(words[0], words)
 
 
@@ -95,7 +123,7 @@ def down(context: Context, quiet: bool = False) -> None:
     console, site = Console(quiet=quiet), _site()
     with site.locked("vm.down"):
         console.phase("shutting down")
-        stopped = cluster.down(site)
+        stopped = _provider(site).down()
     console.say(f"shut down: {', '.join(stopped)}" if stopped else "nothing was running")
 
 
@@ -104,14 +132,16 @@ def destroy(context: Context, quiet: bool = False) -> None:
     """Take the machines away with all that is on them; the image stays."""
     console, site = Console(quiet=quiet), _site()
     with site.locked("vm.destroy"):
-        gone = cluster.destroy(site, _home(), place.account(os.environ), place.home(os.environ))
-    console.say(f"gone: {', '.join(gone)}" if gone else "there are no machines")
+        names = list(site.hosts())
+        _provider(site).destroy()
+        site.forget(_home(), place.account(os.environ), place.home(os.environ))
+    console.say(f"gone: {', '.join(names)}" if names else "there are no machines")
 
 
 @command(
     {
         **QUIET,
-        "output": "the qcow2 to write; where vm.up looks for it without",
+        "output": "the qcow2 to write, or a .box for Vagrant; where vm.up looks for it without",
         "suite": "of Debian",
         "mirror": "address of a Debian mirror",
         "force": "replace an image that machines are made of already",
@@ -127,17 +157,49 @@ def box(
 ) -> None:
     """Make the base image from Debian's packages, as root."""
     console, site = Console(quiet=quiet), _site()
-    path = Path(output).absolute() if output else site.image
+    path = Path(output).absolute() if output else _qemu(site).image
     if path.exists() and not force:
         raise UsageError(f"{path} exists", "machines may stand on it; replace it all the same with --force")
-    image.check()
+    images.check()
     account = place.account(os.environ)
     with Actor(account).as_login():
         # What root makes here for a user, the user is to go on with.
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    image.build(path, suite, mirror, console.phase)
+    if path.suffix == ".box":
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".image-") as folder:
+            base = Path(folder, "base.qcow2")
+            images.build(base, suite, mirror, console.phase)
+            console.phase("writing the box")
+            boxes.pack(base, path)
+        then = f"vagrant box add --name cncp-base {path}"
+    else:
+        images.build(path, suite, mirror, console.phase)
+        then = "invoke vm.up --count 2"
     os.chown(path, account.uid, account.gid)
-    console.say(f"{path}: {path.stat().st_size // 2**20} MB · next: invoke vm.up --count 2")
+    console.say(f"{path}: {path.stat().st_size // 2**20} MB · next: {then}")
 
 
-__all__ = ["box", "destroy", "down", "ssh", "status", "up"]
+@command(
+    {
+        **QUIET,
+        "name": "a machine, as vm.status shows it; the first without",
+        "output": "folder for the image, the box and their checksums",
+        "force": "replace what is there",
+    }
+)
+def package(context: Context, name: str = "", output: str = ".", force: bool = False, quiet: bool = False) -> None:
+    """Make an image and a box of a machine: without keys, names or history, for others to start their own from."""
+    console, site, folder = Console(quiet=quiet), _site(), Path(output).absolute()
+    machines = _qemu(site)
+    source = packages.source(machines, name)
+    present = [path for path in packages.files(folder) if path.exists()]
+    if present and not force:
+        raise UsageError(f"{present[0]} exists", "name another --output, or replace it with --force")
+    with site.locked("vm.package"):
+        packages.package(machines, source, folder, _home(), place.home(os.environ), console)
+    for path in packages.files(folder):
+        console.say(f"{path}: {path.stat().st_size / 2**20:.1f} MB")
+    console.say(f"next: invoke vm.up --image {folder / packages.IMAGE}")
+
+
+__all__ = ["box", "destroy", "down", "package", "ssh", "status", "up"]

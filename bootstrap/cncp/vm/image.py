@@ -50,6 +50,7 @@ boot
 _CLOUD_CFG = """\
 # Of this image: seeds come on a disk, and networkd does what they say.
 datasource_list: [NoCloud, None]
+locale: C.UTF-8
 system_info:
   network:
     renderers: [networkd]
@@ -83,8 +84,13 @@ def build(output: Path, suite: str, mirror: str, say: Callable[[str], None]) -> 
         say("making the disk")
         _disk(tree, raw, Path(folder))
         say("compressing it")
-        run(["qemu-img", "convert", "-c", "-O", "qcow2", raw, packed], timeout=1800)
+        compress(raw, packed)
         packed.replace(output)
+
+
+def compress(disk: Path, output: Path) -> None:
+    """Write a disk, and all it stands on, as one qcow2 without what is empty. Raises CncpError."""
+    run(["qemu-img", "convert", "-c", "-O", "qcow2", disk, output], timeout=3600)
 
 
 def _bootstrap(tree: Path, suite: str, mirror: str) -> None:

@@ -6,8 +6,9 @@ Its host keys are made here and go in with it, so that nobody has to trust the f
 from __future__ import annotations
 
 import json
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from cncp.run import run
 
 USER = "cncp"
 """The account of a machine; it may become root without a password, as is usual for machines of one's own."""
+
+FIRST_BOOT = "/var/lib/cncp-first-boot"
+"""The mark of a machine that has come out of a package and was never switched on."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +34,30 @@ class Seed:
     authorized: tuple[str, ...]
 
 
-def write(seed: Seed, disk: Path) -> str:
-    """Make the disk; return the machine's public host key. Raises CncpError."""
-    with tempfile.TemporaryDirectory(dir=disk.parent, prefix=".seed-") as folder:
+def write(seed: Seed, path: Path) -> str:
+    """Make a machine's disk; return its public host key. Raises CncpError."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".key-") as folder:
         key = Path(folder, "key")
         keypair.make(key, seed.name)
-        public = key.with_suffix(".pub").read_text().strip()
-        documents = {
-            "meta-data": {"instance-id": f"{seed.name}-{public.split()[1][-12:]}", "local-hostname": seed.name},
-            "user-data": _user_data(seed, key.read_text(), public),
-            "network-config": _network(seed),
-        }
+        private, public = key.read_text(), key.with_suffix(".pub").read_text().strip()
+    documents: dict[str, Mapping[str, object]] = {
+        "meta-data": {"instance-id": f"{seed.name}-{public.split()[1][-12:]}", "local-hostname": seed.name},
+        "user-data": {
+            **account(seed.authorized),
+            "hostname": seed.name,
+            "ssh_keys": {"ed25519_private": private, "ed25519_public": public},
+            # A packaged machine would make a cluster of its own.
+            "bootcmd": [["rm", "-f", FIRST_BOOT]],
+        },
+        "network-config": _network(seed),
+    }
+    disk(documents, path)
+    return " ".join(public.split()[:2])
+
+
+def disk(documents: Mapping[str, Mapping[str, object]], path: Path) -> None:
+    """Make a disk that cloud-init finds: ISO 9660 with the label cidata. Raises CncpError."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".seed-") as folder:
         content = Path(folder, "content")
         content.mkdir()
         for name, document in documents.items():
@@ -54,26 +71,24 @@ def write(seed: Seed, disk: Path) -> str:
             raise CncpError(error.message, "apt-get install genisoimage") from None
         # The private host key is in it.
         made.chmod(0o600)
-        made.replace(disk)
-    return " ".join(public.split()[:2])
+        made.replace(path)
 
 
-def _user_data(seed: Seed, private: str, public: str) -> dict[str, object]:
+def account(authorized: Sequence[str]) -> dict[str, object]:
+    """Return what cloud-init is told of the account, and of who gets into it: nobody by a password."""
     return {
-        "hostname": seed.name,
         "users": [
             {
                 "name": USER,
                 "shell": "/bin/bash",
                 "sudo": "ALL=(ALL) NOPASSWD:ALL",
                 "lock_passwd": True,
-                "ssh_authorized_keys": list(seed.authorized),
+                "ssh_authorized_keys": list(authorized),
             }
         ],
         "ssh_pwauth": False,
         "disable_root": True,
         "ssh_deletekeys": True,
-        "ssh_keys": {"ed25519_private": private, "ed25519_public": public},
         "package_update": False,
     }
 
@@ -88,8 +103,10 @@ def _network(seed: Seed) -> dict[str, object]:
     }
 
 
-def keys(home: Path, agent: Sequence[str]) -> tuple[str, ...]:
-    """Return the user's public keys: those in ~/.ssh, and those of the ``agent``. Raises CncpError without any."""
+def keys(home: Path) -> tuple[str, ...]:
+    """Return the user's public keys: those in ~/.ssh, and those of the ssh agent. Raises CncpError without any."""
+    listed = run(["ssh-add", "-L"], check=False) if os.environ.get("SSH_AUTH_SOCK") else None
+    agent = listed.stdout.splitlines() if listed is not None and listed.ok else []
     found = [path.read_text(errors="replace").strip() for path in sorted((home / ".ssh").glob("*.pub"))]
     wanted = [" ".join(line.split()[:2]) for line in (*found, *agent) if line.startswith(("ssh-", "ecdsa-", "sk-"))]
     if not wanted:

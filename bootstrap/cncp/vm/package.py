@@ -1,0 +1,123 @@
+"""A machine made ready to be given away: an image and a box in which nothing is of the one who made them.
+
+Done on a copy that is switched on: what is installed stays, the cluster and its keys are uninstalled,
+the virtualenv is made anew, and what is particular to the machine is taken out by the machine itself
+(clean.sh). Its first boot makes a cluster, as large as the machine, with keys of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+from cncp.console import Console
+from cncp.errors import CncpError, UsageError
+from cncp.files import write_atomic
+from cncp.fleet import deploy
+from cncp.fleet.job import Fleet
+from cncp.fleet.prepare import Preparation
+from cncp.fleet.ssh import Remote
+from cncp.fleet.survey import HOME, survey
+from cncp.inventory import Inventory
+from cncp.ports import free_block
+from cncp.vm import box, image, seed
+from cncp.vm.machine import Machine
+from cncp.vm.qemu import Qemu
+from cncp.vm.site import know
+
+IMAGE, BOX, SUMS = "cncp-compute.qcow2", "cncp-compute.box", "SHA256SUMS"
+"""The files of a package."""
+
+
+def files(folder: Path) -> tuple[Path, ...]:
+    """Return the files of a package in a folder."""
+    return tuple(folder / name for name in (IMAGE, BOX, SUMS))
+
+
+_COPY = "cncp-package"
+_CLEAN = 600.0  # s, emulated
+
+_UNINSTALL = f"""
+python=$HOME/{HOME}/venv/bin/python
+if [ -e "$HOME/{HOME}/node.json" ]; then CNCP_HERE=true "$python" -s -m cncp uninstall --quiet; fi
+rm -rf "$HOME/{HOME}"
+"""
+
+
+def package(machines: Qemu, source: Machine, folder: Path, home: Path, state: Path, console: Console) -> None:
+    """Write the files of a package from a machine that is off. Raises CncpError; nothing is left half done.
+
+    ``home`` is the user's, ``state`` our own folder in it.
+    """
+    with _copy(machines, source, home) as one:
+        console.phase(f"starting a copy of {source.name}")
+        way = machines.start([one])[0].spec
+        with Remote(way, strict=True) as remote:
+            console.phase("taking out what is particular to it")
+            remote.run(["sh", "-c", _UNINSTALL], timeout=_CLEAN)
+            _install(remote, state, console)
+            unit = resources.files("cncp.vm").joinpath("first-boot.service").read_bytes()
+            script = resources.files("cncp.vm").joinpath("clean.sh").read_bytes()
+            remote.put(script, "/tmp/clean.sh", 0o700)  # noqa: S108  # the machine is ours alone
+            remote.run(["sudo", "sh", "/tmp/clean.sh"], input=unit, timeout=_CLEAN)  # noqa: S108
+        machines.stop(one.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        console.phase("writing the image")
+        beside = folder / f".{IMAGE}"
+        try:
+            image.compress(machines.of(one.name).disk, beside)
+            beside.replace(folder / IMAGE)
+        finally:
+            beside.unlink(missing_ok=True)
+    console.phase("writing the box")
+    box.pack(folder / IMAGE, folder / BOX)
+    sums = "".join(f"{_digest(folder / one)}  {one}\n" for one in (IMAGE, BOX))
+    write_atomic(folder / SUMS, sums.encode(), 0o644)
+
+
+def source(machines: Qemu, name: str) -> Machine:
+    """Return the machine of this name, "" for the first, which must be off. Raises CncpError."""
+    known = {one.name: one for one in machines.known()}
+    if not known:
+        raise CncpError("there are no machines under qemu", "make one: invoke vm.up")
+    if name and name not in known:
+        raise UsageError(f"there is no machine {name}", "there are: " + ", ".join(known))
+    one = known[name or next(iter(known))]
+    if machines.of(one.name).pid:
+        raise CncpError(f"{one.name} is running", "shut it down first: invoke vm.down")
+    return one
+
+
+@contextmanager
+def _copy(machines: Qemu, source: Machine, home: Path) -> Iterator[Machine]:
+    """Give a machine whose disk stands on another's; it is gone afterwards."""
+    ssh_port, group = free_block(2)
+    one = replace(source, name=_COPY, number=0, ssh_port=ssh_port, forwards=(), group=group)
+    authorized = seed.keys(home)
+    try:
+        yield machines.make(one, authorized, machines.of(source.name).disk)
+    finally:
+        machines.of(one.name).destroy()
+        know(home, {one.name: ""})
+
+
+def _install(remote: Remote, state: Path, console: Console) -> None:
+    """Bring our code and a virtualenv, and start nothing: there are no keys before the first boot."""
+    spec = remote.spec
+    found = survey({spec.name: remote})
+    fleet = Fleet(Inventory((spec,)), {spec.name: {}}, state, (spec,), strict=True)
+    prepared = Preparation(fleet, deploy.code(), console).all(found.hosts)
+    for error in (*found.failures.values(), *prepared.failures.values()):
+        raise error
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

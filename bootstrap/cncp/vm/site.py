@@ -1,0 +1,145 @@
+"""The machines of an account as hosts of a cluster, whoever makes them: their names, ways and files."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cncp import attributes, files
+from cncp.attributes import Kept
+from cncp.errors import CncpError, UsageError
+from cncp.files import read_bytes, write_atomic
+from cncp.fleet import place as places
+from cncp.inventory import HostSpec
+from cncp.machine.lifecycle import remember
+from cncp.machine.place import Account
+
+PREFIX = "cncp-vm"
+"""What the names of machines begin with; ssh and reports know them by these."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How many machines, and what each has, ``memory`` in MiB; ``base`` is what new ones are made of."""
+
+    count: int
+    memory: int
+    cores: int
+    base: str = ""
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A machine that lets the user in and that ssh knows; ``ports`` of this machine lead to the same of its own."""
+
+    spec: HostSpec
+    ports: tuple[int, ...] = ()
+
+
+class Provider(Protocol):
+    """What makes and runs machines."""
+
+    def check(self, wanted: Wanted) -> None:
+        """Raise CncpError where that is not possible."""
+
+    def up(self, wanted: Wanted, authorized: tuple[str, ...], say: Say) -> list[Guest]:
+        """Make machines that are missing, start those that are off, and wait until all let ``authorized`` in."""
+
+    def machines(self) -> list[dict[str, Any]]:
+        """Return what each machine is, by the columns of `vm.status`; empty where there are none."""
+
+    def down(self) -> list[str]:
+        """Shut all machines down; return the names of those that ran."""
+
+    def destroy(self) -> None:
+        """Take all machines away with all that is on them."""
+
+
+class Site:
+    """The folder of all machines of this account."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def file(self) -> Path:
+        """The cluster.toml that names the machines."""
+        return self.folder / "cluster.toml"
+
+    @contextlib.contextmanager
+    def locked(self, what: str) -> Iterator[None]:
+        """Keep other runs away."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with files.lock(self.folder / "lock", what):
+            yield
+
+    def hosts(self) -> dict[str, HostSpec]:
+        """Return how the machines are reached, by name."""
+        inventory = attributes.read(self.file)[1] if self.file.exists() else None
+        return {one.name: one for one in inventory.hosts} if inventory else {}
+
+    def named(self, name: str) -> HostSpec:
+        """Return the machine of this name, "" for the first. Raises CncpError."""
+        hosts = self.hosts()
+        if not hosts:
+            raise CncpError("there are no machines", "make some: invoke vm.up")
+        if name and name not in hosts:
+            raise UsageError(f"there is no machine {name}", "there are: " + ", ".join(hosts))
+        return hosts[name or next(iter(hosts))]
+
+    def write(self, guests: Sequence[Guest]) -> None:
+        """Have `cncp` act on the machines."""
+        write_atomic(self.file, cluster_toml(guests).encode(), 0o600)
+
+    def forget(self, home: Path, account: Account, state: Path) -> None:
+        """Leave no trace of the machines in what ssh and `cncp` know; ``state`` is the folder of fleet.json."""
+        names = self.hosts()
+        if names:
+            know(home, dict.fromkeys(names, ""))
+            places.save(state, {name: one for name, one in places.load(state).items() if name not in names})
+        former = attributes.kept(state)
+        if former.file == str(self.file):
+            remember(account, state, Kept(former.settings), {}, None)
+        self.file.unlink(missing_ok=True)
+
+
+def know(home: Path, host_keys: Mapping[str, str]) -> None:
+    """Have ssh know machines by their names and host keys; those without a key are forgotten."""
+    path = home / ".ssh" / "known_hosts"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    former = (read_bytes(path) or b"").decode(errors="surrogateescape").splitlines(keepends=True)
+    kept = [line for line in former if line.split(" ")[0] not in host_keys]
+    new = [f"{name} {key}\n" for name, key in host_keys.items() if key]
+    if kept and not kept[-1].endswith("\n"):
+        kept[-1] += "\n"
+    content = "".join([*kept, *new])
+    if not content:
+        path.unlink(missing_ok=True)
+    elif content != "".join(former):
+        write_atomic(path, content.encode(errors="surrogateescape"), 0o600)
+
+
+def cluster_toml(guests: Sequence[Guest]) -> str:
+    """Return the file by which `cncp` acts on the machines: the first has the controller, alone if there are others."""
+    first, *others = guests
+    lines = ["# Written by vm.up; vm.destroy takes it away.", f'controller = "{first.spec.name}"', 'listen = "all"']
+    if first.ports:
+        lines.append(f'ports = "{min(first.ports)}-{max(first.ports)}"')
+    for one in guests:
+        host = one.spec
+        lines += ["", "[[pool]]", f'hosts = ["{host.name}"]']
+        lines += [f'user = "{host.user}"', f"port = {host.port}", f'address = "{host.address}"', "offline = true"]
+        if one is first and others:
+            lines.append("engines = 0")
+    return "\n".join(lines) + "\n"
+
+
+def login(host: HostSpec) -> list[str]:
+    """Return the command that logs in to a machine."""
+    options = ["-o", f"HostKeyAlias={host.name}", "-o", "StrictHostKeyChecking=yes", "-p", str(host.port)]
+    return ["ssh", *options, f"{host.user}@{host.address}"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ import pytest
 from cncp import attributes, keypair
 from cncp.errors import CncpError
 from cncp.inventory import HostSpec
-from cncp.vm import seed
+from cncp.run import run
+from cncp.vm import box, image, seed, vagrant
 from cncp.vm.machine import Folder, Machine, command
 from cncp.vm.qemu import guest, planned
 from cncp.vm.site import Wanted, cluster_toml, know
@@ -186,3 +189,52 @@ def test_no_port_is_given_twice() -> None:
     assert len(ports) == len(set(ports)) == 8 + 18
     assert {one.group for one in made} == {FIRST.group}
     assert FIRST.group not in ports
+
+
+def test_a_box_lets_vagrant_in(tmp_path: Path) -> None:
+    """The disk is as it was but for one more partition, which cloud-init finds by its label."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+    raw, disk, output = tmp_path / "raw", tmp_path / "disk.qcow2", folder / "made.box"
+    content = os.urandom(2**20) + bytes(3 * 2**20)
+    raw.write_bytes(content[:0x1BE] + bytes(64) + b"\x55\xaa" + content[0x200:])
+    image.compress(raw, disk)
+    box.pack(disk, output)
+    assert [path.name for path in folder.iterdir()] == ["made.box"]
+    with tarfile.open(output) as tar:
+        assert tar.getnames() == ["metadata.json", "Vagrantfile", "box.img"]
+        tar.extractall(tmp_path / "box", filter="data")
+    described = json.loads((tmp_path / "box" / "metadata.json").read_text())
+    assert described == {"provider": "libvirt", "format": "qcow2", "virtual_size": 1}
+    again = tmp_path / "again"
+    run(["qemu-img", "convert", "-O", "raw", tmp_path / "box" / "box.img", again])
+    before, after = raw.read_bytes(), again.read_bytes()
+    assert before[:0x1CE] == after[:0x1CE]
+    assert before[0x1DE:] == after[0x1DE : len(before)]
+    start, sectors = struct.unpack("<II", after[0x1CE:0x1DE][8:])
+    assert (start * 512, (start + sectors) * 512) == (len(before), len(after))
+    # ISO 9660's volume descriptor: sector 16, its name 40 bytes on (ECMA-119, 8.4).
+    assert after[len(before) + 16 * 2048 + 40 :].startswith(b"cidata ")
+
+
+WAYS = """\
+Host cncp-vm1
+  HostName 192.168.121.100
+  User cncp
+  Port 22
+  IdentityFile "/home/a b/private_key"
+
+Host cncp-vm2
+  HostName 127.0.0.1
+  Port 2200
+"""
+
+
+def test_what_vagrant_says() -> None:
+    """Machines, how ssh gets in, and their states are read from what Vagrant prints."""
+    found = vagrant.ways(WAYS)
+    assert list(found) == ["cncp-vm1", "cncp-vm2"]
+    assert found["cncp-vm1"]["IdentityFile"] == "/home/a b/private_key"
+    assert (found["cncp-vm2"]["HostName"], found["cncp-vm2"]["Port"]) == ("127.0.0.1", "2200")
+    lines = ("1790000000,cncp-vm1,metadata,provider,libvirt", "1790000000,cncp-vm1,state,shutoff", "1790000000,,ui,x")
+    assert vagrant.states("\n".join(lines)) == {"cncp-vm1": "shutoff"}

@@ -19,7 +19,7 @@ from cncp.run import run
 PACKAGES = (
     *("linux-image-cloud-amd64", "initramfs-tools", "systemd-sysv", "systemd-resolved", "dbus", "libpam-systemd"),
     *("openssh-server", "cloud-init", "cloud-guest-utils", "sudo", "cron", "ca-certificates", "iproute2"),
-    *("python3", "python3-venv", "procps"),
+    *("python3", "python3-venv", "procps", "rsync"),
 )
 
 _TOOLS: Mapping[str, str] = {

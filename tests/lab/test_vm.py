@@ -1,4 +1,4 @@
-"""A cluster of virtual machines under qemu, from the image to a client on the machine they run on.
+"""Clusters of virtual machines under qemu and libvirt, from the image to a client on the machine they run on.
 
 Where KVM does not run guests they are emulated, which takes minutes: these tests run on demand,
 with `-m vm`.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp.vm import image
+from cncp.vm import box, image
 
 from .base import cache_dir
 from .host import Host
@@ -23,7 +23,10 @@ from .sites import MakeSite
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(3600)]
 
-PACKAGES = ("cron", "python3-venv", "qemu-system-x86", "qemu-utils", "genisoimage")
+PACKAGES = (
+    *("cron", "python3-venv", "qemu-system-x86", "qemu-utils", "genisoimage"),
+    *("vagrant", "vagrant-libvirt", "libvirt-daemon-system", "libvirt-daemon-driver-qemu", "dnsmasq-base", "rsync"),
+)
 ASK = """
 import ipyparallel, socket
 client = ipyparallel.Client(profile="cncp", timeout=30)
@@ -183,3 +186,54 @@ def test_a_package(bob: Site) -> None:
         made.append(inside(bob, port, WHO).splitlines())
     assert [len(set(column)) for column in zip(*made, strict=True)] == [3, 3, 3]
     host.exec(["pkill", "qemu"])
+
+
+@pytest.fixture(scope="module")
+def vagrant(bob: Site, base: Path) -> Site:
+    """Let bob use libvirt, and give Vagrant a box of the same image."""
+    made = base.with_suffix(".box")
+    if not made.exists():
+        box.pack(base, made)
+    bob.host.exec(["usermod", "-aG", "libvirt", "bob"])
+    bob.host.logout("bob")
+    bob.host.put(made, f"{bob.home}/cncp-base.box", "bob")
+    bob.host.run(["vagrant", "box", "add", "--name", "cncp-base", f"{bob.home}/cncp-base.box"], "bob", timeout=600)
+    return bob
+
+
+def domains(bob: Site) -> list[str]:
+    """Return the machines that libvirt knows."""
+    return bob.host.run(["virsh", "-c", "qemu:///system", "list", "--all", "--name"], "bob").stdout.split()
+
+
+def test_by_way_of_vagrant(vagrant: Site) -> None:
+    """Machines of libvirt are a cluster by the same commands, and are gone when they are destroyed."""
+    bob = vagrant
+    said = task(bob, "vm.up", "--provider", "libvirt", "--image", "cncp-base", "--count", "2", "--memory", "768")
+    assert "1/1 engines answer" in said
+    task(bob, "keys.copy", "--force", "--host", "cncp-vm1")
+    assert bob.python(ASK).stdout == "['cncp-vm2']\n"
+    assert "machines of another provider" in refused(bob, "vm.up", "--provider", "qemu")
+    assert "under qemu" in refused(bob, "vm.package")
+    assert "cncp-vm1, cncp-vm2" in task(bob, "vm.down")
+    assert {one["state"] for one in json.loads(task(bob, "vm.status", "--json"))} == {"shutoff"}
+    assert "nothing to change" in task(bob, "vm.up", "--count", "2", "--memory", "768")
+    assert bob.python(ASK).stdout == "['cncp-vm2']\n"
+    task(bob, "vm.destroy")
+    assert domains(bob) == []
+    assert task(bob, "vm.status") == "there are no machines\n"
+
+
+def test_by_vagrant_alone(vagrant: Site) -> None:
+    """`vagrant up` brings the code by rsync and packages by the bundle, and the machine has a cluster in it."""
+    bob = vagrant
+    task(bob, "bundle.make", "--output", f"{bob.home}/bundle.tar")
+    settings = {"BOX": "cncp-base", "DRIVER": "qemu", "MEMORY": "768", "CORES": "2", "BUNDLE": f"{bob.home}/bundle.tar"}
+    words = ["env", "-C", f"{bob.work}/vm/compute", *(f"CNCP_VM_{name}={value}" for name, value in settings.items())]
+    run = partial(bob.host.run, user="bob", timeout=1800)
+    said = run([*words, "CNCP_THREADS=1", "vagrant", "up", "--provider=libvirt"]).stdout
+    assert "2/2 engines answer" in said
+    shown = json.loads(run([*words, "vagrant", "ssh", "-c", ".local/bin/cncp status --json"]).stdout)
+    assert [one["state"] for one in shown] == ["up", "idle", "idle"]
+    run([*words, "vagrant", "destroy", "--force"])
+    assert domains(bob) == []

@@ -163,11 +163,18 @@ def test_ssh_knows_them_while_they_are_there(tmp_path: Path) -> None:
     """Other lines of known_hosts stay; a machine made anew takes the place of its predecessor."""
     path = tmp_path / ".ssh" / "known_hosts"
     path.parent.mkdir()
-    path.write_text("other ssh-rsa X\ncncp-vm1 ssh-ed25519 OLD")
+    keypair.make(tmp_path / "key", "cncp-vm1")
+    former = " ".join((tmp_path / "key.pub").read_text().split()[:2])
+    # As ssh itself writes keys that it learns of (UpdateHostKeys and HashKnownHosts, ssh_config(5)).
+    path.write_text(f"cncp-vm1 {former}\n")
+    run(["ssh-keygen", "-q", "-H", "-f", path])
+    path.with_suffix(".old").unlink()
+    path.write_text(f"other {former}\n{path.read_text()}cncp-vm1 {former}")
     know(tmp_path, {one.name: one.host_key for one in (FIRST, SECOND)})
-    assert path.read_text() == "other ssh-rsa X\ncncp-vm1 ssh-ed25519 AAAA\ncncp-vm2 ssh-ed25519 BBBB\n"
+    assert path.read_text() == f"other {former}\ncncp-vm1 ssh-ed25519 AAAA\ncncp-vm2 ssh-ed25519 BBBB\n"
     know(tmp_path, dict.fromkeys(("cncp-vm1", "cncp-vm2"), ""))
-    assert path.read_text() == "other ssh-rsa X\n"
+    assert path.read_text() == f"other {former}\n"
+    assert [one.name for one in path.parent.iterdir()] == ["known_hosts"]
 
 
 def test_a_machine_is_read_as_it_was_kept(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from cncp.fleet import place as places
 from cncp.inventory import HostSpec
 from cncp.machine.lifecycle import remember
 from cncp.machine.place import Account
+from cncp.run import run
 
 PREFIX = "cncp-vm"
 """What the names of machines begin with; ssh and reports know them by these."""
@@ -112,16 +113,26 @@ def know(home: Path, host_keys: Mapping[str, str]) -> None:
     """Have ssh know machines by their names and host keys; those without a key are forgotten."""
     path = home / ".ssh" / "known_hosts"
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    former = (read_bytes(path) or b"").decode(errors="surrogateescape").splitlines(keepends=True)
-    kept = [line for line in former if line.split(" ")[0] not in host_keys]
-    new = [f"{name} {key}\n" for name, key in host_keys.items() if key]
-    if kept and not kept[-1].endswith("\n"):
-        kept[-1] += "\n"
-    content = "".join([*kept, *new])
-    if not content:
+    _forget(path, host_keys)
+    kept = read_bytes(path) or b""
+    if kept and not kept.endswith(b"\n"):
+        kept += b"\n"
+    content = kept + "".join(f"{name} {key}\n" for name, key in host_keys.items() if key).encode()
+    if content:
+        write_atomic(path, content, 0o600)
+    else:
         path.unlink(missing_ok=True)
-    elif content != "".join(former):
-        write_atomic(path, content.encode(errors="surrogateescape"), 0o600)
+
+
+def _forget(path: Path, names: Iterable[str]) -> None:
+    """Take hosts out of a file of known hosts, also where ssh has written their names hashed."""
+    former = path.with_suffix(".old")
+    theirs = former.exists()
+    if path.exists():
+        for name in names:
+            run(["ssh-keygen", "-q", "-R", name, "-f", path], check=False)
+        if not theirs:
+            former.unlink(missing_ok=True)
 
 
 def cluster_toml(guests: Sequence[Guest]) -> str:

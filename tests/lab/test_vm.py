@@ -209,6 +209,7 @@ def domains(bob: Site) -> list[str]:
 def test_by_way_of_vagrant(vagrant: Site) -> None:
     """Machines of libvirt are a cluster by the same commands, and are gone when they are destroyed."""
     bob = vagrant
+    assert "Vagrant has no box cncp-compute" in refused(bob, "vm.up", "--provider", "libvirt")
     said = task(bob, "vm.up", "--provider", "libvirt", "--image", "cncp-base", "--count", "2", "--memory", "768")
     assert "1/1 engines answer" in said
     task(bob, "keys.copy", "--force", "--host", "cncp-vm1")

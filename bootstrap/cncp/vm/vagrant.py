@@ -20,13 +20,18 @@ from cncp.run import Completed, run
 from cncp.vm import accel
 from cncp.vm.site import Guest, Say, Wanted, know
 
+BOX = "cncp-compute"
+"""The box that machines are made of, as in the Vagrantfile."""
+
 LIBVIRT, VIRTUALBOX = "libvirt", "virtualbox"
 
 _FOLDER = SOURCE / "vm" / "compute"
 _TIMEOUT = 3600.0  # s: emulated machines take minutes to boot
 
 _ENTER = """
-umask 077 && mkdir -p ~/.ssh && cat >> ~/.ssh/authorized_keys && cat /etc/ssh/ssh_host_ed25519_key.pub
+umask 077 && mkdir -p ~/.ssh && touch ~/.ssh/authorized_keys && cd ~/.ssh &&
+while read -r key; do grep -qxF -- "$key" authorized_keys || echo "$key" >> authorized_keys || exit 1; done &&
+cat /etc/ssh/ssh_host_ed25519_key.pub
 """
 
 
@@ -53,6 +58,11 @@ class Vagrant:
         known = int(self._settings().get("CNCP_VM_COUNT", 0))
         if known > wanted.count:
             raise CncpError(f"there are {known} machines already", "take them away first: invoke vm.destroy")
+        # Any other name may be one of a catalogue that Vagrant reaches.
+        if not known and wanted.base in ("", BOX) and BOX not in run(["vagrant", "box", "list"], timeout=60).stdout:
+            raise CncpError(
+                f"Vagrant has no box {BOX}", f"add one of vm.package: vagrant box add --name {BOX} FILE, or --image BOX"
+            )
 
     def up(self, wanted: Wanted, authorized: tuple[str, ...], say: Say) -> list[Guest]:
         """Make and start machines, provision nothing, and let ``authorized`` in. Raises CncpError."""

@@ -125,7 +125,7 @@ Folder(folder).start(Machine("mine", 9, 768, 2, port, (), port + 1))
 """What the manual of a packaged machine would have anybody do who has qemu and no cncp, in fewer words."""
 WHO = """
 tr -d '{}", ' < .ipython/profile_cncp/security/ipcontroller-client.json | sed -n 's/^key://p'
-cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub
+sudo cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub
 cat /etc/machine-id
 """
 """Prints the key of a cluster, of its machine's sshd, and the machine's id."""

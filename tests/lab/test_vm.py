@@ -108,6 +108,34 @@ def test_a_cluster_of_two(bob: Site) -> None:
     }
 
 
+HOG = """
+import ipyparallel
+client = ipyparallel.Client(profile="cncp", timeout=30)
+client[1].apply_async(lambda: len(b"x" * (400 * 2**20))).wait(timeout=60)
+"""
+
+
+def test_an_engine_out_of_memory(bob: Site) -> None:
+    """Limits count where a kernel of one's own enforces them: the engine is started again, the others never knew."""
+    task(bob, "vm.up", "--memory", "1024", "--cores", "2")
+    task(bob, "up", "--memory", "200M")
+    task(bob, "keys.copy", "--force", "--host", "cncp-vm1")
+    before = {one["name"]: one for one in json.loads(task(bob, "status", "--json"))}
+    bob.python(HOG)
+
+    def killed() -> dict[str, dict[str, object]]:
+        shown = {one["name"]: one for one in json.loads(task(bob, "status", "--json"))}
+        return shown if shown["engine-1"]["state"] == "idle" and shown["engine-1"]["restarts"] else {}
+
+    after = until(killed, 120, "the engine to be started again")
+    assert after["engine-1"]["last_exit"] == "out of memory"
+    assert after["engine-1"]["id"] == before["engine-1"]["id"]
+    assert [after[name]["pid"] for name in ("controller", "engine-0")] == [
+        before[name]["pid"] for name in ("controller", "engine-0")
+    ]
+    task(bob, "vm.destroy")
+
+
 OF_THE_MAKER = ("left-in-a-history", "left-in-a-log")
 BOOT = """
 import sys

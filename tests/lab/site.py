@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from .command import run
 from .host import Host
 
 ROOT = Path(__file__).resolve().parents[2]
+CODE = ("baremetal.sh", "bootstrap", "cookbooks", "notebooks", "roles", "vm")
 
 CLIENT = """
 import json, os, sys
@@ -38,10 +41,8 @@ class Site:
 
     def check_out(self) -> None:
         """Give the user the code of this repository, as committed or changed here."""
-        code = checkout()
         self.host.exec(["mkdir", "-p", self.work])
-        with code.open("rb") as archive:
-            self.host.exec(["tar", "-x", "-C", self.work], input=archive.read())
+        self.host.exec(["tar", "-x", "-C", self.work], input=checkout())
         self.host.exec(["chown", "-R", self.user, self.work])
 
     def baremetal(self, *words: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -127,13 +128,14 @@ def until(probe: Callable[[], Any], timeout: float, what: str) -> Any:
         time.sleep(0.1)
 
 
-def checkout() -> Path:
-    """Return an archive of the working tree's tracked and new files."""
-    listed = run(["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]).stdout
+def checkout() -> bytes:
+    """Return an archive of what users check out: the working tree's tracked and new files but for the tests."""
+    listed = run(
+        ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *CODE]
+    ).stdout
     names = [name for name in listed.split("\0") if name and (ROOT / name).exists()]
-    wanted = [
-        name for name in names if name.startswith(("baremetal.sh", "bootstrap/", "cookbooks/", "notebooks/", "roles/"))
-    ]
-    archive = Path("/tmp") / f"cncp-checkout-{hash(tuple(wanted)) & 0xFFFFFF:x}.tar"
-    run(["tar", "-cf", archive, "-C", ROOT, "--null", "-T", "-"], input="\0".join(wanted))
-    return archive
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name in names:
+            tar.add(ROOT / name, name)
+    return packed.getvalue()

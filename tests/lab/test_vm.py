@@ -54,6 +54,7 @@ def bob(make_host: Callable[..., Host], make_site: MakeSite, base: Path) -> Site
     site.baremetal(CNCP_INSTALL_ONLY="true")
     host.run(["mkdir", "-p", f"{site.home}/.local/share/cncp-vm"], "bob")
     host.put(base, f"{site.home}/.local/share/cncp-vm/base.qcow2", "bob")
+    host.run(invoke(site, "keys.generate", "--no-passphrase"), "bob")
     return site
 
 
@@ -78,7 +79,6 @@ def refused(bob: Site, *words: str) -> str:
 def test_a_cluster_of_two(bob: Site) -> None:
     """One command makes them; a client on this machine computes on the engines of the second."""
     assert task(bob, "vm.status") == "there are no machines\n"
-    task(bob, "keys.generate", "--no-passphrase")
     before = bob.tree()
     said = task(bob, "vm.up", "--count", "2", "--memory", "768")
     assert "1/1 engines answer" in said

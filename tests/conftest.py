@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 
+ON_DEMAND = {
+    "vm": "takes many minutes",
+    "ahead": "a Debian that is not released changes from day to day",
+}
+"""Markers of tests that are run when they are asked for, and why."""
+
 
 @pytest.fixture(autouse=True)
 def _far_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,12 +28,13 @@ def _far_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave tests that boot virtual machines for those who ask for them."""
-    if "vm" in config.option.markexpr.split():
-        return
-    for item in items:
-        if item.get_closest_marker("vm"):
-            item.add_marker(pytest.mark.skip(reason="takes many minutes: bash tests/run -m vm"))
+    """Leave some tests for those who ask for them."""
+    for name, reason in ON_DEMAND.items():
+        if name in config.option.markexpr.split():
+            continue
+        for item in items:
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"{reason}: bash tests/run -m {name}"))
 
 
 @pytest.fixture

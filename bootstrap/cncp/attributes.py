@@ -39,17 +39,21 @@ OTHER_VARIABLES = {
     "CNCP_REF": "branch, tag or commit of the code that a lone baremetal.sh gets",
     "CNCP_REPO_URL": "where a lone baremetal.sh gets the code",
     "CNCP_USER": "account the cluster runs as, where root sets it up",
-    "CNCP_VM_BOX": "vm/compute/Vagrantfile: the box (cncp-compute)",
-    "CNCP_VM_BUNDLE": "vm/compute/Vagrantfile: bundle for machines without a network",
-    "CNCP_VM_CORES": "vm/compute/Vagrantfile: cores of each machine (1)",
-    "CNCP_VM_COUNT": "vm/compute/Vagrantfile: how many machines (1)",
-    "CNCP_VM_DRIVER": "vm/compute/Vagrantfile: kvm, or qemu where KVM does not run guests",
-    "CNCP_VM_HOME": "folder of the virtual machines (~/.local/share/cncp-vm)",
-    "CNCP_VM_MEMORY": "vm/compute/Vagrantfile: MiB of each machine (1024)",
-    "CNCP_VM_NETWORK": "vm/compute/Vagrantfile: first three numbers of the private network (192.168.93)",
-    "CNCP_VM_PROVISIONER": "vm/compute/Vagrantfile: baremetal or chef_solo",
 }
 """Variables of ours that are not settings of the cluster."""
+
+VM_VARIABLES = {
+    "CNCP_VM_BOX": "the box (cncp-compute)",
+    "CNCP_VM_BUNDLE": "bundle for machines without a network",
+    "CNCP_VM_CORES": "cores of each machine (1)",
+    "CNCP_VM_COUNT": "how many machines (1)",
+    "CNCP_VM_DRIVER": "kvm, or qemu where KVM does not run guests",
+    "CNCP_VM_HOME": "folder of the virtual machines (~/.local/share/cncp-vm)",
+    "CNCP_VM_MEMORY": "MiB of each machine (1024)",
+    "CNCP_VM_NETWORK": "first three numbers of the private network (192.168.93)",
+    "CNCP_VM_PROVISIONER": "baremetal or chef_solo",
+}
+"""Those of virtual machines; all but the folder are read by vm/compute/Vagrantfile."""
 
 _INTERNAL = {"CNCP_BEGAN", "CNCP_HERE", "CNCP_INSTANCE"}
 """Variables by which baremetal.sh, stage0 and `cncp up`, here and on other hosts, hand things to one another."""
@@ -225,10 +229,10 @@ def _environment(environment: Mapping[str, str]) -> Layer:
     known = {setting.variable: setting.key for setting in BY_KEY.values()}
     found = {}
     for name, value in environment.items():
-        if not name.startswith("CNCP_") or name in OTHER_VARIABLES or name in _INTERNAL:
+        if not name.startswith("CNCP_") or name in {*OTHER_VARIABLES, *VM_VARIABLES, *_INTERNAL}:
             continue
         if name not in known:
-            close = difflib.get_close_matches(name, [*known, *OTHER_VARIABLES], 1)
+            close = difflib.get_close_matches(name, [*known, *OTHER_VARIABLES, *VM_VARIABLES], 1)
             raise UsageError(
                 f"environment: there is no variable {name}",
                 f"did you mean {close[0]}?" if close else f"unset it: unset {name}",

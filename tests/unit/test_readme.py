@@ -10,7 +10,7 @@ import pytest
 from invoke.collection import Collection
 
 from cncp import errors
-from cncp.attributes import OTHER_VARIABLES, SOURCE, STATIC
+from cncp.attributes import OTHER_VARIABLES, SOURCE, STATIC, VM_VARIABLES
 from cncp.cluster import SETTINGS
 from cncp.dist import options
 from cncp.tasks import cluster, jupyter
@@ -55,7 +55,7 @@ def test_the_table_of_settings_is_the_code_s() -> None:
 def test_what_is_named_exists(text: str) -> None:
     """Variables, options and tasks in the documents are those of the code."""
     settings = {one.variable for one in SETTINGS}
-    assert set(re.findall(r"\bCNCP_[A-Z_]*[A-Z]\b", text)) <= settings | set(OTHER_VARIABLES)
+    assert set(re.findall(r"\bCNCP_[A-Z_]*[A-Z]\b", text)) <= settings | set(OTHER_VARIABLES) | set(VM_VARIABLES)
     known = options()
     for script in re.findall(r"baremetal\.sh(?: +[^\s`]+)*", text):
         for flag in re.findall(r"--[a-z-]+", script):
@@ -67,11 +67,11 @@ def test_what_is_named_exists(text: str) -> None:
 
 def test_nothing_is_left_out() -> None:
     """Every verb has its entry, every variable and every exit code its place."""
-    for verb in cluster.__all__:
+    for verb in (*cluster.__all__, "plan"):
         assert f"\n``{verb}``\n    " in README
     for verb in {getattr(jupyter, name).name for name in jupyter.__all__} - {"lab"}:
         assert f"``jupyter.{verb}``" in README
-    for variable in OTHER_VARIABLES:
+    for variable in (*OTHER_VARIABLES, *VM_VARIABLES):
         assert f"``{variable}``" in README
     for code in (0, errors.FAILED, errors.USAGE, errors.SOME_HOSTS, errors.PREFLIGHT, errors.WOULD_CHANGE):
         assert f"   * - {code}\n" in README

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -245,3 +246,11 @@ def test_what_vagrant_says() -> None:
     assert (found["cncp-vm2"]["HostName"], found["cncp-vm2"]["Port"]) == ("127.0.0.1", "2200")
     lines = ("1790000000,cncp-vm1,metadata,provider,libvirt", "1790000000,cncp-vm1,state,shutoff", "1790000000,,ui,x")
     assert vagrant.states("\n".join(lines)) == {"cncp-vm1": "shutoff"}
+
+
+def test_the_settings_of_the_vagrantfile() -> None:
+    """It reads, and explains, the variables that cncp knows of."""
+    text = (ROOT / "vm" / "compute" / "Vagrantfile").read_text()
+    read = {f"CNCP_VM_{name}" for name in re.findall(r"\b(?:setting|number|one_of)\('(\w+)'", text)}
+    explained = set(re.findall(r"^#   (CNCP_VM_\w+)", text, re.MULTILINE))
+    assert read == explained == set(attributes.VM_VARIABLES) - {"CNCP_VM_HOME"}

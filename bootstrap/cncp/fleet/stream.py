@@ -26,6 +26,7 @@ _RUNNING: dict[subprocess.Popen[bytes], bool] = {}
 
 # A command whose ssh is killed goes on: without a terminal nothing tells it. Here the end of its
 # input does, which we hold open, and timeout(1). With a file as input it reads to its end anyway.
+# timeout leads a process group; told to end before it knows what it has begun, it leaves that behind.
 _LIMITED = """
 limit=$1 feed=$2; shift 2
 if command -v timeout >/dev/null 2>&1; then set -- timeout -k 5 "$limit" "$@"; fi
@@ -33,7 +34,7 @@ if command -v timeout >/dev/null 2>&1; then set -- timeout -k 5 "$limit" "$@"; f
 exec 3<&0
 "$@" </dev/null 3<&- &
 child=$!
-{ cat <&3; kill "$child"; } >/dev/null 2>&1 &
+{ cat <&3; kill "$child"; kill -s TERM -- "-$child"; } >/dev/null 2>&1 &
 watcher=$!
 exec 3<&-
 wait "$child"

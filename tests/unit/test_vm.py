@@ -225,6 +225,30 @@ def test_a_box_lets_vagrant_in(tmp_path: Path) -> None:
     assert after[len(before) + 16 * 2048 + 40 :].startswith(b"cidata ")
 
 
+def test_what_was_deleted_is_not_in_an_image(tmp_path: Path) -> None:
+    """Of a disk with a boot sector and a file system the files are kept, and the blocks of deleted ones are not."""
+    raw, disk, output, again = (tmp_path / name for name in ("raw", "disk.qcow2", "output.qcow2", "again"))
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "kept").write_text("what stays " * 1000)
+    (tree / "gone").write_text("what goes " * 1000)
+    raw.write_bytes(b"boot" + bytes(2**20 - 4))
+    with raw.open("r+b") as target:
+        target.truncate(2**24)
+    size = f"{15 * 2**10}k"
+    run(["/sbin/mke2fs", "-q", "-t", "ext4", "-d", tree, "-E", f"offset={2**20}", raw, size])
+    run(["/sbin/debugfs", "-w", "-R", "rm gone", f"{raw}?offset={2**20}"])
+    assert b"what goes" in raw.read_bytes()
+    run(["qemu-img", "convert", "-O", "qcow2", raw, disk])
+    image.reduce(disk, output)
+    run(["qemu-img", "convert", "-O", "raw", output, again])
+    content = again.read_bytes()
+    assert (content[:4], len(content)) == (b"boot", 2**24)
+    assert b"what goes" not in content
+    assert run(["/sbin/debugfs", "-R", "cat kept", f"{again}?offset={2**20}"]).stdout == "what stays " * 1000
+    run(["/sbin/e2fsck", "-fn", f"{again}?offset={2**20}"])
+
+
 WAYS = """\
 Host cncp-vm1
   HostName 192.168.121.100

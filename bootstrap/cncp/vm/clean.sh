@@ -29,8 +29,4 @@ for home in /root /home/*; do
 done
 rm -rf /tmp/* /var/tmp/*
 find /var/cache/apt /var/lib/apt/lists -type f -delete
-
-# What was deleted takes no room in the image, and cannot be read out of it.
-sync
-fstrim /
 sync

@@ -93,6 +93,28 @@ def compress(disk: Path, output: Path) -> None:
     run(["qemu-img", "convert", "-c", "-O", "qcow2", disk, output], timeout=3600)
 
 
+def reduce(disk: Path, output: Path) -> None:
+    """Write the files of a disk of ours as one qcow2, and nothing of what was deleted from it. Raises CncpError.
+
+    Blocks that belong to no file are left out (e2image(8) "-ra"): a disk that was told to discard them
+    still has those that are smaller than what it discards at a time.
+    """
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".image-") as folder:
+        whole, used = Path(folder, "whole.raw"), Path(folder, "used.raw")
+        run(["qemu-img", "convert", "-O", "raw", disk, whole], timeout=3600)
+        begin = str(_START * _SECTOR)
+        run([_e2image(), "-r", "-a", "-O", begin, "-o", begin, whole, used], timeout=3600)
+        with whole.open("rb") as source, used.open("r+b") as target:
+            target.write(source.read(_START * _SECTOR))
+            target.truncate(whole.stat().st_size)
+        compress(used, output)
+
+
+def _e2image() -> str:
+    """Return the program, which plain users do not have on their PATH."""
+    return shutil.which("e2image", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or "e2image"
+
+
 def _bootstrap(tree: Path, suite: str, mirror: str) -> None:
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
     words = ["--mode=root", "--variant=minbase", *excluded, f"--include={','.join(PACKAGES)}"]

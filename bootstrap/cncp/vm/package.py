@@ -69,7 +69,7 @@ def package(machines: Qemu, source: Machine, folder: Path, home: Path, state: Pa
         console.phase("writing the image")
         beside = folder / f".{IMAGE}"
         try:
-            image.compress(machines.of(one.name).disk, beside)
+            image.reduce(machines.of(one.name).disk, beside)
             beside.replace(folder / IMAGE)
         finally:
             beside.unlink(missing_ok=True)

@@ -29,6 +29,17 @@ def test_an_engine_has_no_debugger_but_a_task_can() -> None:
     assert python(lean + "import debugpy; print(debugpy.__name__)").split() == ["False", "debugpy"]
 
 
+def test_an_engine_loads_of_ipyparallel_what_it_needs() -> None:
+    """Clients and launchers come when a task asks for them; the package is then what it is everywhere."""
+    lean = "import cncp.serve.engine, sys; print('ipyparallel.cluster' in sys.modules); import ipyparallel; "
+    whole = "print(ipyparallel.Client.__name__, ipyparallel.__version__, type(ipyparallel), *vars(ipyparallel))"
+    late, here = python(lean + whole).splitlines()
+    assert late == "False"
+    assert {*python("import ipyparallel; " + whole).split()} <= {*here.split()}
+    assert python(lean + "print(hasattr(ipyparallel, 'nothing'))").split() == ["False", "False"]
+    assert python(lean + "from ipyparallel import *; print(Client.__name__)").split() == ["False", "Client"]
+
+
 def test_uuids_tell_the_place_of_an_engine() -> None:
     """Host and number can be read back; engines that others started have no place."""
     assert slot(new_uuid("node-7.example.org", 12)) == ("node-7-example-org", 12)

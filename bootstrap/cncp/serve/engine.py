@@ -10,6 +10,10 @@ import threading
 import time
 from pathlib import Path
 
+from cncp.serve.deferred import defer
+
+defer("ipyparallel")
+
 # Nothing in an engine uses the debugger, and it is half of what an engine's start and memory cost.
 # ipykernel decides when its own debugger module is imported whether there is one; a task that
 # imports debugpy still gets it, because the mark is taken away again below.

@@ -19,7 +19,7 @@ from cncp.inventory import HostSpec
 from cncp.run import run
 from cncp.vm import box, image, seed, vagrant
 from cncp.vm.machine import Folder, Machine, command
-from cncp.vm.qemu import guest, planned
+from cncp.vm.qemu import Qemu, guest, planned
 from cncp.vm.site import Wanted, cluster_toml, know
 
 from .refusal import ROOT, cncp_refused
@@ -31,6 +31,23 @@ LINES = [
     "vm.up --count 0",
     "vm.up --count 33",
     "vm.up --count few",
+    "vm.up --count -1",
+    "vm.up --count",
+    "vm.up --count 1.5",
+    "vm.up --memory x",
+    "vm.up --memory 2097152",
+    "vm.up --cores 257",
+    "vm.up --cores two",
+    "vm.up --provider ''",
+    "vm.up --provider QEMU",
+    "vm.up --engines 2",
+    "vm.status extra",
+    "vm.status --name cncp-vm1",
+    "vm.down --force",
+    "vm.destroy cncp-vm1",
+    "vm.ssh --name",
+    "vm.package --output",
+    "vm.box extra",
     "vm.up --memory 100",
     "vm.up --cores 0",
     "vm.up extra",
@@ -186,6 +203,21 @@ def test_a_machine_is_read_as_it_was_kept(tmp_path: Path) -> None:
     assert folder.pid == 0
     with pytest.raises(CncpError, match="holds no machine"):
         Folder(tmp_path / "nothing").load()
+
+
+def test_what_a_machine_cannot_hold_is_refused(tmp_path: Path) -> None:
+    """More memory than is free, or fewer machines than there are, before anything is made."""
+    machines = Qemu(tmp_path, tmp_path)
+    (tmp_path / "base.qcow2").touch()
+    machines.check(Wanted(1, 1, 1))
+    with pytest.raises(CncpError, match=r"33554432 MiB are wanted, and \d+ MiB are free"):
+        machines.check(Wanted(32, 2**20, 1))
+    for one in (FIRST, SECOND):
+        machines.of(one.name).path.mkdir(parents=True)
+        machines.of(one.name).save(one)
+    machines.check(Wanted(2, 2**20, 1))
+    with pytest.raises(CncpError, match="there are 2 machines already"):
+        machines.check(Wanted(1, 768, 1))
 
 
 def test_no_port_is_given_twice() -> None:

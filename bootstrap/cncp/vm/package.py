@@ -8,6 +8,7 @@ the virtualenv is made anew, and what is particular to the machine is taken out 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,13 +17,12 @@ from pathlib import Path
 
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
-from cncp.files import write_atomic
 from cncp.fleet import deploy
 from cncp.fleet.job import Fleet
 from cncp.fleet.prepare import Preparation
 from cncp.fleet.ssh import Remote
 from cncp.fleet.survey import HOME, survey
-from cncp.inventory import Inventory
+from cncp.inventory import HostSpec, Inventory
 from cncp.ports import free_block
 from cncp.vm import box, image, seed
 from cncp.vm.machine import Machine
@@ -32,13 +32,9 @@ from cncp.vm.site import know
 IMAGE, BOX, SUMS = "cncp-compute.qcow2", "cncp-compute.box", "SHA256SUMS"
 """The files of a package."""
 
-
-def files(folder: Path) -> tuple[Path, ...]:
-    """Return the files of a package in a folder."""
-    return tuple(folder / name for name in (IMAGE, BOX, SUMS))
-
-
 _COPY = "cncp-package"
+_UNIT, _SCRIPT = "first-boot.service", "clean.sh"
+_THERE = "/tmp/clean.sh"  # noqa: S108  # on a machine that is ours alone
 _CLEAN = 600.0  # s, emulated
 
 _UNINSTALL = f"""
@@ -48,35 +44,41 @@ rm -rf "$HOME/{HOME}"
 """
 
 
+def files(folder: Path) -> tuple[Path, ...]:
+    """Return the files of a package in a folder."""
+    return tuple(folder / name for name in (IMAGE, BOX, SUMS))
+
+
 def package(machines: Qemu, source: Machine, folder: Path, home: Path, state: Path, console: Console) -> None:
     """Write the files of a package from a machine that is off. Raises CncpError; nothing is left half done.
 
     ``home`` is the user's, ``state`` our own folder in it.
     """
-    with _copy(machines, source, home) as one:
-        console.phase(f"starting a copy of {source.name}")
-        way = machines.start([one])[0].spec
-        with Remote(way, strict=True) as remote:
-            console.phase("taking out what is particular to it")
-            remote.run(["sh", "-c", _UNINSTALL], timeout=_CLEAN)
-            _install(remote, state, console)
-            unit = resources.files("cncp.vm").joinpath("first-boot.service").read_bytes()
-            script = resources.files("cncp.vm").joinpath("clean.sh").read_bytes()
-            remote.put(script, "/tmp/clean.sh", 0o700)  # noqa: S108  # the machine is ours alone
-            remote.run(["sudo", "sh", "/tmp/clean.sh"], input=unit, timeout=_CLEAN)  # noqa: S108
-        machines.stop(one.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        console.phase("writing the image")
-        beside = folder / f".{IMAGE}"
-        try:
-            image.reduce(machines.of(one.name).disk, beside)
-            beside.replace(folder / IMAGE)
-        finally:
-            beside.unlink(missing_ok=True)
-    console.phase("writing the box")
-    box.pack(folder / IMAGE, folder / BOX)
-    sums = "".join(f"{_digest(folder / one)}  {one}\n" for one in (IMAGE, BOX))
-    write_atomic(folder / SUMS, sums.encode(), 0o644)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".package-") as beside:
+        made = Path(beside)
+        with _copy(machines, source, home) as one:
+            console.phase(f"starting a copy of {source.name}")
+            _clean(machines.start([one])[0].spec, state, console)
+            machines.stop(one.name)
+            console.phase("writing the image")
+            image.reduce(machines.of(one.name).disk, made / IMAGE)
+        console.phase("writing the box")
+        box.pack(made / IMAGE, made / BOX)
+        sums = "".join(f"{_digest(made / one)}  {one}\n" for one in (IMAGE, BOX))
+        (made / SUMS).write_text(sums)
+        for path in files(made):
+            path.replace(folder / path.name)
+
+
+def _clean(way: HostSpec, state: Path, console: Console) -> None:
+    with Remote(way, strict=True) as remote:
+        console.phase("taking out what is particular to it")
+        remote.run(["sh", "-c", _UNINSTALL], timeout=_CLEAN)
+        _install(remote, state, console)
+        unit, script = (resources.files("cncp.vm").joinpath(name).read_bytes() for name in (_UNIT, _SCRIPT))
+        remote.put(script, _THERE, 0o700)
+        remote.run(["sudo", "sh", _THERE], input=unit, timeout=_CLEAN)
 
 
 def source(machines: Qemu, name: str) -> Machine:

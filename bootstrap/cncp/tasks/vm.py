@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from invoke.context import Context
@@ -166,11 +165,7 @@ def box(
         # What root makes here for a user, the user is to go on with.
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.suffix == ".box":
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".image-") as folder:
-            base = Path(folder, "base.qcow2")
-            images.build(base, suite, mirror, console.phase)
-            console.phase("writing the box")
-            boxes.pack(base, path)
+        boxes.build(path, suite, mirror, console.phase)
         then = f"vagrant box add --name cncp-base {path}"
     else:
         images.build(path, suite, mirror, console.phase)

@@ -11,9 +11,9 @@ import json
 import struct
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from cncp.run import run
 from cncp.vm import image, seed
 
 _KNOWN_TO_ALL = (
@@ -41,7 +41,7 @@ def pack(disk: Path, output: Path) -> None:
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".box-") as made:
         folder = Path(made)
         raw, packed, iso = folder / "disk.raw", folder / "box.img", folder / "seed.iso"
-        run(["qemu-img", "convert", "-O", "raw", disk, raw], timeout=1800)
+        image.expand(disk, raw)
         seed.disk({"meta-data": {"instance-id": "cncp-box"}, "user-data": seed.account((_KNOWN_TO_ALL,))}, iso)
         _append(raw, iso.read_bytes())
         image.compress(raw, packed)
@@ -59,6 +59,15 @@ def pack(disk: Path, output: Path) -> None:
             with packed.open("rb") as stream:
                 tar.addfile(entry, stream)
         beside.replace(output)
+
+
+def build(output: Path, suite: str, mirror: str, say: Callable[[str], None]) -> None:
+    """Make ``output``, a box of Debian's packages alone, as `image.build` makes an image. Raises CncpError."""
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".image-") as folder:
+        base = Path(folder, "base.qcow2")
+        image.build(base, suite, mirror, say)
+        say("writing the box")
+        pack(base, output)
 
 
 def _append(raw: Path, content: bytes) -> None:

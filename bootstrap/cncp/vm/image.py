@@ -93,6 +93,11 @@ def compress(disk: Path, output: Path) -> None:
     run(["qemu-img", "convert", "-c", "-O", "qcow2", disk, output], timeout=3600)
 
 
+def expand(disk: Path, output: Path) -> None:
+    """Write a qcow2, and all it stands on, as the bytes of a disk; what is empty takes no room. Raises CncpError."""
+    run(["qemu-img", "convert", "-O", "raw", disk, output], timeout=3600)
+
+
 def reduce(disk: Path, output: Path) -> None:
     """Write the files of a disk of ours as one qcow2, and nothing of what was deleted from it. Raises CncpError.
 
@@ -101,7 +106,7 @@ def reduce(disk: Path, output: Path) -> None:
     """
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".image-") as folder:
         whole, used = Path(folder, "whole.raw"), Path(folder, "used.raw")
-        run(["qemu-img", "convert", "-O", "raw", disk, whole], timeout=3600)
+        expand(disk, whole)
         begin = str(_START * _SECTOR)
         run([_e2image(), "-r", "-a", "-O", begin, "-o", begin, whole, used], timeout=3600)
         with whole.open("rb") as source, used.open("r+b") as target:

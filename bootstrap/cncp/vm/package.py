@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from cncp.console import Console
-from cncp.errors import CncpError, UsageError
+from cncp.errors import CncpError
 from cncp.fleet import deploy
 from cncp.fleet.job import Fleet
 from cncp.fleet.prepare import Preparation
@@ -27,7 +27,7 @@ from cncp.ports import free_block
 from cncp.vm import box, image, seed
 from cncp.vm.machine import Machine
 from cncp.vm.qemu import Qemu
-from cncp.vm.site import know
+from cncp.vm.site import know, named
 
 IMAGE, BOX, SUMS = "cncp-compute.qcow2", "cncp-compute.box", "SHA256SUMS"
 """The files of a package."""
@@ -86,9 +86,7 @@ def source(machines: Qemu, name: str) -> Machine:
     known = {one.name: one for one in machines.known()}
     if not known:
         raise CncpError("there are no machines under qemu", "make one: invoke vm.up")
-    if name and name not in known:
-        raise UsageError(f"there is no machine {name}", "there are: " + ", ".join(known))
-    one = known[name or next(iter(known))]
+    one = named(name, known)
     if machines.of(one.name).pid:
         raise CncpError(f"{one.name} is running", "shut it down first: invoke vm.down")
     return one

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from cncp import attributes, files
 from cncp.attributes import Kept
 from cncp.errors import CncpError, UsageError
 from cncp.files import read_bytes, write_atomic
 from cncp.fleet import place as places
-from cncp.inventory import HostSpec
+from cncp.fleet import written
+from cncp.inventory import HostSpec, Inventory
 from cncp.machine.lifecycle import remember
 from cncp.machine.place import Account
 from cncp.run import run
@@ -22,6 +23,7 @@ PREFIX = "cncp-vm"
 """What the names of machines begin with; ssh and reports know them by these."""
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,7 @@ class Site:
 
     def named(self, name: str) -> HostSpec:
         """Return the machine of this name, "" for the first. Raises CncpError."""
-        hosts = self.hosts()
-        if not hosts:
-            raise CncpError("there are no machines", "make some: invoke vm.up")
-        if name and name not in hosts:
-            raise UsageError(f"there is no machine {name}", "there are: " + ", ".join(hosts))
-        return hosts[name or next(iter(hosts))]
+        return named(name, self.hosts())
 
     def write(self, guests: Sequence[Guest]) -> None:
         """Have `cncp` act on the machines."""
@@ -107,6 +104,15 @@ class Site:
         if former.file == str(self.file):
             remember(account, state, Kept(former.settings), {}, None)
         self.file.unlink(missing_ok=True)
+
+
+def named(name: str, machines: Mapping[str, T]) -> T:
+    """Return the machine of this name, "" for the first. Raises CncpError."""
+    if not machines:
+        raise CncpError("there are no machines", "make some: invoke vm.up")
+    if name and name not in machines:
+        raise UsageError(f"there is no machine {name}", "there are: " + ", ".join(machines))
+    return machines[name or next(iter(machines))]
 
 
 def know(home: Path, host_keys: Mapping[str, str]) -> None:
@@ -138,16 +144,11 @@ def _forget(path: Path, names: Iterable[str]) -> None:
 def cluster_toml(guests: Sequence[Guest]) -> str:
     """Return the file by which `cncp` acts on the machines: the first has the controller, alone if there are others."""
     first, *others = guests
-    lines = ["# Written by vm.up; vm.destroy takes it away.", f'controller = "{first.spec.name}"', 'listen = "all"']
-    if first.ports:
-        lines.append(f'ports = "{min(first.ports)}-{max(first.ports)}"')
-    for one in guests:
-        host = one.spec
-        lines += ["", "[[pool]]", f'hosts = ["{host.name}"]']
-        lines += [f'user = "{host.user}"', f"port = {host.port}", f'address = "{host.address}"', "offline = true"]
-        if one is first and others:
-            lines.append("engines = 0")
-    return "\n".join(lines) + "\n"
+    ports = {"ports": f"{min(first.ports)}-{max(first.ports)}"} if first.ports else {}
+    head = replace(first.spec, settings={"engines": 0}) if others else first.spec
+    hosts = Inventory((head, *(one.spec for one in others)), head)
+    notes = ["Written by vm.up; vm.destroy takes it away."]
+    return "".join(f"{line}\n" for line in written.lines({"listen": "all", **ports}, hosts, notes))
 
 
 def login(host: HostSpec) -> list[str]:

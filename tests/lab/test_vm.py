@@ -41,6 +41,7 @@ def base() -> Path:
     path = cache_dir() / f"vm-{recipe}.qcow2"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
+        image.check()
         image.build(path, "bookworm", "", lambda _: None)
     return path
 

@@ -73,9 +73,8 @@ def check() -> None:
 def build(output: Path, suite: str, mirror: str, say: Callable[[str], None]) -> None:
     """Make ``output``, a compressed qcow2. Raises CncpError; what stood there before stays until it is whole.
 
-    ``mirror`` is the address of a Debian mirror, "" for the usual one.
+    ``mirror`` is the address of a Debian mirror, "" for the usual one. `check` says what it needs.
     """
-    check()
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".image-") as folder:
         tree, raw, packed = Path(folder, "tree"), Path(folder, "disk.raw"), Path(folder, "disk.qcow2")
         say(f"getting Debian {suite}")

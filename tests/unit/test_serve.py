@@ -9,9 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+import zmq
+
 from cncp.serve import record
-from cncp.serve.controller import discard_damaged, expect_hearts, replace_predecessor
+from cncp.serve.controller import discard_damaged, replace_predecessor
+from cncp.serve.hearts import expect_hearts
 from cncp.serve.places import Places
+from cncp.serve.queues import Queues
 from cncp.serve.slots import new_uuid, slot
 
 CODE = Path(__file__).resolve().parents[2] / "bootstrap"
@@ -19,7 +24,9 @@ CODE = Path(__file__).resolve().parents[2] / "bootstrap"
 
 def python(code: str) -> str:
     """Run code in a Python of its own and return what it prints."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=CODE, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CODE, capture_output=True, text=True, check=True, timeout=60
+    )
     return done.stdout.strip()
 
 
@@ -121,3 +128,65 @@ def test_a_place_keeps_its_id(tmp_path: Path) -> None:
     assert again.take(("b", 0), 0, {0, 1, 2, 3}) == 4
     stored.write_text("damaged")
     assert Places(stored).rows == []
+
+
+@pytest.mark.parametrize("monitor", ["PromptMonitor", "HeartMonitor"])
+def test_a_new_heart_waits_for_no_beat(tmp_path: Path, monitor: str) -> None:
+    """A heart that connects after a beat is told to the hub before the next; by ipyparallel it is not."""
+    code = f"""
+import multiprocessing, sys, time
+import zmq
+from ipyparallel.controller import heartmonitor
+from traitlets.config import Config
+from cncp.serve.hearts import PromptMonitor
+heartmonitor.HeartMonitor = {{"PromptMonitor": PromptMonitor, "HeartMonitor": heartmonitor.HeartMonitor}}["{monitor}"]
+ping, pong, told = (f"ipc://{tmp_path}/{{name}}" for name in ("ping", "pong", "told"))
+hub = zmq.Context.instance().socket(zmq.SUB)
+hub.subscribe(b"")
+hub.bind(told)
+multiprocessing.get_context("fork").Process(
+    target=heartmonitor.start_heartmonitor,
+    kwargs=dict(ping_url=ping, pong_url=pong, monitor_url=told, config=Config(HeartMonitor=dict(period=2000))),
+    daemon=True,
+).start()
+beat = zmq.Context.instance().socket(zmq.SUB)
+beat.subscribe(b"")
+beat.connect(ping)
+# A socket learns of peers when it is asked. The newcomer comes just after a beat: the next is 2 s away.
+while not (beat.poll(0) and float(first := beat.recv())):
+    hub.poll(10)
+heartmonitor.Heart(ping, pong, heart_id=b"newcomer").start()
+while b"newcomer" not in hub.recv_multipart()[-1]:
+    pass
+beats = set()
+while beat.poll(0):
+    beats.add(beat.recv())
+print(len(beats - {{first}}))
+"""
+    beats = int(python(code))
+    assert (beats == 0) == (monitor == "PromptMonitor")
+
+
+def test_queues_are_awaited() -> None:
+    """An engine's heart waits until every scheduler has its connection; other sockets are not waited for."""
+    context = zmq.Context()
+    try:
+        held, late, never = (context.socket(zmq.ROUTER) for _ in range(3))
+        ports = [one.bind_to_random_port("tcp://127.0.0.1") for one in (held, late, never)]
+        late.unbind(f"tcp://127.0.0.1:{ports[1]}")
+        never.unbind(f"tcp://127.0.0.1:{ports[2]}")
+
+        def queues_at(*ports: int) -> Queues:
+            queues, shell = Queues(), context.socket(zmq.ROUTER)
+            connect = queues.watched(lambda socket, port: socket.connect(f"tcp://127.0.0.1:{port}"))
+            for port in ports:
+                connect(shell, port)
+            connect(context.socket(zmq.ROUTER), 1)
+            return queues
+
+        assert not queues_at(ports[0], ports[2]).wait(0.2)
+        patient = queues_at(ports[0], ports[1])
+        late.bind(f"tcp://127.0.0.1:{ports[1]}")
+        assert patient.wait(30)
+    finally:
+        context.destroy(linger=0)

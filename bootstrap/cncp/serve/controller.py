@@ -12,12 +12,12 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from ipyparallel.controller.app import IPController
-from ipyparallel.controller.heartmonitor import HeartMonitor
+from ipyparallel.controller import app as controller_app
+from ipyparallel.controller import heartmonitor
 from ipyparallel.controller.hub import Hub
 from ipyparallel.controller.sqlitedb import SQLiteDB
 from tornado.ioloop import PeriodicCallback
@@ -26,6 +26,7 @@ from cncp.files import write_atomic
 from cncp.machine.node import Node
 from cncp.ports import listening
 from cncp.serve.database import ResultsDB
+from cncp.serve.hearts import PromptMonitor, expect_hearts
 from cncp.serve.logs import RotatedFile, log_to
 from cncp.serve.parent import die_with
 from cncp.serve.places import Places
@@ -37,7 +38,7 @@ STATE = "engines.json"
 _CHECK_PERIOD = 10_000  # ms; a look at all sockets is 30 ms of processor time, and dead children are noticed at once
 
 
-class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no types
+class Controller(controller_app.IPController):  # type: ignore[misc]  # ipyparallel has no types
     """The controller with its schedulers under guard."""
 
     def init_hub(self) -> None:
@@ -48,6 +49,11 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
         # ipyparallel writes this file in place, without the places, and for the first time while it reads
         # it: cut off half-way, all engines would be lost.
         Hub._save_engine_state = lambda hub: save_engines(hub, places)  # noqa: SLF001
+        # The heart monitor is a child that is forked from here, and takes its class from its module.
+        heartmonitor.HeartMonitor = PromptMonitor
+        # init_hub sleeps for a quarter of a second before it connects to the task scheduler, which zmq
+        # does not ask for; nothing else in that module uses the clock.
+        controller_app.time = SimpleNamespace(sleep=lambda _: None)
         super().init_hub()
         hub = self.hub
         register = hub.query_handlers["registration_request"]
@@ -73,7 +79,7 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
                 unregister(idents, message)
 
         hub.query_handlers["unregistration_request"] = unregister_only_itself
-        monitor = HeartMonitor(parent=self)
+        monitor = PromptMonitor(parent=self)
         tolerance = monitor.period * monitor.max_heartmonitor_misses / 1000
         self.loop.call_later(tolerance, expect_hearts(hub))
 
@@ -102,6 +108,12 @@ class Controller(IPController):  # type: ignore[misc]  # ipyparallel has no type
         for process in self._processes():
             self.loop.add_handler(process.sentinel, lambda *_: self._check(), self.loop.READ)
 
+    def handle_signal(self, number: int, frame: object) -> None:
+        """Stop, without taking it for a failure that the children end."""
+        for process in self._processes():
+            self.loop.remove_handler(process.sentinel)
+        super().handle_signal(number, frame)
+
     def _check(self) -> None:
         """End at once when a scheduler is dead or no longer listens: half a controller loses tasks."""
         processes = self._processes()
@@ -124,28 +136,6 @@ def _integers(value: object) -> list[int]:
     if isinstance(value, list):
         return [item for one in value for item in _integers(one)]
     return [value] if isinstance(value, int) and not isinstance(value, bool) else []
-
-
-def expect_hearts(hub: Hub) -> Callable[[], None]:
-    """Watch which of the engines that were restored show signs of life; return what gives up the others.
-
-    The heart monitor misses only hearts that have beaten before: an engine that went while the
-    controller was away would stay registered for good.
-    """
-    silent = {engine.ident for engine in hub.engines.values()}
-    handle = hub.handle_new_heart
-
-    def note(heart: bytes) -> None:
-        silent.discard(heart)
-        handle(heart)
-
-    def give_up() -> None:
-        for heart in silent & set(hub.hearts):
-            hub.log.warning("restored engine %s has shown no sign of life", heart.decode())
-            hub.handle_stopped_heart(heart)
-
-    hub.handle_new_heart = note
-    return give_up
 
 
 def replace_predecessor(hub: Hub, uuid: str) -> None:

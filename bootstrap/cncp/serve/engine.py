@@ -28,6 +28,7 @@ from cncp.hub import Hub, NoAnswer  # noqa: E402
 from cncp.machine.node import Node  # noqa: E402
 from cncp.serve import pin  # noqa: E402
 from cncp.serve.logs import log_to  # noqa: E402
+from cncp.serve.queues import Connect, Queues  # noqa: E402
 
 del sys.modules["debugpy"]
 
@@ -41,6 +42,8 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
 )
 """What libraries read to decide how many threads to start."""
+
+_PATIENCE = 3.0  # s; the hub waits 5 for a heart
 
 _EXIT_UNREGISTERED = 75  # EX_TEMPFAIL: sysexits.h
 
@@ -56,8 +59,15 @@ class Kernel(IPythonParallelKernel):  # type: ignore[misc]  # ipyparallel has no
 class Engine(engine_app.IPEngine):  # type: ignore[misc]  # ipyparallel has no types
     """The engine without a nanny, which the service manager replaces."""
 
+    async def complete_registration(self, reply: list[bytes], connect: Connect, tunnel: object) -> None:
+        """Note which connections the heart must wait for."""
+        self._queues = Queues()
+        await super().complete_registration(reply, self._queues.watched(connect), tunnel)
+
     def start_heartbeat(self, *arguments: object, **named: object) -> None:
-        """Begin to watch the registration where ipyparallel begins to watch the heartbeat."""
+        """Have the heart beat, which ends the registration, and watch the registration from then on."""
+        if not self._queues.wait(_PATIENCE):
+            self.log.warning("not all queues are connected: tasks from the others may be lost")
         super().start_heartbeat(*arguments, **named)
         connection = json.loads(Path(self.url_file).read_text())
         period = max(2.0, self.timeout / 6)

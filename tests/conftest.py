@@ -27,8 +27,17 @@ def _far_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_USER", raising=False)
 
 
+THIS_MACHINE = {"chef", "install", "jupyter"}
+"""Folders of tests whose clusters run on this machine itself, where two could choose the same ports."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave some tests for those who ask for them."""
+    """Leave some tests for those who ask for them, and keep together what can't run side by side."""
+    for item in items:
+        folder = item.path.parent.name
+        if folder != "unit":
+            # Tests of one file of the lab share its hosts; every worker has a lab of its own.
+            item.add_marker(pytest.mark.xdist_group("machine" if folder in THIS_MACHINE else item.path.stem))
     for name, reason in ON_DEMAND.items():
         if name in config.option.markexpr.split():
             continue

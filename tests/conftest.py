@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 ON_DEMAND = {
     "vm": "takes many minutes",
@@ -31,13 +33,24 @@ THIS_MACHINE = {"chef", "install", "jupyter"}
 """Folders of tests whose clusters run on this machine itself, where two could choose the same ports."""
 
 
+class Schedule(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Gives workers of pytest-xdist, each of which has a lab of its own, what must stay together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder, file = Path(nodeid.partition("::")[0]).parts[-2:]
+        if folder == "unit":
+            return nodeid
+        return "this machine" if folder in THIS_MACHINE else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule:
+    """Have tests of one file of the lab share its hosts."""
+    return Schedule(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave some tests for those who ask for them, and keep together what can't run side by side."""
-    for item in items:
-        folder = item.path.parent.name
-        if folder != "unit":
-            # Tests of one file of the lab share its hosts; every worker has a lab of its own.
-            item.add_marker(pytest.mark.xdist_group("machine" if folder in THIS_MACHINE else item.path.stem))
+    """Leave some tests for those who ask for them."""
     for name, reason in ON_DEMAND.items():
         if name in config.option.markexpr.split():
             continue

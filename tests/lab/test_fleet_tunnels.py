@@ -196,6 +196,22 @@ def test_from_a_controller_elsewhere(fleet: Fleet) -> None:
     assert fleet.status()["tau1 tunnel-tau2"]["state"] == "up"
 
 
+def test_the_controller_moves(fleet: Fleet) -> None:
+    """With it go tunnels and keys: nothing of the former ones runs, and nobody is let in who need not be."""
+    fleet.file('controller = "tau2"\ntolerance = 10\n[[pool]]\nhosts = ["tau1"]\nengines = 2\nconnect = "forward"\n')
+    no_wall(fleet.hosts["tau2"].host)
+    assert "2/2 engines answer" in fleet.master.cncp("up").stdout
+    assert {name: len(found) for name, found in keys(fleet).items()} == {"tau0": 0, "tau1": 0, "tau2": 1}
+    assert [name for name in fleet.status() if "tunnel" in name] == ["tau1 tunnel-tau2"]
+    # The line of the tunnel from the host that had the controller has gone from there by itself.
+    fleet.file("tolerance = 10\n" + '[[pool]]\nhosts = ["tau1"]\nengines = 2\nconnect = "forward"\n'
+               '[[pool]]\nhosts = ["tau2"]\nengines = 2\n')  # fmt: skip
+    assert "4/4 engines answer" in fleet.master.cncp("up").stdout
+    assert sorted(fleet.ask_engines()) == NAMES
+    assert {name: len(found) for name, found in keys(fleet).items()} == {"tau0": 1, "tau1": 0, "tau2": 0}
+    assert [name for name in fleet.status() if "tunnel" in name] == ["tau1 tunnel-tau0"]
+
+
 def test_nothing_is_left(fleet: Fleet, before: dict[str, dict[str, str]]) -> None:
     """An uninstall takes tunnels away, and their keys out of all authorized_keys."""
     fleet.master.cncp("uninstall")

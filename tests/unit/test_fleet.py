@@ -11,7 +11,9 @@ import sys
 import tarfile
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,9 +22,10 @@ from cncp import attributes, inventory
 from cncp.attributes import Kept
 from cncp.errors import UsageError
 from cncp.files import PARENTS
-from cncp.fleet import agent, deploy, offline, place, survey
+from cncp.fleet import agent, authorized, deploy, gates, offline, place, survey
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError, Result
+from cncp.fleet.gates import Gate
 from cncp.fleet.place import Placed, forgotten
 from cncp.fleet.refusals import refused
 from cncp.fleet.ssh import Local
@@ -254,6 +257,27 @@ def test_places_are_kept_without_settings(tmp_path: Path) -> None:
     place.save(tmp_path, {})
     assert place.load(tmp_path) == {}
     assert forgotten(hosts, tmp_path) == {}
+
+
+def test_gates_are_closed_where_they_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line goes with the last tunnel of a home that needs it; a machine out of reach is noted further on."""
+    removed: list[tuple[str, str]] = []
+    monkeypatch.setattr(authorized, "remove", lambda host, key: removed.append((host.spec.name, key)))
+    places = {name: Placed(name, "/r", "/h", {}, ("a", "b"), HostSpec(name)) for name in ("a", "b")}
+    first, second, far = Gate("a", "a", "one"), Gate("b", "b", "one"), Gate("gone", "a", "two")
+    gates.save(tmp_path, {first, second, far})
+
+    def reach(name: str) -> AbstractContextManager[Any]:
+        return nullcontext(None if name == "gone" else SimpleNamespace(spec=HostSpec(name)))
+
+    assert gates.close(tmp_path, {first, far}, places, reach) == {far}
+    assert removed == []
+    assert gates.load(tmp_path) == {second, far}
+    assert gates.close(tmp_path, {second}, places, reach) == set()
+    assert removed == [("b", "one")]
+    assert gates.load(tmp_path) == {far}
+    gates.save(tmp_path, set())
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_the_archive_of_the_code_is_always_the_same() -> None:

@@ -46,6 +46,10 @@ class Controller(Protocol):
         """Its machine, to run commands on."""
 
     @property
+    def tunnels(self) -> bool:
+        """Whether its machine has something to connect, or had."""
+
+    @property
     def name(self) -> str:
         """The name of its machine."""
 
@@ -100,6 +104,11 @@ class Here:
         """Return the account's name."""
         return self._node.account.name
 
+    @property
+    def tunnels(self) -> bool:
+        """Look into the home folder."""
+        return tunnels.folder(Path(self._node.home)).exists()
+
     def way_to(self, one: Surveyed) -> HostSpec:
         """Return the way that we have just taken."""
         return one.host.spec
@@ -153,6 +162,11 @@ class There:
     def user(self) -> str:
         """Return the account that we log in to."""
         return str(self._one.facts["user"])
+
+    @property
+    def tunnels(self) -> bool:
+        """Return what the host has said of itself."""
+        return f"{self._one.home}/{tunnels.FOLDER}" in self._one.facts["tunnels"]
 
     def way_to(self, one: Surveyed) -> HostSpec:
         """Have that host try."""

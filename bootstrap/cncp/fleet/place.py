@@ -25,8 +25,6 @@ class Placed:
     environment: Mapping[str, str]
     shared: tuple[str, ...]
     spec: HostSpec
-    tunnel: str = ""
-    """The key by which ssh gets through to this host, or from it to the controller's; "" without a tunnel."""
 
     @staticmethod
     def of(one: Surveyed) -> Placed:
@@ -55,19 +53,24 @@ def load(home: Path) -> dict[str, Placed]:
 def _read(name: str, one: Mapping[str, Any]) -> Placed:
     known = {field.name for field in fields(HostSpec)}
     spec = HostSpec(**{key: value for key, value in one["spec"].items() if key in known})
-    return Placed(name, one["root"], one["home"], one["environment"], tuple(one["shared"]), spec, one.get("tunnel", ""))
+    return Placed(name, one["root"], one["home"], one["environment"], tuple(one["shared"]), spec)
 
 
 def save(home: Path, places: Mapping[str, Placed]) -> None:
     """Keep the places; without any there is nothing to keep."""
     # The settings of a host are the file's to say, each time anew.
     hosts = {name: asdict(replace(one, spec=replace(one.spec, settings={}))) for name, one in places.items()}
+    keep(path(home), {"hosts": hosts} if hosts else None)
+
+
+def keep(file: Path, document: Mapping[str, Any] | None) -> None:
+    """Write a file into the home of the machine in charge; None where there is nothing to keep in it."""
     with Actor(account(os.environ)).as_login():
-        if hosts:
-            make_home(home)
-            write_atomic(path(home), to_json({"hosts": hosts}), 0o600)
+        if document:
+            make_home(file.parent)
+            write_atomic(file, to_json(document), 0o600)
         else:
-            path(home).unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
 
 
 def forgotten(hosts: Inventory | None, home: Path) -> dict[str, HostSpec]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cncp.cluster import Value
-from cncp.fleet import authorized, deploy, tunnels
+from cncp.fleet import deploy, tunnels
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError
 from cncp.fleet.controller import Controller
@@ -21,7 +21,7 @@ from cncp.fleet.survey import Surveyed
 from cncp.inventory import FORWARD, REVERSE
 from cncp.keys import ENGINE_CHANNELS, ports_of
 from cncp.machine.connection import delivered
-from cncp.machine.tunnels import label
+from cncp.machine.tunnels import FOLDER, label
 
 DIAL = 5.0
 """Seconds for a port to answer."""
@@ -35,7 +35,6 @@ class Start:
         fleet: Fleet,
         controller: Controller,
         secret: Mapping[str, Any],
-        former: Mapping[str, Placed],
         settings: Mapping[str, Mapping[str, Value]],
         prepare: Preparation,
         done: Done,
@@ -45,7 +44,6 @@ class Start:
         self._controller = controller
         self._letting_in = threading.Lock()
         self._secret = secret
-        self._former = former
         self._addresses = controller.addresses()
         self._settings = settings
         self._prepare = prepare
@@ -56,10 +54,12 @@ class Start:
         began = time.monotonic()
         connect = one.host.spec.connect
         try:
-            self._undo(one, connect)
             if connect == FORWARD:
                 self._forward(one)
-            elif connect == REVERSE:
+            elif f"{one.home}/{FOLDER}" in one.facts["tunnels"]:
+                # What is left of another way of connecting, or of the controller that was here.
+                tunnels.leave(Placed.of(one), one.host, [])
+            if connect == REVERSE:
                 log = f"cncp logs --limit {self._fleet.inventory.controller.name} --name tunnel-{label(one.name)}"
                 tunnels.await_ports(one, self._secret, log)
             document = self._direct(one) if one.host.spec.direct else tunnels.behind(self._secret)
@@ -90,19 +90,6 @@ class Start:
         # All hosts have theirs written into the same file there.
         with self._letting_in:
             self.keys[one.name] = tunnels.let_in(there.host, left["public"], whole)
-
-    def _undo(self, one: Surveyed, connect: str) -> None:
-        """Take away what another way of connecting has left."""
-        former = self._former.get(one.name)
-        if former is None or not former.tunnel or former.spec.connect == connect:
-            return
-        if former.spec.connect == REVERSE:
-            authorized.remove(one.host, former.tunnel)
-        else:
-            tunnels.leave(Placed.of(one), one.host, [])
-            with self._letting_in:
-                authorized.remove(self._controller.host, former.tunnel)
-        self.keys[one.name] = ""
 
 
 def reachable(one: Surveyed, secret: Mapping[str, Any], addresses: Sequence[str]) -> str:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import nullcontext
 from typing import Any
 
 from cncp.cluster import Value
 from cncp.console import Console
 from cncp.errors import PreflightError, UsageError
-from cncp.fleet import deploy, place, tunnels
+from cncp.fleet import deploy, gates, place, tunnels
+from cncp.fleet.command import HostError
 from cncp.fleet.controller import Controller
 from cncp.fleet.crew import Crew, Outcome, at_once
+from cncp.fleet.gates import Gate
 from cncp.fleet.job import Done, Fleet
 from cncp.fleet.place import Placed
 from cncp.fleet.prepare import Preparation
-from cncp.fleet.ssh import Local
+from cncp.fleet.ssh import Host, Local
 from cncp.fleet.start import Start
 from cncp.fleet.survey import Surveyed, survey
 from cncp.inventory import LOCAL, REVERSE, HostSpec
@@ -45,7 +47,7 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
             raise PreflightError("no host can be gone on with", "mend what is said above, then run this again")
         if remote and head.name not in seen.hosts:
             raise PreflightError(f"the controller's host {head.name} cannot be gone on with", "mend it first")
-        former = _note(fleet, seen.hosts)
+        _note(fleet, seen.hosts)
         for name in place.forgotten(fleet.inventory, fleet.home):
             console.warn(f"[{name}] is set up, but no longer in the file; take it down: cncp uninstall --limit {name}")
         ours = deploy.code()
@@ -55,52 +57,63 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
         done.fail(prepared.failures, console)
         ready = {name: one for name, one in hosts.items() if name in prepared.results}
         secret = controller.engine_file()
-        keys = _open_tunnels(fleet, controller, ready, former, secret, done, console)
+        keys = _open_tunnels(fleet, controller, ready, secret, done, console)
         ready = {name: one for name, one in ready.items() if one.host.spec.connect != REVERSE or name in keys}
         console.phase(f"starting engines on {len(ready)} hosts")
-        start = Start(fleet, controller, secret, former, prepared.results, prepare, done)
+        start = Start(fleet, controller, secret, prepared.results, prepare, done)
         started = at_once(ready, start)
-        _note_keys(fleet, {**keys, **start.keys})
         done.reports.update(started.results)
         done.fail(started.failures, console)
+        opened = {
+            *(Gate(name, name, key) for name, key in keys.items()),
+            *(Gate(head.name, name, key) for name, key in start.keys.items()),
+        }
+        _close_others(fleet, opened, started.results, seen.hosts, done, console)
         console.phase("waiting for answers")
         uuids = [uuid for one in done.reports.values() for uuid in one["uuids"]]
         done.engines = controller.roll_call(uuids, START_TIMEOUT)["engines"]
     return done
 
 
-def _note(fleet: Fleet, found: Mapping[str, Surveyed]) -> Mapping[str, Placed]:
-    """Keep where things are before they are there: what is cut off can be taken away again.
+def _note(fleet: Fleet, found: Mapping[str, Surveyed]) -> None:
+    """Keep where things are before they are there: what is cut off can be taken away again."""
+    now = {name: Placed.of(one) for name, one in found.items()}
+    place.save(fleet.home, {**place.load(fleet.home), **now})
 
-    Returns what was kept before.
+
+def _close_others(
+    fleet: Fleet,
+    opened: Collection[Gate],
+    started: Collection[str],
+    seen: Mapping[str, Surveyed],
+    done: Done,
+    console: Console,
+) -> None:
+    """Keep which keys are let in where, and shut out those that the hosts that were started no longer use.
+
+    Machines that are not of the cluster any more are shut when they are uninstalled.
     """
-    former = place.load(fleet.home)
-    keys = {name: one.tunnel for name, one in former.items()}
-    now = {name: replace(Placed.of(one), tunnel=keys.get(name, "")) for name, one in found.items()}
-    place.save(fleet.home, {**former, **now})
-    return former
-
-
-def _note_keys(fleet: Fleet, keys: Mapping[str, str]) -> None:
-    """Keep which key each host has for its tunnel, "" where it has none any more."""
-    places = place.load(fleet.home)
-    new = {name: replace(places[name], tunnel=key) for name, key in keys.items() if places[name].tunnel != key}
-    if new:
-        place.save(fleet.home, {**places, **new})
+    noted = gates.load(fleet.home)
+    gates.save(fleet.home, noted.union(opened))
+    stale = {one for one in noted.difference(opened) if one.engines in (*started, fleet.inventory.controller.name)}
+    reach: dict[str, Host] = {LOCAL: Local(HostSpec(LOCAL)), **{name: one.host for name, one in seen.items()}}
+    try:
+        gates.close(fleet.home, stale, place.load(fleet.home), lambda name: nullcontext(reach.get(name)))
+    except HostError as error:
+        done.fail({error.host: error}, console)
 
 
 def _open_tunnels(
     fleet: Fleet,
     controller: Controller,
     ready: Mapping[str, Surveyed],
-    former: Mapping[str, Placed],
     secret: Mapping[str, Any],
     done: Done,
     console: Console,
 ) -> Mapping[str, str]:
     """Have the controller's machine keep an ssh to hosts that are to be reached so; return their keys."""
     wanted = [spec.name for spec in fleet.inventory.hosts if spec.connect == REVERSE]
-    if not wanted and not any(one.spec.connect == REVERSE for one in former.values()):
+    if not wanted and not controller.tunnels:
         return {}
     console.phase(f"connecting the controller to {len(wanted)} hosts")
     hosts = {name: one for name, one in ready.items() if name in wanted}

@@ -12,7 +12,7 @@ from typing import Any
 
 from cncp.errors import CncpError
 from cncp.files import PARENTS
-from cncp.fleet import authorized, deploy, place
+from cncp.fleet import deploy, gates, place
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError, Line
 from cncp.fleet.controller import remote_roll_call
@@ -21,7 +21,7 @@ from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Host, Local
 from cncp.fleet.start import DIAL
 from cncp.fleet.survey import SHARED
-from cncp.inventory import LOCAL, REVERSE, HostSpec, Inventory
+from cncp.inventory import LOCAL, HostSpec, Inventory
 from cncp.keys import ENGINE_CHANNELS, ports_of
 from cncp.machine.connection import delivered
 from cncp.machine.node import installed
@@ -98,19 +98,21 @@ class Scene:
             return roll_call(installed(self.home), uuids, patience)
         if head.name not in self.places:
             return SILENCE
-        with self.head() as host:
+        with self.at(head.name) as host:
             return SILENCE if host is None else remote_roll_call(self.places[head.name], host, uuids, patience)
 
     @contextlib.contextmanager
-    def head(self) -> Iterator[Host | None]:
-        """Connect to the controller's machine for the length of a block, if that is to be; None where it fails."""
-        head = self.inventory.controller
-        known = self.hosts.get(head.name)
+    def at(self, name: str) -> Iterator[Host | None]:
+        """Connect to a machine for the length of a block, if that is to be; None where it fails."""
+        known = self.hosts.get(name)
         if known is not None:
             yield known
             return
-        with Crew([head]) as crew:
-            yield crew.hosts.get(head.name)
+        placed = {one.name: one.spec for one in self.places.values()}
+        named = {host.name: host for host in self.inventory.everyone}
+        spec = {LOCAL: HostSpec(LOCAL), **placed, **named}.get(name)
+        with Crew([spec] if spec else []) as crew:
+            yield crew.hosts.get(name)
 
 
 def status(scene: Scene) -> list[dict[str, Any]]:
@@ -154,29 +156,19 @@ def uninstall(scene: Scene) -> dict[str, Reply]:
 
 def _clear(scene: Scene, name: str) -> None:
     """Remove a host's folder, and what its home's hosts shared when it was the last of them."""
+    stale = {one for one in gates.load(scene.home) if name in (one.machine, one.engines)}
+    for gate in gates.close(scene.home, stale, scene.places, scene.at):
+        scene.failures[gate.machine] = HostError(
+            gate.machine,
+            f"it still lets the tunnel of {gate.engines} in",
+            f"take the line with {gate.key[-16:]} out of its authorized_keys",
+        )
     mine = scene.places.pop(name)
-    if mine.tunnel:
-        _shut_out(scene, mine)
     shared_by = [one for one in scene.places.values() if set(one.shared) & set(mine.shared)]
     call(scene.hosts[name], "remove", mine.home, PARENTS)
     if mine.shared and not shared_by:
         call(scene.hosts[name], "remove", SHARED, PARENTS)
     place.save(scene.home, scene.places)
-
-
-def _shut_out(scene: Scene, mine: Placed) -> None:
-    """Have the key of a host's tunnel let in no more, unless another host of the same home has it."""
-    if mine.spec.connect == REVERSE:
-        if not any(one.tunnel == mine.tunnel and set(one.shared) & set(mine.shared) for one in scene.places.values()):
-            authorized.remove(scene.hosts[mine.name], mine.tunnel)
-        return
-    with scene.head() as host:
-        if host is None:
-            remedy = f"take the line with {mine.tunnel[-16:]} out of its authorized_keys"
-            head = scene.inventory.controller.name
-            scene.failures[head] = HostError(head, f"it still lets the tunnel of {mine.name} in", remedy)
-        else:
-            authorized.remove(host, mine.tunnel)
 
 
 def check(scene: Scene, *, from_hosts: bool) -> list[dict[str, str]]:

@@ -29,7 +29,8 @@ from cncp.errors import CncpError
 from cncp.files import read_bytes, read_json, to_json, write_atomic
 from cncp.machine import place
 
-_FOLDER = "tunnels"
+FOLDER = "tunnels"
+"""The folder of keys and of what is to be connected, in the home of a cluster."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def label(host: str) -> str:
 
 def folder(home: Path) -> Path:
     """Return the folder of keys and of what is to be connected."""
-    return home / _FOLDER
+    return home / FOLDER
 
 
 def key(home: Path) -> Path:

@@ -7,13 +7,12 @@ into a host as it is.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .command import run
+from .chef import to_lend
 from .host import Host
 from .site import Site
 from .sites import MakeSite
@@ -22,17 +21,11 @@ from .sites import MakeSite
 @pytest.fixture(scope="module")
 def with_chef(make_host: Callable[..., Host]) -> Host:
     """Boot a host that has the Chef of this machine."""
-    found = shutil.which("cinc-solo") or shutil.which("chef-solo")
-    if found is None:
-        pytest.skip("there is neither cinc-solo nor chef-solo on PATH")
-    program = Path(found).resolve()
-    tree = program.parents[1]
-    ruby = run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", "ruby*"], check=False).stdout
-    packages = tuple(sorted(line.split()[0] for line in ruby.splitlines() if line.endswith(" installed")))
-    host = make_host("chef", "bookworm", ("cron", "python3-venv", *packages), users=("ada", "bob"))
+    chef = to_lend()
+    host = make_host("chef", "bookworm", ("cron", "python3-venv", *chef.packages), users=("ada", "bob"))
     host.boot()
-    host.put(tree, str(tree))
-    host.exec(["ln", "-s", str(program), f"/usr/local/bin/{Path(found).name}"])
+    host.put(chef.tree, str(chef.tree))
+    host.exec(["ln", "-s", str(chef.program), str(chef.link)])
     host.exec(["loginctl", "enable-linger", "bob"])
     return host
 

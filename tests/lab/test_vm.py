@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from cncp.vm import box, image
 
 from .base import cache_dir
+from .chef import to_lend
 from .host import Host
 from .site import Site, until
 from .sites import MakeSite
@@ -34,16 +36,21 @@ print(sorted(client[:].apply_async(socket.gethostname).get(timeout=60)))
 """
 
 
-@pytest.fixture(scope="session")
-def base() -> Path:
+def image_of(name: str, *parts: str) -> Path:
     """Make the image once for this recipe, and keep it for the next run."""
-    recipe = hashlib.sha256(Path(image.__file__).read_bytes()).hexdigest()[:12]
-    path = cache_dir() / f"vm-{recipe}.qcow2"
+    recipe = hashlib.sha256("\n".join([Path(image.__file__).read_text(), *parts]).encode()).hexdigest()[:12]
+    path = cache_dir() / f"{name}-{recipe}.qcow2"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         image.check()
         image.build(path, "bookworm", "", lambda _: None)
     return path
+
+
+@pytest.fixture(scope="session")
+def base() -> Path:
+    """Make the image that all but one of these tests use."""
+    return image_of("vm")
 
 
 @pytest.fixture(scope="module")
@@ -218,17 +225,41 @@ def test_a_package(bob: Site) -> None:
     host.exec(["pkill", "qemu"])
 
 
+def add_box(bob: Site, disk: Path, name: str) -> None:
+    """Give Vagrant a box of an image."""
+    made = disk.with_suffix(".box")
+    if not made.exists():
+        box.pack(disk, made)
+    bob.host.put(made, f"{bob.home}/{name}.box", "bob")
+    bob.host.run(["vagrant", "box", "add", "--name", name, f"{bob.home}/{name}.box"], "bob", timeout=600)
+
+
 @pytest.fixture(scope="module")
 def vagrant(bob: Site, base: Path) -> Site:
     """Let bob use libvirt, and give Vagrant a box of the same image."""
-    made = base.with_suffix(".box")
-    if not made.exists():
-        box.pack(base, made)
     bob.host.exec(["usermod", "-aG", "libvirt", "bob"])
     bob.host.logout("bob")
-    bob.host.put(made, f"{bob.home}/cncp-base.box", "bob")
-    bob.host.run(["vagrant", "box", "add", "--name", "cncp-base", f"{bob.home}/cncp-base.box"], "bob", timeout=600)
+    add_box(bob, base, "cncp-base")
     return bob
+
+
+@pytest.fixture
+def with_chef(vagrant: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Give Vagrant a box that has the Chef of this machine besides."""
+    chef = to_lend()
+    prepare = image._prepare
+
+    def prepare_with_chef(tree: Path) -> None:
+        place = tree / chef.tree.relative_to("/")
+        shutil.copytree(chef.tree, place, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+        (tree / chef.link.relative_to("/")).symlink_to(chef.program)
+        prepare(tree)
+
+    monkeypatch.setattr(image, "PACKAGES", (*image.PACKAGES, *chef.packages))
+    monkeypatch.setattr(image, "_prepare", prepare_with_chef)
+    disk = image_of("vm-chef", *chef.packages, str(chef.program.stat().st_mtime_ns))
+    add_box(vagrant, disk, "cncp-chef")
+    return vagrant
 
 
 def domains(bob: Site) -> list[str]:
@@ -255,16 +286,32 @@ def test_by_way_of_vagrant(vagrant: Site) -> None:
     assert task(bob, "vm.status") == "there are no machines\n"
 
 
-def test_by_vagrant_alone(vagrant: Site) -> None:
-    """`vagrant up` brings the code by rsync and packages by the bundle, and the machine has a cluster in it."""
-    bob = vagrant
-    task(bob, "bundle.make", "--output", f"{bob.home}/bundle.tar")
-    settings = {"BOX": "cncp-base", "DRIVER": "qemu", "MEMORY": "768", "CORES": "2", "BUNDLE": f"{bob.home}/bundle.tar"}
+def by_vagrant_alone(bob: Site, **settings: str) -> tuple[str, list[str]]:
+    """Make a machine with a cluster, and return what was said and its services' states; then destroy it."""
+    if bob.host.exec(["test", "-e", f"{bob.home}/bundle.tar"], check=False).returncode:
+        task(bob, "bundle.make", "--output", f"{bob.home}/bundle.tar")
+    settings = {"DRIVER": "qemu", "CORES": "2", "BUNDLE": f"{bob.home}/bundle.tar", **settings}
     words = ["env", "-C", f"{bob.work}/vm/compute", *(f"CNCP_VM_{name}={value}" for name, value in settings.items())]
     run = partial(bob.host.run, user="bob", timeout=1800)
     said = run([*words, "CNCP_THREADS=1", "vagrant", "up", "--provider=libvirt"]).stdout
-    assert "2/2 engines answer" in said
     shown = json.loads(run([*words, "vagrant", "ssh", "-c", ".local/bin/cncp status --json"]).stdout)
-    assert [one["state"] for one in shown] == ["up", "idle", "idle"]
+    threads = run([*words, "vagrant", "ssh", "-c", "grep -o '\"threads\": [0-9]*' .local/share/cncp/node.json"]).stdout
+    assert '"threads": 1' in threads
     run([*words, "vagrant", "destroy", "--force"])
     assert domains(bob) == []
+    return said, [one["state"] for one in shown]
+
+
+def test_by_vagrant_alone(vagrant: Site) -> None:
+    """`vagrant up` brings the code by rsync and packages by the bundle, and the machine has a cluster in it."""
+    said, states = by_vagrant_alone(vagrant, BOX="cncp-base", MEMORY="768")
+    assert "2/2 engines answer" in said
+    assert states == ["up", "idle", "idle"]
+
+
+@pytest.mark.chef
+def test_by_vagrant_and_chef(with_chef: Site) -> None:
+    """Vagrant's chef_solo runs the cookbook in a box that has Chef: the same cluster."""
+    said, states = by_vagrant_alone(with_chef, BOX="cncp-chef", MEMORY="1024", PROVISIONER="chef_solo")
+    assert "cncp_engines" in said
+    assert states == ["up", "idle", "idle"]

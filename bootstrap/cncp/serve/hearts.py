@@ -6,6 +6,7 @@ Rests on ``HeartMonitor`` in controller/heartmonitor.py and ``Hub`` in controlle
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,9 @@ class PromptMonitor(HeartMonitor):  # type: ignore[misc]  # ipyparallel has no t
 
     def _greet(self) -> None:
         self._greeting = False
+        if time.monotonic() - self.tic > self.period / 1000 - _SOON:
+            # The beat is as soon, and answers that crossed it would be taken for late ones.
+            return
         self.ping_stream.send(str(self.lifetime).encode("ascii"))
         self.ping_stream.flush()
 

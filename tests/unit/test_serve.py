@@ -168,24 +168,23 @@ print(len(beats - {{first}}))
 
 
 def test_queues_are_awaited() -> None:
-    """An engine's heart waits until every scheduler has its connection; other sockets are not waited for."""
+    """An engine's heart waits until every queue has its connection, for each of its sockets."""
     context = zmq.Context()
     try:
-        held, late, never = (context.socket(zmq.ROUTER) for _ in range(3))
+        held, late, never = (context.socket(kind) for kind in (zmq.ROUTER, zmq.SUB, zmq.ROUTER))
         ports = [one.bind_to_random_port("tcp://127.0.0.1") for one in (held, late, never)]
         late.unbind(f"tcp://127.0.0.1:{ports[1]}")
         never.unbind(f"tcp://127.0.0.1:{ports[2]}")
 
         def queues_at(*ports: int) -> Queues:
-            queues, shell = Queues(), context.socket(zmq.ROUTER)
+            queues, shell, output = Queues(), context.socket(zmq.ROUTER), context.socket(zmq.PUB)
             connect = queues.watched(lambda socket, port: socket.connect(f"tcp://127.0.0.1:{port}"))
-            for port in ports:
-                connect(shell, port)
-            connect(context.socket(zmq.ROUTER), 1)
+            for socket, port in zip((shell, shell, output), ports, strict=True):
+                connect(socket, port)
             return queues
 
-        assert not queues_at(ports[0], ports[2]).wait(0.2)
-        patient = queues_at(ports[0], ports[1])
+        assert not queues_at(ports[0], ports[2], ports[1]).wait(0.2)
+        patient = queues_at(ports[0], ports[0], ports[1])
         late.bind(f"tcp://127.0.0.1:{ports[1]}")
         assert patient.wait(30)
     finally:

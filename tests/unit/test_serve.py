@@ -134,12 +134,13 @@ def test_a_place_keeps_its_id(tmp_path: Path) -> None:
 def test_a_new_heart_waits_for_no_beat(tmp_path: Path, monitor: str) -> None:
     """A heart that connects after a beat is told to the hub before the next; by ipyparallel it is not."""
     code = f"""
-import multiprocessing, sys, time
+import multiprocessing
 import zmq
 from ipyparallel.controller import heartmonitor
+from ipyparallel.controller.heartmonitor import HeartMonitor
 from traitlets.config import Config
 from cncp.serve.hearts import PromptMonitor
-heartmonitor.HeartMonitor = {{"PromptMonitor": PromptMonitor, "HeartMonitor": heartmonitor.HeartMonitor}}["{monitor}"]
+heartmonitor.HeartMonitor = {monitor}
 ping, pong, told = (f"ipc://{tmp_path}/{{name}}" for name in ("ping", "pong", "told"))
 hub = zmq.Context.instance().socket(zmq.SUB)
 hub.subscribe(b"")

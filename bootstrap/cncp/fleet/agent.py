@@ -75,7 +75,7 @@ def probe(*homes: str) -> dict[str, Any]:
         "processor": platform.machine(),
         "python": sys.executable,
         "real_python": os.path.realpath(sys.executable),
-        "tunnels": [str(one) for home in homes for one in _tunnels(place(home))],
+        "tunnels": [str(one) for home in homes for one in _with_tunnels(place(home))],
         "user": pwd.getpwuid(os.geteuid()).pw_name,
         "version": list(sys.version_info[:3]),
         "writable": os.access(existing, os.W_OK),
@@ -97,9 +97,9 @@ def _made_with(home: Path) -> str:
         return ""
 
 
-def _tunnels(home: Path) -> list[Path]:
-    """Return the folders of tunnels in ``home``, and in those of the hosts that share it."""
-    return [one for one in (home / "tunnels", *home.glob("*/tunnels")) if one.is_dir()]
+def _with_tunnels(home: Path) -> list[Path]:
+    """Return which of ``home`` and the folders in it, one for each host that shares it, have tunnels."""
+    return [one.parent for one in (home / "tunnels", *home.glob("*/tunnels")) if one.is_dir()]
 
 
 def addresses() -> list[str]:

@@ -46,7 +46,7 @@ class Controller(Protocol):
         """Its machine, to run commands on."""
 
     @property
-    def tunnels(self) -> bool:
+    def has_tunnels(self) -> bool:
         """Whether its machine has something to connect, or had."""
 
     @property
@@ -105,7 +105,7 @@ class Here:
         return self._node.account.name
 
     @property
-    def tunnels(self) -> bool:
+    def has_tunnels(self) -> bool:
         """Look into the home folder."""
         return tunnels.folder(Path(self._node.home)).exists()
 
@@ -164,9 +164,9 @@ class There:
         return str(self._one.facts["user"])
 
     @property
-    def tunnels(self) -> bool:
+    def has_tunnels(self) -> bool:
         """Return what the host has said of itself."""
-        return f"{self._one.home}/{tunnels.FOLDER}" in self._one.facts["tunnels"]
+        return self._one.has_tunnels
 
     def way_to(self, one: Surveyed) -> HostSpec:
         """Have that host try."""

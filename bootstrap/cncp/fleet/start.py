@@ -21,7 +21,7 @@ from cncp.fleet.survey import Surveyed
 from cncp.inventory import FORWARD, REVERSE
 from cncp.keys import ENGINE_CHANNELS, ports_of
 from cncp.machine.connection import delivered
-from cncp.machine.tunnels import FOLDER, label
+from cncp.machine.tunnels import label
 
 DIAL = 5.0
 """Seconds for a port to answer."""
@@ -56,7 +56,7 @@ class Start:
         try:
             if connect == FORWARD:
                 self._forward(one)
-            elif f"{one.home}/{FOLDER}" in one.facts["tunnels"]:
+            elif one.has_tunnels:
                 # What is left of another way of connecting, or of the controller that was here.
                 tunnels.leave(Placed.of(one), one.host, [])
             if connect == REVERSE:

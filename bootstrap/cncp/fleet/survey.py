@@ -53,6 +53,11 @@ class Surveyed:
         return f"{self.root}/{self.name}" if self.shared else self.root
 
     @property
+    def has_tunnels(self) -> bool:
+        """Whether it has something to connect, or had."""
+        return self.home in self.facts["tunnels"]
+
+    @property
     def environment(self) -> dict[str, str]:
         """The variables by which this host's cncp finds its own place."""
         own = {"CNCP_INSTANCE": self.name, "IPYTHONDIR": f"{self.home}/ipython"} if self.shared else {}

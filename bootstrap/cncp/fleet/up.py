@@ -113,7 +113,7 @@ def _open_tunnels(
 ) -> Mapping[str, str]:
     """Have the controller's machine keep an ssh to hosts that are to be reached so; return their keys."""
     wanted = [spec.name for spec in fleet.inventory.hosts if spec.connect == REVERSE]
-    if not wanted and not controller.tunnels:
+    if not wanted and not controller.has_tunnels:
         return {}
     console.phase(f"connecting the controller to {len(wanted)} hosts")
     hosts = {name: one for name, one in ready.items() if name in wanted}

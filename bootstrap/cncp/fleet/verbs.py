@@ -108,7 +108,7 @@ class Scene:
         if known is not None:
             yield known
             return
-        placed = {one.name: one.spec for one in self.places.values()}
+        placed = {placed: one.spec for placed, one in self.places.items()}
         named = {host.name: host for host in self.inventory.everyone}
         spec = {LOCAL: HostSpec(LOCAL), **placed, **named}.get(name)
         with Crew([spec] if spec else []) as crew:

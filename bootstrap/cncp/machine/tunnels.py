@@ -29,8 +29,7 @@ from cncp.errors import CncpError
 from cncp.files import read_bytes, read_json, to_json, write_atomic
 from cncp.machine import place
 
-FOLDER = "tunnels"
-"""The folder of keys and of what is to be connected, in the home of a cluster."""
+_FOLDER = "tunnels"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def label(host: str) -> str:
 
 def folder(home: Path) -> Path:
     """Return the folder of keys and of what is to be connected."""
-    return home / FOLDER
+    return home / _FOLDER
 
 
 def key(home: Path) -> Path:

@@ -40,7 +40,7 @@ class Queues:
         poller = zmq.Poller()
         for events in self._events.values():
             poller.register(events, zmq.POLLIN)
-        while self._open and (ready := poller.poll(int(1000 * max(0, deadline - time.monotonic())))):
+        while self._open > 0 and (ready := poller.poll(int(1000 * max(0, deadline - time.monotonic())))):
             for events, _ in ready:
                 events.recv_multipart()
                 self._open -= 1

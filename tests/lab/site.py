@@ -52,7 +52,11 @@ class Site:
 
     def baremetal_on_tty(self, *words: str, password: str) -> tuple[int, str]:
         """Run baremetal.sh on a terminal and answer the prompts for a password; give status and output."""
-        terminal = self.host.shell_tty(["bash", f"{self.work}/baremetal.sh", *words], self.user, timeout=240)
+        return self.on_tty(["bash", f"{self.work}/baremetal.sh", *words], password)
+
+    def on_tty(self, argv: list[str], password: str) -> tuple[int, str]:
+        """Run a command on a terminal and answer the prompts for a password; give status and output."""
+        terminal = self.host.shell_tty(argv, self.user, timeout=240)
         said = ""
         while terminal.expect(["assword.*:", pexpect.EOF]) == 0:
             said += str(terminal.before)

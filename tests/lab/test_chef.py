@@ -16,6 +16,7 @@ from .chef import to_lend
 from .host import Host
 from .site import Site
 from .sites import MakeSite
+from .users import User
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +32,22 @@ def with_chef(make_host: Callable[..., Host]) -> Host:
 
 
 @pytest.mark.chef
-@pytest.mark.parametrize(("user", "scope"), [("root", "system"), ("bob", "user")])
-def test_recipes_and_embedded_engine_agree_under_systemd(
-    with_chef: Host, make_site: MakeSite, user: str, scope: str
+@pytest.mark.parametrize(
+    ("user", "manager", "scope", "words"),
+    [
+        ("root", "systemd", "system", []),
+        ("bob", "systemd", "user", []),
+        *(("bob", manager, "user", [f"--service-manager={manager}"]) for manager in ("supervisor", "tmux", "screen")),
+    ],
+)
+def test_recipes_and_embedded_engine_agree(
+    with_chef: Host, make_site: MakeSite, user: str, manager: str, scope: str, words: list[str]
 ) -> None:
-    """Chef converges units and profile, engines answer, and the embedded engine has nothing to add."""
+    """Chef converges services and profile, engines answer, and the embedded engine has nothing to add."""
     site: Site = make_site(with_chef, user)
     before = site.tree()
-    made = json.loads(site.baremetal("--engine=chef", "--engines=2", "--json").stdout)
-    assert (made["engine"], made["service_manager"], made["scope"]) == ("chef", "systemd", scope)
+    made = json.loads(site.baremetal("--engine=chef", "--engines=2", *words, "--json").stdout)
+    assert (made["engine"], made["service_manager"], made["scope"]) == ("chef", manager, scope)
     assert sorted(site.ask_engines()) == ["0", "1"]
     again = json.loads(site.baremetal("--json").stdout)
     assert again["changed"] is False
@@ -54,3 +62,21 @@ def test_recipes_and_embedded_engine_agree_under_systemd(
     assert (planned["remove"], planned["start"], planned["stop"]) == ([], [], [])
     site.cncp("uninstall")
     assert site.tree() == before
+
+
+@pytest.mark.chef
+def test_recipes_with_a_password_for_sudo(with_chef: Host, make_site: MakeSite) -> None:
+    """On a terminal sudo asks; Chef makes units of the system that run as the user, and takes them away."""
+    ada: Site = make_site(with_chef, "ada")
+    before = ada.tree()
+    status, said = ada.baremetal_on_tty("--engine=chef", "--scope=system", "--engines=2", password=User.password)
+    assert status == 0, said
+    assert "2/2 engines answer · profile cncp · systemd (system) · chef engine" in said
+    assert "User=ada" in with_chef.exec(["systemctl", "show", "-p", "User", "cncp-engine@0"]).stdout
+    status, said = ada.baremetal_on_tty(password=User.password)
+    assert (status, "nothing to change" in said) == (0, True), said
+    with_chef.reboot()
+    ada.await_engines(2)
+    status, said = ada.on_tty([f"{ada.home}/.local/bin/cncp", "uninstall"], User.password)
+    assert status == 0, said
+    assert ada.tree() == before

@@ -11,7 +11,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from cncp.tasks import ns
+from cncp.tasks import collection
 
 
 @task(help={"n": "how many hosts", "suite": "Debian release: bookworm or trixie"})
@@ -51,6 +51,7 @@ def bench(context: Context, quick: bool = False, only: str = "", json: str = "")
     raise Exit(code=run.main(words))
 
 
+ns = collection()
 ns.add_task(bench)
 ns.add_collection(Collection("lab", up, down, status))
 

@@ -12,7 +12,7 @@ from cncp.fleet.choose import named
 from cncp.fleet.command import HostError
 from cncp.fleet.ranges import fold
 from cncp.fleet.starter import Found, text
-from cncp.tasks.init import joined
+from cncp.tasks.program import joined
 
 from .test_hosts import cncp
 

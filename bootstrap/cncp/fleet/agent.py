@@ -17,11 +17,8 @@ import pwd
 import shutil
 import socket
 import sys
-import tarfile
-import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +138,10 @@ def receive(home: str, digest: str, parents: str) -> dict[str, Any]:
 
     ``parents`` is the file in which is noted what was made above ``home``, for an uninstall.
     """
+    # Not at the top: most verbs do without, and every host pays for what is imported.
+    import tarfile
+    import tempfile
+
     folder = place(home)
     missing = [str(one) for one in folder.parents if not one.is_dir()]
     if not folder.is_dir():
@@ -202,6 +203,8 @@ SSH = b"SSH-".hex()
 
 def dial(addresses: list[str], ports: list[int], timeout: float, greeting: str = ZEROMQ) -> dict[str, Any]:
     """Return, for each address, the ports that answer with a greeting within ``timeout`` seconds."""
+    from concurrent.futures import ThreadPoolExecutor
+
     begins = bytes.fromhex(greeting)
     pairs = [(address, port) for address in addresses for port in ports]
     with ThreadPoolExecutor(max(1, len(pairs))) as pool:

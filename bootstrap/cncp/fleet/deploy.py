@@ -94,11 +94,11 @@ def up(one: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code) -> d
     """Run the main job on a host and return its report. Raises HostError with that host's own words."""
     if one.shared:
         call(one.host, "share", SHARED, one.name)
-    words = ["--json", "--forget", *flags(settings)]
+    words = flags(settings)
     if outdated(one, ours) or one.facts["made_with"][_home(one)] != one.facts["real_python"]:
-        return _report(one, _baremetal(one, words, one.environment, say))
-    # What it would check and make is there, and costs a host half of its time.
-    return _report(one, _said(one, Placed.of(one).module("cncp", "up", *words), say))
+        return _report(one, _baremetal(one, ["--json", "--forget", *words], one.environment, say))
+    # What baremetal.sh would check and make is there, and costs a host half of its time.
+    return _report(one, _said(one, Placed.of(one).module("cncp.machine.main", *words), say))
 
 
 def _report(one: Surveyed, said: str) -> dict[str, Any]:

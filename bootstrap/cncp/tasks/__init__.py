@@ -1,20 +1,47 @@
 """The Invoke collections: flags and wiring only."""
 
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Sequence
+
 from invoke.collection import Collection
 
-from cncp.tasks import attach, bundle, cluster, connect, dist, firewall, hosts, init, jupyter, keys, plan, profile, vm
+_TASKS = {
+    "attach": "attach",
+    "connect": "connect",
+    "console": "attach",
+    "firewall": "firewall",
+    "init": "init",
+    "plan": "plan",
+}
+"""Tasks beside the verbs on a cluster, and their modules."""
 
-ns = Collection.from_module(cluster)
-ns.add_task(plan.plan)
-ns.add_task(connect.connect)
-ns.add_collection(Collection.from_module(bundle))
-ns.add_collection(Collection.from_module(dist))
-ns.add_collection(Collection.from_module(jupyter))
-ns.add_collection(Collection.from_module(hosts))
-ns.add_task(firewall.firewall)
-ns.add_task(init.init)
-ns.add_task(attach.attach)
-ns.add_task(attach.console)
-ns.add_collection(Collection.from_module(profile))
-ns.add_collection(Collection.from_module(keys))
-ns.add_collection(Collection.from_module(vm))
+_COLLECTIONS = ("bundle", "dist", "hosts", "jupyter", "keys", "profile", "vm")
+
+_OF_ALL = {"--list", "-l", "--complete"}
+"""Options of Invoke that name every task there is."""
+
+
+def collection(words: Iterable[str] | None = None) -> Collection:
+    """Return all tasks, or those that a command line of these words may mean.
+
+    To import what a command line does not use would take longer than most commands do.
+    """
+    made = Collection.from_module(importlib.import_module("cncp.tasks.cluster"))
+    everything = (*_TASKS, *_COLLECTIONS)
+    for name in everything if words is None else _meant(words, everything, made.task_names):
+        module = importlib.import_module(f"cncp.tasks.{_TASKS.get(name, name)}")
+        if name in _TASKS:
+            made.add_task(getattr(module, name))
+        else:
+            made.add_collection(Collection.from_module(module))
+    return made
+
+
+def _meant(words: Iterable[str], names: Sequence[str], verbs: Iterable[str]) -> Sequence[str]:
+    """Return which tasks and collections ``names`` a command line needs beside the verbs on a cluster."""
+    said = {word.partition(".")[0] for word in words}
+    found = [name for name in names if name in said]
+    # Help and mistakes need them all.
+    return names if said & _OF_ALL or not (found or said.intersection(verbs)) else found

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from invoke.context import Context
@@ -20,8 +18,8 @@ from cncp.fleet import verbs
 from cncp.fleet.controller import Here
 from cncp.fleet.job import Fleet
 from cncp.fleet.up import up as everywhere
-from cncp.install import environment, rights
-from cncp.machine import doctor, jupyter, lifecycle, place
+from cncp.install import rights
+from cncp.machine import doctor, jupyter, lifecycle, main, place
 from cncp.machine import logs as logfiles
 from cncp.machine import status as states
 from cncp.machine import uninstall as removal
@@ -110,17 +108,12 @@ def converge(
         _fleet_up(asked, wanted, console, as_json=as_json)
         return
     refuse_limit(limit)
-    node = main_job.describe(asked)
-    _bring_environment(node, console)
-    console.note(f"service manager: {node.manager} ({node.why})")
-    outcome = main_job.up(node, console)
-    lifecycle.remember(node.account, Path(node.home), asked.former, asked.flags, asked.file)
-    _report(console, node, outcome, as_json)
+    _report(console, *main.converge(asked, console), as_json)
 
 
 def _fleet_up(asked: main_job.Request, wanted: Fleet, console: Console, *, as_json: bool) -> None:
     node = main_job.describe(asked)
-    _bring_environment(node, console)
+    main.bring_environment(node, console)
     head = wanted.inventory.controller
     here = Here(node, console) if head.local else None
     if here is None:
@@ -132,33 +125,6 @@ def _fleet_up(asked: main_job.Request, wanted: Fleet, console: Console, *, as_js
     done = everywhere(wanted, here, console, alone=rights.acts_for(node.account))
     fleets.report(
         wanted, done, console, reached=node.location if here else head.name, elapsed=_elapsed(), as_json=as_json
-    )
-
-
-def _bring_environment(node: Node, console: Console) -> None:
-    """Install what this code's lock and the settings name; go on as a new process if that changed."""
-    home = Path(node.home)
-    before = files.read_bytes(environment.stamp_path(home))
-    bundle = os.environ.get("CNCP_OFFLINE")
-    rights.with_rights_of(
-        node.account,
-        lambda: bring(node, Path(bundle) if bundle else None, console),
-    )
-    if files.read_bytes(environment.stamp_path(home)) != before:
-        own = ["-B"] if rights.acts_for(node.account) else []
-        os.execv(sys.executable, [sys.executable, "-s", *own, "-m", "cncp", *sys.argv[1:]])
-
-
-def bring(node: Node, bundle: Path | None, console: Console) -> None:
-    """Bring the virtualenv to what the node wants, with the Python it was made with."""
-    environment.ensure(
-        Path(node.home),
-        os.path.realpath(node.python) if node.python.exists() else sys.executable,
-        os.environ,
-        requirements=node.settings.requirements,
-        jupyter=jupyter.wanted(node),
-        offline=bundle,
-        say=console.phase,
     )
 
 

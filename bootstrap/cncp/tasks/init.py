@@ -39,16 +39,4 @@ def init(context: Context, hosts: str, host_keys: str = "accept-new", timeout: i
     everywhere.conclude(found.failures, len(specs), console)
 
 
-def joined(argv: list[str]) -> list[str]:
-    """Return a command line in which the hosts after ``init`` are one word, as Invoke wants it."""
-    if len(argv) < 2 or argv[1] != "init":
-        return argv
-    names = []
-    for word in argv[2:]:
-        if word.startswith("-"):
-            break
-        names.append(word)
-    return [*argv[:2], *([",".join(names)] if names else []), *argv[2 + len(names) :]]
-
-
 __all__ = ["init"]

@@ -12,8 +12,7 @@ from invoke.program import Program
 
 from cncp import __version__
 from cncp.errors import USAGE
-from cncp.tasks import ns
-from cncp.tasks.init import joined
+from cncp.tasks import collection
 
 
 class _Program(Program):
@@ -27,6 +26,18 @@ class _Program(Program):
     def parse_tasks(self) -> None:
         """Read the task and its options."""
         with_hint(super().parse_tasks, self.binary)
+
+
+def joined(argv: list[str]) -> list[str]:
+    """Return a command line in which the hosts after ``init`` are one word, as Invoke wants it."""
+    if len(argv) < 2 or argv[1] != "init":
+        return argv
+    names = []
+    for word in argv[2:]:
+        if word.startswith("-"):
+            break
+        names.append(word)
+    return [*argv[:2], *([",".join(names)] if names else []), *argv[2 + len(names) :]]
 
 
 def with_hint(parse: Callable[[], None], binary: str) -> None:
@@ -46,8 +57,9 @@ def with_hint(parse: Callable[[], None], binary: str) -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    tasks = collection(sys.argv[1:])
     try:
-        _Program(name="cncp", binary="cncp", binary_names=["cncp"], namespace=ns, version=__version__).run()
+        _Program(name="cncp", binary="cncp", binary_names=["cncp"], namespace=tasks, version=__version__).run()
     except BrokenPipeError:
         # Whoever read the help has seen enough; for what tasks print, see `command`.
         os._exit(0)

@@ -1,0 +1,79 @@
+"""The main job from what a command line asks to what it leaves: the virtualenv, the cluster, what is kept.
+
+    venv/bin/python -s -m cncp.machine.main [--engines=4 ...]
+
+is that for a machine of another's cluster: the flags are those of ``cncp up``, all that was said
+before is forgotten, and the report comes as JSON. It does without Invoke, whose imports and those of
+all tasks take more processor time on a host than the job itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from cncp import files
+from cncp.cluster import SETTINGS
+from cncp.console import Console
+from cncp.errors import CncpError, unexpected
+from cncp.install import environment, rights
+from cncp.machine import jupyter
+from cncp.machine.lifecycle import remember
+from cncp.machine.node import Node
+from cncp.machine.up import Outcome, Request, describe, report, request, up
+
+
+def converge(asked: Request, console: Console) -> tuple[Node, Outcome]:
+    """Do the main job on this machine, and keep what the command line said. Raises CncpError."""
+    node = describe(asked)
+    bring_environment(node, console)
+    console.note(f"service manager: {node.manager} ({node.why})")
+    outcome = up(node, console)
+    remember(node.account, Path(node.home), asked.former, asked.flags, asked.file)
+    return node, outcome
+
+
+def bring_environment(node: Node, console: Console) -> None:
+    """Install what this code's lock and the settings name; begin anew as a new process if that changed."""
+    home = Path(node.home)
+    before = files.read_bytes(environment.stamp_path(home))
+    bundle = os.environ.get("CNCP_OFFLINE")
+    rights.with_rights_of(node.account, lambda: _install(node, Path(bundle) if bundle else None, console))
+    if files.read_bytes(environment.stamp_path(home)) != before:
+        own = ["-B"] if rights.acts_for(node.account) else []
+        os.execv(sys.executable, [sys.executable, *own, *sys.orig_argv[1:]])
+
+
+def _install(node: Node, bundle: Path | None, console: Console) -> None:
+    """Bring the virtualenv to what the node wants, with the Python it was made with."""
+    environment.ensure(
+        Path(node.home),
+        os.path.realpath(node.python) if node.python.exists() else sys.executable,
+        os.environ,
+        requirements=node.settings.requirements,
+        jupyter=jupyter.wanted(node),
+        offline=bundle,
+        say=console.phase,
+    )
+
+
+def main() -> int:
+    """Do the job; return the exit code."""
+    parser = argparse.ArgumentParser(prog="cncp.machine.main")
+    for one in SETTINGS:
+        parser.add_argument(one.flag, dest=one.key)
+    flags = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
+    console = Console()
+    try:
+        console.data(report(*converge(request(os.environ, file=None, flags=flags, forget=True), console)))
+    except (CncpError, OSError) as error:
+        failure = error if isinstance(error, CncpError) else unexpected(error)
+        console.error(failure)
+        return failure.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

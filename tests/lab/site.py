@@ -77,6 +77,17 @@ class Site:
         """Run code with the virtualenv's Python as a login of this user."""
         return self.host.run([f"{self.state}/venv/bin/python", "-c", code, *words], self.user, check=check)
 
+    @contextmanager
+    def without(self, package: str) -> Iterator[None]:
+        """Take a package out of the virtualenv for a while."""
+        find = "import importlib.util as u, sys; print(u.find_spec(sys.argv[1]).submodule_search_locations[0])"
+        folder = self.python(find, package).stdout.strip()
+        self.host.exec(["mv", folder, f"{folder}.away"])
+        try:
+            yield
+        finally:
+            self.host.exec(["mv", f"{folder}.away", folder])
+
     def ask_engines(self, profile: str = "cncp") -> dict[str, int]:
         """Have every engine compute; return their process ids by engine id."""
         return dict(json.loads(self.python(CLIENT, profile).stdout))

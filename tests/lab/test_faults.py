@@ -50,6 +50,16 @@ def test_engine_killed(site: Site) -> None:
     assert shown["last_exit"] == "signal KILL"
 
 
+def test_an_engine_that_cannot_start(site: Site) -> None:
+    """It is said with what the log ends with, before the time is over; nothing else is lost, and it can be mended."""
+    with site.without("ipykernel"):
+        done = site.cncp("restart", "--name=engine-2", check=False)
+    assert done.returncode == 1
+    assert "error: engine-2 ends again and again: exit code 1; its log ends with: ModuleNotFoundError" in done.stderr
+    assert "hint: look at: cncp logs --name engine-2" in done.stderr
+    assert f"{ENGINES}/{ENGINES} engines answer" in site.cncp("up").stdout
+
+
 @pytest.mark.parametrize("fault", ["parent", "controller", *(f"child-{number}" for number in range(8))])
 def test_controller_killed(site: Site, fault: str) -> None:
     """The parent, all of it, or any one of its 8 children killed: all engines are back within 10 s."""

@@ -113,6 +113,19 @@ def test_a_full_disk_on_one_host(fleet: Fleet) -> None:
         third.exec(["umount", "-l", "/home/bob/.local/share/cncp"])
 
 
+def test_engines_that_cannot_start(fleet: Fleet) -> None:
+    """What the log of a silent engine ends with is shown with its host."""
+    fleet.master.cncp("up")
+    fleet.master.cncp("down", "--limit", "delta3")
+    with fleet.hosts["delta3"].without("ipykernel"):
+        done = fleet.master.cncp("up", check=False)
+    assert done.returncode == 3
+    assert "0 of 2 engines answer; its log ends with: ModuleNotFoundError" in done.stdout
+    assert "4/6 engines answer" in done.stdout
+    # The service manager goes on trying.
+    fleet.await_engines(NAMES)
+
+
 def test_a_cable_pulled_for_5_seconds_and_for_longer_than_the_tolerance(fleet: Fleet) -> None:
     """Engines of a host that was cut off come back by themselves, under the ids they had."""
     fleet.master.cncp("up")

@@ -36,12 +36,16 @@ class Fleet:
 
 @dataclass
 class Done:
-    """What came of it: a report a host, and why others have none. ``seconds`` is the time a host took."""
+    """What came of it: a report a host, and why others have none. ``seconds`` is the time a host took.
+
+    ``endings`` are what the logs of hosts with silent engines end with, as something to add to an error.
+    """
 
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, CncpError] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     engines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    endings: dict[str, str] = field(default_factory=dict)
 
     def fail(self, failures: Mapping[str, CncpError], console: Console) -> None:
         """Note failures and tell them, all of a step together."""
@@ -50,5 +54,10 @@ class Done:
 
     def answering(self, name: str) -> int:
         """Return how many engines of a host answer."""
-        uuids = self.reports.get(name, {}).get("uuids", [])
-        return sum(self.engines.get(uuid, {}).get("state") in ("idle", "busy") for uuid in uuids)
+        return len(self.reports.get(name, {}).get("uuids", [])) - len(self.silent(name))
+
+    def silent(self, name: str) -> list[int]:
+        """Return the numbers of a host's engines that do not answer."""
+        report = self.reports.get(name, {"engines": [], "uuids": []})
+        pairs = zip(report["engines"], report["uuids"], strict=True)
+        return [number for number, uuid in pairs if self.engines.get(uuid, {}).get("state") not in ("idle", "busy")]

@@ -23,6 +23,7 @@ from cncp.fleet.ssh import Host, Local
 from cncp.fleet.start import Start
 from cncp.fleet.survey import Surveyed, survey
 from cncp.inventory import LOCAL, REVERSE, HostSpec
+from cncp.machine import logs
 from cncp.machine.up import START_TIMEOUT
 
 
@@ -72,7 +73,17 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
         console.phase("waiting for answers")
         uuids = [uuid for one in done.reports.values() for uuid in one["uuids"]]
         done.engines = controller.roll_call(uuids, START_TIMEOUT)["engines"]
+        silent = {name: one for name, one in seen.hosts.items() if done.silent(name)}
+        done.endings.update(at_once(silent, lambda one: _ending(one, done.silent(one.name)[0])).results)
     return done
+
+
+def _ending(one: Surveyed, number: int) -> str:
+    """Return what the log of a host's engine ends with, to be added to an error."""
+    name = f"engine-{number}"
+    argv = Placed.of(one).module("cncp", "logs", f"--name={name}", f"--lines={logs.TAIL}")
+    said = one.host.run(argv, check=False).stdout.decode(errors="replace").splitlines()
+    return logs.ending([line.removeprefix(f"[{name}] ") for line in said])
 
 
 def _note(fleet: Fleet, found: Mapping[str, Surveyed]) -> None:

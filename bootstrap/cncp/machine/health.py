@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection, jupyter, steps
+from cncp.machine import connection, jupyter, logs, steps
 from cncp.machine.node import Node
 from cncp.machine.services.base import ServiceManager, ServiceState, running_process
 
 _CRASHES = 4  # ends of one service within a wait, after which waiting longer is no use
+_LOOK = 2.0  # s between looks at them: each may ask a service manager
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
                 f"the engines have no connection file: {node.security_dir / connection.ENGINE}",
                 "copy ipcontroller-engine.json of the controller there, readable by you alone; they take it up",
             )
-        return _wait_for_processes(node, digests, timeout)
+        return _wait_for_processes(node, manager, digests, timeout)
     deadline = time.monotonic() + timeout
-    look = time.monotonic() + 2
+    look = time.monotonic() + _LOOK
     before = manager.states()
     with Hub(document, connection.local_address(node)) as hub:
         while True:
@@ -70,40 +71,54 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
                 return seen
             now = time.monotonic()
             if now > look:
-                look = now + 2
-                _give_up_on_crashes(before, manager.states())
+                look = now + _LOOK
+                _give_up_on_crashes(node, before, manager.states())
             if now > deadline:
                 raise _unanswered(node, seen, timeout)
             time.sleep(0.05)
 
 
-def _wait_for_processes(node: Node, digests: Mapping[str, str], timeout: float) -> Answers:
+def _wait_for_processes(node: Node, manager: ServiceManager, digests: Mapping[str, str], timeout: float) -> Answers:
     deadline = time.monotonic() + timeout
+    look = time.monotonic() + _LOOK
+    before = manager.states()
     while True:
         missing = [name for name, digest in digests.items() if running_process(node, name).digest != digest]
         if not missing:
             return _SILENCE
-        if time.monotonic() > deadline:
-            named = ", ".join(missing)
-            raise CncpError(f"{named} did not start within {timeout:g} s", "look at: cncp status, cncp logs")
+        now = time.monotonic()
+        if now > look:
+            look = now + _LOOK
+            _give_up_on_crashes(node, before, manager.states())
+        if now > deadline:
+            raise CncpError(
+                f"{', '.join(missing)} did not start within {timeout:g} s{_ending(node, missing[0])}",
+                "look at: cncp status, cncp logs",
+            )
         time.sleep(0.05)
 
 
-def _give_up_on_crashes(before: Mapping[str, ServiceState], now: Mapping[str, ServiceState]) -> None:
+def _ending(node: Node, name: str) -> str:
+    return logs.ending(logs.tail(node, name, logs.TAIL))
+
+
+def _give_up_on_crashes(node: Node, before: Mapping[str, ServiceState], now: Mapping[str, ServiceState]) -> None:
     for name, state in now.items():
         known = before.get(name)
         if state.restarts - (known.restarts if known else 0) >= _CRASHES:
             raise CncpError(
-                f"{name} ends again and again: {state.last_exit or 'cause unknown'}",
+                f"{name} ends again and again: {state.last_exit or 'cause unknown'}{_ending(node, name)}",
                 f"look at: cncp logs --name {name}",
             )
 
 
 def _unanswered(node: Node, seen: Answers, timeout: float) -> CncpError:
     if not seen.controller:
-        return CncpError(f"the controller did not answer within {timeout:g} s", "look at: cncp logs --name controller")
+        what = f"the controller did not answer within {timeout:g} s{_ending(node, 'controller')}"
+        return CncpError(what, "look at: cncp logs --name controller")
     missing = [str(number) for number in node.engine_ids if number not in seen.answering]
+    said = _ending(node, f"engine-{missing[0]}")
     return CncpError(
-        f"{len(seen.answering)}/{node.engines} engines answer after {timeout:g} s; silent: {', '.join(missing)}",
+        f"{len(seen.answering)}/{node.engines} engines answer after {timeout:g} s; silent: {', '.join(missing)}{said}",
         f"look at: cncp status, cncp logs --name engine-{missing[0]}",
     )

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Sequence
 
 from cncp.errors import CncpError
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.services.systemd import unit
 from cncp.run import run
+
+TAIL = 10
+"""Lines of a log in which the last that says something is looked for."""
+
+_LONG = 200  # characters of it that fit into an error of one line
 
 
 def tail(node: Node, name: str, lines: int) -> list[str]:
@@ -23,6 +29,12 @@ def tail(node: Node, name: str, lines: int) -> list[str]:
         said = run(["journalctl", *scope, "-n", str(lines), "-o", "short-iso", "-u", unit(node, name)], check=False)
         return said.stdout.splitlines()
     return []
+
+
+def ending(lines: Sequence[str]) -> str:
+    """Return, from the last lines of a log, what to add to an error: the last that says something."""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"; its log ends with: {last[:_LONG]}" if last else ""
 
 
 def follow(node: Node, name: str) -> None:

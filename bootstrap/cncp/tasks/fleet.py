@@ -62,7 +62,10 @@ def report(wanted: Fleet, done: Done, console: Console, *, reached: str, elapsed
     total = sum(len(one["uuids"]) for one in done.reports.values())
     answering = sum(done.answering(name) for name in done.reports)
     silent = {
-        name: CncpError(f"{done.answering(name)} of {len(one['uuids'])} engines answer", f"cncp logs --limit {name}")
+        name: CncpError(
+            f"{done.answering(name)} of {len(one['uuids'])} engines answer{done.endings.get(name, '')}",
+            f"cncp logs --limit {name}",
+        )
         for name, one in done.reports.items()
         if done.answering(name) < len(one["uuids"])
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 from cncp.machine.kinds import KINDS, join, known
 from cncp.machine.node import installed
 from cncp.serve import record
+from cncp.serve.logs import note_end
 from cncp.serve.slots import new_uuid
 
 
@@ -36,11 +37,15 @@ def main() -> None:
         parser.error(f"there is no service {name}")
     uuid = new_uuid(node.host, int(given.instance)) if given.kind == "engine" else ""
     record.write(node.run_dir, name, given.digest, uuid)
-    service = importlib.import_module(f"cncp.serve.{given.kind}")
-    if given.kind == "engine":
-        service.serve(node, int(given.instance), uuid)
-    else:
-        service.serve(node, *filter(None, [given.instance]))
+    try:
+        service = importlib.import_module(f"cncp.serve.{given.kind}")
+        if given.kind == "engine":
+            service.serve(node, int(given.instance), uuid)
+        else:
+            service.serve(node, *filter(None, [given.instance]))
+    except Exception as error:
+        note_end(node, name, error)
+        raise
 
 
 main()

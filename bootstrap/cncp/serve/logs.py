@@ -51,3 +51,16 @@ def log_to(node: Node, name: str, logger: logging.Logger) -> None:
         for former in list(logger.handlers):
             logger.removeHandler(former)
     logger.addHandler(handler)
+
+
+def note_end(node: Node, name: str, error: Exception) -> None:
+    """Write the error that ends a service into its log.
+
+    A service's stderr is where its manager keeps it: in the journal, which has it all then, or in files
+    that nobody looks at.
+    """
+    if node.settings.logs == "journal":
+        return
+    logger = logging.getLogger("cncp")
+    log_to(node, name, logger)
+    logger.critical("ended by an error", exc_info=error)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from cncp.errors import CncpError
+from cncp.errors import CncpError, unexpected
 
 
 class Console:
@@ -64,3 +64,15 @@ class Console:
     def _progress(self, text: str) -> None:
         if not self.quiet:
             print(text, file=self.err, flush=True)
+
+
+def answered(work: Callable[[], Any]) -> int:
+    """Be a program for programs: print as JSON what ``work`` returns, or its error; return the exit code."""
+    console = Console()
+    try:
+        console.data(work())
+    except (CncpError, OSError) as error:
+        failure = error if isinstance(error, CncpError) else unexpected(error)
+        console.error(failure)
+        return failure.exit_code
+    return 0

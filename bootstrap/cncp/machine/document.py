@@ -30,7 +30,7 @@ import psutil
 
 from cncp import attributes
 from cncp.cluster import layer
-from cncp.console import Console
+from cncp.console import Console, answered
 from cncp.errors import CncpError, UsageError
 from cncp.files import read_bytes, read_json
 from cncp.machine import health, steps, up
@@ -191,24 +191,17 @@ def answer(words: Sequence[str], given: Mapping[str, Any], environment: Mapping[
     return verbs[verb]()
 
 
-def main() -> int:
-    """Answer one question; return the exit code."""
-    console = Console()
+def _main() -> Any:
     try:
-        try:
-            given = json.loads(sys.stdin.read() or "{}")
-        except ValueError as error:
-            raise UsageError(f"standard input is not JSON: {error}", "see the docstring of this module") from None
-        if not isinstance(given, dict):
-            raise UsageError("standard input holds no JSON object", "see the docstring of this module")
-        if given.get("path"):
-            os.environ["PATH"] = str(given["path"])
-        console.data(answer(sys.argv[1:], given, os.environ))
-    except CncpError as error:
-        console.error(error)
-        return error.exit_code
-    return 0
+        given = json.loads(sys.stdin.read() or "{}")
+    except ValueError as error:
+        raise UsageError(f"standard input is not JSON: {error}", "see the docstring of this module") from None
+    if not isinstance(given, dict):
+        raise UsageError("standard input holds no JSON object", "see the docstring of this module")
+    if given.get("path"):
+        os.environ["PATH"] = str(given["path"])
+    return answer(sys.argv[1:], given, os.environ)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answered(_main))

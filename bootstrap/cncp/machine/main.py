@@ -13,11 +13,11 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from cncp import files
 from cncp.cluster import SETTINGS
-from cncp.console import Console
-from cncp.errors import CncpError, unexpected
+from cncp.console import Console, answered
 from cncp.install import environment, rights
 from cncp.machine import jupyter
 from cncp.machine.lifecycle import remember
@@ -59,21 +59,13 @@ def _install(node: Node, bundle: Path | None, console: Console) -> None:
     )
 
 
-def main() -> int:
-    """Do the job; return the exit code."""
+def _main() -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="cncp.machine.main")
     for one in SETTINGS:
         parser.add_argument(one.flag, dest=one.key)
     flags = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
-    console = Console()
-    try:
-        console.data(report(*converge(request(os.environ, file=None, flags=flags, forget=True), console)))
-    except (CncpError, OSError) as error:
-        failure = error if isinstance(error, CncpError) else unexpected(error)
-        console.error(failure)
-        return failure.exit_code
-    return 0
+    return report(*converge(request(os.environ, file=None, flags=flags, forget=True), Console()))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answered(_main))

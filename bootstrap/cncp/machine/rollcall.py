@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from cncp.console import Console
+from cncp.console import answered
 from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
 from cncp.machine import connection, place
@@ -66,18 +66,10 @@ def _state(answers: bool, load: dict[str, int]) -> str:
     return "busy" if load.get("queue", 0) + load.get("tasks", 0) else "idle"
 
 
-def main() -> int:
-    """Answer one question; return the exit code."""
-    console = Console()
-    try:
-        node = installed(place.home(os.environ))
-        patience = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
-        console.data(roll_call(node, set(json.loads(sys.stdin.read())), patience))
-    except CncpError as error:
-        console.error(error)
-        return error.exit_code
-    return 0
+def _main() -> dict[str, Any]:
+    patience = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
+    return roll_call(installed(place.home(os.environ)), set(json.loads(sys.stdin.read())), patience)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answered(_main))

@@ -24,8 +24,7 @@ from typing import Any
 
 from cncp import keypair
 from cncp.cluster import LOOPBACK
-from cncp.console import Console
-from cncp.errors import CncpError
+from cncp.console import answered
 from cncp.files import read_bytes, read_json, to_json, write_atomic
 from cncp.machine import place
 
@@ -139,18 +138,10 @@ def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) ->
     return {"changed": bool(new), "public": public.read_text().strip()}
 
 
-def main() -> int:
-    """Take one delivery; return the exit code."""
-    console = Console()
-    try:
-        given = json.loads(sys.stdin.read())
-        wanted = [from_document(one) for one in given["wanted"]]
-        console.data(deliver(place.home(os.environ), wanted, given["keep"]))
-    except CncpError as error:
-        console.error(error)
-        return error.exit_code
-    return 0
+def _main() -> dict[str, Any]:
+    given = json.loads(sys.stdin.read())
+    return deliver(place.home(os.environ), [from_document(one) for one in given["wanted"]], given["keep"])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answered(_main))

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection, jupyter, logs, steps
+from cncp.machine import connection, jupyter, steps
 from cncp.machine.node import Node
-from cncp.machine.services.base import ServiceManager, ServiceState, running_process
-
-_CRASHES = 4  # ends of one service within a wait, after which waiting longer is no use
-_LOOK = 2.0  # s between looks at them: each may ask a service manager
+from cncp.machine.patience import Patience, ending
+from cncp.machine.services.base import ServiceManager, running_process
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,8 @@ def _ask(hub: Hub, engines: Mapping[int, str], timeout: float) -> Answers:
 def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
     """Wait until the controller and all engines of this node answer, with the wanted configuration.
 
-    Raises CncpError naming those that do not, after ``timeout`` seconds or as soon as a service
-    ends again and again.
+    Raises CncpError naming those that do not, when they have done nothing for ``timeout`` seconds or
+    as soon as a service ends again and again.
     """
     digests = steps.wanted(node).services
     if not digests:
@@ -54,10 +52,8 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
                 f"the engines have no connection file: {node.security_dir / connection.ENGINE}",
                 "copy ipcontroller-engine.json of the controller there, readable by you alone; they take it up",
             )
-        return _wait_for_processes(node, manager, digests, timeout)
-    deadline = time.monotonic() + timeout
-    look = time.monotonic() + _LOOK
-    before = manager.states()
+        return _wait_for_processes(node, digests, Patience(node, manager, timeout))
+    patience = Patience(node, manager, timeout)
     with Hub(document, connection.local_address(node)) as hub:
         while True:
             # Those about to be replaced may still answer: only processes of this start count.
@@ -67,58 +63,34 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
             seen = _ask(hub, engines, 0.5) if started else _SILENCE
             if seen.controller and len(seen.answering) == node.engines:
                 if jupyter.wanted(node):
-                    jupyter.wait(node, deadline)
+                    jupyter.wait(node, patience)
                 return seen
-            now = time.monotonic()
-            if now > look:
-                look = now + _LOOK
-                _give_up_on_crashes(node, before, manager.states())
-            if now > deadline:
-                raise _unanswered(node, seen, timeout)
+            silent = [f"engine-{number}" for number in node.engine_ids if number not in seen.answering]
+            if patience.over(silent if seen.controller else node.services):
+                raise _unanswered(node, seen, patience.spent)
             time.sleep(0.05)
 
 
-def _wait_for_processes(node: Node, manager: ServiceManager, digests: Mapping[str, str], timeout: float) -> Answers:
-    deadline = time.monotonic() + timeout
-    look = time.monotonic() + _LOOK
-    before = manager.states()
+def _wait_for_processes(node: Node, digests: Mapping[str, str], patience: Patience) -> Answers:
     while True:
         missing = [name for name, digest in digests.items() if running_process(node, name).digest != digest]
         if not missing:
             return _SILENCE
-        now = time.monotonic()
-        if now > look:
-            look = now + _LOOK
-            _give_up_on_crashes(node, before, manager.states())
-        if now > deadline:
+        if patience.over(missing):
             raise CncpError(
-                f"{', '.join(missing)} did not start within {timeout:g} s{_ending(node, missing[0])}",
+                f"{', '.join(missing)} did not start within {patience.spent}{ending(node, missing[0])}",
                 "look at: cncp status, cncp logs",
             )
         time.sleep(0.05)
 
 
-def _ending(node: Node, name: str) -> str:
-    return logs.ending(logs.tail(node, name, logs.TAIL))
-
-
-def _give_up_on_crashes(node: Node, before: Mapping[str, ServiceState], now: Mapping[str, ServiceState]) -> None:
-    for name, state in now.items():
-        known = before.get(name)
-        if state.restarts - (known.restarts if known else 0) >= _CRASHES:
-            raise CncpError(
-                f"{name} ends again and again: {state.last_exit or 'cause unknown'}{_ending(node, name)}",
-                f"look at: cncp logs --name {name}",
-            )
-
-
-def _unanswered(node: Node, seen: Answers, timeout: float) -> CncpError:
+def _unanswered(node: Node, seen: Answers, spent: str) -> CncpError:
     if not seen.controller:
-        what = f"the controller did not answer within {timeout:g} s{_ending(node, 'controller')}"
+        what = f"the controller did not answer within {spent}{ending(node, 'controller')}"
         return CncpError(what, "look at: cncp logs --name controller")
     missing = [str(number) for number in node.engine_ids if number not in seen.answering]
-    said = _ending(node, f"engine-{missing[0]}")
+    said = ending(node, f"engine-{missing[0]}")
     return CncpError(
-        f"{len(seen.answering)}/{node.engines} engines answer after {timeout:g} s; silent: {', '.join(missing)}{said}",
+        f"{len(seen.answering)}/{node.engines} engines answer after {spent}; silent: {', '.join(missing)}{said}",
         f"look at: cncp status, cncp logs --name engine-{missing[0]}",
     )

@@ -21,6 +21,7 @@ from cncp.files import read_bytes, read_json, to_json
 from cncp.machine.actor import Actor
 from cncp.machine.kinds import KINDS
 from cncp.machine.node import Node
+from cncp.machine.patience import Patience, ending
 from cncp.machine.resources import Directory, File, Resource
 from cncp.serve import record
 
@@ -148,11 +149,12 @@ def answers(node: Node) -> bool:
     return False
 
 
-def wait(node: Node, deadline: float) -> None:
-    """Wait until Jupyter answers; ``deadline`` is of time.monotonic(). Raises CncpError."""
+def wait(node: Node, patience: Patience) -> None:
+    """Wait until Jupyter answers. Raises CncpError."""
     while not answers(node):
-        if time.monotonic() > deadline:
-            raise CncpError("Jupyter did not answer in time", "look at: cncp status, cncp logs --name jupyter")
+        if patience.over(["jupyter"]):
+            what = f"Jupyter did not answer within {patience.spent}{ending(node, 'jupyter')}"
+            raise CncpError(what, "look at: cncp status, cncp logs --name jupyter")
         time.sleep(0.05)
 
 

@@ -24,7 +24,7 @@ from cncp.machine.services.base import running_process
 from cncp.machine.services.systemd import check_owner
 
 START_TIMEOUT = 60.0
-"""Seconds that engines have to answer: a cold cache on a slow disk takes some of it."""
+"""Seconds that services may do nothing without an answer: a cold cache on a slow disk takes some of it."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""How long to wait for services that start: longer while they are at work, no more when they cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Collection
+
+import psutil
+
+from cncp.errors import CncpError
+from cncp.machine import logs
+from cncp.machine.node import Node
+from cncp.machine.services.base import ServiceManager, running_process
+
+_LOOK = 2.0  # s between looks: each may ask a service manager
+_CRASHES = 4  # ends of one service within a wait, after which waiting longer is no use
+_WORK = 0.1  # of a processor; a service that only waits uses a hundredth
+_AT_MOST = 10  # times the time-out
+
+
+class Patience:
+    """The time that services of a node have to answer: ``timeout`` s in which they do nothing.
+
+    A start takes seconds on most machines and minutes on an emulated one; what is loading uses the
+    processor, and what hangs does not.
+    """
+
+    def __init__(self, node: Node, manager: ServiceManager, timeout: float) -> None:
+        self._node = node
+        self._manager = manager
+        self._timeout = timeout
+        self._states = manager.states()
+        self._used: dict[int, float] = {}
+        self._began = self._looked = time.monotonic()
+        self._deadline = self._began + timeout
+
+    @property
+    def spent(self) -> str:
+        """How long it has been, for an error: "61 s"."""
+        return f"{time.monotonic() - self._began:.0f} s"
+
+    def over(self, silent: Collection[str]) -> bool:
+        """Tell whether there is no use in waiting for these services any longer.
+
+        Raises CncpError as soon as one of the node's ends again and again.
+        """
+        now = time.monotonic()
+        if now > self._looked + _LOOK:
+            self._give_up_on_crashes()
+            if self._at_work(silent, now - self._looked):
+                self._deadline = now + self._timeout
+            self._looked = now
+        return now > min(self._deadline, self._began + _AT_MOST * self._timeout)
+
+    def _at_work(self, names: Collection[str], seconds: float) -> bool:
+        """Tell whether one of these services, with its children, has used the processor in the last ``seconds``."""
+        former, self._used = self._used, {}
+        for pid in filter(None, (running_process(self._node, name).pid for name in names)):
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(pid)
+                for one in (process, *process.children(recursive=True)):
+                    self._used[one.pid] = sum(one.cpu_times()[:2])
+        return any(used - former.get(pid, 0.0) > _WORK * seconds for pid, used in self._used.items())
+
+    def _give_up_on_crashes(self) -> None:
+        for name, state in self._manager.states().items():
+            known = self._states.get(name)
+            if state.restarts - (known.restarts if known else 0) >= _CRASHES:
+                raise CncpError(
+                    f"{name} ends again and again: {state.last_exit or 'cause unknown'}{ending(self._node, name)}",
+                    f"look at: cncp logs --name {name}",
+                )
+
+
+def ending(node: Node, name: str) -> str:
+    """Return what a service's log ends with, to be added to an error."""
+    return logs.ending(logs.tail(node, name, logs.TAIL))

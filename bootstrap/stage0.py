@@ -21,7 +21,7 @@ try:
     from cncp import attributes
     from cncp.cluster import SETTINGS, Cluster
     from cncp.console import Console
-    from cncp.errors import FAILED, CncpError, UsageError, unexpected
+    from cncp.errors import CncpError, UsageError
     from cncp.install import bundled, bytecode, environment, preflight, rights
     from cncp.machine import place
 except ImportError as lacking:
@@ -89,14 +89,10 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
             # Jupyter runs beside the controller.
             settings = replace(settings, jupyter=False)
         rights.with_rights_of(account, lambda: install(home, given, settings, console))
-    except CncpError as error:
-        console.error(error)
-        return error.exit_code
+    except (CncpError, OSError) as error:
+        return console.error(error)
     except KeyboardInterrupt:
         return 130
-    except OSError as error:
-        console.error(unexpected(error))
-        return FAILED
     if given.install_only:
         return 0
     words = [word for key in HANDED_OVER if (word := _option(key, getattr(given, key)))]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from cncp.errors import CncpError, unexpected
+from cncp.errors import CncpError, ours
 
 
 class Console:
@@ -36,10 +36,12 @@ class Console:
         """Say something the user should act on although the work goes on."""
         print(f"warning: {text}", file=self.err, flush=True)
 
-    def error(self, error: CncpError) -> None:
-        """Say what failed and what to do about it, a line each."""
-        print(f"error: {error.message}", file=self.err)
-        print(f"hint: {error.hint}", file=self.err, flush=True)
+    def error(self, error: CncpError | OSError) -> int:
+        """Say what failed and what to do about it, a line each; return the exit code for that."""
+        failure = ours(error)
+        print(f"error: {failure.message}", file=self.err)
+        print(f"hint: {failure.hint}", file=self.err, flush=True)
+        return failure.exit_code
 
     def say(self, text: str) -> None:
         """Print a line of the result."""
@@ -72,7 +74,5 @@ def answered(work: Callable[[], Any]) -> int:
     try:
         console.data(work())
     except (CncpError, OSError) as error:
-        failure = error if isinstance(error, CncpError) else unexpected(error)
-        console.error(failure)
-        return failure.exit_code
+        return console.error(error)
     return 0

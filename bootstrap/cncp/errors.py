@@ -46,8 +46,10 @@ def told(said: str) -> tuple[str, str]:
     return last("error: "), last("hint: ")
 
 
-def unexpected(error: OSError) -> CncpError:
-    """Return a failure of the system, as of a full disk, as one of ours."""
+def ours(error: CncpError | OSError) -> CncpError:
+    """Return an error as one of ours, which a failure of the system, as of a full disk, becomes by a hint."""
+    if isinstance(error, CncpError):
+        return error
     what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return CncpError(what, "make room on that disk, then run this again: it goes on from where it was")

@@ -72,7 +72,7 @@ def test_a_host_that_is_switched_off(fleet: Fleet) -> None:
 
 
 def test_a_host_that_accepts_and_hangs(fleet: Fleet) -> None:
-    """A host whose sshd says nothing costs a time-out of its own and no other host."""
+    """A host whose sshd says nothing is given up, and costs no other host its engines."""
     second = fleet.hosts["delta2"].host
     second.exec(["systemctl", "kill", "--signal=STOP", "--kill-whom=main", "ssh"])
     try:

@@ -60,7 +60,7 @@ def test_a_command_on_all(desk: Site) -> None:
 
 
 def test_some_hosts_fail_and_the_others_go_on(desk: Site, gold: list[Host]) -> None:
-    """A host that is off, one that says nothing, one that has another key: each its line, exit code 3, no waiting."""
+    """A host that is off, one that says nothing, one that has another key: each its line, and exit code 3."""
     other = gold[0].read("/etc/ssh/ssh_host_ed25519_key.pub").split()
     known = desk.host.read(f"{desk.home}/.ssh/known_hosts")
     lines = [line if "gold2" not in line else " ".join([line.split()[0], *other[:2]]) for line in known.splitlines()]

@@ -79,6 +79,7 @@ def test_nobody_waits_for_what_ends_again_and_again(tmp_path: Path) -> None:
     """The fourth end is the last that is waited for, and the log says why."""
     manager: Any = Manager()
     patience = Patience(node(tmp_path), manager, 600)
+    assert not patience.over(["engine-0"])
     manager.state = replace(manager.state, restarts=4, last_exit="exit code 1")
     with pytest.raises(CncpError) as caught:
         await_end(patience, "engine-0")

@@ -35,7 +35,7 @@ def test_all_are_there_for_lists_help_and_mistakes(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("code", "unused"),
     [
-        ("import cncp.machine.main", "invoke"),
+        ("import cncp.machine.job", "invoke"),
         ("from cncp.tasks import collection; collection(['status'])", "cncp.vm"),
     ],
 )

@@ -98,7 +98,7 @@ def up(one: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code) -> d
     if outdated(one, ours) or one.facts["made_with"][_home(one)] != one.facts["real_python"]:
         return _report(one, _baremetal(one, ["--json", "--forget", *words], one.environment, say))
     # What baremetal.sh would check and make is there, and costs a host half of its time.
-    return _report(one, _said(one, Placed.of(one).module("cncp.machine.main", *words), say))
+    return _report(one, _said(one, Placed.of(one).module("cncp.machine.job", *words), say))
 
 
 def _report(one: Surveyed, said: str) -> dict[str, Any]:

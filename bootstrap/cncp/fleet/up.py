@@ -83,7 +83,7 @@ def _ending(one: Surveyed, number: int) -> str:
     name = f"engine-{number}"
     argv = Placed.of(one).module("cncp", "logs", f"--name={name}", f"--lines={logs.TAIL}")
     said = one.host.run(argv, check=False).stdout.decode(errors="replace").splitlines()
-    return logs.ending([line.removeprefix(f"[{name}] ") for line in said])
+    return logs.ends_with([line.removeprefix(f"[{name}] ") for line in said])
 
 
 def _note(fleet: Fleet, found: Mapping[str, Surveyed]) -> None:

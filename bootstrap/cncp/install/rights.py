@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from cncp.console import Console
-from cncp.errors import CncpError, unexpected
+from cncp.errors import CncpError
 from cncp.machine.place import Account
 
 Work = Callable[[], None]
@@ -37,11 +37,8 @@ def with_rights_of(account: Account, work: Work) -> None:
                 del os.environ[name]
             work()
             code = 0
-        except CncpError as error:
-            Console().error(error)
-            code = error.exit_code
-        except OSError as error:
-            Console().error(unexpected(error))
+        except (CncpError, OSError) as error:
+            code = Console().error(error)
         finally:
             os._exit(code)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection, jupyter, steps
+from cncp.machine import connection, jupyter, logs, steps
 from cncp.machine.node import Node
-from cncp.machine.patience import Patience, ending
+from cncp.machine.patience import Patience
 from cncp.machine.services.base import ServiceManager, running_process
 
 
@@ -78,7 +78,7 @@ def _wait_for_processes(node: Node, digests: Mapping[str, str], patience: Patien
             return _SILENCE
         if patience.over(missing):
             raise CncpError(
-                f"{', '.join(missing)} did not start within {patience.spent}{ending(node, missing[0])}",
+                f"{', '.join(missing)} did not start within {patience.spent}{logs.ending(node, missing[0])}",
                 "look at: cncp status, cncp logs",
             )
         time.sleep(0.05)
@@ -86,10 +86,10 @@ def _wait_for_processes(node: Node, digests: Mapping[str, str], patience: Patien
 
 def _unanswered(node: Node, seen: Answers, spent: str) -> CncpError:
     if not seen.controller:
-        what = f"the controller did not answer within {spent}{ending(node, 'controller')}"
+        what = f"the controller did not answer within {spent}{logs.ending(node, 'controller')}"
         return CncpError(what, "look at: cncp logs --name controller")
     missing = [str(number) for number in node.engine_ids if number not in seen.answering]
-    said = ending(node, f"engine-{missing[0]}")
+    said = logs.ending(node, f"engine-{missing[0]}")
     return CncpError(
         f"{len(seen.answering)}/{node.engines} engines answer after {spent}; silent: {', '.join(missing)}{said}",
         f"look at: cncp status, cncp logs --name engine-{missing[0]}",

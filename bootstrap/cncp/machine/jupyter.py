@@ -18,10 +18,11 @@ from pathlib import Path
 from cncp import keys, ports
 from cncp.errors import CncpError
 from cncp.files import read_bytes, read_json, to_json
+from cncp.machine import logs
 from cncp.machine.actor import Actor
 from cncp.machine.kinds import KINDS
 from cncp.machine.node import Node
-from cncp.machine.patience import Patience, ending
+from cncp.machine.patience import Patience
 from cncp.machine.resources import Directory, File, Resource
 from cncp.serve import record
 
@@ -153,7 +154,7 @@ def wait(node: Node, patience: Patience) -> None:
     """Wait until Jupyter answers. Raises CncpError."""
     while not answers(node):
         if patience.over(["jupyter"]):
-            what = f"Jupyter did not answer within {patience.spent}{ending(node, 'jupyter')}"
+            what = f"Jupyter did not answer within {patience.spent}{logs.ending(node, 'jupyter')}"
             raise CncpError(what, "look at: cncp status, cncp logs --name jupyter")
         time.sleep(0.05)
 

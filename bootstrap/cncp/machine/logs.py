@@ -31,7 +31,12 @@ def tail(node: Node, name: str, lines: int) -> list[str]:
     return []
 
 
-def ending(lines: Sequence[str]) -> str:
+def ending(node: Node, name: str) -> str:
+    """Return what to add to an error of a service: how its log ends."""
+    return ends_with(tail(node, name, TAIL))
+
+
+def ends_with(lines: Sequence[str]) -> str:
     """Return, from the last lines of a log, what to add to an error: the last that says something."""
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f"; its log ends with: {last[:_LONG]}" if last else ""

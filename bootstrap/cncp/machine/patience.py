@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import psutil
 
 from cncp.errors import CncpError
 from cncp.machine import logs
 from cncp.machine.node import Node
-from cncp.machine.services.base import ServiceManager, running_process
+from cncp.machine.services.base import ServiceManager, ServiceState, running_process
 
 _LOOK = 2.0  # s between looks: each may ask a service manager
 _CRASHES = 4  # ends of one service within a wait, after which waiting longer is no use
@@ -30,7 +30,7 @@ class Patience:
         self._node = node
         self._manager = manager
         self._timeout = timeout
-        self._states = manager.states()
+        self._states: Mapping[str, ServiceState] = {}
         self._used: dict[int, float] = {}
         self._began = self._looked = time.monotonic()
         self._deadline = self._began + timeout
@@ -45,6 +45,8 @@ class Patience:
 
         Raises CncpError as soon as one of the node's ends again and again.
         """
+        # Not before: most of the time all is well at once, and to ask a service manager takes longer.
+        self._states = self._states or self._manager.states()
         now = time.monotonic()
         if now > self._looked + _LOOK:
             self._give_up_on_crashes()
@@ -68,11 +70,6 @@ class Patience:
             known = self._states.get(name)
             if state.restarts - (known.restarts if known else 0) >= _CRASHES:
                 raise CncpError(
-                    f"{name} ends again and again: {state.last_exit or 'cause unknown'}{ending(self._node, name)}",
+                    f"{name} ends again and again: {state.last_exit or 'cause unknown'}{logs.ending(self._node, name)}",
                     f"look at: cncp logs --name {name}",
                 )
-
-
-def ending(node: Node, name: str) -> str:
-    """Return what a service's log ends with, to be added to an error."""
-    return logs.ending(logs.tail(node, name, logs.TAIL))

@@ -1,4 +1,4 @@
-"""The main job on one machine: make it hold what it is to hold, run what it is to run, and look."""
+"""A machine made to hold what it is to hold and run what it is to run: asked for, planned, done, looked at."""
 
 from __future__ import annotations
 

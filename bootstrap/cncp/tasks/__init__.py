@@ -23,14 +23,13 @@ _OF_ALL = {"--list", "-l", "--complete"}
 """Options of Invoke that name every task there is."""
 
 
-def collection(words: Iterable[str] | None = None) -> Collection:
-    """Return all tasks, or those that a command line of these words may mean.
+def collection(words: Iterable[str] = ()) -> Collection:
+    """Return the tasks that a command line of these words may mean, all of them where it names none.
 
     To import what a command line does not use would take longer than most commands do.
     """
     made = Collection.from_module(importlib.import_module("cncp.tasks.cluster"))
-    everything = (*_TASKS, *_COLLECTIONS)
-    for name in everything if words is None else _meant(words, everything, made.task_names):
+    for name in _meant(words, made.task_names):
         module = importlib.import_module(f"cncp.tasks.{_TASKS.get(name, name)}")
         if name in _TASKS:
             made.add_task(getattr(module, name))
@@ -39,8 +38,9 @@ def collection(words: Iterable[str] | None = None) -> Collection:
     return made
 
 
-def _meant(words: Iterable[str], names: Sequence[str], verbs: Iterable[str]) -> Sequence[str]:
-    """Return which tasks and collections ``names`` a command line needs beside the verbs on a cluster."""
+def _meant(words: Iterable[str], verbs: Iterable[str]) -> Sequence[str]:
+    """Return which tasks and collections a command line needs beside the verbs on a cluster."""
+    names = (*_TASKS, *_COLLECTIONS)
     said = {word.partition(".")[0] for word in words}
     found = [name for name in names if name in said]
     # Help and mistakes need them all.

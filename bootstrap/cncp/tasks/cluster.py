@@ -19,11 +19,11 @@ from cncp.fleet.controller import Here
 from cncp.fleet.job import Fleet
 from cncp.fleet.up import up as everywhere
 from cncp.install import rights
-from cncp.machine import doctor, jupyter, lifecycle, main, place
+from cncp.machine import doctor, job, jupyter, lifecycle, place
 from cncp.machine import logs as logfiles
 from cncp.machine import status as states
 from cncp.machine import uninstall as removal
-from cncp.machine import up as main_job
+from cncp.machine import up as converging
 from cncp.machine.actor import Actor
 from cncp.machine.health import Answers
 from cncp.machine.node import Node, installed
@@ -54,12 +54,12 @@ def _count(node: Node, seen: Answers) -> str:
     return f"{len(seen.answering)}/{node.engines} engines answer" if node.controller else f"{node.engines} engines run"
 
 
-def _report(console: Console, node: Node, outcome: main_job.Outcome, as_json: bool) -> None:
+def _report(console: Console, node: Node, outcome: converging.Outcome, as_json: bool) -> None:
     seen, used = outcome.answers, outcome.engine
     elapsed = _elapsed()
     access = jupyter.load(node) if jupyter.wanted(node) else None
     if as_json:
-        console.data({**main_job.report(node, outcome), "elapsed": round(elapsed, 2)})
+        console.data({**converging.report(node, outcome), "elapsed": round(elapsed, 2)})
         return
     scope = f" ({node.scope})" if node.manager == "systemd" else ""
     count = _count(node, seen)
@@ -101,23 +101,23 @@ def converge(
     host_keys: str = "accept-new",
 ) -> None:
     """Do what `up` does with these settings of the command line, which are kept."""
-    asked = main_job.request(os.environ, file=file, flags=flags, forget=forget)
+    asked = converging.request(os.environ, file=file, flags=flags, forget=forget)
     hosts = fleets.inventory(asked)
     if hosts is not None:
         wanted = fleets.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
         _fleet_up(asked, wanted, console, as_json=as_json)
         return
     refuse_limit(limit)
-    _report(console, *main.converge(asked, console), as_json)
+    _report(console, *job.converge(asked, console), as_json)
 
 
-def _fleet_up(asked: main_job.Request, wanted: Fleet, console: Console, *, as_json: bool) -> None:
-    node = main_job.describe(asked)
-    main.bring_environment(node, console)
+def _fleet_up(asked: converging.Request, wanted: Fleet, console: Console, *, as_json: bool) -> None:
+    node = converging.describe(asked)
+    job.bring_environment(node, console)
     head = wanted.inventory.controller
     here = Here(node, console) if head.local else None
     if here is None:
-        main_job.up(node, console)
+        converging.up(node, console)
     with Actor(node.account).as_login():
         files.make_home(wanted.home)
     # Before anything is done: verbs on what was cut off need to know the hosts.

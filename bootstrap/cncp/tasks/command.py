@@ -12,7 +12,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
 from cncp.cluster import SETTINGS
-from cncp.errors import CncpError, unexpected
+from cncp.errors import CncpError, ours
 
 
 def command(
@@ -36,7 +36,7 @@ def command(
                 # Whoever read our output has seen enough.
                 os._exit(0)
             except (CncpError, OSError) as error:
-                failure = error if isinstance(error, CncpError) else unexpected(error)
+                failure = ours(error)
                 raise Exit(f"error: {failure.message}\nhint: {failure.hint}", failure.exit_code) from None
 
         texts = dict(help or {})

@@ -67,7 +67,7 @@ def report(wanted: Fleet, done: Done, console: Console, *, reached: str, elapsed
             f"cncp logs --limit {name}",
         )
         for name, one in done.reports.items()
-        if done.answering(name) < len(one["uuids"])
+        if done.silent(name)
     }
     failures = {**done.failures, **silent}
     changed = any(one["changed"] for one in done.reports.values())

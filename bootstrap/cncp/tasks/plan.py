@@ -17,7 +17,7 @@ from cncp.fleet.job import Fleet
 from cncp.fleet.plan import Planned
 from cncp.inventory import LOCAL
 from cncp.machine import convergence
-from cncp.machine import up as main_job
+from cncp.machine import up as converging
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.services import service_manager
@@ -42,7 +42,7 @@ def plan(
 ) -> None:
     """Show what `up` would change, and change nothing."""
     console = Console()
-    asked = main_job.request(os.environ, file=file, flags=flags, forget=forget)
+    asked = converging.request(os.environ, file=file, flags=flags, forget=forget)
     hosts = fleets.inventory(asked)
     if hosts is None:
         refuse_limit(limit)
@@ -77,13 +77,13 @@ def _everywhere(wanted: Fleet, here: Mapping[str, Planned], console: Console, *,
     return any(one.changes for one in planned.values())
 
 
-def _here(asked: main_job.Request, *, as_json: bool) -> Planned:
-    node = main_job.describe(asked)
-    todo = main_job.plan(node, service_manager(node, Actor(node.account)))
+def _here(asked: converging.Request, *, as_json: bool) -> Planned:
+    node = converging.describe(asked)
+    todo = converging.plan(node, service_manager(node, Actor(node.account)))
     return Planned(not todo.empty, _document(todo) if as_json else list(_lines(node, todo)))
 
 
-def _document(todo: main_job.Plan) -> dict[str, Any]:
+def _document(todo: converging.Plan) -> dict[str, Any]:
     return {
         "leave": todo.leave,
         "files": [{"path": one.path, "what": one.what, "diff": one.diff} for one in todo.files],
@@ -94,7 +94,7 @@ def _document(todo: main_job.Plan) -> dict[str, Any]:
     }
 
 
-def _lines(node: Node, todo: main_job.Plan) -> Iterator[str]:
+def _lines(node: Node, todo: converging.Plan) -> Iterator[str]:
     if todo.empty:
         yield "nothing to change"
         return

@@ -1,6 +1,6 @@
-"""The main job from what a command line asks to what it leaves: the virtualenv, the cluster, what is kept.
+"""The main job on one machine, from what a command line asks to what it leaves: virtualenv, cluster, what is kept.
 
-    venv/bin/python -s -m cncp.machine.main [--engines=4 ...]
+    venv/bin/python -s -m cncp.machine.job [--engines=4 ...]
 
 is that for a machine of another's cluster: the flags are those of ``cncp up``, all that was said
 before is forgotten, and the report comes as JSON. It does without Invoke, whose imports and those of
@@ -60,7 +60,7 @@ def _install(node: Node, bundle: Path | None, console: Console) -> None:
 
 
 def _main() -> dict[str, Any]:
-    parser = argparse.ArgumentParser(prog="cncp.machine.main")
+    parser = argparse.ArgumentParser(prog="cncp.machine.job")
     for one in SETTINGS:
         parser.add_argument(one.flag, dest=one.key)
     flags = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}

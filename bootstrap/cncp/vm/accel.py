@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -17,7 +18,7 @@ _PATIENCE = 6.0  # s
 @functools.cache
 def kvm() -> bool:
     """Boot a guest of a few instructions; /dev/kvm may open and still run nothing."""
-    if not Path("/dev/kvm").exists():
+    if not Path("/dev/kvm").exists() or shutil.which("qemu-system-x86_64") is None:
         return False
     with tempfile.NamedTemporaryFile(prefix="cncp-") as disk:
         disk.write(_GUEST)

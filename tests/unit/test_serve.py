@@ -52,6 +52,17 @@ def test_uuids_tell_the_place_of_an_engine() -> None:
     assert slot(new_uuid("node-7.example.org", 12)) == ("node-7-example-org", 12)
     assert new_uuid("n", 1) != new_uuid("n", 1)
     assert slot("b2a3c1d0-cafe") is None
+    # uuid4, jupyter_client's new_id
+    assert slot("0c8d6a0e-1f2e-4a3b-8123-0123456789ab") is None
+    assert slot("b2a3c1d0-012345678901234567890123") is None
+    # What was made before an upgrade is still in the controller's table.
+    assert slot("node-7.12.0123456789ab") == ("node-7", 12)
+
+
+@pytest.mark.parametrize("host", ["a.b", "node_7", "größe", "x y", "UPPER-1"])
+def test_uuids_can_be_part_of_a_name_of_a_variable(host: str) -> None:
+    """The kernel makes a name of the id of a broadcast message, which ends with an engine's uuid."""
+    assert f"_{new_uuid(host, 3).replace('-', '_')}_".isidentifier()
 
 
 def test_an_engine_that_comes_back_takes_its_place() -> None:

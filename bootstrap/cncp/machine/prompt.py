@@ -19,7 +19,7 @@ from cncp.hub import Hub
 from cncp.machine import connection
 from cncp.machine.node import Node
 from cncp.machine.services.base import running_process
-from cncp.serve.slots import slot
+from cncp.serve.slots import host_in, slot
 
 _LEAVING = re.compile(r"\s*(?:exit|quit)\s*(?:\(\s*\))?\s*;?\s*")
 """What would end an engine (ipykernel, ``ask_exit``), and is meant to end the prompt."""
@@ -45,7 +45,7 @@ def find(node: Node, name: str) -> tuple[int, int]:
     match = re.fullmatch(r"engine-([0-9]{1,4})", service)
     if match is None:
         raise UsageError(f"{name!r} is no engine", "name one as cncp status does: --name engine-0, or HOST/engine-0")
-    place = (re.sub(r"[^A-Za-z0-9-]", "-", host or node.host), int(match[1]))
+    place = (host_in(host or node.host), int(match[1]))
     with Hub(client_file(node)) as hub:
         engines = hub.engines(timeout=5)
     for number, uuid in engines.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -21,12 +22,11 @@ sys.modules["debugpy"] = None  # type: ignore[assignment]
 
 import ipykernel.debugger  # noqa: E402, F401  # after the mark above
 from ipyparallel.engine import app as engine_app  # noqa: E402
-from ipyparallel.engine.kernel import IPythonParallelKernel  # noqa: E402
-from traitlets import default  # noqa: E402
 
 from cncp.hub import Hub, NoAnswer  # noqa: E402
 from cncp.machine.node import Node  # noqa: E402
 from cncp.serve import pin  # noqa: E402
+from cncp.serve.kernel import Kernel, fork_without  # noqa: E402
 from cncp.serve.logs import log_to  # noqa: E402
 from cncp.serve.queues import Connect, Queues  # noqa: E402
 
@@ -48,16 +48,13 @@ _PATIENCE = 3.0  # s; the hub waits 5 for a heart
 _EXIT_UNREGISTERED = 75  # EX_TEMPFAIL: sysexits.h
 
 
-class Kernel(IPythonParallelKernel):  # type: ignore[misc]  # ipyparallel has no types
-    """The engine's kernel in our profile; left alone it makes itself a profile_default."""
-
-    @default("profile_dir")
-    def _profile_dir(self) -> object:
-        return self.parent.profile_dir
-
-
 class Engine(engine_app.IPEngine):  # type: ignore[misc]  # ipyparallel has no types
     """The engine without a nanny, which the service manager replaces."""
+
+    def init_signal(self) -> None:
+        """Handle signals here, and not in what tasks fork."""
+        super().init_signal()
+        fork_without((self._signal_stop, self._signal_sigint), (signal.SIGTERM, signal.SIGINT))
 
     async def complete_registration(self, reply: list[bytes], connect: Connect, tunnel: object) -> None:
         """Note which connections the heart must wait for."""

@@ -11,6 +11,38 @@ from dataclasses import dataclass
 
 from cncp.errors import CncpError
 
+_OPENSSH = ("openssh-client", "openssh-clients")
+
+PACKAGES: Mapping[str, tuple[str, str]] = {
+    "bash": ("bash", "bash"),
+    "chown": ("coreutils", "coreutils"),
+    "crontab": ("cron", "cronie"),
+    "env": ("coreutils", "coreutils"),
+    "genisoimage": ("genisoimage", "genisoimage"),
+    "git": ("git", "git-core"),
+    "grub-mkimage": ("grub-common", "grub2-tools"),
+    "ip": ("iproute2", "iproute"),
+    "journalctl": ("systemd", "systemd"),
+    "loginctl": ("systemd", "systemd"),
+    "mke2fs": ("e2fsprogs", "e2fsprogs"),
+    "mmdebstrap": ("mmdebstrap", "mmdebstrap"),
+    "qemu-img": ("qemu-utils", "qemu-img"),
+    "qemu-system-x86_64": ("qemu-system-x86", "qemu-system-x86-core"),
+    "screen": ("screen", "screen"),
+    "sfdisk": ("fdisk", "util-linux"),
+    "sh": ("dash", "bash"),
+    "ssh": _OPENSSH,
+    "ssh-add": _OPENSSH,
+    "ssh-keygen": _OPENSSH,
+    "ssh-keyscan": _OPENSSH,
+    "sudo": ("sudo", "sudo"),
+    "systemctl": ("systemd", "systemd"),
+    "tar": ("tar", "tar"),
+    "tmux": ("tmux", "tmux"),
+    "vagrant": ("vagrant", "vagrant"),
+}
+"""Programs that we start, and the packages of Debian and Fedora, and of what came from them, that have them."""
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -30,14 +62,28 @@ class Completed:
 class CommandError(CncpError):
     """A program that had to succeed did not. ``result`` holds what it said."""
 
-    def __init__(self, result: Completed, hint: str = "") -> None:
+    def __init__(self, result: Completed, hint: str = "", what: str = "") -> None:
         said = (result.stderr.strip() or result.stdout.strip()).splitlines()
         how = ending(result.status)
         super().__init__(
-            f"{shlex.join(result.argv)} {how}" + (f": {said[-1]}" if said else ""),
+            what or f"{shlex.join(result.argv)} {how}" + (f": {said[-1]}" if said else ""),
             hint or "run the command by hand to see all of its output",
         )
         self.result = result
+
+
+def missing(program: str) -> CncpError:
+    """Return what to tell of a program that is not there, with the package that has it."""
+    return CncpError(*_missing(program))
+
+
+def _missing(program: str) -> tuple[str, str]:
+    name = os.path.basename(program)
+    what = f"there is no {program} on this machine"
+    if name not in PACKAGES:
+        return what, f"install it, or see whether PATH has it: command -v {name}"
+    debian, fedora = PACKAGES[name]
+    return what, f"install the package {debian}" + (f" (Debian, Ubuntu) or {fedora}" if fedora != debian else "")
 
 
 def ending(status: int) -> str:
@@ -90,7 +136,12 @@ def run(
             errors="replace",
         )
     except FileNotFoundError as error:
-        raise CommandError(Completed(words, 127, "", str(error)), hint) from None
+        gone = Completed(words, 127, "", str(error))
+        if error.filename != words[0]:
+            # The folder to run it in, or the interpreter of a script.
+            raise CommandError(gone, hint) from None
+        what, remedy = _missing(words[0])
+        raise CommandError(gone, remedy if os.path.basename(words[0]) in PACKAGES else hint or remedy, what) from None
     except OSError as error:
         raise CommandError(Completed(words, 126, "", str(error)), hint) from None
     except subprocess.TimeoutExpired:

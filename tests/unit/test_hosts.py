@@ -25,6 +25,9 @@ from cncp.fleet.ssh import Local
 from cncp.inventory import HostSpec
 from cncp.tasks.hosts import remainder
 
+UNIQUE = f"54321.{os.getpid()}"
+"""Seconds that no program sleeps but those of this run."""
+
 HERE = Local(HostSpec("localhost"))
 CODE = Path(__file__).resolve().parents[2] / "bootstrap"
 
@@ -82,9 +85,9 @@ def test_no_shell_reads_the_words(tmp_path: Path) -> None:
 def test_a_command_that_does_not_end_is_ended_on_its_host() -> None:
     """After the time-out the command itself is gone, not only the way to it."""
     with pytest.raises(HostError, match="no end after 1 s") as caught:
-        run(HERE, ["sleep", "54321"], 1, Console(io.StringIO(), io.StringIO()), threading.Lock(), quiet=True)
+        run(HERE, ["sleep", UNIQUE], 1, Console(io.StringIO(), io.StringIO()), threading.Lock(), quiet=True)
     assert "--timeout" in caught.value.hint
-    assert subprocess.run(["pgrep", "-fx", "sleep 54321"], check=False, stdout=subprocess.DEVNULL).returncode == 1
+    assert subprocess.run(["pgrep", "-fx", f"sleep {UNIQUE}"], check=False, stdout=subprocess.DEVNULL).returncode == 1
 
 
 def test_an_interrupt_ends_the_commands(tmp_path: Path) -> None:
@@ -98,7 +101,7 @@ def test_an_interrupt_ends_the_commands(tmp_path: Path) -> None:
         "--",
         "sh",
         "-c",
-        "echo on; exec sleep 54322",
+        f"echo on; exec sleep {UNIQUE}",
     ]
     env = {**os.environ, "PYTHONPATH": str(CODE)}
     with subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
@@ -109,17 +112,17 @@ def test_an_interrupt_ends_the_commands(tmp_path: Path) -> None:
     assert it.returncode == 1
     assert "Traceback" not in err
     deadline = time.monotonic() + 5
-    while subprocess.run(["pgrep", "-fx", "sleep 54322"], check=False, stdout=subprocess.DEVNULL).returncode == 0:
+    while subprocess.run(["pgrep", "-fx", f"sleep {UNIQUE}"], check=False, stdout=subprocess.DEVNULL).returncode == 0:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
 def test_a_command_has_no_input(tmp_path: Path) -> None:
     """One that reads finds the end at once, and what it leaves in the background holds nothing up."""
-    words = ["sh", "-c", "cat; echo done; sleep 54323 >/dev/null 2>&1 </dev/null &"]
+    words = ["sh", "-c", f"cat; echo done; sleep {UNIQUE} >/dev/null 2>&1 </dev/null &"]
     done = run(HERE, words, 10, Console(io.StringIO()), threading.Lock(), quiet=True)
     assert done.stdout == ("done",)
-    subprocess.run(["pkill", "-fx", "sleep 54323"], check=False)
+    subprocess.run(["pkill", "-fx", f"sleep {UNIQUE}"], check=False)
 
 
 def test_output_without_end_or_lines_is_taken(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 CODE = Path(__file__).resolve().parents[2] / "bootstrap" / "cncp"
 
 LAYERS = (
-    ("errors", "run", "console", "files", "ports", "keypair", "cluster"),
+    ("errors", "run", "console", "files", "ports", "keypair", "cluster", "openssh"),
     ("inventory", "attributes", "hub", "keys"),
     ("install", "machine", "serve", "supervisord", "bundle", "dist"),
     ("fleet",),

@@ -16,7 +16,10 @@ from cncp.inventory import HostSpec
 
 def methods(error: CncpError) -> set[str]:
     """Return the ways a host offered to let us in, from its refusal."""
-    found = re.search(r"Permission denied \(([^)]*)\)", error.said) if isinstance(error, HostError) else None
+    if not isinstance(error, HostError) or "partial success" in error.said:
+        # With what is asked for besides, a password by itself lets nobody in.
+        return set()
+    found = re.search(r"Permission denied \(([^)]*)\)", error.said)
     return set(found[1].split(",")) if found else set()
 
 

@@ -54,16 +54,13 @@ class Tunnel:
             "ExitOnForwardFailure=yes",
         ]
         with (folder / "said").open("wb") as said:
-            try:
-                self._process = subprocess.Popen(
-                    ["ssh", *options, *self._remote.options(), "--", self._remote.spec.name],
-                    stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=said,
-                    start_new_session=True,
-                )
-            except FileNotFoundError:
-                raise CncpError("there is no ssh on this machine", "install OpenSSH's client") from None
+            self._process = subprocess.Popen(
+                ["ssh", *options, *self._remote.options(), "--", self._remote.spec.name],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
         try:
             self._await_login(folder, self._process)
             self._forward(folder)

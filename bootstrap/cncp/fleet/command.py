@@ -6,9 +6,8 @@ import contextlib
 import shlex
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +15,8 @@ from cncp.errors import CncpError
 
 Line = Callable[[str], None]
 """Takes a line of a command's progress."""
+
+_NOISE = 64 * 2**10  # bytes of what a login prints that are kept, should no command follow
 
 
 @dataclass(frozen=True)
@@ -45,65 +46,173 @@ class HostError(CncpError):
 
 
 @dataclass(frozen=True)
-class _Ears:
-    """Reads a stream line by line, hands every line on, and keeps all of it."""
+class Way:
+    """A command on a host as a process of this machine.
 
-    stream: IO[bytes]
-    hand_on: Line | None
-    heard: list[bytes]
-    after: bytes = b""
-    """What comes up to the end of a line with this is left out."""
+    ``words`` are its argument list, ``mark`` is the line that its output comes after on either stream,
+    b"" where all of it is its own.
+    """
 
-    def listen(self) -> None:
-        waiting = bool(self.after)
-        for raw in self.stream:
-            if waiting:
-                waiting = not raw.endswith(self.after)
-                continue
-            self.heard.append(raw)
-            if self.hand_on:
-                self.hand_on(raw.decode(errors="replace").rstrip())
+    words: Sequence[str]
+    mark: bytes = b""
 
 
-def ran(
-    host: str,
-    argv: Sequence[str],
+@dataclass(eq=False)
+class Running:
+    """A command that runs: its streams, and in ``status`` how it ended once the ``with`` block is left.
+
+    ``begun`` tells whether it came to run at all, ``noise`` is what came before it on standard output,
+    ``said`` are the lines of its standard error, ``late`` tells that it was given up.
+    """
+
+    process: subprocess.Popen[bytes]
+    way: Way
+    begun: bool = False
+    noise: bytes = b""
+    said: list[str] = field(default_factory=list)
+    late: threading.Event = field(default_factory=threading.Event)
+    status: int = -1
+
+    @property
+    def output(self) -> IO[bytes]:
+        """What the command writes; what its login wrote before is left out."""
+        assert self.process.stdout is not None  # noqa: S101  # by how it was started
+        return self.process.stdout
+
+    @property
+    def last(self) -> str:
+        """The last line it said, "" where it said none."""
+        return next((line for line in reversed(self.said) if line.strip()), "")
+
+    def end(self) -> None:
+        """End it: by the end of its input where that is held open, which on another host the end of ssh brings."""
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+        # On this machine a shell that is killed could no longer end what it has begun.
+        if self.process.stdin is None or self.way.mark:
+            self.process.kill()
+
+
+_RUNNING: set[Running] = set()
+
+
+def end_all() -> None:
+    """End all commands that run, wherever they do."""
+    for one in list(_RUNNING):
+        one.end()
+
+
+@contextlib.contextmanager
+def started(
+    way: Way,
+    seconds: float,
     *,
-    timeout: float,
-    data: bytes,
-    cwd: Path,
-    line: Line | None,
-    out: Line | None,
-    after: str,
-) -> Result:
-    """Run a process on this machine with a time-out; hand on what it writes line by line as it comes.
+    data: bytes | None = None,
+    source: IO[bytes] | None = None,
+    err: Line | None = None,
+) -> Iterator[Running]:
+    """Run a process for the length of a ``with`` block, and wait for its end there; end it after ``seconds``.
 
-    ``line`` takes its stderr, ``out`` its stdout, of which all up to the line ``after``, if any, is left out.
+    It reads ``data`` or the file ``source``; without either its input is held open. ``err`` takes the
+    lines of its standard error as they come.
     """
     pipe = subprocess.PIPE
-    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd=cwd, start_new_session=True) as process:
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018  # by the arguments above
-        mark = f"{after}\n".encode() if after else b""
-        ears = [_Ears(process.stdout, out, [], mark), _Ears(process.stderr, line, [])]
-        threads = [threading.Thread(target=one.listen, daemon=True) for one in ears]
-        for thread in threads:
+    into = pipe if source is None else source
+    with subprocess.Popen(
+        way.words, stdin=into, stdout=pipe, stderr=pipe, cwd=Path.home(), start_new_session=True
+    ) as process:
+        it = Running(process, way)
+        _RUNNING.add(it)
+
+        def give_up() -> None:
+            it.late.set()
+            process.kill() if data is not None else it.end()
+
+        threads = [threading.Thread(target=_listen, args=(it, err), daemon=True)]
+        if data is not None:
+            threads.append(threading.Thread(target=_write, args=(process.stdin, data), daemon=True))
+        clock = threading.Timer(seconds, give_up)
+        clock.daemon = True
+        for thread in (*threads, clock):
             thread.start()
-        late = threading.Timer(timeout, process.kill)
-        late.start()
-        began = time.monotonic()
-        with contextlib.suppress(BrokenPipeError), process.stdin as into:
-            into.write(data)
-        for thread in threads:
-            thread.join()
-        status = process.wait()
-        late.cancel()
-    stdout, stderr = (b"".join(one.heard) for one in ears)
-    said = stderr.decode(errors="replace").strip()
-    if status < 0 and time.monotonic() - began >= timeout:
-        last = f"; the last it said: {said.splitlines()[-1]}" if said else ""
-        what = f"no end after {timeout:g} s: {shlex.join(argv[-1:])[:80]}{last}"
-        raise HostError(host, what, "look at that host by hand")
-    return Result(status, stdout, said)
+        try:
+            it.begun, it.noise = _skip(it.output, way.mark)
+            yield it
+            # Whatever was not read is not wanted; a full pipe would hold the command up.
+            it.output.close()
+            it.status = process.wait()
+        except BaseException:
+            process.kill() if data is not None else it.end()
+            raise
+        finally:
+            _RUNNING.discard(it)
+            clock.cancel()
+            for thread in threads:
+                thread.join(2)
+
+
+def _skip(stream: IO[bytes], mark: bytes) -> tuple[bool, bytes]:
+    """Read up to the line that is ``mark``; return whether it came, and what came before."""
+    noise = bytearray()
+    while mark and not noise.endswith(mark):
+        raw = stream.readline(_NOISE)
+        if not raw:
+            return False, bytes(noise)
+        noise = (noise + raw)[-_NOISE:]
+    return True, bytes(noise)
+
+
+def _listen(it: Running, hand_on: Line | None) -> None:
+    """Keep the lines of standard error and hand them on; should no mark come, those before it count as well."""
+    stream = it.process.stderr
+    assert stream is not None  # noqa: S101  # by how it was started
+    begun, noise = _skip(stream, it.way.mark)
+    if not begun:
+        it.said += _text(noise).splitlines()
+    for raw in stream:
+        it.said.append(_text(raw).rstrip("\r\n"))
+        if hand_on:
+            hand_on(it.said[-1])
+
+
+def _write(stream: IO[bytes] | None, data: bytes) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        assert stream is not None  # noqa: S101  # by how it was started
+        with stream:
+            stream.write(data)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")
+
+
+def ran(way: Way, timeout: float, *, data: bytes, line: Line | None, out: Line | None) -> tuple[Running, Result]:
+    """Run a process to its end; hand on what it writes line by line as it comes.
+
+    ``line`` takes its stderr, ``out`` its stdout.
+    """
+    heard: list[bytes] = []
+    with started(way, timeout, data=data, err=line) as it:
+        for raw in it.output:
+            heard.append(raw)
+            if out:
+                out(_text(raw).rstrip())
+    return it, Result(it.status, b"".join(heard), "\n".join(it.said).strip())
+
+
+def late(host: str, argv: Sequence[str], seconds: float, it: Running, hint: str) -> HostError:
+    """Return what to tell of a command that did not end in time."""
+    last = f"; the last it said: {it.last}" if it.last else ""
+    return HostError(host, f"no end after {seconds:g} s: {shlex.join(argv)[:80]}{last}", hint)
+
+
+def never_begun(host: str, it: Running) -> HostError:
+    """Return what to tell of a login that runs no command: in its own words, on whichever stream they came."""
+    words = [*_text(it.noise).splitlines(), *it.said]
+    last = next((line.strip() for line in reversed(words) if line.strip()), f"it exited with {it.status}")
+    hint = f"see its login shell, and ForceCommand in its sshd_config(5); by hand: ssh {host}"
+    return HostError(host, f"it runs no command for us: {last}", hint, "\n".join(words))
 
 
 def checked(host: str, argv: Sequence[str], result: Result) -> Result:

@@ -20,6 +20,11 @@ _REASONS = (
         "log in once by hand to accept it, or use --host-keys accept-new",
     ),
     (
+        "partial success",
+        "it takes our key, and asks for more besides",
+        "no program can answer that: have its sshd let a key alone in for {name} (AuthenticationMethods)",
+    ),
+    (
         "Permission denied",
         "it lets us in with none of our keys",
         "invoke keys.authorize --hosts {name}, or check the user and the agent",
@@ -36,12 +41,20 @@ _REASONS = (
 )
 
 
-def refused(spec: HostSpec, said: str, status: int) -> HostError:
-    """Return what to tell of a login that failed, from ssh's own words."""
+def refused(spec: HostSpec, said: str, status: int, banner: str = "") -> HostError:
+    """Return what to tell of a login that failed, from ssh's own words.
+
+    ``banner`` is what the host had ssh say, which explains what ssh cannot and decides nothing.
+    """
     for mark, what, hint in _REASONS:
         if mark in said:
             return HostError(spec.name, what, hint.format(name=spec.name), said)
     if status == 124:
         return HostError(spec.name, f"no login within {2 * CONNECT_TIMEOUT} s", "try by hand: ssh " + spec.name)
-    last = said.strip().splitlines()[-1:] or [f"ssh exited with {status}"]
-    return HostError(spec.name, last[0], f"try by hand: ssh {spec.name}")
+    what = _last(said) or _last(banner) or f"ssh exited with {status}"
+    its = f"; it says: {_last(banner)}" if _last(said) and _last(banner) else ""
+    return HostError(spec.name, what + its, f"try by hand: ssh {spec.name}", said)
+
+
+def _last(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

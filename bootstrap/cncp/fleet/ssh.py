@@ -23,8 +23,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from cncp.errors import CncpError
-from cncp.fleet.command import HostError, Line, Result, checked, ran
+from cncp import openssh
+from cncp.fleet.command import HostError, Line, Result, Running, Way, checked, late, never_begun, ran
+from cncp.fleet.line import MARK
+from cncp.fleet.line import line as line_of
 from cncp.fleet.refusals import CONNECT_TIMEOUT, refused
 from cncp.inventory import HostSpec
 from cncp.inventory import spec as spec_of
@@ -45,10 +47,7 @@ _BY_PASSWORD = (
     "PubkeyAuthentication=no",
 )
 _IDLE = 600  # s after which a connection whose owner was killed ends by itself
-
-
-_MARK = "cncp-output-begins"
-_JUMP_LOG = "jump"
+_LOG, _JUMP_LOG, _SAID = "log", "jump", "said"
 
 _PUT = """
 umask 077 && mkdir -p -- "$(dirname -- "$1")" && cat > "$1.new" && chmod -- "$2" "$1.new" && mv -f -- "$1.new" "$1"
@@ -62,8 +61,8 @@ class Host(ABC):
         self.spec = spec
 
     @abstractmethod
-    def _process(self, argv: Sequence[str]) -> tuple[list[str], str]:
-        """Return the process on this machine that runs a command there, and the line its output comes after."""
+    def way(self, argv: Sequence[str]) -> Way:
+        """Return the process on this machine that runs a command there. Raises HostError."""
 
     def alive(self) -> bool:
         """Tell whether the way to the machine still stands."""
@@ -84,15 +83,23 @@ class Host(ABC):
         ``line`` and ``out`` take its stderr and stdout as they come. Raises HostError when it does not
         end in time, the connection is lost or, with ``check``, it fails.
         """
-        words, mark = self._process(argv)
         name = self.spec.name
         try:
-            result = ran(name, words, timeout=timeout, data=input, cwd=Path.home(), line=line, out=out, after=mark)
+            it, result = ran(self.way(argv), timeout, data=input, line=line, out=out)
         except OSError as error:
             result = Result(127, b"", f"{error.filename}: {error.strerror}")
-        if result.status == 255 and not self.alive():
-            raise HostError(name, "the connection was lost", "check the network, then run this again")
+        else:
+            if it.late.is_set():
+                raise late(name, argv, timeout, it, "look at that host by hand")
+            self.insist(it)
         return checked(name, argv, result) if check else result
+
+    def insist(self, it: Running) -> None:
+        """Raise HostError where a command has not run to its end, whatever that was."""
+        if it.status == 255 and not self.alive():
+            raise HostError(self.spec.name, "the connection was lost", "check the network, then run this again")
+        if not it.begun:
+            raise never_begun(self.spec.name, it)
 
     def put(self, content: bytes, path: str, mode: int = 0o600) -> None:
         """Write a file atomically, its folder made if missing.
@@ -109,19 +116,9 @@ class Host(ABC):
 class Local(Host):
     """The machine we are on, with the interface of a remote one."""
 
-    def _process(self, argv: Sequence[str]) -> tuple[list[str], str]:
-        return list(argv), ""
-
-
-def _options(values: Sequence[str]) -> list[str]:
-    return [word for one in values for word in ("-o", one)]
-
-
-def _key() -> list[str]:
-    path = Path.home() / KEY
-    # ssh expands percent signs, which -i would look for as they stand.
-    name = str(path).replace("%", "%%")
-    return ["-o", f'IdentityFile="{name}"'] if path.exists() else []
+    def way(self, argv: Sequence[str]) -> Way:
+        """Return the command itself."""
+        return Way(list(argv))
 
 
 class Remote(Host):
@@ -137,7 +134,7 @@ class Remote(Host):
         self._askpass = askpass
         self._folder: Path | None = None
 
-    def options(self) -> list[str]:
+    def options(self, *, background: bool = False) -> list[str]:
         """Return ssh's options for this host, without the connection's own."""
         spec = self.spec
         found = [
@@ -147,12 +144,16 @@ class Remote(Host):
             *([f"ProxyCommand={self._through(spec.jump.split(','))}"] if spec.jump else []),
             # The name stays what host keys and the configuration are looked up by.
             *([f"HostName={spec.address}", f"HostKeyAlias={spec.name}"] if spec.address else []),
-            "ForwardX11=no",
-            "ForwardAgent=no",
             "ClearAllForwardings=yes",
-            "PermitLocalCommand=no",
+            "LogLevel=INFO",
+            *openssh.settings(background=background),
         ]
-        return [*_options(found), *_key()]
+        way = openssh.words(found)
+        return [*way, *self._keys(way, spec.name)]
+
+    @staticmethod
+    def _keys(way: Sequence[str], name: str) -> list[str]:
+        return openssh.words(openssh.identities(way, name, Path.home() / KEY))
 
     def _common(self) -> list[str]:
         """Return what holds for jump hosts as well."""
@@ -174,12 +175,15 @@ class Remote(Host):
             *self._common(),
             *([f"Port={where.port}"] if where.port else []),
             *([f"User={where.user}"] if where.user else []),
-            # ssh expands percent signs once at each level.
-            *([f"ProxyCommand={self._through(before)}".replace("%", "%%")] if before else []),
+            *([f"ProxyCommand={self._through(before)}"] if before else []),
+            *openssh.settings(),
         ]
         # A connection that is to stay has what this says on stderr thrown away.
-        log = ["-E", str(self._folder / _JUMP_LOG)] if self._folder else []
-        return shlex.join(["ssh", *log, *_options(options), *_key(), "-W", "[%h]:%p", "--", where.name])
+        log = ["-E", str(self._folder / _JUMP_LOG), "-o", "LogLevel=VERBOSE"] if self._folder else []
+        way = openssh.words(options)
+        # ssh expands percent signs once at each level: two of them are one to the next.
+        words = shlex.join(["ssh", *log, *way, *self._keys(way, where.name)]).replace("%", "%%")
+        return f"{words} -W '[%h]:%p' -- {shlex.quote(where.name)}"
 
     def __enter__(self) -> Self:
         self.open()
@@ -195,14 +199,16 @@ class Remote(Host):
         # Short, because the path of a socket has at most 107 bytes.
         folder = Path(tempfile.mkdtemp(prefix="cncp-"))
         self._folder = folder
-        words = ["ssh", "-M", "-S", str(folder / "s"), "-o", f"ControlPersist={_IDLE}", "-N", "-f", *self.options()]
+        # What ssh says itself is kept apart from what the host has it say, and includes how far a login came.
+        own = ["-E", str(folder / _LOG), "-o", "LogLevel=VERBOSE", "-o", f"ControlPersist={_IDLE}"]
+        words = ["ssh", "-M", "-S", str(folder / "s"), *own, "-N", "-f", *self.options(background=True)]
         env = {**os.environ}
         if self._askpass:
             env.update(SSH_ASKPASS=self._askpass, SSH_ASKPASS_REQUIRE="force", DISPLAY=env.get("DISPLAY", ":"))
         # A file rather than a pipe, which the process that stays behind would hold open.
-        with (folder / "said").open("w+b") as said:
+        with (folder / _SAID).open("wb") as said:
             try:
-                done = subprocess.run(
+                status = subprocess.run(
                     [*words, "--", self.spec.name],
                     check=False,
                     env=env,
@@ -211,19 +217,13 @@ class Remote(Host):
                     stderr=said,
                     timeout=2 * CONNECT_TIMEOUT,
                     start_new_session=True,
-                )
-                status = done.returncode
+                ).returncode
             except subprocess.TimeoutExpired:
                 status = 124
-            except FileNotFoundError:
-                raise CncpError("there is no ssh on this machine", "install OpenSSH's client") from None
-            said.seek(0)
-            words_said = said.read().decode(errors="replace")
-            if (folder / _JUMP_LOG).exists():
-                words_said = (folder / _JUMP_LOG).read_text(errors="replace") + words_said
         if status:
+            log, jump, banner = (_content(folder / name) for name in (_LOG, _JUMP_LOG, _SAID))
             self.close()
-            raise refused(self.spec, words_said, status)
+            raise refused(self.spec, jump + log, status, banner)
 
     def close(self) -> None:
         """End the connection."""
@@ -231,32 +231,32 @@ class Remote(Host):
             return
         socket = self._folder / "s"
         if socket.exists():
-            end = ["ssh", "-S", str(socket), "-O", "exit", "--", self.spec.name]
+            end = [*self._over("-O", "exit"), "--", self.spec.name]
             subprocess.run(end, check=False, capture_output=True, timeout=10)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
 
-    def command(self, argv: Sequence[str]) -> list[str]:
-        """Return the argument list that runs a command on the host over the open connection."""
+    def way(self, argv: Sequence[str]) -> Way:
+        """Return the ssh that runs a command over the open connection."""
+        return Way([*self._over("-T", session=True), "--", self.spec.name, line_of(self.spec.name, argv)], MARK)
+
+    def _over(self, *words: str, session: bool = False) -> list[str]:
+        """Return the beginning of an ssh over the open connection. Raises HostError where there is none."""
         if self._folder is None:
             raise HostError(self.spec.name, "not connected", "open the connection first")
-        return [
-            *("ssh", "-S", str(self._folder / "s"), "-o", "ControlMaster=no", "-o", "BatchMode=yes", "-T"),
-            # sshd gives the words to the login shell as one line: each is quoted for it.
-            *("--", self.spec.name, shlex.join(argv)),
-        ]
-
-    def _process(self, argv: Sequence[str]) -> tuple[list[str], str]:
-        *way, words = self.command(argv)
-        # Login files may print before the command does.
-        return [*way, f"echo {_MARK}; exec {words}"], _MARK
+        chosen = ["ControlMaster=no", "BatchMode=yes", "LogLevel=ERROR", *openssh.settings(session=session)]
+        return ["ssh", "-S", str(self._folder / "s"), *openssh.words(chosen), *words]
 
     def alive(self) -> bool:
         """Tell whether the connection still stands."""
         if self._folder is None:
             return False
-        ask = ["ssh", "-S", str(self._folder / "s"), "-O", "check", "--", self.spec.name]
+        ask = [*self._over("-O", "check"), "--", self.spec.name]
         return subprocess.run(ask, check=False, capture_output=True, timeout=10).returncode == 0
+
+
+def _content(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def host(spec: HostSpec, *, strict: bool = False, askpass: str = "") -> Local | Remote:

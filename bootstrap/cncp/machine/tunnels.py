@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cncp import keypair
+from cncp import keypair, openssh
 from cncp.cluster import LOOPBACK
 from cncp.console import answered
 from cncp.files import read_bytes, read_json, to_json, write_atomic
@@ -90,12 +90,10 @@ def command(home: Path, one: Tunnel) -> list[str]:
         "ControlPath=none",
         # Some of the ports would be a cluster that half works.
         "ExitOnForwardFailure=yes",
-        "ForwardAgent=no",
-        "ForwardX11=no",
         "HostKeyAlias=" + one.name,
         "IdentitiesOnly=yes",
         f'IdentityFile="{files}/{key(home).name}"',
-        "PermitLocalCommand=no",
+        *openssh.settings(),
         "ServerAliveInterval=5",
         "ServerAliveCountMax=3",
         "StrictHostKeyChecking=yes",

@@ -1,0 +1,157 @@
+"""What of ~/.ssh/config counts for programs: where and how one gets in; nothing that is meant for a session."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from cncp import openssh
+from cncp.access.tunnel import Tunnel
+from cncp.errors import CncpError
+from cncp.fleet import forward
+from cncp.fleet.ssh import Remote
+from cncp.inventory import HostSpec
+from cncp.machine import tunnels
+from cncp.run import PACKAGES, CommandError, run
+
+OF_A_PERSON = """
+Host *
+  RemoteCommand tmux new -A -s main
+  RequestTTY force
+  SessionType none
+  StdinNull yes
+  ForkAfterAuthentication yes
+  PermitLocalCommand yes
+  LocalCommand touch /nowhere
+  ForwardAgent yes
+  ForwardX11 yes
+  Tunnel yes
+  LogLevel QUIET
+"""
+
+SPEC = HostSpec("gold1", jump="gate1,gate2")
+
+
+@pytest.fixture
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have a stand-in for ssh note what it is called with; return where, a JSON list a line."""
+    ssh, log = tmp_path / "bin" / "ssh", tmp_path / "said"
+    ssh.parent.mkdir()
+    note = f"import json, sys; open({str(log)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')"
+    ssh.write_text(f"#!{sys.executable} -IS\n{note}\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}{os.pathsep}{os.environ['PATH']}")
+    openssh._known.cache_clear()
+    return log
+
+
+def calls(log: Path) -> list[list[str]]:
+    """Return what ssh was called with, but for being asked what it knows."""
+    found: list[list[str]] = [json.loads(line) for line in log.read_text().splitlines()]
+    return [words for words in found if "-G" not in words]
+
+
+def test_every_ssh_of_ours_keeps_a_person_s_settings_out(said: Path, tmp_path: Path) -> None:
+    """Logins, commands, questions to a connection, tunnels of clients and services, and their jump hosts."""
+    with Remote(SPEC) as remote:
+        way = remote.way(["true"])
+        assert remote.alive()
+    tunnel = Tunnel(Remote(SPEC), [])
+    with pytest.raises(CncpError):
+        tunnel.open()
+    served = tunnels.Tunnel("gold1", "gold1", ("ssh-ed25519 AAAA",), (1,), "127.0.0.1", reverse=False)
+    ways = [*calls(said), list(way.words), forward.command(SPEC, 1, 2), tunnels.command(tmp_path, served)]
+    assert len(ways) == 6
+    for words in ways:
+        wanted = {"RemoteCommand=none", "RequestTTY=no", "PermitLocalCommand=no", "StdinNull=no", "ForwardAgent=no"}
+        assert wanted <= set(words), words
+        # The first connection is told to go into the background itself, with -f.
+        assert ("ForkAfterAuthentication=no" in words) == ("-f" not in words)
+        for jump in (word for word in words if word.startswith("ProxyCommand=")):
+            assert all(jump.count(one) == 2 for one in wanted)
+    assert "SessionType=default" in way.words
+
+
+def test_only_settings_that_ssh_knows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An older one is given none that it would refuse; the user's IgnoreUnknown stays in force."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\ncase "$*" in *SessionType*|*ChannelTimeout*|*Fork*|*StdinNull*) exit 255 ;; esac\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    openssh._known.cache_clear()
+    found = openssh.settings(session=True)
+    openssh._known.cache_clear()
+    assert "RemoteCommand=none" in found
+    assert not any(one.startswith(("SessionType", "StdinNull", "IgnoreUnknown")) for one in found)
+
+
+def test_they_win_over_a_real_configuration(tmp_path: Path) -> None:
+    """As OpenSSH itself reads both."""
+    openssh._known.cache_clear()
+    config = tmp_path / "config"
+    config.write_text(OF_A_PERSON)
+    ours = openssh.words([*openssh.settings(session=True), "LogLevel=INFO"])
+    shown = run(["ssh", "-F", config, "-G", *ours, "--", "gold1"]).stdout.splitlines()
+    wanted = ["sessiontype default", "stdinnull no", "requesttty false", "permitlocalcommand no", "tunnel false"]
+    assert {*wanted, "forkafterauthentication no", "forwardagent no", "loglevel INFO"} <= set(shown)
+    assert not any("tmux" in line for line in shown)
+
+
+def test_our_key_comes_beside_the_user_s_own(home: Path, tmp_path: Path) -> None:
+    """The configuration's keys first; without any, the default files there are; ours last."""
+    ours = home / ".ssh" / "cncp_ed25519"
+    config = tmp_path / "config"
+    config.write_text('Host named\n  IdentityFile ~/"a key"\n  IdentityFile /nowhere\n  IdentityFile ~/%h\n')
+    way = ["-F", str(config)]
+    assert openssh.identities(way, "gold1", ours) == []
+    ours.parent.mkdir()
+    for path in (ours, ours.with_name("id_ed25519"), ours.with_name("id_rsa"), home / "a key"):
+        path.touch()
+    last = f'IdentityFile="{ours}"'
+    assert openssh.identities(way, "gold1", ours) == [
+        'IdentityFile="~/.ssh/id_rsa"',
+        'IdentityFile="~/.ssh/id_ed25519"',
+        last,
+    ]
+    assert openssh.identities(way, "named", ours) == ['IdentityFile="~/a key"', 'IdentityFile="~/%h"', last]
+    shown = run(["ssh", *way, "-G", *openssh.words(openssh.identities(way, "gold1", ours)), "x"]).stdout
+    assert f"identityfile {ours}\n" in shown
+
+
+def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Debian and of Fedora; what is in no table is told where to look for."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    for name, packages in PACKAGES.items():
+        with pytest.raises(CommandError, match=f"there is no {name} on this machine") as caught:
+            run([name])
+        assert all(package in caught.value.hint for package in packages)
+    with pytest.raises(CommandError, match="there is no nosuch on this machine") as caught:
+        run(["nosuch"])
+    assert "PATH" in caught.value.hint
+    with pytest.raises(CommandError, match="No such file"):
+        run([sys.executable, "-V"], cwd="/nowhere")
+
+
+def test_every_program_that_is_started_by_name_is_in_the_table() -> None:
+    """But for those that every system has (POSIX), whose absence nobody could mend with a package."""
+    import ast
+
+    posix = {*"cat chmod chown cp env install kill ln mkdir mv rm rmdir sh sync".split()}  # noqa: SIM905
+    # Our own programs, and those of desktops and services that are asked for first.
+    own = {"cncp", "pkcheck"}
+    folder = Path(openssh.__file__).parent
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.List)):
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            first = node.args[0].elts[0] if node.args[0].elts else None
+            if name in ("run", "Popen") and isinstance(first, ast.Constant):
+                found.add(str(first.value))
+    assert "ssh" in found
+    assert found - posix - own <= set(PACKAGES)

@@ -11,6 +11,12 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from cncp import interrupted
+
+# Before all else: an interruption may come at any moment.
+if __name__ == "__main__":
+    interrupted.while_importing("up")
+
 try:
     import argparse
     from collections.abc import Mapping, Sequence
@@ -69,6 +75,7 @@ def parse(argv: Sequence[str], variables: Mapping[str, str]) -> argparse.Namespa
 def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     """Do all of it; return the exit code, or do not return because `cncp up` has taken over."""
     console = Console()
+    interrupted.while_working()
     try:
         given = parse(argv, variables)
         console.quiet = given.quiet
@@ -91,8 +98,8 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         rights.with_rights_of(account, lambda: install(home, given, settings, console))
     except (CncpError, OSError) as error:
         return console.error(error)
-    except KeyboardInterrupt:
-        return 130
+    except (KeyboardInterrupt, interrupted.Ended) as error:
+        return interrupted.exit_code(error)
     if given.install_only:
         return 0
     words = [word for key in HANDED_OVER if (word := _option(key, getattr(given, key)))]

@@ -1,5 +1,16 @@
 """``python -m cncp``: the ``cncp`` command."""
 
-from cncp.tasks.program import main
+import sys
 
-main()
+try:
+    from cncp import interrupted
+
+    interrupted.while_importing(interrupted.verb_of(sys.argv))
+
+    from cncp.tasks.program import main
+
+    main()
+except KeyboardInterrupt:
+    # Before anything else could be imported.
+    sys.stderr.write("interrupted\n")
+    sys.exit(130)

@@ -290,7 +290,22 @@ def parse(key: str, raw: Any, where: str) -> Value:
     try:
         return setting.parse(raw)
     except Invalid as error:
-        raise UsageError(f"{where}: {key} = {raw!r} is not possible", f"{key} must be {error}") from None
+        meant = _other(key, raw)
+        raise UsageError(
+            f"{where}: {key} = {raw!r} is not possible",
+            (f"did you mean {BY_KEY[meant].flag} {raw}? " if meant else "") + f"{key} must be {error}",
+        ) from None
+
+
+def _other(key: str, raw: Any) -> str:
+    """Return the setting of nearly the same name that could have this value, "" where there is none."""
+    for other in difflib.get_close_matches(key, [name for name in BY_KEY if name != key], 3, 0.8):
+        try:
+            BY_KEY[other].parse(raw)
+        except Invalid:
+            continue
+        return other
+    return ""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from cncp.fleet.command import HostError
 from cncp.fleet.hosts import conclude, run
 from cncp.fleet.ssh import Local
 from cncp.inventory import HostSpec
-from cncp.tasks.hosts import remainder
+from cncp.tasks.command import remainder
 
 UNIQUE = f"54321.{os.getpid()}"
 """Seconds that no program sleeps but those of this run."""
@@ -109,7 +109,8 @@ def test_an_interrupt_ends_the_commands(tmp_path: Path) -> None:
         assert it.stdout.readline() == "[localhost] on\n"
         it.send_signal(signal.SIGINT)
         _, err = it.communicate(timeout=10)
-    assert it.returncode == 1
+    assert it.returncode == 130
+    assert err.splitlines()[-1] == "interrupted"
     assert "Traceback" not in err
     deadline = time.monotonic() + 5
     while subprocess.run(["pgrep", "-fx", f"sleep {UNIQUE}"], check=False, stdout=subprocess.DEVNULL).returncode == 0:

@@ -12,7 +12,7 @@ import pytest
 CODE = Path(__file__).resolve().parents[2] / "bootstrap" / "cncp"
 
 LAYERS = (
-    ("errors", "run", "console", "files", "ports", "keypair", "cluster", "openssh"),
+    ("errors", "interrupted", "run", "console", "files", "ports", "keypair", "cluster", "openssh"),
     ("inventory", "attributes", "hub", "keys"),
     ("install", "machine", "serve", "supervisord", "bundle", "dist"),
     ("fleet",),
@@ -21,7 +21,13 @@ LAYERS = (
 )
 """Lower layers first; what stands in one layer may use its own and the lower ones."""
 
-ALONE = {"cluster": {"errors"}, "errors": set[str](), "run": {"errors"}, "console": {"errors"}}
+ALONE = {
+    "cluster": {"errors"},
+    "errors": set[str](),
+    "interrupted": set[str](),
+    "run": {"errors"},
+    "console": {"errors"},
+}
 """What the lowest modules may use of ours."""
 
 

@@ -12,7 +12,8 @@ from cncp.fleet.choose import named
 from cncp.fleet.command import HostError
 from cncp.fleet.ranges import fold
 from cncp.fleet.starter import Found, text
-from cncp.tasks.program import joined
+from cncp.tasks import line
+from cncp.tasks.program import task
 
 from .test_hosts import cncp
 
@@ -98,6 +99,6 @@ def test_of_this_machine(tmp_path: Path) -> None:
     """The command prints a file that can be used, several words being several hosts."""
     done = cncp("init", "localhost", folder=tmp_path)
     assert [one.name for one in read(done.stdout, tmp_path).hosts] == ["localhost"]
-    assert joined(["cncp", "init", "a", "b,c", "--timeout", "5"]) == ["cncp", "init", "a,b,c", "--timeout", "5"]
-    assert joined(["cncp", "up", "init", "a", "b"]) == ["cncp", "up", "init", "a", "b"]
+    words = ["a", "b,c", "--timeout", "5", "d"]
+    assert line.read("init", task("init"), words) == {"hosts": "a,b,c,d", "host_keys": "accept-new", "timeout": 5}
     assert cncp("init", "a/b", folder=tmp_path, status=2).stderr.startswith("error: command line: 'a/b' is no host")

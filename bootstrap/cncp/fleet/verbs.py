@@ -75,7 +75,9 @@ class Scene:
     def argv(self, host: Host, *words: str) -> list[str]:
         """Return the command that runs cncp on a host for itself alone."""
         if isinstance(host, Local):
-            return ["env", "CNCP_HERE=true", f"CNCP_HOME={self.home}", sys.executable, "-s", "-m", "cncp", *words]
+            # What is asked for in words is not asked for as JSON because the user wants JSON of the whole.
+            own = ["CNCP_HERE=true", f"CNCP_HOME={self.home}", "CNCP_JSON=", "CNCP_QUIET="]
+            return ["env", *own, sys.executable, "-s", "-m", "cncp", *words]
         return self.places[host.spec.name].module("cncp", *words)
 
     def ask(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -74,17 +76,35 @@ def _busy(node: Node) -> set[int]:
     return {int(one.name.partition("-")[2]) for one in status(node, manager) if one.state == "busy"}
 
 
-def chosen(node: Node, names: Sequence[str]) -> list[str]:
-    """Check names of services; all of them where none is given. Raises UsageError."""
-    unknown = [name for name in names if name not in node.services]
-    if unknown:
-        raise UsageError(f"there is no service {unknown[0]}", "the services are: " + ", ".join(node.services))
-    return list(names) or list(node.services)
+def chosen(node: Node, names: str) -> list[str]:
+    """Return the services of these names, with commas between; all where there are none. Raises UsageError.
+
+    ``0`` and ``engine0`` are engine-0, which people write so.
+    """
+    return [_service(node, name) for name in names.split(",") if name] or list(node.services)
 
 
-def restart(node: Node, names: Sequence[str], console: Console) -> Answers:
+def one(node: Node, name: str) -> str:
+    """Return the one service of a name. Raises UsageError."""
+    found = chosen(node, name)
+    if len(found) > 1:
+        raise UsageError(f"{len(found)} services are more than one", f"name one of: {', '.join(found)}")
+    return found[0]
+
+
+def _service(node: Node, name: str) -> str:
+    for meant in (name, f"engine-{name}", re.sub(r"^engine[-_ ]?(?=[0-9]+$)", "engine-", name)):
+        if meant in node.services:
+            return meant
+    close = difflib.get_close_matches(name, node.services, 1)
+    services = ", ".join(node.services)
+    raise UsageError(
+        f"there is no service {name}", (f"did you mean {close[0]}? " if close else "") + f"the services are: {services}"
+    )
+
+
+def restart(node: Node, wanted: Sequence[str], console: Console) -> Answers:
     """Stop and start services, and wait until the engines answer."""
-    wanted = chosen(node, names)
     actor = Actor(node.account)
     manager = service_manager(node, actor)
     with locked(node, actor, "cncp restart"):

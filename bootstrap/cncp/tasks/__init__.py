@@ -9,18 +9,24 @@ from invoke.collection import Collection
 
 _TASKS = {
     "attach": "attach",
+    "check": "cluster",
     "connect": "connect",
     "console": "attach",
+    "down": "cluster",
     "firewall": "firewall",
     "init": "init",
+    "logs": "cluster",
     "plan": "plan",
+    "restart": "cluster",
+    "scale": "cluster",
+    "shell": "cluster",
+    "status": "cluster",
+    "uninstall": "cluster",
+    "up": "cluster",
 }
-"""Tasks beside the verbs on a cluster, and their modules."""
+"""Tasks and their modules."""
 
 _COLLECTIONS = ("bundle", "dist", "hosts", "jupyter", "keys", "profile", "vm")
-
-_OF_ALL = {"--list", "-l", "--complete"}
-"""Options of Invoke that name every task there is."""
 
 
 def collection(words: Iterable[str] = ()) -> Collection:
@@ -28,8 +34,8 @@ def collection(words: Iterable[str] = ()) -> Collection:
 
     To import what a command line does not use would take longer than most commands do.
     """
-    made = Collection.from_module(importlib.import_module("cncp.tasks.cluster"))
-    for name in _meant(words, made.task_names):
+    made = Collection()
+    for name in _meant(words):
         module = importlib.import_module(f"cncp.tasks.{_TASKS.get(name, name)}")
         if name in _TASKS:
             made.add_task(getattr(module, name))
@@ -38,10 +44,8 @@ def collection(words: Iterable[str] = ()) -> Collection:
     return made
 
 
-def _meant(words: Iterable[str], verbs: Iterable[str]) -> Sequence[str]:
-    """Return which tasks and collections a command line needs beside the verbs on a cluster."""
+def _meant(words: Iterable[str]) -> Sequence[str]:
+    """Return which tasks and collections a command line needs."""
     names = (*_TASKS, *_COLLECTIONS)
     said = {word.partition(".")[0] for word in words}
-    found = [name for name in names if name in said]
-    # Help and mistakes need them all.
-    return names if said & _OF_ALL or not (found or said.intersection(verbs)) else found
+    return [name for name in names if name in said] or names

@@ -19,6 +19,7 @@ HOST_KEYS = {"host-keys": "accept-new or strict: refuse hosts whose ssh key is n
 CLUSTER_FILE = {"file": "cluster.toml to read (CNCP_FILE)"}
 FILE = {"file": "cluster.toml, or list of hosts, to read (CNCP_FILE)"}
 HOSTS = {**CLUSTER_FILE, "limit": "these hosts of the cluster alone: gold2,gold[4-6]"}
+SERVICES = {"name": "services, as `status` shows them: engine-0,engine-1; all without"}
 FORGET = {"forget": "leave out what earlier command lines said"}
 
 

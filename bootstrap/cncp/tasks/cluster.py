@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -30,8 +31,11 @@ from cncp.machine.node import Node, installed
 from cncp.machine.services import service_manager
 from cncp.serve import record
 from cncp.tasks import fleet as fleets
-from cncp.tasks.asked import FORGET, HOST_KEYS, HOSTS, JSON, QUIET, is_strict, refuse_limit
+from cncp.tasks.asked import FORGET, HOST_KEYS, HOSTS, JSON, QUIET, SERVICES, is_strict, refuse_limit
 from cncp.tasks.command import command
+
+MOST_ENGINES = 1024
+"""On one machine, as the setting has it."""
 
 
 def _node() -> Node:
@@ -84,10 +88,7 @@ def up(
     host_keys: str = "accept-new",
 ) -> None:
     """Make this machine, and the hosts cluster.toml names, what the settings say; wait until all engines answer."""
-    json = json or switched(os.environ, "CNCPJSON")
-    forget = forget or switched(os.environ, "CNCPFORGET")
-    console = Console(quiet=quiet or switched(os.environ, "CNCPQUIET"))
-    converge(console, flags, file=file, forget=forget, as_json=json, limit=limit, host_keys=host_keys)
+    converge(Console(quiet=quiet), flags, file=file, forget=forget, as_json=json, limit=limit, host_keys=host_keys)
 
 
 def converge(
@@ -158,7 +159,7 @@ def status(context: Context, file: str | None = None, limit: str = "", json: boo
     console.table(states.HEADER, states.rows(found))
 
 
-@command({**HOSTS, "lines": "how many of the last lines", "follow": "go on as the log grows"})
+@command({**HOSTS, **SERVICES, "lines": "how many of the last lines", "follow": "go on as the log grows"}, takes="name")
 def logs(
     context: Context,
     name: str = "",
@@ -173,7 +174,7 @@ def logs(
         fleets.logs(scene, console, name, lines, follow=follow)
         return
     node = _node()
-    wanted = lifecycle.chosen(node, [name] if name else [])
+    wanted = lifecycle.chosen(node, name)
     if follow:
         if len(wanted) > 1:
             raise UsageError("only one log can be followed", f"name one: cncp logs --name {wanted[0]} --follow")
@@ -210,7 +211,7 @@ def check(
         **HOSTS,
         **QUIET,
         **JSON,
-        "count": "how many engines",
+        "count": "how many engines, or how many more or fewer: +1, -1",
         "force": "remove engines that are busy; their tasks are lost",
         "wait": "seconds to wait for busy engines",
     },
@@ -227,19 +228,32 @@ def scale(
     limit: str = "",
 ) -> None:
     """Add or remove engines, of several hosts on each; the others are not touched."""
-    if not count.isascii() or not count.isdigit() or int(count) > 1024:
-        raise UsageError(f"scale {count!r} is not possible", "give a number of engines from 0 to 1024")
+    if not re.fullmatch(r"[-+]?[0-9]{1,4}", count) or abs(int(count)) > MOST_ENGINES:
+        raise UsageError(
+            f"scale {count!r} is not possible", f"give a number of engines, 0 to {MOST_ENGINES}, or +1, -1"
+        )
     console = Console(quiet=quiet)
     if scene := _scene(file, limit):
         words = [count, *(["--force"] if force else []), *([f"--wait={wait}"] if wait else [])]
         fleets.scale(scene, console, words)
         return
     node = _node()
-    outcome = lifecycle.scale(node, int(count), os.environ, console, force=force, patience=wait)
+    outcome = lifecycle.scale(node, _engines(node, count), os.environ, console, force=force, patience=wait)
     _report(console, _node(), outcome, json)
 
 
-@command({**HOSTS, **QUIET, "name": "a service, as `status` shows it; all without"})
+def _engines(node: Node, count: str) -> int:
+    """Return how many engines ``scale`` is to leave: the number given, or so many more or fewer. Raises UsageError."""
+    wanted = int(count) + (node.engines if count[0] in "-+" else 0)
+    if not 0 <= wanted <= MOST_ENGINES:
+        raise UsageError(
+            f"scale {count} is not possible: there are {node.engines} engines",
+            f"give a number of engines, 0 to {MOST_ENGINES}",
+        )
+    return wanted
+
+
+@command({**HOSTS, **QUIET, **SERVICES}, takes="name")
 def restart(context: Context, name: str = "", quiet: bool = False, file: str | None = None, limit: str = "") -> None:
     """Restart a service, or all of them."""
     console = Console(quiet=quiet)
@@ -247,7 +261,7 @@ def restart(context: Context, name: str = "", quiet: bool = False, file: str | N
         fleets.restart(scene, console, [f"--name={name}"] if name else [])
         return
     node = _node()
-    seen = lifecycle.restart(node, [name] if name else [], console)
+    seen = lifecycle.restart(node, lifecycle.chosen(node, name), console)
     console.say(_count(node, seen))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from cncp.inventory import HostSpec
 from cncp.machine import place
 from cncp.machine.actor import Actor
 from cncp.tasks.asked import FILE, HOST_KEYS, JSON, is_strict
-from cncp.tasks.command import command
+from cncp.tasks.command import command, remainder
 
 _WHICH = {
     "hosts": "hosts and ranges with commas: gold[2-7],silver1; those of cluster.toml without",
@@ -49,12 +48,7 @@ def seconds(timeout: float) -> float:
     return timeout
 
 
-def remainder(argv: Sequence[str]) -> list[str]:
-    """Return the words after ``--``, as they were given: Invoke itself would join them to one string."""
-    return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
-
-
-@command({**_WHICH, **JSON})
+@command({**_WHICH, **JSON}, rest="COMMAND...")
 def run(
     context: Context,
     hosts: str = "",

@@ -25,6 +25,7 @@ from cncp.tasks.hosts import seconds
         "timeout": "seconds that a host may take",
     },
     positional=["hosts"],
+    takes="hosts",
 )
 def init(context: Context, hosts: str, host_keys: str = "accept-new", timeout: int = 60) -> None:
     """Print a cluster.toml made from what is found on hosts: cncp init gold[2-7] > cluster.toml."""

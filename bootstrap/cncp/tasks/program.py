@@ -1,65 +1,88 @@
-"""The ``cncp`` command: the same tasks as ``invoke``, found from anywhere."""
+"""The ``cncp`` command: the tasks that ``invoke`` has in a checkout, one a command line, found from anywhere."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from invoke.exceptions import Exit, ParseError
-from invoke.program import Program
+from invoke.config import Config
+from invoke.context import Context
+from invoke.exceptions import Exit
 
-from cncp import __version__
-from cncp.errors import USAGE
-from cncp.tasks import collection
-
-
-class _Program(Program):
-    """Invoke's program with our exit code and a hint for command lines that make no sense."""
-
-    def parse_core(self, argv: list[str] | None) -> None:
-        """Read the options before the task."""
-        words = joined(list(sys.argv if argv is None else argv))
-        with_hint(lambda: super(_Program, self).parse_core(words), self.binary)
-
-    def parse_tasks(self) -> None:
-        """Read the task and its options."""
-        with_hint(super().parse_tasks, self.binary)
-
-
-def joined(argv: list[str]) -> list[str]:
-    """Return a command line in which the hosts after ``init`` are one word, as Invoke wants it."""
-    if len(argv) < 2 or argv[1] != "init":
-        return argv
-    names = []
-    for word in argv[2:]:
-        if word.startswith("-"):
-            break
-        names.append(word)
-    return [*argv[:2], *([",".join(names)] if names else []), *argv[2 + len(names) :]]
-
-
-def with_hint(parse: Callable[[], None], binary: str) -> None:
-    """Run a step of parsing; turn its errors into ours. Raises Exit."""
-    try:
-        parse()
-    except ParseError as error:
-        unknown = re.fullmatch(r"No idea what '(.*)' is!", str(error))
-        what = f"there is no task or option {unknown[1]}" if unknown else str(error)
-        hint = f"see {binary} --list, {binary} --help TASK"
-        raise Exit(f"error: command line: {what}\nhint: {hint}", USAGE) from None
-    except ValueError as error:
-        # Invoke lets the errors of int() through.
-        what = f"not a whole number: {str(error).rpartition(': ')[2]}"
-        raise Exit(f"error: command line: {what}\nhint: see {binary} --help TASK", USAGE) from None
+from cncp import interrupted
+from cncp.console import Console
+from cncp.errors import UsageError
+from cncp.tasks import collection, helptext, line
+from cncp.tasks.command import Verb
 
 
 def main() -> None:
     """Run the command line and exit."""
-    tasks = collection(sys.argv[1:])
     try:
-        _Program(name="cncp", binary="cncp", binary_names=["cncp"], namespace=tasks, version=__version__).run()
+        sys.exit(answer(sys.argv[1:]))
     except BrokenPipeError:
         # Whoever read the help has seen enough; for what tasks print, see `command`.
         os._exit(0)
+    except (KeyboardInterrupt, interrupted.Ended) as error:
+        sys.exit(interrupted.exit_code(error))
+
+
+def answer(words: Sequence[str]) -> int:
+    """Do what a command line says; return the exit code."""
+    try:
+        run(words)
+    except UsageError as error:
+        return Console().error(error)
+    except Exit as end:
+        if end.message:
+            print(end.message, file=sys.stderr, flush=True)
+        return int(end.code)
+    return 0
+
+
+def run(words: Sequence[str]) -> None:
+    """Do what a command line says. Raises UsageError where it makes no sense, Exit where it has failed."""
+    first, *others = words or ["--help"]
+    if first in ("--help", "-h", "help"):
+        print(helptext.of_verb(line.verb_of(*others[:2])) if others else helptext.overview())
+    elif first in ("--version", "-V", "version"):
+        print(helptext.version())
+    elif first in ("--list", "-l"):
+        print(helptext.listing(others[0] if others else ""))
+    elif first == "--complete":
+        print("\n".join(helptext.candidates(others[1:])))
+    elif first == "--print-completion-script":
+        print(helptext.completion(others[0] if others else ""))
+    else:
+        _do(line.verb_of(first, next(iter(others), "")), others)
+
+
+def _do(name: str, words: list[str]) -> None:
+    verb = task(name)
+    if _asks_for_help(verb, words):
+        print(helptext.of_verb(name))
+        return
+    if verb.verbatim and words[:1] != ["--"]:
+        words = ["--", *words]
+    named = line.read(name, verb, words)
+    # What follows two dashes is read from there; see `remainder`.
+    sys.argv = [sys.argv[0], name, *words]
+    interrupted.while_working()
+    # Nothing of Invoke's own settings is ours: no file and no variable of it is read.
+    verb(Context(Config(lazy=True)), **named)
+
+
+def _asks_for_help(verb: Verb, words: list[str]) -> bool:
+    own = words[:1] if verb.verbatim else words[: words.index("--")] if "--" in words else words
+    return "--help" in own or "-h" in own
+
+
+def task(name: str) -> Verb:
+    """Return the task of a verb; the module that has it is imported now, and no other."""
+    found = collection([name])[name]
+    assert isinstance(found, Verb)  # noqa: S101  # made by `command`, all of them
+    return found
+
+
+__all__ = ["answer", "main", "run", "task"]

@@ -1,0 +1,168 @@
+"""What ``cncp`` says of itself: the overview, a verb's help, versions, and what a shell may complete."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from invoke.completion.complete import print_completion_script
+from invoke.exceptions import ParseError
+from invoke.parser.argument import Argument
+
+from cncp import __version__
+from cncp.cluster import BY_KEY
+from cncp.errors import CncpError
+from cncp.tasks import guide, line
+
+_WIDTH = 79
+
+_VALUES = {
+    "count": "N",
+    "file": "FILE",
+    "host": "HOST",
+    "hosts": "HOSTS",
+    "host_keys": "accept-new|strict",
+    "limit": "HOSTS",
+    "output": "FILE",
+    "provider": "qemu|libvirt|virtualbox",
+    "timeout": "SECONDS",
+    "wait": "SECONDS",
+}
+"""What an option's value looks like, where its name does not say it."""
+
+
+def overview() -> str:
+    """Return the help: what there is, on one screen."""
+    lines = ["usage: cncp VERB [OPTIONS]     help: cncp VERB --help     all verbs: cncp --list", ""]
+    for title, group in guide.GROUPS.items():
+        if group.hidden:
+            continue
+        if group.short:
+            names = textwrap.wrap(" ".join(group.verbs), _WIDTH - 18)
+            lines += [f"{title if not at else '':<18}{text}" for at, text in enumerate(names)]
+            continue
+        for at, (name, entry) in enumerate(group.verbs.items()):
+            lines.append(f"{title if not at else '':<8}{name:<10}{entry.brief}")
+    return "\n".join(lines)
+
+
+def listing(prefix: str = "") -> str:
+    """Return all verbs with what they do, in their groups; or those whose names begin so."""
+    width = max(map(len, guide.VERBS)) + 2
+    lines: list[str] = []
+    for title, group in guide.GROUPS.items():
+        rows = [f"  {name:<{width}}{entry.brief}" for name, entry in group.verbs.items() if name.startswith(prefix)]
+        lines += [title, *rows] if rows else []
+    if not lines:
+        raise line.refusal(f"no verb begins with {prefix}", "see all verbs: cncp --list")
+    return "\n".join(lines)
+
+
+def of_verb(name: str) -> str:
+    """Return the help of a verb: how it is called, what it does, its options, examples."""
+    from cncp.tasks.program import task
+
+    verb = task(name)
+    made = line.context(name, verb)
+    needed = line.required(made, verb)
+    waiting = [_name(one).upper() for one in needed]
+    taken = [f"[{_TAKEN.get(verb.takes, verb.takes.upper())}]"] if verb.takes else []
+    rest = [verb.rest if verb.verbatim else f"-- {verb.rest}"] if verb.rest else []
+    options = {
+        flag: one
+        for flag, one in made.flags.items()
+        if _name(one) not in {_name(one) for one in line.required(made, verb)}
+    }
+    usage = " ".join(["usage: cncp", name, *waiting, *taken, *(["[OPTIONS]"] if options else []), *rest])
+    text = inspect.getdoc(verb) or ""
+    lines = [usage, "", *textwrap.wrap(text, _WIDTH)]
+    for one in needed:
+        lines += ["", f"  {_name(one).upper()}", *_indented(one.help or "")]
+    if options:
+        lines.append("")
+    for flag, one in options.items():
+        text = BY_KEY[_name(one)].help if _is_setting(one) else one.help or ""
+        lines += [f"  {flag} {_value(one)}".rstrip(), *_indented(text)]
+    lines += ["", "examples:", *(f"  {example}" for example in guide.VERBS[name].examples)]
+    return "\n".join(lines)
+
+
+_TAKEN = {"name": "SERVICE...", "hosts": "HOST..."}
+
+
+def _name(one: Argument) -> str:
+    return str(one.name)
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
+
+
+def _is_setting(one: Argument) -> bool:
+    return _name(one) in BY_KEY and one.default is None
+
+
+def _value(one: Argument) -> str:
+    if not one.takes_value:
+        return ""
+    name = _name(one)
+    if _is_setting(one):
+        return BY_KEY[name].values
+    shown = _VALUES.get(name, "N" if one.kind is int else name.rstrip("_").upper())
+    return f"{shown} ({one.default})" if one.default not in (None, "") else shown
+
+
+def version() -> str:
+    """Return versions, and where the code and the cluster are."""
+    from importlib import metadata
+
+    from cncp.attributes import SOURCE
+
+    lines = [
+        f"cncp {__version__}",
+        f"Python {platform.python_version()}, {os.path.realpath(sys.executable)}",
+        f"ipyparallel {metadata.version('ipyparallel')}",
+        f"code: {SOURCE}",
+        f"service manager: {_manager()}",
+    ]
+    return "\n".join(lines)
+
+
+def _manager() -> str:
+    from cncp.machine import place
+    from cncp.machine.node import installed
+
+    try:
+        node = installed(place.home(os.environ))
+    except CncpError as error:
+        return f"none: {error.message}"
+    return f"{node.manager} ({node.scope})" if node.manager == "systemd" else node.manager
+
+
+def completion(shell: str) -> str:
+    """Return the script by which a shell completes command lines of ours. Raises UsageError."""
+    import contextlib
+    import io
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            print_completion_script(shell=shell, names=["cncp"])
+    except ParseError:
+        raise line.refusal(f"there is no completion for the shell {shell!r}", "name one of: bash, fish, zsh") from None
+    return said.getvalue()
+
+
+def candidates(words: Sequence[str]) -> Iterator[str]:
+    """Yield what may come next in a command line, the program's name its first word."""
+    from cncp.tasks.program import task
+
+    name = guide.ALIASES.get(words[1], words[1]) if len(words) > 1 else ""
+    if name not in guide.VERBS:
+        yield from guide.VERBS
+        return
+    yield from line.context(name, task(name)).flags

@@ -1,0 +1,129 @@
+"""Ctrl-C, SIGTERM and SIGHUP, whenever they come: one line, the exit code of that signal, no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cncp import interrupted
+from cncp.tasks import guide
+
+from .refusal import ROOT
+
+AT_IMPORT = """
+import os, runpy, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.{signal})
+
+sys.meta_path.insert(0, Interrupts())
+sys.path.insert(0, {code!r})
+sys.argv = {argv!r}
+{run}
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("module", ["cncp.tasks", "invoke.collection", "cncp.cluster", "cncp.machine.job", "psutil"])
+def test_while_a_command_is_imported(module: str, number: signal.Signals, home: Path) -> None:
+    """From the first import of ours to the last: it says so in a line."""
+    text = AT_IMPORT.format(
+        module=module,
+        signal=number.name,
+        code=str(ROOT / "bootstrap"),
+        argv=["cncp", "up"],
+        run="runpy.run_module('cncp', run_name='__main__', alter_sys=False)",
+    )
+    ended(text, number, home)
+
+
+@pytest.mark.parametrize("module", ["argparse", "cncp.attributes", "cncp.machine.place", "cncp.install.preflight"])
+def test_while_the_installation_is_imported(module: str, home: Path) -> None:
+    """So does stage0, which runs before there is a virtualenv."""
+    script = str(ROOT / "bootstrap" / "stage0.py")
+    text = AT_IMPORT.format(
+        module=module,
+        signal="SIGINT",
+        code=str(ROOT / "bootstrap"),
+        argv=[script],
+        run=f"runpy.run_path({script!r}, run_name='__main__')",
+    )
+    ended(text, signal.SIGINT, home)
+
+
+def ended(program: str, number: signal.Signals, home: Path) -> None:
+    """Hold that a program ends by a signal as it should, with nothing done."""
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=home, env=env, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stderr == "interrupted: what was done stays; cncp up goes on from there\n"
+    assert done.returncode == 128 + number
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_while_it_works(number: signal.Signals, tmp_path: Path) -> None:
+    """What is in a `with` block is cleaned up, what was started ends, and the exit code says why."""
+    program = (
+        "import subprocess, sys, tempfile\n"
+        "from cncp import interrupted\n"
+        "sys.argv = ['cncp', 'status']\n"
+        "interrupted.while_working()\n"
+        "try:\n"
+        "    with tempfile.TemporaryDirectory(dir='.'):\n"
+        "        subprocess.run(['sh', '-c', 'echo on; exec sleep 60'])\n"
+        "except (KeyboardInterrupt, interrupted.Ended) as error:\n"
+        "    sys.exit(interrupted.exit_code(error))\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "bootstrap")}
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as it:
+        assert it.stdout is not None
+        assert it.stdout.readline() == "on\n"
+        # As a terminal does it: Ctrl-C is for all of the group, the others for the program alone.
+        if number is signal.SIGINT:
+            os.killpg(it.pid, number)
+        else:
+            it.send_signal(number)
+        _, err = it.communicate(timeout=30)
+    assert err == "interrupted\n"
+    assert it.returncode == 128 + number
+    assert list(tmp_path.glob("tmp*")) == []
+
+
+def test_what_is_ignored_stays_so() -> None:
+    """A program that nohup started outlives its terminal."""
+    program = (
+        "import os, signal\n"
+        "from cncp import interrupted\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "interrupted.while_importing('up')\n"
+        "interrupted.while_working()\n"
+        "os.kill(os.getpid(), signal.SIGHUP)\n"
+        "print('on')\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "bootstrap")}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "on\n"
+
+
+def test_every_verb_that_changes_something_says_how_to_go_on() -> None:
+    """What goes on is a verb, too."""
+    assert set(interrupted.GOES_ON) <= set(guide.VERBS)
+    assert set(interrupted.GOES_ON.values()) <= set(guide.VERBS)
+    assert {"up", "scale", "restart", "down", "uninstall"} <= set(interrupted.GOES_ON)

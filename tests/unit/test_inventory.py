@@ -116,7 +116,7 @@ BAD_LINES = [
     ["firewall", "--kind=iptables"],
     ["firewall", "--clients=gold1"],
     ["firewall", "--clients=10.0.0.1/33"],
-    ["console"],
+    ["console", "--engin=engine-0"],
     ["attach", "--nam=controller"],
 ]
 

@@ -13,8 +13,14 @@ from cncp.machine import chef
 
 from .site import Site, make
 
-# A login without programs of its own: some of those write into the home.
-_PLAIN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+_PLAIN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""The PATH of a login without programs of its own: some of those write into the home."""
+
+
+def _path(program: Path) -> dict[str, str]:
+    """Return that PATH, with the folder of a Chef that was found elsewhere."""
+    folder = str(program.parent)
+    return {"PATH": _PLAIN if folder in _PLAIN.split(":") else f"{_PLAIN}:{folder}"}
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +35,7 @@ def program() -> Path:
 @pytest.fixture
 def site(program: Path) -> Iterator[Site]:
     """Return a site of who runs the tests."""
-    made = make(os.geteuid(), _PLAIN)
+    made = make(os.geteuid(), _path(program))
     try:
         yield made
     finally:
@@ -40,7 +46,7 @@ def site(program: Path) -> Iterator[Site]:
 def user_site(program: Path) -> Iterator[Site]:
     """Return a site of somebody without any rights: as root of nobody, else of oneself."""
     user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
-    made = make(user, _PLAIN)
+    made = make(user, _path(program))
     try:
         yield made
     finally:

@@ -13,6 +13,7 @@ from cncp.errors import CncpError, PreflightError
 from cncp.machine import chef, cinc, convergence, document
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
+from cncp.run import Completed
 
 Program = Callable[..., Path]
 
@@ -88,6 +89,31 @@ def test_failures(status: int, report: object, said: str, stand_in: Program, nod
         chef.converge(node, stand_in(status=status, report=report), Actor(node.account))
     assert failed.value.message == f"Chef failed: {said}"
     assert failed.value.hint == f"look at {node.home}/chef/chef.log"
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "said"),
+    [
+        (
+            "[now] FATAL: Stacktrace dumped\n[now] FATAL: SyntaxError: solo.rb:4\nbye\n",
+            "warning: x\n",
+            "SyntaxError: solo.rb:4",
+        ),
+        ("hello\n", "first\nlast\n", "last"),
+        ("only this\n", "", "only this"),
+        ("", "", "it exited with 3"),
+    ],
+)
+def test_why_it_failed_without_a_report(out: str, err: str, said: str) -> None:
+    """Its log says why, which is on stdout; stderr also holds warnings of Ruby's."""
+    with pytest.raises(CncpError) as failed:
+        chef._updates(None, Completed(("chef-solo",), 3, out, err), Path("/x/chef.log"))
+    assert failed.value.message == f"Chef failed: {said}"
+
+
+def test_its_configuration_is_utf8() -> None:
+    """Ruby would read a path with letters as the locale says, and in the locale C refuse it."""
+    assert chef.configuration(Path("/home/\u00fc/chef")).splitlines()[0] == "# encoding: utf-8"
 
 
 def test_a_licence_is_never_accepted_for_anybody(stand_in: Program, node: Node) -> None:

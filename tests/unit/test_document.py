@@ -161,3 +161,22 @@ def test_beneath_a_run_that_holds_the_lock_nothing_is_locked(environment: Mappin
         lock.write_text(json.dumps({"pid": os.getpid(), "since": 0, "what": "cncp up"}))
         with pytest.raises(CncpError, match="held by cncp up"), document.locked(node, Actor(node.account), "test"):
             pass
+
+
+@pytest.mark.parametrize("profile", ["cncp", "engine"])
+def test_what_goes_is_the_part_of_the_resource_it_was_of(profile: str, environment: Mapping[str, str]) -> None:
+    """A file that nothing wants any more is taken away by the resource that made it, and by no other."""
+    node = document.describe({"settings": {"profile": profile}}, environment)
+    units = "/etc/systemd/system"
+    for path, part in (
+        (f"{units}/{node.prefix}.target.wants/{node.prefix}-engine@1.service", "engine"),
+        (f"{units}/{node.prefix}-engine@.service", "engine"),
+        (f"{units}/{node.prefix}-engine@.service.d/10-cncp.conf", "engine"),
+        (f"{units}/{node.prefix}-controller.service", "controller"),
+        (f"{units}/{node.prefix}-jupyter.service.d/10-cncp.conf", "jupyter"),
+        (f"{units}/{node.prefix}.target", "profile"),
+        (f"{node.home}/supervisor/programs/engine-1.conf", "engine"),
+        (f"{node.home}/supervisor/programs/tunnel-gold-2.conf", "tunnel"),
+        (f"{node.profile_dir}/ipengine_config.py", "profile"),
+    ):
+        assert document._part(node, path) == part, path

@@ -26,22 +26,32 @@ class Actor:
         self._root = os.geteuid() == 0
         self._groups = os.getgrouplist(account.name, account.gid)
 
-    def run(self, argv: Sequence[str], owner: str = "login", check: bool = True, timeout: float = 120) -> Completed:
-        """Run a command to its end with the rights of ``owner``."""
+    def run(
+        self,
+        argv: Sequence[str],
+        owner: str = "login",
+        check: bool = True,
+        timeout: float = 120,
+        input: str | None = None,  # noqa: A002  # as in subprocess
+    ) -> Completed:
+        """Run a command to its end with the rights of ``owner``, and of nobody else: all its ids are that one's."""
         if owner == "root" and not self._root:
             # sudo asks on the terminal by itself where it must.
-            return run(["sudo", *argv], check=check, timeout=timeout)
+            return run(["sudo", *argv], check=check, timeout=timeout, input=input)
         if owner == "login" and self._root and self.account.uid != 0:
             return run(
                 argv,
                 check=check,
                 timeout=timeout,
+                input=input,
                 user=self.account.uid,
                 group=self.account.gid,
                 extra_groups=self._groups,
+                # Root's working directory may be closed to the account.
+                cwd="/",
                 env={"HOME": self.account.home, "USER": self.account.name, "LOGNAME": self.account.name},
             )
-        return run(argv, check=check, timeout=timeout)
+        return run(argv, check=check, timeout=timeout, input=input)
 
     def write(self, path: Path, content: bytes, mode: int, owner: str = "login") -> None:
         """Write a file atomically."""

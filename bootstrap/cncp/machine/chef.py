@@ -119,7 +119,9 @@ def configuration(folder: Path) -> str:
         # Assigned, because Chef reads this file twice.
         f"event_handlers [Cncp::Report.new({_ruby(str(folder / 'report.json'))})]",
     ]
-    return "\n".join(("# Rendered by cncp; written again by every run of Chef.", *lines)) + "\n"
+    # Ruby reads a file by the locale, in which a path may have no letters; only its first line says otherwise.
+    first = ("# encoding: utf-8", "# Rendered by cncp; written again by every run of Chef.")
+    return "\n".join((*first, *lines)) + "\n"
 
 
 def _ruby(value: str | int | bool) -> str:
@@ -177,6 +179,12 @@ def _updates(report: dict[str, Any] | None, done: Completed, log: Path) -> tuple
             "accept it by hand if you do, install Cinc instead, or use --engine embedded",
         )
     if not done.ok or report is None or not report.get("success"):
-        said = (done.stderr.strip() or done.stdout.strip() or f"it exited with {done.status}").splitlines()[-1]
-        raise CncpError(f"Chef failed: {(report or {}).get('error') or said}", f"look at {log}")
+        raise CncpError(f"Chef failed: {(report or {}).get('error') or _said(done)}", f"look at {log}")
     return tuple(Update(one["resource"], tuple(one["lines"])) for one in report["updated"])
+
+
+def _said(done: Completed) -> str:
+    """Return why a run of Chef ended that wrote no report: its log says so; stderr also holds Ruby's warnings."""
+    fatal = [line.partition("FATAL: ")[2] for line in done.stdout.splitlines() if "FATAL: " in line]
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    return next((line for line in reversed((*lines, *fatal)) if line), f"it exited with {done.status}")

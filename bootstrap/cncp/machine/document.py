@@ -33,9 +33,9 @@ from cncp.cluster import layer
 from cncp.console import Console, answered
 from cncp.errors import CncpError, UsageError
 from cncp.files import read_bytes, read_json
-from cncp.machine import health, steps, up
+from cncp.machine import health, kinds, steps, up
 from cncp.machine.actor import Actor
-from cncp.machine.kinds import KINDS
+from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, from_document
 from cncp.machine.place import home
 from cncp.machine.resources import Block, Directory, File, Link, Resource
@@ -85,12 +85,28 @@ def desired(node: Node, manager: ServiceManager) -> dict[str, Any]:
         "environment": steps.environment_digest(node),
         "group": node.account.gid,
         "home": node.home,
-        "removals": [{"path": path, "owner": owner} for path, owner in steps.removals(node, goal)],
+        "removals": [
+            {"path": path, "owner": owner, "part": _part(node, path)} for path, owner in steps.removals(node, goal)
+        ],
         "resources": list(_resources(goal.resources)),
         "running": steps.running(manager),
         "services": dict(goal.services),
         "user": node.account.name,
     }
+
+
+def _part(node: Node, path: str) -> str:
+    """Return whose a path is that nothing wants any more: a kind of service's, else the profile's."""
+    for name in (Path(path).name, Path(path).parent.name.removesuffix(".d")):
+        service = kinds.of_unit(node.prefix, name) or Path(name).stem
+        kind = split(service)[0] if kinds.known(service) else _kind_of_template(node, name)
+        if kind:
+            return kind
+    return "profile"
+
+
+def _kind_of_template(node: Node, name: str) -> str:
+    return next((kind for kind, one in kinds.KINDS.items() if name == f"{node.prefix}-{one.unit}"), "")
 
 
 def _resources(resources: Sequence[Resource]) -> Iterator[dict[str, Any]]:

@@ -125,7 +125,35 @@ module CncpCookbook
 
   # Whether a setting that is on or off is on, as cncp reads it.
   def on?(value)
-    %w(true yes on).include?(value.to_s.downcase)
+    %w(true yes on 1).include?(value.to_s.downcase)
+  end
+
+  # What the attributes that are no settings have to be; those of the settings cncp itself refuses,
+  # but for those that are read here before there is a cncp to ask.
+  SHAPES = {
+    %w(user home source python offline path) => ['a string', ->(value) { value.is_a?(String) && !value.empty? }],
+    %w(requirements service_manager) => ['a string', ->(value) { value.is_a?(String) && !value.empty? }],
+    %w(packages jupyter) => ['true or false',
+                             ->(value) { %w(true yes on 1 false no off 0).include?(value.to_s.downcase) }],
+    %w(timeout) => ['a number of seconds, 0 or more', ->(value) { value.to_s.match?(/\A\d{1,6}\z/) }],
+  }.freeze
+
+  # Refuse attributes that make no sense, before anything is changed; return them. nil stands for the default.
+  def check(attributes)
+    SHAPES.each do |names, (what, fits)|
+      names.each do |name|
+        value = attributes[name]
+        next if value.nil? || fits.call(value)
+
+        raise Error.new("node['cncp']['#{name}'] = #{value.inspect} is not possible", "it must be #{what}")
+      end
+    end
+    attributes
+  end
+
+  # Seconds to wait, from what check has let through.
+  def seconds(value, default = 60)
+    value.nil? ? default : Integer(value.to_s, 10)
   end
 
   # The digest of the user's own requirements; nil where only the installer can tell (a URL, or no file).
@@ -138,10 +166,18 @@ module CncpCookbook
   end
 
   # The Python to make the virtualenv with: the one named, else the one it was made with; nil: any.
-  def base_python(named, stamp)
+  def base_python(named, stamp, path = ENV['PATH'].to_s)
     former = stamp && stamp['python']
-    named = File.realpath(named) if named && File.exist?(named)
-    named || (former && File.executable?(former) ? former : nil)
+    return former && File.executable?(former) ? former : nil if named.nil?
+
+    # A name without a folder is looked for as a shell does, and never in the working directory.
+    folders = named.include?(File::SEPARATOR) ? [''] : path.split(File::PATH_SEPARATOR)
+    found = folders.map { |folder| folder.empty? ? named : File.join(folder, named) }
+                   .find { |one| File.absolute_path(one) == one && File.file?(one) && File.executable?(one) }
+    return File.realpath(found) if found
+
+    raise Error.new("there is no Python #{named} on this machine",
+                    "set node['cncp']['python'] to one that is, 3.10 or newer, or leave it out")
   end
 
   # Whether a program is on the PATH, or where the system keeps those that are not for users.

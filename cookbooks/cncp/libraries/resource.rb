@@ -6,6 +6,7 @@ module CncpCookbook
     def self.declare(resource)
       resource.property :settings, Hash, desired_state: false,
                         default: later { |given| CncpCookbook.settings(given.node['cncp']) },
+                        coerce: proc { |given| CncpCookbook.check(given) },
                         description: 'Settings of the cluster, as in cluster.toml; those left out have their defaults.'
       resource.property :user, String, desired_state: false,
                         default: later { |given| CncpCookbook.account(given.node['cncp']['user']).name },
@@ -92,15 +93,17 @@ module CncpCookbook
       entries.map { |entry| cncp_resource(entry).updated_by_last_action? }.any?
     end
 
-    def cncp_remove
-      cncp_desired['removals'].map { |entry| cncp_removal(entry['path']).updated_by_last_action? }.any?
+    # Remove what is no longer wanted of these parts: each resource takes away what was its own.
+    def cncp_remove(*parts)
+      entries = cncp_desired['removals'].select { |entry| parts.include?(entry['part']) }
+      entries.map { |entry| cncp_removal(entry['path']).updated_by_last_action? }.any?
     end
 
     # Install what services of a kind need and have them run; return whether anything was started.
     def cncp_start(kind)
       return false unless cncp_there?
 
-      changed = [cncp_install(kind), cncp_remove].any?
+      changed = [cncp_install(kind), cncp_remove(kind)].any?
       cncp_serve(kind, changed)
     end
 

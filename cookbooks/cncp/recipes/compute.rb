@@ -1,5 +1,7 @@
 # Controller and engines on one machine.
-cncp_packages 'cncp' if node['cncp']['packages']
+CncpCookbook.check(node['cncp'])
+
+cncp_packages 'cncp' if CncpCookbook.on?(node['cncp']['packages'])
 cncp_virtualenv 'cncp'
 cncp_profile 'cncp'
 cncp_controller 'cncp'

@@ -1,5 +1,7 @@
 # The controller of a cluster, without engines.
-cncp_packages 'cncp' if node['cncp']['packages']
+CncpCookbook.check(node['cncp'])
+
+cncp_packages 'cncp' if CncpCookbook.on?(node['cncp']['packages'])
 cncp_virtualenv 'cncp'
 cncp_profile 'cncp'
 cncp_controller 'cncp'

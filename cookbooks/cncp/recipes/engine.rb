@@ -1,5 +1,7 @@
 # Engines of a cluster whose controller is elsewhere.
-cncp_packages 'cncp' if node['cncp']['packages']
+CncpCookbook.check(node['cncp'])
+
+cncp_packages 'cncp' if CncpCookbook.on?(node['cncp']['packages'])
 cncp_virtualenv 'cncp'
 cncp_profile 'cncp'
 cncp_tunnels 'cncp'

@@ -7,7 +7,9 @@ description 'The engines (ipengine) of this machine as services: their files, th
 CncpCookbook::Service.declare(self)
 
 property :timeout, Integer, desired_state: false,
-         default: lazy { |given| given.node['cncp']['timeout'] },
+         default: lazy { |given| CncpCookbook.seconds(given.node['cncp']['timeout']) },
+         coerce: proc { |given| CncpCookbook.seconds(given) },
+         callbacks: { 'must be 0 or more' => ->(given) { given >= 0 } },
          description: 'Seconds that engines have to answer after something was started; 0: do not wait.'
 
 action_class { include CncpCookbook::Actions }
@@ -15,6 +17,8 @@ action_class { include CncpCookbook::Actions }
 action :start do
   description 'Install what is missing, and start or restart what does not run as it is to.'
 
+  # Read before anything is done: one that makes no sense changes nothing.
+  seconds = new_resource.timeout
   started = cncp_start('engine')
-  cncp('wait', new_resource.timeout.to_s, timeout: new_resource.timeout + 60) if started && new_resource.timeout > 0
+  cncp('wait', seconds.to_s, timeout: seconds + 60) if started && seconds > 0
 end

@@ -18,4 +18,5 @@ action :create do
   changed = cncp('prepare', *('--dry-run' if whyrun_mode?))['changed']
   converge_by(changed) {} unless changed.empty?
   cncp_install('home', 'profile', 'units')
+  cncp_remove('profile')
 end

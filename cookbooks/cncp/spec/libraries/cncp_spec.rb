@@ -181,11 +181,52 @@ RSpec.describe CncpCookbook do
     end
   end
 
+  describe '.check' do
+    it 'lets through what can be, and nothing at all' do
+      good = { 'timeout' => '30', 'packages' => 'false', 'python' => 'python3', 'requirements' => 'none', 'home' => nil }
+      expect(described_class.check(good)).to be(good)
+      expect(described_class.check({})).to eq({})
+    end
+
+    [%w(timeout x), ['timeout', -5], ['timeout', 1.5], ['packages', 2], ['packages', 'of course'], ['python', 3],
+     ['requirements', ['numpy']], ['requirements', 3], ['service_manager', 5], ['home', 5], ['user', ''],
+     ['path', ['/bin']], ['offline', true], ['source', {}]].each do |name, value|
+      it "refuses #{name} = #{value.inspect}, and says what it has to be" do
+        expect { described_class.check(name => value) }
+          .to raise_error(described_class::Error, /\['#{name}'\] = .* is not possible \(it must be/)
+      end
+    end
+  end
+
+  describe '.seconds' do
+    it 'reads what JSON files and people write' do
+      expect([30, '30', '0', '08', nil].map { |one| described_class.seconds(one) }).to eq([30, 30, 0, 8, 60])
+    end
+  end
+
   describe '.base_python' do
     it 'is the one named, by its real path' do
       link = File.join(@folder, 'python')
       FileUtils.ln_s('/bin/sh', link)
       expect(described_class.base_python(link, nil)).to eq(File.realpath('/bin/sh'))
+    end
+
+    it 'is found on the PATH by its name, and never in the working directory' do
+      FileUtils.ln_s('/bin/sh', File.join(@folder, 'python3'))
+      expect(described_class.base_python('python3', nil, "/nonexistent:#{@folder}")).to eq(File.realpath('/bin/sh'))
+      Dir.chdir(@folder) do
+        ['', '.', '/nonexistent'].each do |path|
+          expect { described_class.base_python('python3', nil, path) }.to raise_error(/no Python python3/)
+        end
+        expect { described_class.base_python('./python3', nil) }.to raise_error(/no Python/)
+      end
+    end
+
+    it 'says which attribute names one that is not there' do
+      ['/nonexistent/python', @folder].each do |named|
+        expect { described_class.base_python(named, nil) }
+          .to raise_error(described_class::Error, /no Python #{named}.*node\['cncp'\]\['python'\]/)
+      end
     end
 
     it 'is the one the virtualenv was made with, as long as it is there' do

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from cncp.serve.controller import discard_damaged, replace_predecessor
 from cncp.serve.hearts import expect_hearts
 from cncp.serve.places import Places
 from cncp.serve.queues import Queues
-from cncp.serve.slots import new_uuid, slot
+from cncp.serve.slots import slot, uuid_of
 
 CODE = Path(__file__).resolve().parents[2] / "bootstrap"
 
@@ -49,8 +50,8 @@ def test_an_engine_loads_of_ipyparallel_what_it_needs() -> None:
 
 def test_uuids_tell_the_place_of_an_engine() -> None:
     """Host and number can be read back; engines that others started have no place."""
-    assert slot(new_uuid("node-7.example.org", 12)) == ("node-7-example-org", 12)
-    assert new_uuid("n", 1) != new_uuid("n", 1)
+    assert slot(uuid_of("node-7.example.org", 12, os.getpid())) == ("node-7-example-org", 12)
+    assert uuid_of("n", 1, os.getpid()) == uuid_of("n", 1, os.getpid()) != uuid_of("n", 1, os.getppid())
     assert slot("b2a3c1d0-cafe") is None
     # uuid4, jupyter_client's new_id
     assert slot("0c8d6a0e-1f2e-4a3b-8123-0123456789ab") is None
@@ -62,12 +63,12 @@ def test_uuids_tell_the_place_of_an_engine() -> None:
 @pytest.mark.parametrize("host", ["a.b", "node_7", "größe", "x y", "UPPER-1"])
 def test_uuids_can_be_part_of_a_name_of_a_variable(host: str) -> None:
     """The kernel makes a name of the id of a broadcast message, which ends with an engine's uuid."""
-    assert f"_{new_uuid(host, 3).replace('-', '_')}_".isidentifier()
+    assert f"_{uuid_of(host, 3, os.getpid()).replace('-', '_')}_".isidentifier()
 
 
 def test_an_engine_that_comes_back_takes_its_place() -> None:
     """Its predecessor is unregistered; neighbours and strangers stay."""
-    uuids = {3: new_uuid("a", 1), 4: new_uuid("a", 2), 5: "stranger"}
+    uuids = {3: uuid_of("a", 1, os.getpid()), 4: uuid_of("a", 2, os.getpid()), 5: "stranger"}
     gone: list[int] = []
     hub: Any = SimpleNamespace(
         engines={number: SimpleNamespace(uuid=uuid, ident=uuid.encode()) for number, uuid in uuids.items()},
@@ -75,8 +76,8 @@ def test_an_engine_that_comes_back_takes_its_place() -> None:
         unregister_engine=lambda _, message: gone.append(message["content"]["id"]),
         log=SimpleNamespace(warning=lambda *_: None),
     )
-    replace_predecessor(hub, new_uuid("a", 1))
-    replace_predecessor(hub, new_uuid("b", 1))
+    replace_predecessor(hub, uuid_of("a", 1, os.getppid()))
+    replace_predecessor(hub, uuid_of("b", 1, os.getpid()))
     replace_predecessor(hub, "another stranger")
     assert gone == [3]
 

@@ -13,6 +13,7 @@ from cncp.machine import connection, jupyter, ports, steps
 from cncp.machine.facts import lingers
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager
+from cncp.machine.services.base import unkept
 from cncp.machine.status import Status, status
 
 _SPACE = 50 * 2**20
@@ -37,6 +38,7 @@ def examine(node: Node, manager: ServiceManager) -> list[Finding]:
         *_disk(node),
         *_permissions(node),
         *_files(node),
+        *_unkept(node, manager),
         *_ports(node, seen),
         *_services(seen),
         *_versions(node, manager),
@@ -84,6 +86,13 @@ def _ports(node: Node, seen: list[Status]) -> Iterator[Finding]:
             f"port {port} of the controller is taken" + (f" by {owner}" if owner else ""),
             "end that program, or have other ports chosen: cncp up --ports LOW-HIGH",
         )
+
+
+def _unkept(node: Node, manager: ServiceManager) -> Iterator[Finding]:
+    left = unkept(node, manager, manager.states())
+    if left.services:
+        names = ", ".join(sorted({one.name for one in left.services}))
+        yield Finding(f"the service manager of {names} is gone: nothing restarts them", "cncp up")
 
 
 def _services(seen: list[Status]) -> Iterator[Finding]:

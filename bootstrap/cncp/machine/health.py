@@ -11,7 +11,8 @@ from cncp.hub import Hub, NoAnswer
 from cncp.machine import connection, jupyter, logs, steps
 from cncp.machine.node import Node
 from cncp.machine.patience import Patience
-from cncp.machine.services.base import ServiceManager, running_process
+from cncp.machine.services.base import ServiceManager
+from cncp.machine.services.processes import running
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
     with Hub(document, connection.local_address(node)) as hub:
         while True:
             # Those about to be replaced may still answer: only processes of this start count.
-            current = {name: running_process(node, name) for name in node.services}
+            current = running(node)
             started = all(current[name].digest == digest for name, digest in digests.items())
             engines = {number: current[f"engine-{number}"].uuid for number in node.engine_ids}
             seen = _ask(hub, engines, 0.5) if started else _SILENCE
@@ -73,7 +74,8 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
 
 def _wait_for_processes(node: Node, digests: Mapping[str, str], patience: Patience) -> Answers:
     while True:
-        missing = [name for name, digest in digests.items() if running_process(node, name).digest != digest]
+        current = running(node)
+        missing = [name for name, digest in digests.items() if current[name].digest != digest]
         if not missing:
             return _SILENCE
         if patience.over(missing):

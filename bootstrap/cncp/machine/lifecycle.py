@@ -126,5 +126,6 @@ def down(node: Node, console: Console) -> bool:
         # Backwards: engines say goodbye to the controller, which some reach through a tunnel.
         for kind in reversed(list(KINDS)):
             manager.stop([name for name in running if split(name)[0] == kind])
+        ended = steps.end_unkept(node, manager, console.phase)
         manager.forget()
-    return bool(running)
+    return bool(running or ended)

@@ -15,8 +15,10 @@ from cncp.machine import connection, jupyter, rollcall
 from cncp.machine.kinds import split
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager, ServiceState
-from cncp.machine.services.base import running_process
+from cncp.machine.services.base import unkept
+from cncp.machine.services.processes import running
 from cncp.ports import connected
+from cncp.serve.record import Process
 
 
 @dataclass(frozen=True)
@@ -47,28 +49,34 @@ class Status:
 def status(node: Node, manager: ServiceManager, timeout: float = 1.0) -> list[Status]:
     """Return every wanted service in order. ``timeout`` is how long an engine has to answer, in s."""
     states = manager.states()
-    uuids = {name: running_process(node, name).uuid for name in node.services}
+    processes = running(node)
+    uuids = {name: process.uuid for name, process in processes.items()}
+    # What goes on without its service manager runs as well: `check` says what to do.
+    for one in unkept(node, manager, states).services:
+        states[one.name] = replace(
+            states.get(one.name, ServiceState(one.name, running=True)), running=True, pid=one.pid
+        )
     hub = _at_hub(node, set(uuids.values()), timeout)
     found = []
     for name in node.services:
         state = states.get(name, ServiceState(name, running=False))
-        word, number = _state(node, name, uuids[name], hub) if state.running else ("down", None)
+        word, number = _state(node, name, processes[name], hub) if state.running else ("down", None)
         found.append(replace(_with_process(node, name, number, word, state), uuid=uuids[name]))
     return found
 
 
-def _state(node: Node, name: str, uuid: str, seen: Mapping[str, Any]) -> tuple[str, int | None]:
+def _state(node: Node, name: str, process: Process, seen: Mapping[str, Any]) -> tuple[str, int | None]:
     """Say in a word what a service does whose process runs, and return an engine's id at the hub."""
     if name == "controller":
         return "up" if seen["controller"] else "silent", None
     if name == jupyter.NAME:
         return "up" if jupyter.answers(node) else "silent", None
     if split(name)[0] == "tunnel":
-        return "up" if connected(running_process(node, name).pid) else "connecting", None
+        return "up" if connected(process.pid) else "connecting", None
     if not node.controller:
         # Only the controller's machine knows more.
         return "running", None
-    one = seen["engines"].get(uuid)
+    one = seen["engines"].get(process.uuid)
     return (one["state"], one["id"]) if one else ("starting", None)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,9 @@ from cncp.machine.desired import Desired, desired
 from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, installed
 from cncp.machine.resources import Directory, Resource
-from cncp.machine.services import ServiceManager, service_manager
-from cncp.machine.services.base import running_process
+from cncp.machine.services import ServiceManager, ServiceState, service_manager
+from cncp.machine.services.base import running_process, unkept
 from cncp.machine.services.systemd import check_owner
-from cncp.serve import record
 
 Say = Callable[[str], None]
 """Tells the user what goes on."""
@@ -94,7 +93,12 @@ def removals(node: Node, goal: Desired) -> tuple[tuple[str, str], ...]:
 
 def running(manager: ServiceManager) -> dict[str, str]:
     """Return the digests of all services that run, by name."""
-    return {name: state.digest for name, state in manager.states().items() if state.running}
+    return digests(manager.states())
+
+
+def digests(states: Mapping[str, ServiceState]) -> dict[str, str]:
+    """Return the digests of those services that run."""
+    return {name: state.digest for name, state in states.items() if state.running}
 
 
 def services(goal: Desired, seen: dict[str, str], kinds: Collection[str] = KINDS) -> Services:
@@ -138,7 +142,7 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list
     check_owner(node)
     changed = _leave_former(node, say)
     seen = running(manager)
-    changed += _end_orphans(node, manager, say)
+    changed += end_unkept(node, manager, say)
     ports.check(node, set(seen))
     jupyter.check(node, set(seen))
     goal = wanted(node)
@@ -189,30 +193,30 @@ def stop_services(node: Node, manager: ServiceManager, names: Sequence[str]) -> 
                 hub.unregister(number, uuid)
 
 
-def orphans(node: Node, manager: ServiceManager) -> dict[str, int]:
-    """Return processes of our services that no service manager looks after, by name.
-
-    They are left when a service manager is killed: they hold the ports, and nothing restarts them.
-    """
-    states = manager.states()
-    recorded = {path.stem: record.read(node.run_dir, path.stem).pid for path in node.run_dir.glob("*.json")}
-    kept = {state.pid for state in states.values() if state.running}
-    return {name: pid for name, pid in recorded.items() if pid and pid not in kept}
-
-
-def _end_orphans(node: Node, manager: ServiceManager, say: Say) -> list[str]:
-    left = orphans(node, manager)
-    if not left:
+def end_unkept(node: Node, manager: ServiceManager, say: Say) -> list[str]:
+    """End what runs of ours without a service manager that looks after it; return in words what was done."""
+    left = unkept(node, manager, manager.states())
+    if not left.services and not left.keepers:
         return []
-    say(f"ending {', '.join(sorted(left))}: left by a service manager that is gone")
-    processes = [psutil.Process(pid) for pid in left.values() if psutil.pid_exists(pid)]
-    for process in processes:
+    names = ", ".join(sorted({one.name for one in left.services})) or "what kept services"
+    say(f"ending {names}: left by a service manager that is gone")
+    # First those that would start the others anew; they end what they keep.
+    for pids in ([one.pid for one in left.keepers], [one.pid for one in left.services]):
+        _end(pids)
+    return [f"ended {names}"]
+
+
+def _end(pids: Sequence[int]) -> None:
+    """End processes, by force those that have not ended after a while."""
+    processes = []
+    for pid in pids:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
+            processes.append(psutil.Process(pid))
+            processes[-1].terminate()
     for process in psutil.wait_procs(processes, timeout=10)[1]:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    return [f"ended {name}" for name in sorted(left)]
+    psutil.wait_procs(processes, timeout=2)
 
 
 def _leave_former(node: Node, say: Say) -> list[str]:

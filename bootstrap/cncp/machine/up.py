@@ -20,7 +20,8 @@ from cncp.machine.desired import Desired
 from cncp.machine.health import Answers, wait
 from cncp.machine.node import Node, resolve
 from cncp.machine.services import ServiceManager, service_manager
-from cncp.machine.services.base import running_process
+from cncp.machine.services.base import unkept
+from cncp.machine.services.processes import running
 from cncp.machine.services.systemd import check_owner
 
 START_TIMEOUT = 60.0
@@ -92,7 +93,9 @@ def choose(environment: Mapping[str, str], wanted: Cluster, present: Sequence[in
 def plan(node: Node, manager: ServiceManager) -> Plan:
     """Compare what is with what is to be. Changes nothing."""
     wanted = steps.wanted(node)
-    services = steps.services(wanted, steps.running(manager))
+    states = manager.states()
+    services = steps.services(wanted, steps.digests(states))
+    alone = {one.name for one in unkept(node, manager, states).services}
     return Plan(
         node=node,
         wanted=wanted,
@@ -100,7 +103,7 @@ def plan(node: Node, manager: ServiceManager) -> Plan:
         removals=steps.removals(node, wanted),
         secrets=(*connection.outdated(node), *jupyter.outdated(node)),
         start=services.start,
-        stop=services.stop,
+        stop=(*services.stop, *sorted(alone.difference(services.stop))),
         leave=steps.leaving(node),
     )
 
@@ -128,6 +131,7 @@ class Outcome:
 def report(node: Node, outcome: Outcome) -> dict[str, Any]:
     """Return what `cncp up --json` prints, but for the time it took."""
     access = jupyter.load(node) if jupyter.wanted(node) else None
+    processes = running(node)
     return {
         "answering": sorted(outcome.answers.answering),
         "changed": outcome.changed,
@@ -140,7 +144,7 @@ def report(node: Node, outcome: Outcome) -> dict[str, Any]:
         "scope": node.scope,
         "service_manager": node.manager,
         # By these the controller knows engines, of whatever host.
-        "uuids": [running_process(node, f"engine-{number}").uuid for number in node.engine_ids],
+        "uuids": [processes[f"engine-{number}"].uuid for number in node.engine_ids],
         "why": node.why,
     }
 

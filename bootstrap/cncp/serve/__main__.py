@@ -12,7 +12,7 @@ from cncp.machine.kinds import KINDS, join, known
 from cncp.machine.node import installed
 from cncp.serve import record
 from cncp.serve.logs import note_end
-from cncp.serve.slots import new_uuid
+from cncp.serve.slots import uuid_of
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     name = join(given.kind, given.instance)
     if not known(name):
         parser.error(f"there is no service {name}")
-    uuid = new_uuid(node.host, int(given.instance)) if given.kind == "engine" else ""
+    uuid = uuid_of(node.host, int(given.instance), os.getpid()) if given.kind == "engine" else ""
     record.write(node.run_dir, name, given.digest, uuid)
     try:
         service = importlib.import_module(f"cncp.serve.{given.kind}")

@@ -1,4 +1,4 @@
-"""The uuids of our engines: HOST_NUMBER_RANDOM, so that a restarted engine is known as the same.
+"""The uuids of our engines: HOST_NUMBER_PROCESS, so that a restarted engine is known as the same.
 
 ipyparallel makes a name of a Python variable of them (``IPythonParallelKernel.do_apply``, of a message
 that was broadcast), so they hold letters, digits, ``-`` and ``_`` alone.
@@ -6,8 +6,11 @@ that was broadcast), so they hold letters, digits, ``-`` and ``_`` alone.
 
 from __future__ import annotations
 
+import hashlib
 import re
-import secrets
+from pathlib import Path
+
+from cncp.serve import record
 
 _FORMS = (
     re.compile(r"(?P<host>[A-Za-z0-9-]+)_(?P<number>\d+)_[0-9a-f]{12}"),
@@ -21,10 +24,16 @@ def host_in(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]", "-", name)
 
 
-def new_uuid(host: str, number: int) -> str:
-    """Return a fresh uuid for an engine of this host and number."""
+def uuid_of(host: str, number: int, pid: int) -> str:
+    """Return the uuid of an engine of this host and number: one a process, and the same whoever makes it.
+
+    Of a process that has lost its record it can be told from outside.
+    """
+    # A process is a number and the time of its start (since boot): proc(5).
+    boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    process = hashlib.sha256(b"%b %d %d" % (boot, pid, record.started(pid))).hexdigest()
     # ZeroMQ identities are at most 255 bytes; a host name has at most 64 on Linux.
-    return f"{host_in(host)}_{number}_{secrets.token_hex(6)}"
+    return f"{host_in(host)}_{number}_{process[:12]}"
 
 
 def slot(uuid: str) -> tuple[str, int] | None:

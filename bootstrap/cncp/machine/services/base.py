@@ -8,6 +8,8 @@ from typing import Protocol
 
 from cncp.machine.kinds import split
 from cncp.machine.node import Node
+from cncp.machine.services import processes
+from cncp.machine.services.processes import Ours
 from cncp.serve import record
 
 
@@ -31,6 +33,9 @@ class ServiceManager(Protocol):
 
     def states(self) -> dict[str, ServiceState]:
         """Return the state of every service that the manager knows or that is wanted."""
+
+    def keepers(self) -> set[int]:
+        """Return the processes that keep services for this manager: what they have begun is looked after."""
 
     def reload(self) -> None:
         """Take over changed files; running services go on."""
@@ -67,8 +72,34 @@ def command(node: Node, name: str, digest: str) -> list[str]:
 
 
 def running_process(node: Node, name: str) -> record.Process:
-    """Return the process of a service from the record it left at its start."""
-    return record.read(node.run_dir, name)
+    """Return the process of a service from the record it left at its start, or as it is seen without."""
+    kept = record.read(node.run_dir, name)
+    if kept.pid:
+        return kept
+    pid = next((one.pid for one in processes.ours(node).services if one.name == name), 0)
+    return processes.as_recorded(node, pid)
+
+
+def unkept(node: Node, manager: ServiceManager, states: Mapping[str, ServiceState]) -> Ours:
+    """Return processes of ours that no service manager looks after, where ``states`` is what it has just said.
+
+    They are left when a service manager is killed, or its socket removed: they hold the ports, and
+    nothing restarts them.
+    """
+    first = _alone(node, manager, states)
+    if not first.services and not first.keepers:
+        return first
+    # What has just ended, or was just started, is none of them: look again.
+    again = _alone(node, manager, manager.states())
+    return Ours(
+        tuple(one for one in first.services if one in again.services),
+        tuple(one for one in first.keepers if one in again.keepers),
+    )
+
+
+def _alone(node: Node, manager: ServiceManager, states: Mapping[str, ServiceState]) -> Ours:
+    found = processes.ours(node)
+    return found.unkept({state.pid for state in states.values()}, manager.keepers())
 
 
 def exits(node: Node, name: str) -> tuple[int, str]:

@@ -22,6 +22,7 @@ from cncp.machine.kinds import known
 from cncp.machine.node import Node
 from cncp.machine.services import crontab
 from cncp.machine.services.base import ServiceState, command, exits, forget_exits, running_process
+from cncp.machine.services.processes import as_recorded, ours
 
 
 class Multiplexer(Protocol):
@@ -116,11 +117,16 @@ class Sessions:
     def states(self) -> dict[str, ServiceState]:
         """Ask the multiplexer for sessions, and the services' own records for the rest."""
         found = {}
-        for name in self._open():
-            process = running_process(self._node, name)
+        begun = {one.parent: one.pid for one in ours(self._node).services}
+        for name, keep in self._open().items():
+            process = as_recorded(self._node, begun.get(keep, 0))
             ended, last = exits(self._node, name)
             found[name] = ServiceState(name, True, process.pid, ended, last, process.digest)
         return found
+
+    def keepers(self) -> set[int]:
+        """Return the ``keep`` of every session."""
+        return set(self._open().values())
 
     def reload(self) -> None:
         """Nothing is cached: the next start uses what there is."""

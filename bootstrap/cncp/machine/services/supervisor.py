@@ -14,7 +14,8 @@ from cncp.machine.kinds import split
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Resource
 from cncp.machine.services import crontab
-from cncp.machine.services.base import ServiceState, command, exit_in_words, forget_exits, running_process
+from cncp.machine.services.base import ServiceState, command, exit_in_words, forget_exits
+from cncp.machine.services.processes import as_recorded
 
 _NO_ENDING = 10**9  # supervisord's way to say "never give up": a number of tries
 
@@ -130,11 +131,17 @@ class Supervisor:
         for info in self._call("getAllProcessInfo") or ():
             name = str(info["name"])
             running = info["statename"] in ("STARTING", "RUNNING", "BACKOFF")
-            digest = running_process(self._node, name).digest
+            pid = int(info["pid"]) if running else 0
+            digest = as_recorded(self._node, pid).digest
             ended = endings.get(name, [])
             last = ended[-1] if ended else ""
-            found[name] = ServiceState(name, running, int(info["pid"]) if running else 0, len(ended), last, digest)
+            found[name] = ServiceState(name, running, pid, len(ended), last, digest)
         return found
+
+    def keepers(self) -> set[int]:
+        """Return supervisord, if it is one that answers."""
+        pid = self._call("getPID")
+        return {int(pid)} if pid else set()
 
     def _endings(self) -> dict[str, list[str]]:
         """Read from supervisord's log how services ended since they were last started by hand."""

@@ -20,7 +20,8 @@ from cncp.machine.actor import Actor
 from cncp.machine.facts import lingers
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Link, Resource
-from cncp.machine.services.base import ServiceState, command, exits, forget_exits, running_process
+from cncp.machine.services.base import ServiceState, command, exits, forget_exits
+from cncp.machine.services.processes import as_recorded
 
 
 def unit_dir(node: Node) -> Path:
@@ -149,7 +150,6 @@ class Systemd:
             if not name or (fields.get("LoadState") == "not-found" and fields.get("MainPID") == "0"):
                 continue
             running = fields.get("ActiveState") in ("active", "activating", "reloading")
-            process = running_process(self._node, name)
             main = int(fields.get("MainPID") or 0)
             ended, last = exits(self._node, name)
             found[name] = ServiceState(
@@ -158,11 +158,13 @@ class Systemd:
                 main,
                 max(ended, int(fields.get("NRestarts") or 0)),
                 last,
-                # Between its execution and its record a process still has to be given the benefit
-                # of the doubt; its command line tells.
-                process.digest if process.pid == main != 0 else _digest_of(main),
+                as_recorded(self._node, main).digest,
             )
         return found
+
+    def keepers(self) -> set[int]:
+        """Return none: systemd knows the process of every service itself."""
+        return set()
 
     def reload(self) -> None:
         """Have systemd read the units again."""
@@ -225,11 +227,3 @@ class Systemd:
         """Follow the journal."""
         scope = [] if self._system else ["--user"]
         return ["journalctl", *scope, "-f", "-u", unit(self._node, name)]
-
-
-def _digest_of(pid: int) -> str:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        return words[words.index(b"--digest") + 1].decode()
-    except (OSError, ValueError, IndexError):
-        return ""

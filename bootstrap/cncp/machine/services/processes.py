@@ -1,0 +1,151 @@
+"""Processes of ours, known by their command lines: whatever became of their records and of what kept them.
+
+The records in ``run`` and a service manager's socket are files that anybody may remove. What runs is
+seen in ``/proc``: a service is ``python -m cncp.serve KIND [INSTANCE] --node HOME/node.json`` of the
+account, and what keeps services is supervisord with our configuration, or ``libexec/keep``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cncp.machine.kinds import known, split
+from cncp.machine.node import Node
+from cncp.serve import record
+from cncp.serve.slots import uuid_of
+
+
+@dataclass(frozen=True)
+class Found:
+    """A process: of the service ``name``, or of what keeps services, where ``name`` is ""."""
+
+    name: str
+    pid: int
+    parent: int
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Ours:
+    """All processes of a cluster on this machine.
+
+    ``services`` have one entry a service that runs, without what it has forked; ``keepers`` are
+    supervisord, or the ``keep`` of sessions. systemd is not among them.
+    """
+
+    services: tuple[Found, ...]
+    keepers: tuple[Found, ...]
+
+    def unkept(self, pids: Collection[int], keepers: Collection[int]) -> Ours:
+        """Return those that no service manager looks after, which knows these services and keepers."""
+        return Ours(
+            tuple(one for one in self.services if one.pid not in pids and one.parent not in keepers),
+            tuple(one for one in self.keepers if one.pid not in keepers),
+        )
+
+
+def ours(node: Node) -> Ours:
+    """Look at all processes of the account."""
+    services: list[Found] = []
+    keepers: list[Found] = []
+    for pid in sorted(_of_account(node.account.uid)):
+        words = command_line(pid)
+        name, digest = _service(node, words)
+        if name:
+            services.append(Found(name, pid, _parent(pid), digest))
+        elif _keeps(node, words):
+            keepers.append(Found("", pid, _parent(pid)))
+    # What a service has forked has its command line. Its own process is the one that none of these began.
+    of = {one.pid: one.name for one in services}
+    tops = [one for one in services if of.get(one.parent) != one.name]
+    return Ours(tuple(tops), tuple(one for one in keepers if one.parent not in {each.pid for each in keepers}))
+
+
+def running(node: Node) -> dict[str, record.Process]:
+    """Return the processes of all services that run, from their records or, where one is lost, as they are seen."""
+    recorded = {name: record.read(node.run_dir, name) for name in node.services}
+    if all(one.pid for one in recorded.values()):
+        return recorded
+    seen = {one.name: as_recorded(node, one.pid) for one in ours(node).services}
+    return {name: one if one.pid else seen.get(name, record.GONE) for name, one in recorded.items()}
+
+
+def as_recorded(node: Node, pid: int) -> record.Process:
+    """Return what the record of a process says, or said before it was lost; GONE where it is no service of ours."""
+    name, digest = _service(node, command_line(pid))
+    if not name:
+        return record.GONE
+    kept = record.read(node.run_dir, name)
+    if kept.pid == pid:
+        return kept
+    kind, instance = split(name)
+    uuid = uuid_of(node.host, int(instance), pid) if kind == "engine" else ""
+    return record.Process(pid, digest, uuid)
+
+
+def command_line(pid: int) -> list[str]:
+    """Return the words a process was started with, [] where it has ended."""
+    try:
+        content = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return []
+    return os.fsdecode(content).removesuffix("\0").split("\0") if content else []
+
+
+def environment(pid: int) -> Mapping[str, str]:
+    """Return the environment a process was started with, {} where it has ended or is another account's."""
+    try:
+        content = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return {}
+    return dict(word.partition("=")[::2] for word in os.fsdecode(content).split("\0") if "=" in word)
+
+
+def _of_account(uid: int) -> Iterator[int]:
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                if entry.stat().st_uid == uid:
+                    yield int(entry.name)
+            except OSError:
+                continue
+
+
+def _module(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return which module a command line has Python run, and its arguments."""
+    for at, word in enumerate(words[1:-1], 1):
+        if word == "-m":
+            return words[at + 1], words[at + 2 :]
+        if not word.startswith("-"):
+            break
+    return "", ()
+
+
+def _service(node: Node, words: Sequence[str]) -> tuple[str, str]:
+    """Return the name and digest of the service of a node that a command line starts; "" where it is none."""
+    module, arguments = _module(words)
+    if module != "cncp.serve" or "--node" not in arguments[:-1]:
+        return "", ""
+    if arguments[arguments.index("--node") + 1] != f"{node.home}/node.json":
+        return "", ""
+    name = "-".join(arguments[: arguments.index("--node")])
+    digest = arguments[arguments.index("--digest") + 1] if "--digest" in arguments[:-1] else ""
+    return (name, digest) if known(name) else ("", "")
+
+
+def _keeps(node: Node, words: Sequence[str]) -> bool:
+    module, arguments = _module(words)
+    if module == "cncp.supervisord":
+        return f"{node.home}/supervisor/supervisord.conf" in arguments
+    # A shell script: its interpreter comes first.
+    return len(words) > 2 and words[1] == f"{node.home}/libexec/keep" and Path(words[2]).parent == node.run_dir
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0

@@ -6,7 +6,7 @@
 # lines, so that a file that was cut off in copying does nothing. bash 4.4 or newer.
 set -euo pipefail
 
-# Stamped by `invoke dist.script --url URL`, so that a copy of this one file knows where to go.
+# Stamped by `cncp dist.script --url URL`, so that a copy of this one file knows where to go.
 STAMPED_URL=""
 STAMPED_REF=""
 
@@ -39,7 +39,7 @@ TEXT
     options
 }
 
-# Written by `invoke dist.options` from the table of settings; a test holds the two equal.
+# Written by `cncp dist.options` from the table of settings; a test holds the two equal.
 options() {
     cat <<'OPTIONS'
 Settings of the cluster: option, variable, default.
@@ -114,7 +114,7 @@ Of this run: option, variable.
         run
         CNCP_FILE
   --offline FILE
-        bundle of invoke bundle.make to install from; no network is used
+        bundle of cncp bundle.make to install from; no network is used
         CNCP_OFFLINE
   --python PATH
         Python to build the virtualenv with; 3.10 or newer
@@ -315,11 +315,11 @@ checkout() { # checkout URL COMMIT FOLDER
 
 unbundle() { # unbundle FILE FOLDER
     local file=$1 folder=$2 new=$2.new manifest
-    if [ -d "$file" ]; then fail 2 "$file is a folder; a script that stands alone needs the bundle itself" "name the file that invoke bundle.make wrote"; fi
-    [ -f "$file" ] || fail 2 "there is no bundle $file" "name the file that invoke bundle.make wrote"
+    if [ -d "$file" ]; then fail 2 "$file is a folder; a script that stands alone needs the bundle itself" "name the file that cncp bundle.make wrote"; fi
+    [ -f "$file" ] || fail 2 "there is no bundle $file" "name the file that cncp bundle.make wrote"
     # Opened here and unpacked there: the login user need not be able to read the file.
     if ! manifest=$(tar -xOf - manifest.json <"$file" 2>/dev/null); then
-        fail 2 "$file is not a bundle" "name the file that invoke bundle.make wrote"
+        fail 2 "$file is not a bundle" "name the file that cncp bundle.make wrote"
     fi
     if [ -f "$folder/bootstrap/stage0.py" ] && [ "$manifest" = "$(cat "$folder/manifest.json" 2>/dev/null)" ]; then return; fi
     say "unpacking the code of $file"
@@ -328,7 +328,7 @@ unbundle() { # unbundle FILE FOLDER
     # -m: the times in a bundle are all the same, by which Python would take old bytecode for new.
     if ! as_login tar -xmf - -C "$new" --no-same-owner --strip-components=1 code <"$file" 2>/dev/null; then
         as_login rm -rf -- "$new"
-        fail 2 "$file is not a bundle" "name the file that invoke bundle.make wrote"
+        fail 2 "$file is not a bundle" "name the file that cncp bundle.make wrote"
     fi
     printf '%s\n' "$manifest" | as_login tee "$new/manifest.json" >/dev/null
     put_in_place "$folder" "$file"
@@ -359,7 +359,7 @@ get_code() { # get_code FOLDER ARGUMENT...
     # What begins with a dash would be an option of git's.
     if [[ $url == -* || $url =~ [[:cntrl:]] ]]; then fail 2 "CNCP_REPO_URL is $url, which is no URL" "set it to what git clone takes"; fi
     if [[ $ref == -* || $ref =~ [[:cntrl:][:space:]~^:?*\[\\] ]]; then fail 2 "CNCP_REF is $ref, which is no name of a commit" "set it to a branch, a tag or a commit"; fi
-    if [ -n "$bundle" ] && [ ! -e "$bundle" ]; then fail 2 "there is no bundle $bundle" "name the file that invoke bundle.make wrote"; fi
+    if [ -n "$bundle" ] && [ ! -e "$bundle" ]; then fail 2 "there is no bundle $bundle" "name the file that cncp bundle.make wrote"; fi
     make_home "${folder%/*}"
     as_login touch -- "$folder.lock" || fail 4 "${folder%/*} is not writable" "set CNCP_HOME to a folder that is"
     exec 9<"$folder.lock"

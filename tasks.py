@@ -14,12 +14,12 @@ from invoke.tasks import task
 from cncp.tasks import collection
 
 
-@task(help={"n": "how many hosts", "suite": "Debian release: bookworm or trixie"})
-def up(context: Context, n: int = 1, suite: str = "bookworm") -> None:
+@task(auto_shortflags=False, help={"count": "how many hosts", "suite": "Debian release: bookworm or trixie"})
+def up(context: Context, count: int = 1, suite: str = "bookworm") -> None:
     """Boot hosts with real systemd and sshd on this machine, to try a cluster on (root only)."""
     from tests.lab import cli
 
-    cli.up(n, suite)
+    cli.up(count, suite)
 
 
 @task

@@ -19,7 +19,7 @@ SCRIPT = SOURCE / "baremetal.sh"
 
 _OTHERS = (
     ("--file FILE", "cluster.toml to read; without it the one in this folder, or the one of the last run", "CNCP_FILE"),
-    ("--offline FILE", "bundle of invoke bundle.make to install from; no network is used", "CNCP_OFFLINE"),
+    ("--offline FILE", "bundle of cncp bundle.make to install from; no network is used", "CNCP_OFFLINE"),
     ("--python PATH", "Python to build the virtualenv with; 3.10 or newer", "CNCP_PYTHON"),
     ("--json", "print the result as JSON", "CNCP_JSON"),
     ("--quiet", "print no progress", "CNCP_QUIET"),

@@ -161,7 +161,7 @@ def test_a_bundle_without_it_says_so(site: Site, tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", code, str(bundle)], cwd=ROOT / "bootstrap", check=True)
         refused = other.baremetal("--jupyter=true", f"--offline={bundle}", "--python", sys.executable, check=False)
         assert refused.returncode == 4
-        assert f"error: {bundle} holds no Jupyter\nhint: make one that does: invoke bundle.make --jupyter" in (
+        assert f"error: {bundle} holds no Jupyter\nhint: make one that does: cncp bundle.make --jupyter" in (
             refused.stderr
         )
         assert not other.cncp_home.exists()

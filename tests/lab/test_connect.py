@@ -61,7 +61,7 @@ def test_copy_says_that_only_ssh_gets_there(laptop: Laptop, gold1: Site) -> None
     refused = laptop.task("keys.copy", "--host", "gold1", check=False)
     assert refused.returncode == 1
     assert "listens on loopback only" in refused.stderr
-    assert "invoke connect --host gold1" in refused.stderr
+    assert "cncp connect --host gold1" in refused.stderr
     assert not laptop.host.exists(f"{laptop.home}/{CLIENT_FILE}")
 
 
@@ -155,7 +155,7 @@ def test_behind_a_firewall(laptop: Laptop, gold1: Site) -> None:
     refused = laptop.task("keys.copy", "--host", "gold1", check=False)
     assert refused.returncode == 1
     assert f"runs, but its ports cannot be reached at {copied['address']}" in refused.stderr
-    assert "invoke connect --host gold1" in refused.stderr
+    assert "cncp connect --host gold1" in refused.stderr
     assert laptop.host.read(f"{laptop.home}/{CLIENT_FILE}") == before
     laptop.task("connect", "--host", "gold1", "--background")
     assert sorted(laptop.ask_engines()) == ["0", "1"]

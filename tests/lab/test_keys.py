@@ -53,7 +53,7 @@ def test_without_a_key_or_terminal_nothing_is_done(net: Net) -> None:
     """Errors name what to do: make a key, use a terminal; the hosts are as before."""
     lacking = net.laptop.task("keys.authorize", "--hosts", "gold[1-2]", check=False)
     assert lacking.returncode == 2
-    assert "invoke keys.generate" in lacking.stderr
+    assert "cncp keys.generate" in lacking.stderr
     net.laptop.task("keys.generate", "--no-passphrase")
     refused = net.laptop.task("keys.authorize", "--hosts", "gold[1-2]", check=False)
     assert refused.returncode == 3

@@ -64,7 +64,7 @@ def lone(home: Path, tmp_path: Path) -> Lone:
 def test_help_is_the_table_of_settings(home: Path) -> None:
     """The text about options in the script is the one that the settings make, and needs no Python."""
     script = SCRIPT.read_text()
-    assert dist.with_options(script) == script, "run: invoke dist.options"
+    assert dist.with_options(script) == script, "run: cncp dist.options"
     shutil.copy(SCRIPT, home)
     done = subprocess.run(
         ["/bin/bash", "baremetal.sh", "--engines", "4", "--help"], cwd=home, env={"PATH": "/nonexistent"}, check=False

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from invoke.collection import Collection
+from invoke.parser.context import ParserContext
+from invoke.parser.parser import Parser
 
 from cncp import errors
 from cncp.attributes import OTHER_VARIABLES, SOURCE, STATIC, VM_VARIABLES
@@ -75,3 +80,37 @@ def test_nothing_is_left_out() -> None:
         assert f"``{variable}``" in README
     for code in (0, errors.FAILED, errors.USAGE, errors.SOME_HOSTS, errors.PREFLIGHT, errors.WOULD_CHANGE):
         assert f"   * - {code}\n" in README
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Yield the strings of a module that are no docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
+            yield node.value
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "bootstrap").rglob("*.py")), ids=lambda path: path.name)
+def test_users_read_cncp_in_messages(path: Path) -> None:
+    """No message names `invoke`, which is there in checkouts alone."""
+    assert [text for text in texts(path) if re.search(r"\binvoke ", text)] == []
+
+
+@pytest.mark.parametrize("name", ["README.rst", "baremetal.sh", "vm/compute/Vagrantfile", "cookbooks/cncp/README.md"])
+def test_users_read_cncp_in_documents(name: str) -> None:
+    """Nor does what users read, but for the benchmarks, which are in checkouts alone as well."""
+    assert re.findall(r"(?<!test-env/bin/)\binvoke\b.*", (SOURCE / name).read_text(encoding="utf-8")) == []
+
+
+def test_documented_options_of_chores_exist() -> None:
+    """What CONTRIBUTING has `invoke` do, `invoke` can: each command line in it is parsed."""
+    spec = importlib.util.spec_from_file_location("project_tasks", SOURCE / "tasks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    said = re.findall(r"(?:test-env/bin/)invoke ((?:lab|bench)[^`\n]*)", CONTRIBUTING)
+    assert len(said) >= 4
+    for words in said:
+        Parser(contexts=module.ns.to_contexts(), initial=ParserContext()).parse_argv(words.split())

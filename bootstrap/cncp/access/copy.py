@@ -43,7 +43,7 @@ def copy(remote: Remote, name: str, into: Profile, console: Console, *, address:
     """
     if record.running(into.path.parent, into.name):
         raise CncpError(
-            f"profile {into.name} is in use by connect", "end that first: invoke connect --stop; or --as NAME"
+            f"profile {into.name} is in use by connect", "end that first: cncp connect --stop; or --as NAME"
         )
     console.phase(f"asking {remote.spec.name}")
     with remote:
@@ -66,4 +66,4 @@ def _at_address(address: str, tried: list[reach.Tried]) -> CncpError | None:
     if not address or not tried:
         return None
     what = str(tried[0]) if tried[0].answers else f"{address}: no answer from this controller"
-    return CncpError(what, "leave --address out to have others tried, or go through ssh: invoke connect --host HOST")
+    return CncpError(what, "leave --address out to have others tried, or go through ssh: cncp connect --host HOST")

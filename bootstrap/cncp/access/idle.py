@@ -66,7 +66,7 @@ def wait_idle(
                 what = f"{tasks} tasks are not done" if tasks else "results are not yet with their clients"
                 raise CncpError(
                     f"{what} after {patience:g} s; nothing was changed",
-                    "wait longer: --wait SECONDS; or lose them: invoke keys.revoke",
+                    "wait longer: --wait SECONDS; or lose them: cncp keys.revoke",
                 )
             if now - said > _SAY_EVERY:
                 said = now

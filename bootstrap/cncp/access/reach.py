@@ -105,7 +105,7 @@ def unreachable(document: Document, remote: Remote, tried: Sequence[Tried]) -> C
     host = remote.spec.name
     if not runs(document, remote):
         return CncpError(f"no controller of this profile runs on {host}", f"start it: ssh {host}, then cncp up")
-    way = f"go through ssh: invoke connect --host {host}; or there: cncp up --listen all"
+    way = f"go through ssh: cncp connect --host {host}; or there: cncp up --listen all"
     if clientfile.on_loopback(document):
         return CncpError(f"the controller on {host} listens on loopback only", way)
     named = ", ".join(map(str, tried))

@@ -127,7 +127,7 @@ def public_key(named: str = "") -> PublicKey:
     path = Path(named).expanduser() if named else public_part(Path.home() / KEY)
     content = read_bytes(path)
     if content is None:
-        hint = "name a public key, such as ~/.ssh/id_ed25519.pub" if named else "make one: invoke keys.generate"
+        hint = "name a public key, such as ~/.ssh/id_ed25519.pub" if named else "make one: cncp keys.generate"
         raise UsageError(f"there is no public key {path}", hint)
     words = content.decode(errors="replace").split(maxsplit=2)
     if b"PRIVATE KEY" in content:

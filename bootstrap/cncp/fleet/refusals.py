@@ -27,7 +27,7 @@ _REASONS = (
     (
         "Permission denied",
         "it lets us in with none of our keys",
-        "invoke keys.authorize --hosts {name}, or check the user and the agent",
+        "cncp keys.authorize --hosts {name}, or check the user and the agent",
     ),
     (
         "Too many authentication failures",

@@ -17,7 +17,7 @@ from cncp.install.wheels import Target
 MANIFEST = "manifest.json"
 """The first member: versions, platforms, Pythons, and the SHA-256 of every other member."""
 
-_HINT = "make one with: invoke bundle.make, and name that file"
+_HINT = "make one with: cncp bundle.make, and name that file"
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Bundle:
         if jupyter and not self.jupyter:
             raise PreflightError(
                 f"{self.path} holds no Jupyter",
-                "make one that does: invoke bundle.make --jupyter, or leave jupyter out",
+                "make one that does: cncp bundle.make --jupyter, or leave jupyter out",
             )
         machine = any(wheels.fits(f"x-1-py3-none-{one}.whl", target) for one in self.platforms)
         version = f"{target.python[0]}.{target.python[1]}"
         if machine and version in self.pythons:
             return
-        hint = f"make one for it: invoke bundle.make --platforms {target.platform} --pythons {version}"
+        hint = f"make one for it: cncp bundle.make --platforms {target.platform} --pythons {version}"
         if machine:
             hint = f"name a Python that it has with --python, or {hint}"
         raise PreflightError(

@@ -66,7 +66,7 @@ def ensure(home: Path, python: str, target: Target, index: Index, offline: Path 
             elif one.name != "uv":
                 raise CncpError(
                     f"there is no wheel of {one.name} {one.version} for {target} in {offline}",
-                    f"make the bundle for it: invoke bundle.make --platforms {target.platform}",
+                    f"make the bundle for it: cncp bundle.make --platforms {target.platform}",
                 )
         return Kit(folder, _done(True), digest)
     try:

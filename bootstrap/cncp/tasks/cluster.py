@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from invoke.context import Context
@@ -15,12 +15,13 @@ from cncp import files
 from cncp.attributes import switched
 from cncp.console import Console
 from cncp.errors import UsageError
+from cncp.fleet import place as places
 from cncp.fleet import verbs
 from cncp.fleet.controller import Here
 from cncp.fleet.job import Fleet
 from cncp.fleet.up import up as everywhere
 from cncp.install import rights
-from cncp.machine import doctor, job, jupyter, lifecycle, place
+from cncp.machine import doctor, job, jupyter, lifecycle, place, steps
 from cncp.machine import logs as logfiles
 from cncp.machine import status as states
 from cncp.machine import uninstall as removal
@@ -31,6 +32,7 @@ from cncp.machine.node import Node, installed
 from cncp.machine.services import service_manager
 from cncp.serve import record
 from cncp.tasks import fleet as fleets
+from cncp.tasks import following as next_steps
 from cncp.tasks.asked import FORGET, HOST_KEYS, HOSTS, JSON, QUIET, SERVICES, is_strict, refuse_limit
 from cncp.tasks.command import command
 
@@ -58,7 +60,9 @@ def _count(node: Node, seen: Answers) -> str:
     return f"{len(seen.answering)}/{node.engines} engines answer" if node.controller else f"{node.engines} engines run"
 
 
-def _report(console: Console, node: Node, outcome: converging.Outcome, as_json: bool) -> None:
+def _report(
+    console: Console, node: Node, outcome: converging.Outcome, as_json: bool, following: Sequence[str] = ()
+) -> None:
     seen, used = outcome.answers, outcome.engine
     elapsed = _elapsed()
     access = jupyter.load(node) if jupyter.wanted(node) else None
@@ -73,7 +77,8 @@ def _report(console: Console, node: Node, outcome: converging.Outcome, as_json: 
     console.say(f"{count} · profile {node.settings.profile} · {node.manager}{scope} · {by}{elapsed:.1f} s")
     if access:
         console.say(f"jupyter: {access.url} · cncp jupyter.open")
-    console.say(fleets.next_steps(node.location if node.controller else ""))
+    for line in following:
+        console.say(line)
 
 
 @command({**HOSTS, **JSON, **QUIET, **FORGET, **HOST_KEYS}, settings=True)
@@ -109,7 +114,18 @@ def converge(
         _fleet_up(asked, wanted, console, as_json=as_json)
         return
     refuse_limit(limit)
-    _report(console, *job.converge(asked, console), as_json)
+    first = steps.former(place.home(os.environ)) is None
+    node, outcome = job.converge(asked, console)
+    _report(console, node, outcome, as_json, _following(node) if first else ())
+
+
+def _following(node: Node, elsewhere: str = "") -> list[str]:
+    """Return what the report of a first installation ends with; ``elsewhere`` is the controller's other machine."""
+    here = next_steps.reached(node.location, node.account, os.environ) if node.controller else ""
+    loopback = node.controller and node.settings.listen.startswith("127.")
+    return next_steps.lines(
+        next_steps.program(node.account, os.environ), elsewhere or here, loopback=loopback and not elsewhere
+    )
 
 
 def _fleet_up(asked: converging.Request, wanted: Fleet, console: Console, *, as_json: bool) -> None:
@@ -121,12 +137,12 @@ def _fleet_up(asked: converging.Request, wanted: Fleet, console: Console, *, as_
         converging.up(node, console)
     with Actor(node.account).as_login():
         files.make_home(wanted.home)
+    first = not places.load(wanted.home)
     # Before anything is done: verbs on what was cut off need to know the hosts.
     lifecycle.remember(node.account, wanted.home, asked.former, asked.flags, asked.file)
     done = everywhere(wanted, here, console, alone=rights.acts_for(node.account))
-    fleets.report(
-        wanted, done, console, reached=node.location if here else head.name, elapsed=_elapsed(), as_json=as_json
-    )
+    following = _following(node, "" if here else head.name) if first else ()
+    fleets.report(wanted, done, console, following=following, elapsed=_elapsed(), as_json=as_json)
 
 
 def _scene(file: str | None, limit: str, *, forgotten: bool = False) -> verbs.Scene | None:

@@ -50,7 +50,7 @@ def connect(
     console = Console(quiet=quiet)
     ipython = folder(os.environ)
     if sum((bool(host), status, stop)) != 1:
-        raise UsageError("connect needs one of --host, --status and --stop", "begin with: invoke connect --host HOST")
+        raise UsageError("connect needs one of --host, --status and --stop", "begin with: cncp connect --host HOST")
     local = local_name(profile, as_)
     if not host:
         running = record.running(ipython, as_ or "")
@@ -65,7 +65,7 @@ def connect(
         words += [f"--ports={ports}"] if ports else []
         words += ["--force"] if force else []
         _say(_in_background(words, into), console, as_json=json)
-        console.note("end it with: invoke connect --stop")
+        console.note("end it with: cncp connect --stop")
         return
 
     def ready(made: Record) -> None:
@@ -82,7 +82,7 @@ def _in_background(words: list[str], into: Profile) -> Record:
     if running:
         raise CncpError(
             f"profile {into.name} is connected to {running[0].host} already, by process {running[0].pid}",
-            "end that first: invoke connect --stop",
+            "end that first: cncp connect --stop",
         )
     return background.start(words, into)
 

@@ -54,10 +54,12 @@ def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Flee
     )
 
 
-def report(wanted: Fleet, done: Done, console: Console, *, reached: str, elapsed: float, as_json: bool) -> None:
-    """Say what came of bringing all hosts up, a line a host. Raises SomeHostsFailed.
+def report(
+    wanted: Fleet, done: Done, console: Console, *, following: Sequence[str], elapsed: float, as_json: bool
+) -> None:
+    """Say what came of bringing all hosts up, a line a host, and what may follow. Raises SomeHostsFailed.
 
-    ``reached`` is the controller's machine as others reach it, ``elapsed`` is in s.
+    ``elapsed`` is in s.
     """
     total = sum(len(one["uuids"]) for one in done.reports.values())
     answering = sum(done.answering(name) for name in done.reports)
@@ -91,15 +93,10 @@ def report(wanted: Fleet, done: Done, console: Console, *, reached: str, elapsed
         console.say(
             f"{answering}/{total} engines answer · profile {profile} · {len(done.reports)} hosts · {elapsed:.1f} s"
         )
-        console.say(next_steps(reached))
+        for line in following:
+            console.say(line)
     if failures:
         raise SomeHostsFailed(failures, len(wanted.limit))
-
-
-def next_steps(host: str) -> str:
-    """Return the line that ends a report; ``host`` is the controller's machine as others reach it, "" if unknown."""
-    laptop = f" | from your laptop: invoke keys.copy --host {host}" if host else ""
-    return f"next: cncp status | cncp shell{laptop}"
 
 
 def _rows(wanted: Fleet, done: Done, failures: Mapping[str, CncpError]) -> list[list[str]]:

@@ -50,7 +50,7 @@ def generate(context: Context, no_passphrase: bool = False, json: bool = False, 
         console.say("the ssh-agent holds it")
     elif not no_passphrase:
         console.say(f'no ssh-agent holds it: eval "$(ssh-agent)" && ssh-add ~/{KEY}')
-    console.say("next: invoke keys.authorize --hosts HOST")
+    console.say("next: cncp keys.authorize --hosts HOST")
 
 
 @command(
@@ -145,7 +145,7 @@ def show(context: Context, profile: str = "", json: bool = False) -> None:
     who = place.account(os.environ)
     found = showing.show(place.ipython_folder(os.environ, who), profile_name(profile, "--profile") if profile else "")
     if profile and not found:
-        raise CncpError(f"profile {profile} has no keys here", "invoke keys.copy --host HOST, or keys.show for all")
+        raise CncpError(f"profile {profile} has no keys here", "cncp keys.copy --host HOST, or keys.show for all")
     if json:
         console.data([one.document() for one in found])
     elif found:

@@ -19,6 +19,7 @@ from cncp.machine import place
 from cncp.machine.node import Node, installed
 from cncp.machine.up import Request
 from cncp.tasks import fleet as fleets
+from cncp.tasks import following
 from cncp.tasks.asked import is_strict
 
 WAIT = 3600.0
@@ -76,6 +77,11 @@ def _controller_node() -> Node:
     return node
 
 
+def _name(node: Node) -> str:
+    """Return this machine as others can name it, else as it names itself."""
+    return following.reached(node.location, node.account, os.environ) or node.location
+
+
 def renew(
     file: str | None, host_keys: str, console: Console, *, patience: float | None, ask: str, as_json: bool
 ) -> None:
@@ -96,7 +102,7 @@ def renew(
         state = f"{engines} engines answer" if rotated.running else "the cluster is down, as it was"
         console.say(f"keys {rotated.before} are void, {rotated.after} count · {state}")
         remote = hosts is not None and not hosts.controller.local
-        host = hosts.controller.name if hosts and remote else _controller_node().location
-        console.say(f"next: cncp status | from your laptop: invoke keys.copy --force --host {host}")
+        host = hosts.controller.name if hosts and remote else _name(_controller_node())
+        console.say(f"next: cncp status | from your laptop: cncp keys.copy --force --host {host}")
     if done.failures:
         raise SomeHostsFailed(done.failures, len(hosts.everyone) if hosts else 1, "")

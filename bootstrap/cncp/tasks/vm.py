@@ -49,7 +49,7 @@ def _provider(site: Site, named: str = "") -> Provider:
     vagrant, machines = Vagrant(folder, _home(), named), _qemu(site)
     by_vagrant = vagrant.there() or named in (LIBVIRT, VIRTUALBOX)
     if by_vagrant and (machines.known() or named == QEMU):
-        raise UsageError("there are machines of another provider", "take them away first: invoke vm.destroy")
+        raise UsageError("there are machines of another provider", "take them away first: cncp vm.destroy")
     return vagrant if by_vagrant else machines
 
 
@@ -169,7 +169,7 @@ def box(
         then = f"vagrant box add --name cncp-base {path}"
     else:
         images.build(path, suite, mirror, console.phase)
-        then = "invoke vm.up --count 2"
+        then = "cncp vm.up --count 2"
     os.chown(path, account.uid, account.gid)
     console.say(f"{path}: {path.stat().st_size // 2**20} MB · next: {then}")
 
@@ -194,7 +194,7 @@ def package(context: Context, name: str = "", output: str = ".", force: bool = F
         packages.package(machines, source, folder, _home(), place.home(os.environ), console)
     for path in packages.files(folder):
         console.say(f"{path}: {path.stat().st_size / 2**20:.1f} MB")
-    console.say(f"next: invoke vm.up --image {folder / packages.IMAGE}")
+    console.say(f"next: cncp vm.up --image {folder / packages.IMAGE}")
 
 
 __all__ = ["box", "destroy", "down", "package", "ssh", "status", "up"]

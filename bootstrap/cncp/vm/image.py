@@ -63,7 +63,9 @@ _QUIET = ("apt-daily.timer", "apt-daily-upgrade.timer")
 def check() -> None:
     """Raise CncpError where no image can be made."""
     if os.geteuid() != 0:
-        raise CncpError("only root can make an image: its files belong to root", "sudo invoke vm.box, or get one")
+        raise CncpError(
+            "only root can make an image: its files belong to root", "sudo -E ~/.local/bin/cncp vm.box, or get one"
+        )
     lacking = sorted({package for tool, package in _TOOLS.items() if shutil.which(tool) is None})
     lacking += [] if (_GRUB / "boot.img").exists() else ["grub-pc-bin"]
     if lacking:

@@ -77,7 +77,7 @@ class Folder:
         """Read what it is. Raises CncpError."""
         stored = read_json(self.path / "machine.json")
         if stored is None:
-            raise CncpError(f"{self.path} holds no machine", "make it anew: invoke vm.destroy, then invoke vm.up")
+            raise CncpError(f"{self.path} holds no machine", "make it anew: cncp vm.destroy, then cncp vm.up")
         return Machine(**{**stored, "forwards": tuple(stored["forwards"])})
 
     def save(self, machine: Machine) -> None:
@@ -177,7 +177,7 @@ def command(machine: Machine) -> list[str]:
 _REASONS: Mapping[str, str] = {
     "No such file or directory: 'qemu": "apt-get install qemu-system-x86 qemu-utils",
     "Cannot allocate memory": "give the machines less: --memory MIB, or make fewer: --count N",
-    "Could not set up host forwarding": "a port is taken: invoke vm.destroy, then invoke vm.up, chooses others",
+    "Could not set up host forwarding": "a port is taken: cncp vm.destroy, then cncp vm.up, chooses others",
 }
 
 

@@ -85,10 +85,10 @@ def source(machines: Qemu, name: str) -> Machine:
     """Return the machine of this name, "" for the first, which must be off. Raises CncpError."""
     known = {one.name: one for one in machines.known()}
     if not known:
-        raise CncpError("there are no machines under qemu", "make one: invoke vm.up")
+        raise CncpError("there are no machines under qemu", "make one: cncp vm.up")
     one = named(name, known)
     if machines.of(one.name).pid:
-        raise CncpError(f"{one.name} is running", "shut it down first: invoke vm.down")
+        raise CncpError(f"{one.name} is running", "shut it down first: cncp vm.down")
     return one
 
 

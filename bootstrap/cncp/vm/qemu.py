@@ -62,10 +62,12 @@ class Qemu:
         """Raise CncpError where there is no image, not enough memory, or machines are too many already."""
         known = self.known()
         if len(known) > wanted.count:
-            raise CncpError(f"there are {len(known)} machines already", "take them away first: invoke vm.destroy")
+            raise CncpError(f"there are {len(known)} machines already", "take them away first: cncp vm.destroy")
         image = self._base(wanted)
         if len(known) < wanted.count and not image.exists():
-            raise CncpError(f"there is no image {image}", "make one: sudo invoke vm.box, or name one: --image FILE")
+            raise CncpError(
+                f"there is no image {image}", "make one: sudo -E ~/.local/bin/cncp vm.box, or name one: --image FILE"
+            )
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         free = int(fields["MemAvailable"].split()[0]) // 1024
         needed = (wanted.count - len(known)) * wanted.memory

@@ -110,5 +110,5 @@ def keys(home: Path) -> tuple[str, ...]:
     found = [path.read_text(errors="replace").strip() for path in sorted((home / ".ssh").glob("*.pub"))]
     wanted = [" ".join(line.split()[:2]) for line in (*found, *agent) if line.startswith(("ssh-", "ecdsa-", "sk-"))]
     if not wanted:
-        raise CncpError("you have no ssh key to log in to machines with", "make one: invoke keys.generate")
+        raise CncpError("you have no ssh key to log in to machines with", "make one: cncp keys.generate")
     return tuple(dict.fromkeys(wanted))

@@ -109,7 +109,7 @@ class Site:
 def named(name: str, machines: Mapping[str, T]) -> T:
     """Return the machine of this name, "" for the first. Raises CncpError."""
     if not machines:
-        raise CncpError("there are no machines", "make some: invoke vm.up")
+        raise CncpError("there are no machines", "make some: cncp vm.up")
     if name and name not in machines:
         raise UsageError(f"there is no machine {name}", "there are: " + ", ".join(machines))
     return machines[name or next(iter(machines))]

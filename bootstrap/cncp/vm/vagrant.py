@@ -57,7 +57,7 @@ class Vagrant:
             raise CncpError(f"there is no {_FOLDER}/Vagrantfile", "run this in a whole checkout")
         known = int(self._settings().get("CNCP_VM_COUNT", 0))
         if known > wanted.count:
-            raise CncpError(f"there are {known} machines already", "take them away first: invoke vm.destroy")
+            raise CncpError(f"there are {known} machines already", "take them away first: cncp vm.destroy")
         # Any other name may be one of a catalogue that Vagrant reaches.
         if not known and wanted.base in ("", BOX) and BOX not in run(["vagrant", "box", "list"], timeout=60).stdout:
             raise CncpError(

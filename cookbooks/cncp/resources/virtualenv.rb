@@ -13,7 +13,7 @@ property :python, String,
          description: 'The Python to make the virtualenv with. Left out: the one it was made with, else python3.'
 property :offline, [String, nil], desired_state: false,
          default: lazy { |given| given.node['cncp']['offline'] },
-         description: 'A bundle (invoke bundle.make) to install from instead of any network.'
+         description: 'A bundle (cncp bundle.make) to install from instead of any network.'
 property :lock, String,
          default: lazy { |given| CncpCookbook.lock(given.source) },
          description: 'The digest of the locked packages; it follows from the source.'

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cncp import inventory
+from cncp import files, inventory
 from cncp.cluster import BY_KEY, Cluster, Layer, Value, cluster, layer
 from cncp.errors import CncpError, UsageError
 from cncp.inventory import HostSpec, Inventory
+from cncp.shape import Misfit, made, parse
 
 SOURCE = Path(__file__).resolve().parents[2]
 """The folder that holds bootstrap/, cookbooks/ and roles/."""
@@ -91,6 +92,17 @@ def with_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {**values, "requirements": str(folder / os.path.expanduser(named))}
 
 
+def recorded(values: Mapping[str, Any]) -> Cluster:
+    """Return settings as another run wrote them down, maybe one of another version. Raises UsageError.
+
+    What that version did not know has its default, and what it alone knows is left out. They were held
+    against one another when they were made.
+    """
+    known = {key: value for key, value in values.items() if key in BY_KEY}
+    whole = {**_object(STATIC / "defaults.json"), **known}
+    return Cluster(**layer("record", whole).values)  # type: ignore[arg-type]  # every value went through its parser
+
+
 def complete(later: Sequence[Layer]) -> Cluster:
     """Merge origins, later ones winning, over the defaults and those of the role they choose."""
     chosen = next((one.values["role"] for one in reversed(later) if "role" in one.values), None)
@@ -113,11 +125,20 @@ def kept_path(home: Path) -> Path:
 
 def kept(home: Path) -> Kept:
     """Return what earlier command lines said. Raises CncpError on a damaged record."""
-    try:
-        stored = _object(kept_path(home))
-    except FileNotFoundError:
+    path = kept_path(home)
+    content = files.read_bytes(path)
+    if content is None:
         return Kept({})
-    return Kept(dict(stored.get("settings", {})), str(stored.get("file", "")))
+    try:
+        stored = made({"settings": dict[str, Any], "file": str}, parse(content))
+        # As they are told here by the file they are in, later nobody needs to ask where they come from.
+        return Kept(layer("", stored["settings"]).values, stored["file"])
+    except (Misfit, UsageError) as error:
+        what = error.message if isinstance(error, UsageError) else str(error)
+        raise CncpError(
+            f"{path}, what earlier command lines said, is damaged: {what}",
+            f"rm {shlex.quote(str(path))}; then cncp up with the options you want",
+        ) from None
 
 
 def find_file(given: str | None, environment: Mapping[str, str], former: Kept, folder: Path) -> Path | None:
@@ -138,11 +159,9 @@ def find_file(given: str | None, environment: Mapping[str, str], former: Kept, f
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CncpError(f"{path} is damaged: {error}", "remove the file; it is made again") from None
-    if not isinstance(value, dict):
-        raise CncpError(f"{path} is damaged: it holds no object", "remove the file; it is made again")
+        value: dict[str, Any] = made(dict[str, Any], parse(path.read_bytes()))
+    except Misfit as error:
+        raise CncpError(f"{path} is damaged: {error}", "get the code anew") from None
     return value
 
 
@@ -180,11 +199,25 @@ def read(path: Path | None) -> tuple[dict[str, Any], Inventory | None]:
         return {}, None
     try:
         values = toml.loads(content)
-    except toml.TOMLDecodeError as error:
+        _refuse_endless(values)
+    except RecursionError:
+        raise UsageError(
+            f"{path} is not readable: it is nested too deep", "a cluster.toml has no such depths"
+        ) from None
+    except ValueError as error:
+        # Of TOML itself, or of a number with more digits than Python reads.
         raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io for the syntax") from None
     hosts = inventory.parse(values, str(path), path.parent)
     settings = {key: value for key, value in values.items() if key not in inventory.TABLES}
     return with_paths(settings, path.parent), hosts
+
+
+def _refuse_endless(value: Any) -> None:
+    """Raise ValueError on a number beyond those of TOML, which has 64 bits: it could not even be shown."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("a number is too large")
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _refuse_endless(one)
 
 
 def for_controller(

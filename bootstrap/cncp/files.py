@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cncp.errors import CncpError
+from cncp.shape import Misfit, made, parse
 
 PARENTS = "parents"
 """Where ``make_home``, here and in baremetal.sh, notes what it made above: a path a line."""
@@ -79,10 +80,21 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if content is None:
         return None
     try:
-        value = json.loads(content)
-    except ValueError:
+        return dict(made(dict[str, Any], parse(content)))
+    except Misfit:
         return None
-    return value if isinstance(value, dict) else None
+
+
+def read_shape(path: Path, shape: Any) -> Any:
+    """Return the JSON in ``path`` as a value of a shape; None where there is no file, or something else in it.
+
+    So what is damaged is as good as not there: for what can be made again.
+    """
+    content = read_bytes(path)
+    try:
+        return None if content is None else made(shape, parse(content))
+    except Misfit:
+        return None
 
 
 def to_json(value: Any) -> bytes:
@@ -119,10 +131,10 @@ def lock(path: Path, what: str, wait: float = 0.0) -> Iterator[None]:
 
 def _busy(descriptor: int, path: Path, what: str) -> CncpError:
     try:
-        holder = json.loads(os.pread(descriptor, 4096, 0))
+        holder = made({"what": str, "pid": int, "since": float}, parse(os.pread(descriptor, 4096, 0)))
         age = time.time() - holder["since"]
         owner = f"{holder['what']}, process {holder['pid']}, for {age:.0f} s"
-    except (ValueError, KeyError, TypeError):
+    except Misfit:
         owner = "another process"
     return CncpError(
         f"{what} cannot start: {path} is held by {owner}",

@@ -7,6 +7,7 @@ again at any time. All of these let their holder run code: they are never readab
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,10 +18,16 @@ import zmq
 
 from cncp.cluster import PORTS_NEEDED
 from cncp.errors import CncpError
-from cncp.files import read_json, to_json, write_atomic
+from cncp.files import read_shape, to_json, write_atomic
 from cncp.ports import free_block, is_free, within
+from cncp.shape import Misfit, made, parse
 
 SECRET = 0o600
+
+_CURVE = 40
+"""Characters of a key in Z85, which is 32 bytes: zmq_curve(7)."""
+
+_STORED = {"key": str, "curve_publickey": str, "curve_secretkey": str, "ports": {"all": tuple[int, ...]}}
 
 _SHARED = ("registration",)
 _ENGINE = ("control", "mux", "task", "iopub", "hb_ping", "hb_pong")
@@ -61,18 +68,13 @@ class Identity:
 
 def load(path: Path) -> Identity | None:
     """Read an identity; None where there is none or it is damaged."""
-    stored = read_json(path)
-    if stored is None:
+    stored = read_shape(path, _STORED)
+    if stored is None or not all(1 <= port <= 65535 for port in stored["ports"]["all"]):
         return None
-    try:
-        return Identity(
-            key=str(stored["key"]),
-            curve_publickey=str(stored["curve_publickey"]),
-            curve_secretkey=str(stored["curve_secretkey"]),
-            ports=tuple(int(port) for port in stored["ports"]["all"]),
-        )
-    except (KeyError, TypeError, ValueError):
+    keys = {name: stored[name] for name in ("key", "curve_publickey", "curve_secretkey")}
+    if not keys["key"] or not all(len(keys[name]) == _CURVE and keys[name].isascii() for name in list(keys)[1:]):
         return None
+    return Identity(**keys, ports=stored["ports"]["all"])
 
 
 def ensure(path: Path, ports: str) -> Identity:
@@ -113,6 +115,36 @@ def fits(pinned: tuple[int, ...], setting: str) -> bool:
     if setting == "auto":
         return True
     return set(pinned) <= set(within(setting))
+
+
+_TEXTS = ("key", "signature_scheme", "pack", "unpack", "interface")
+_OPTIONAL = {"location": "", "task_scheme": "leastload", "curve_serverkey": None}
+
+
+def client_document(content: bytes) -> dict[str, Any]:
+    """Read a client's connection file, ours or ipyparallel's own. Raises Misfit without its content.
+
+    Fields that no client reads are dropped, and so is ``ssh``, which would have a client run ssh.
+    """
+    try:
+        value = made({**dict.fromkeys(_TEXTS, str), **dict.fromkeys(CLIENT_CHANNELS, int)}, parse(content))
+    except Misfit:
+        raise Misfit("no connection file of ipyparallel") from None
+    named = (*_TEXTS, *CLIENT_CHANNELS)
+    found = {**{key: value[key] for key in named}, **{key: value.get(key) or _OPTIONAL[key] for key in _OPTIONAL}}
+    if not all(1 <= found[channel] <= 65535 for channel in CLIENT_CHANNELS):
+        raise Misfit("a connection file with impossible ports")
+    try:
+        made({"location": str, "task_scheme": str, "curve_serverkey": str | None}, found)
+    except Misfit:
+        raise Misfit("a connection file with impossible values") from None
+    if found["curve_serverkey"] and not (
+        len(found["curve_serverkey"]) == _CURVE and found["curve_serverkey"].isascii()
+    ):
+        raise Misfit("a connection file with an impossible public key")
+    if not re.fullmatch(r"tcp://[A-Za-z0-9.:*_\[\]-]+", found["interface"]):
+        raise Misfit("the connection file of a controller without TCP")
+    return {**found, "ssh": ""}
 
 
 def _free_ports(setting: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import pytest
 CODE = Path(__file__).resolve().parents[2] / "bootstrap" / "cncp"
 
 LAYERS = (
-    ("errors", "interrupted", "run", "console", "files", "ports", "keypair", "cluster", "openssh"),
+    ("errors", "interrupted", "run", "console", "shape", "files", "ports", "keypair", "cluster", "openssh"),
     ("inventory", "attributes", "hub", "keys"),
     ("install", "machine", "serve", "supervisord", "bundle", "dist"),
     ("fleet",),
@@ -26,6 +26,7 @@ ALONE = {
     "errors": set[str](),
     "interrupted": set[str](),
     "run": {"errors"},
+    "shape": set[str](),
     "console": {"errors"},
 }
 """What the lowest modules may use of ours."""

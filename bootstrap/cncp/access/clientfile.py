@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from cncp.errors import CncpError
-from cncp.keys import CLIENT_CHANNELS, ports_of
+from cncp.keys import CLIENT_CHANNELS, client_document, ports_of
+from cncp.shape import Misfit
 
 Document = Mapping[str, Any]
-
-_TEXTS = ("key", "signature_scheme", "pack", "unpack", "interface")
 
 
 def parse(content: bytes, where: str) -> dict[str, Any]:
@@ -22,28 +20,10 @@ def parse(content: bytes, where: str) -> dict[str, Any]:
     Fields that no client reads are dropped, and so is ``ssh``, which would have a client run ssh.
     """
     try:
-        value = json.loads(content)
-        wanted = {key: value[key] for key in (*_TEXTS, *CLIENT_CHANNELS)}
-    except (ValueError, KeyError, TypeError):
-        raise _useless(where, "no connection file of ipyparallel") from None
-    optional = {"location": "", "task_scheme": "leastload", "curve_serverkey": None}
-    found = {**wanted, **{key: value.get(key, default) for key, default in optional.items()}, "ssh": ""}
-    ports = [found[channel] for channel in CLIENT_CHANNELS]
-    if not all(isinstance(port, int) and not isinstance(port, bool) and 1 <= port <= 65535 for port in ports):
-        raise _useless(where, "a connection file with impossible ports")
-    found["location"] = found["location"] or ""
-    texts = [found[key] for key in found if key not in (*CLIENT_CHANNELS, "curve_serverkey")]
-    if not all(isinstance(text, str) for text in [*texts, found["curve_serverkey"] or ""]):
-        raise _useless(where, "a connection file with impossible values")
-    if found["curve_serverkey"] and len(found["curve_serverkey"]) != 40:  # Z85 of 32 bytes: zmq_curve(7)
-        raise _useless(where, "a connection file with an impossible public key")
-    if not found["interface"].startswith("tcp://"):
-        raise _useless(where, "the connection file of a controller without TCP")
-    return found
-
-
-def _useless(where: str, what: str) -> CncpError:
-    return CncpError(f"{where} is {what}", "have the controller write it again: cncp restart, or ipcontroller")
+        return client_document(content)
+    except Misfit as error:
+        hint = "have the controller write it again: cncp restart, or ipcontroller"
+        raise CncpError(f"{where} is {error}", hint) from None
 
 
 def fingerprint(document: Document) -> str:

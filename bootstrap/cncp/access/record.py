@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from cncp.files import read_json, to_json, write_atomic
+from cncp.files import read_shape, to_json, write_atomic
 
 UP, BROKEN = "up", "reconnecting"
 
@@ -59,11 +59,8 @@ def log_in(profile: Path) -> Path:
 
 def read(profile: Path) -> Record | None:
     """Return the record of a profile's last `connect`, whether it runs or not."""
-    stored = read_json(path_in(profile))
-    try:
-        return Record(**{**stored, "ports": tuple(stored["ports"])}) if stored else None
-    except (KeyError, TypeError):
-        return None
+    found: Record | None = read_shape(path_in(profile), Record)
+    return found
 
 
 def write(profile: Path, record: Record) -> None:

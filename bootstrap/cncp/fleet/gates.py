@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cncp.files import read_json
+from cncp.files import read_shape
 from cncp.fleet import authorized, place
 from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Host
@@ -26,8 +26,8 @@ class Gate:
 
 def load(home: Path) -> set[Gate]:
     """Return the gates that `up` has opened from here."""
-    stored = read_json(home / _FILE) or {}
-    return {Gate(**one) for one in stored.get("gates", ())}
+    stored = read_shape(home / _FILE, {"gates": list[Gate]})
+    return set(stored["gates"]) if stored else set()
 
 
 def save(home: Path, gates: Collection[Gate]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cncp.files import make_home, read_json, to_json, write_atomic
+from cncp.files import make_home, read_shape, to_json, write_atomic
 from cncp.fleet.survey import Surveyed
 from cncp.inventory import HostSpec, Inventory
 from cncp.machine.actor import Actor
@@ -46,14 +46,8 @@ def path(home: Path) -> Path:
 
 def load(home: Path) -> dict[str, Placed]:
     """Return the hosts that `up` has set up from here, by name."""
-    stored = read_json(path(home)) or {}
-    return {name: _read(name, one) for name, one in stored.get("hosts", {}).items()}
-
-
-def _read(name: str, one: Mapping[str, Any]) -> Placed:
-    known = {field.name for field in fields(HostSpec)}
-    spec = HostSpec(**{key: value for key, value in one["spec"].items() if key in known})
-    return Placed(name, one["root"], one["home"], one["environment"], tuple(one["shared"]), spec)
+    stored = read_shape(path(home), {"hosts": dict[str, Placed]})
+    return {name: replace(one, name=name) for name, one in stored["hosts"].items()} if stored else {}
 
 
 def save(home: Path, places: Mapping[str, Placed]) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from cncp import keys
-from cncp.files import read_bytes, read_json, to_json
+from cncp.files import read_bytes, to_json
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.resources import File, Resource
+from cncp.shape import Misfit
 
 CLIENT = "ipcontroller-client.json"
 ENGINE = "ipcontroller-engine.json"
@@ -67,8 +68,12 @@ def write(node: Node, actor: Actor) -> list[str]:
 
 
 def client(node: Node) -> dict[str, Any] | None:
-    """Return the content of the client's connection file, None where there is none."""
-    return read_json(node.security_dir / CLIENT)
+    """Return the content of the client's connection file, None where there is none, or only a damaged one."""
+    content = read_bytes(node.security_dir / CLIENT)
+    try:
+        return None if content is None else keys.client_document(content)
+    except Misfit:
+        return None
 
 
 def local_address(node: Node) -> str | None:

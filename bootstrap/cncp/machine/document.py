@@ -40,6 +40,7 @@ from cncp.machine.node import Node, from_document
 from cncp.machine.place import home
 from cncp.machine.resources import Block, Directory, File, Link, Resource
 from cncp.machine.services import ServiceManager, service_manager
+from cncp.shape import Misfit, made
 
 _KNOWN = {"settings", "engine_ids", "path", "machine"}
 
@@ -55,8 +56,8 @@ def describe(given: Mapping[str, Any], environment: Mapping[str, str]) -> Node:
     values = layer("node attributes", {key: value for key, value in raw.items() if value is not None})
     if given.get("machine") is not None:
         try:
-            return from_document(given["machine"])
-        except (KeyError, TypeError) as error:
+            return from_document(made(dict[str, Any], given["machine"]))
+        except Misfit as error:
             raise UsageError(f"node attributes: machine is damaged: {error}", "leave it out") from None
     role = {"role": values.values["role"]} if "role" in values.values else {}
     defaults = asdict(attributes.complete([layer("defaults", role)]))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cncp import keys, ports
 from cncp.errors import CncpError
-from cncp.files import read_bytes, read_json, to_json
+from cncp.files import read_bytes, read_json, read_shape, to_json
 from cncp.machine import logs
 from cncp.machine.actor import Actor
 from cncp.machine.kinds import KINDS
@@ -66,11 +66,8 @@ def access_path(node: Node) -> Path:
 
 def load(node: Node) -> Access | None:
     """Read port and token; None where there are none or the file is damaged."""
-    stored = read_json(access_path(node)) or {}
-    try:
-        return Access(int(stored["port"]), str(stored["token"]))
-    except (KeyError, TypeError, ValueError):
-        return None
+    found: Access | None = read_shape(access_path(node), Access)
+    return found if found and 1 <= found.port <= 65535 and found.token.isascii() else None
 
 
 def outdated(node: Node) -> list[str]:

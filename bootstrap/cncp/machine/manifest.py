@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from cncp.files import PARENTS, read_bytes, read_json, to_json
+from cncp.files import PARENTS, read_bytes, read_shape, to_json
 from cncp.machine.actor import Actor
 from cncp.machine.resources import Block, Directory, Resource, parents
+
+_Made = tuple[Literal["login", "root"], Literal["directory", "file", "block", "whole", "link"]]
+_STORED = {"made": dict[str, _Made], "kept": dict[str, str], "modes": dict[str, int], "copies": dict[str, str]}
 
 
 @dataclass
@@ -67,8 +70,9 @@ class Manifest:
 
 
 def load(path: Path) -> Manifest:
-    """Read the manifest; an empty one where there is none."""
-    stored: dict[str, Any] = read_json(path) or {}
+    """Read the manifest; an empty one where there is none, or only a damaged one."""
+    stored: dict[str, Any] = read_shape(path, _STORED) or {}
     above = (read_bytes(path.parent / PARENTS) or b"").decode(errors="surrogateescape").splitlines()
-    made = {**{folder: ["login", "directory"] for folder in above}, **stored.get("made", {})}
+    made = {folder: ["login", "directory"] for folder in above}
+    made.update((name, list(one)) for name, one in stored.get("made", {}).items())
     return Manifest(path, made, *(stored.get(name, {}) for name in ("kept", "modes", "copies")))

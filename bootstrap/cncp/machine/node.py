@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cncp.attributes import SOURCE
+from cncp.attributes import SOURCE, recorded
 from cncp.cluster import Cluster
-from cncp.errors import CncpError, PreflightError
-from cncp.files import read_json
+from cncp.errors import CncpError, PreflightError, UsageError
+from cncp.files import read_bytes
 from cncp.machine.facts import Facts
 from cncp.machine.place import Account
 from cncp.machine.tunnels import Tunnel
-from cncp.machine.tunnels import from_document as tunnel_from
+from cncp.shape import Misfit, made, parse
+
+MANAGERS = ("systemd", "supervisor", "tmux", "screen")
+"""What can keep services running."""
+
+_ENGINES = 1024  # as the setting allows
 
 _MAX_SOCKET_PATH = 107  # bytes in sun_path without the closing NUL: unix(7)
 
@@ -94,17 +99,18 @@ class Node:
 
 
 def from_document(document: Mapping[str, Any]) -> Node:
-    """Make a node from what ``document`` returned. Raises KeyError or TypeError on anything else."""
-    return Node(
-        **{
-            **document,
-            "settings": Cluster(**document["settings"]),
-            "account": Account(**document["account"]),
-            "engine_ids": tuple(document["engine_ids"]),
-            "gpus": tuple(document["gpus"]),
-            "tunnels": tuple(map(tunnel_from, document.get("tunnels", ()))),
-        }
-    )
+    """Make a node from what ``document`` returned, of whatever version. Raises Misfit on anything else."""
+    stored = document.get("settings")
+    try:
+        read = recorded(stored if isinstance(stored, dict) else {})
+    except UsageError as error:
+        raise Misfit(error.message) from None
+    node: Node = made(Node, {**document, "settings": dataclasses.asdict(read)})
+    if node.manager not in MANAGERS or node.scope not in ("system", "user"):
+        raise Misfit(f"there is no service manager {node.manager} ({node.scope})")
+    if node.threads < 1 or not all(0 <= number < _ENGINES for number in node.engine_ids):
+        raise Misfit("its engines are impossible")
+    return node
 
 
 def node_path(home: Path) -> Path:
@@ -114,13 +120,13 @@ def node_path(home: Path) -> Path:
 
 def installed(home: Path) -> Node:
     """Return the node that the last `cncp up` made here. Raises CncpError where there is none."""
-    stored = read_json(node_path(home))
+    content = read_bytes(node_path(home))
+    if content is None:
+        raise CncpError(f"there is no cluster in {home}", "make one: bash ./baremetal.sh, or cncp up")
     try:
-        if stored is not None:
-            return from_document(stored)
-    except (KeyError, TypeError):
-        pass
-    raise CncpError(f"there is no cluster in {home}", "make one: bash ./baremetal.sh, or cncp up")
+        return from_document(made(dict[str, Any], parse(content)))
+    except Misfit as error:
+        raise CncpError(f"{node_path(home)} is damaged: {error}", "cncp up makes it again") from None
 
 
 def resolve(
@@ -152,7 +158,7 @@ def resolve(
         raise PreflightError(
             f"{key} = {getattr(cluster, key)} needs systemd, but here it is {manager}: {why}", f"leave {key} out"
         )
-    made = Node(
+    chosen = Node(
         settings=cluster,
         account=facts.account,
         host=facts.host,
@@ -170,9 +176,9 @@ def resolve(
         instance=instance,
         tunnels=tunnels,
     )
-    if manager == "supervisor" and len(str(made.run_dir / "supervisor.sock.99999999")) > _MAX_SOCKET_PATH:
+    if manager == "supervisor" and len(str(chosen.run_dir / "supervisor.sock.99999999")) > _MAX_SOCKET_PATH:
         raise PreflightError(f"{home} is too long a path for supervisord's socket", "set CNCP_HOME to a shorter one")
-    return made
+    return chosen
 
 
 def _engine_ids(count: int, present: Sequence[int]) -> tuple[int, ...]:

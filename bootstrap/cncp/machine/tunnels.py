@@ -12,12 +12,11 @@ agent has to be there.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,9 @@ from typing import Any
 from cncp import keypair, openssh
 from cncp.cluster import LOOPBACK
 from cncp.console import answered
-from cncp.files import read_bytes, read_json, to_json, write_atomic
+from cncp.files import read_bytes, read_shape, to_json, write_atomic
 from cncp.machine import place
+from cncp.shape import made, parse
 
 _FOLDER = "tunnels"
 
@@ -69,13 +69,8 @@ def key(home: Path) -> Path:
 
 def load(home: Path) -> tuple[Tunnel, ...]:
     """Return what this machine is to connect."""
-    stored = read_json(folder(home) / "tunnels.json") or {}
-    return tuple(map(from_document, stored.get("tunnels", ())))
-
-
-def from_document(document: Mapping[str, Any]) -> Tunnel:
-    """Make a tunnel from JSON types."""
-    return Tunnel(**{**document, "host_keys": tuple(document["host_keys"]), "ports": tuple(document["ports"])})
+    stored = read_shape(folder(home) / "tunnels.json", {"tunnels": tuple[Tunnel, ...]})
+    return stored["tunnels"] if stored else ()
 
 
 def command(home: Path, one: Tunnel) -> list[str]:
@@ -137,8 +132,8 @@ def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) ->
 
 
 def _main() -> dict[str, Any]:
-    given = json.loads(sys.stdin.read())
-    return deliver(place.home(os.environ), [from_document(one) for one in given["wanted"]], given["keep"])
+    given = made({"wanted": list[Tunnel], "keep": list[str]}, parse(sys.stdin.read()))
+    return deliver(place.home(os.environ), given["wanted"], given["keep"])
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import json
 from collections.abc import Collection
 from pathlib import Path
+
+from cncp.files import read_shape
 
 Place = tuple[str, int]
 """A host's name and the number of an engine on it."""
@@ -17,12 +19,10 @@ class Places:
     def __init__(self, path: Path) -> None:
         """Read the ids from the hub's own engine table, into which ``rows`` went."""
         self._ids: dict[Place, int] = {}
-        try:
-            stored = json.loads(path.read_bytes())
-            self._ids = {(str(host), int(number)): int(ident) for host, number, ident in stored.get("places", [])}
-        except (OSError, ValueError, TypeError, AttributeError):
-            # A table that is gone or damaged: ids are given anew.
-            pass
+        with contextlib.suppress(OSError):
+            # In a table that is gone or damaged there are none: ids are given anew.
+            stored = read_shape(path, {"places": list[tuple[str, int, int]]})
+            self._ids = {(host, number): ident for host, number, ident in stored["places"]} if stored else {}
 
     @property
     def rows(self) -> list[list[str | int]]:

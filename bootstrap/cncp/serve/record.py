@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cncp.files import read_json, to_json
+from cncp.files import read_shape, to_json
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,7 @@ def read(run_dir: Path, name: str) -> Process:
 
     The start time tells a reused pid apart: a stranger is never taken for ours.
     """
-    record = read_json(run_dir / f"{name}.json")
-    try:
-        if record is not None and started(record["pid"]) == record["started"]:
-            return Process(int(record["pid"]), str(record["digest"]), str(record["uuid"]))
-    except (KeyError, TypeError, ValueError):
-        pass
+    record = read_shape(run_dir / f"{name}.json", {"pid": int, "started": int, "digest": str, "uuid": str})
+    if record and record["started"] and started(record["pid"]) == record["started"]:
+        return Process(record["pid"], record["digest"], record["uuid"])
     return GONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -10,11 +11,15 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
@@ -261,6 +266,95 @@ def test_an_archive_of_a_bad_host_stays_in_its_folder(tmp_path: Path) -> None:
         "in/out/evil",
     ]
     assert stat.S_IMODE((folder / "good").stat().st_mode) == 0o755
+
+
+LINKS = {
+    # The archive with which a host has a link made to a file three levels above the copy.
+    "it/p/q/r/s": ("../../..", True),
+    "it/t": ("p/q/r/s/../../../secret", False),
+    "it/y": ("../y", False),
+    "it/self": (".", True),
+    "it/up": ("self/..", False),
+    "it/later": ("zlast/../secret", False),
+    "it/zlast": ("p/q", True),
+    "it/down": ("zlast/r/f", True),
+    "it/p/q/r/f2": ("../../../p/q/r/f", True),
+    "it/p/dangling": ("nowhere", True),
+    "it/abs": ("/etc/passwd", False),
+    "top": ("it", False),
+}
+"""Links of an archive: what they say, and whether they are made."""
+
+
+def archive_of(links: Mapping[str, str], folders: Sequence[str], files: Sequence[str]) -> io.BytesIO:
+    """Return a tar of folders, files and links."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for names, kind in ((folders, tarfile.DIRTYPE), (files, tarfile.REGTYPE), (links, tarfile.SYMTYPE)):
+            for name in names:
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.mode = kind, 0o755
+                entry.linkname = links.get(name, "")
+                tar.addfile(entry)
+    made.seek(0)
+    return made
+
+
+def leads_to(folder: Path) -> set[str]:
+    """Return where the links in a folder lead, from it."""
+    found = {one for one in folder.rglob("*") if one.is_symlink()}
+    return {os.path.relpath(os.path.realpath(one), os.path.realpath(folder)) for one in found}
+
+
+def test_links_of_a_bad_host_stay_in_the_copy(tmp_path: Path) -> None:
+    """Followed one after another, as whoever opens them does: up from where another link leads is refused."""
+    archive = archive_of({name: text for name, (text, _) in LINKS.items()}, ["it/p/q/r"], ["it/p/q/r/f"])
+    folder = tmp_path / "in"
+    folder.mkdir()
+    copy.unpack(archive, folder)
+    made = {str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_symlink()}
+    assert made == {name for name, (_, wanted) in LINKS.items() if wanted}
+    assert all(path == "it" or path.startswith("it/") for path in leads_to(folder))
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+PLACES = st.lists(NAMES, min_size=1, max_size=3).map(lambda parts: "it/" + "/".join(parts))
+TEXTS = st.lists(NAMES | st.sampled_from(["..", "."]), min_size=1, max_size=6).map("/".join)
+
+
+@settings(max_examples=100, deadline=None)
+@given(links=st.dictionaries(PLACES, TEXTS, max_size=5), folders=st.lists(PLACES, max_size=4))
+def test_no_set_of_links_leads_out(links: dict[str, str], folders: list[str]) -> None:
+    """Whatever they say, and whatever they are made of."""
+    with tempfile.TemporaryDirectory() as top:
+        folder = Path(top).resolve()
+        with contextlib.suppress(OSError):
+            # A file where a folder is to be: the copy fails as a whole.
+            copy.unpack(archive_of(links, folders, []), folder)
+        assert all(path == "it" or path.startswith("it/") for path in leads_to(folder))
+
+
+def test_a_name_twice_costs_that_host_alone(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file and a folder of one name, or a name that no disk takes, are what the host sent."""
+    twice = io.BytesIO()
+    with tarfile.open(fileobj=twice, mode="w") as tar:
+        for name in ("it", "it/x"):
+            tar.addfile(tarfile.TarInfo(name))
+    (home / "twice.tar").write_bytes(twice.getvalue())
+    monkeypatch.setattr(copy, "_GET", 'cat "$1"')
+    with pytest.raises(HostError, match="no archive"):
+        copy.get(HERE, "twice.tar", tmp_path / "out", 20, force=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_named_is_meant_even_by_a_link(tmp_path: Path, home: Path) -> None:
+    """As in the other direction."""
+    (home / "real").mkdir()
+    (home / "real" / "f").write_text("x")
+    (home / "link").symlink_to("real")
+    copy.get(HERE, "link", tmp_path / "got" / "link", 20, force=False)
+    assert (tmp_path / "got" / "link" / "f").read_text() == "x"
+    assert not (tmp_path / "got" / "link").is_symlink()
 
 
 @pytest.mark.parametrize("path", ["", "/", ".", "..", "a/..", "~", "a\0b"])

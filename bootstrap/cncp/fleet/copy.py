@@ -8,7 +8,7 @@ import posixpath
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -45,6 +45,8 @@ set -eu
 path=$1
 case $path in /*) ;; *) path=./$path ;; esac
 [ -e "$path" ] || [ -L "$path" ] || { echo 'there is no such file or folder' >&2; exit 1; }
+# What was named is meant, even by a link; links within stay links.
+if [ -L "$path" ]; then path=$(readlink -f -- "$path"); fi
 cd -- "$(dirname -- "$path")"
 exec tar -cf - -- "./$(basename -- "$path")"
 """
@@ -106,7 +108,8 @@ def get(host: Host, remote: str, place: Path, timeout: float, *, force: bool) ->
         with running(host, ["sh", "-c", _GET, "sh", remote.rstrip("/")], timeout) as command:
             try:
                 unpack(command.output, beside)
-            except (tarfile.TarError, EOFError) as error:
+            except (tarfile.TarError, EOFError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                # A name twice, or a file as a folder: no tar of ours made that.
                 damage = str(error)
             else:
                 damage = ""
@@ -141,7 +144,7 @@ def _last(said: list[str], otherwise: str) -> str:
 def unpack(stream: IO[bytes], folder: Path) -> None:
     """Unpack an archive that a host sent, which may be anyone's: nothing lands outside of ``folder``.
 
-    Links that point out of what was copied, devices and the like are left out.
+    Links that lead out of what was copied, by themselves or through others, devices and the like are left out.
     """
     links: list[tuple[Path, str]] = []
     modes: list[tuple[Path, int]] = []
@@ -178,7 +181,29 @@ def _inside(folder: Path, name: str) -> Path | None:
 
 
 def _link(folder: Path, links: list[tuple[Path, str]]) -> None:
+    """Make the links that stay within what was copied, the first component of all its names."""
+    named = {target for target, _ in links}
     for target, text in links:
-        inside = Path(os.path.normpath(target.parent / text)).is_relative_to(folder)
-        if inside and not os.path.isabs(text) and not os.path.lexists(target):
+        if _within(folder, target, text, named) and not os.path.lexists(target):
             target.symlink_to(text)
+
+
+def _within(folder: Path, link: Path, text: str, links: Collection[Path]) -> bool:
+    """Tell whether a link leads to a place in its copy, whatever other links there are.
+
+    Down through a link it stays inside, as that link does; where up from one leads, only the link says.
+    """
+    root = folder / link.relative_to(folder).parts[0]
+    place = link.parent
+    if os.path.isabs(text) or not place.is_relative_to(root):
+        return False
+    through = False
+    for part in PurePosixPath(text).parts:
+        if part == "..":
+            if through or place == root:
+                return False
+            place = place.parent
+        else:
+            place /= part
+            through = through or place in links
+    return True

@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from cncp.errors import CncpError, ours
+from cncp.errors import CncpError, ours, shown
 
 
 class Console:
     """Writes progress and results.
 
     Progress goes to standard error and results to standard output, so that ``--json`` and pipes
-    stay clean. ``quiet`` drops progress.
+    stay clean. ``quiet`` drops progress. What hosts and programs say comes through here with control
+    characters as escapes: nothing of it is an order to the terminal.
     """
 
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None, quiet: bool = False) -> None:
@@ -34,7 +35,11 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Say something the user should act on although the work goes on."""
-        print(f"warning: {text}", file=self.err, flush=True)
+        self.complain(f"warning: {text}")
+
+    def complain(self, text: str) -> None:
+        """Print a line of what is not as it should be."""
+        print(shown(text, kept="\t"), file=self.err, flush=True)
 
     def error(self, error: CncpError | OSError) -> int:
         """Say what failed and what to do about it, a line each; return the exit code for that."""
@@ -44,8 +49,8 @@ class Console:
         return failure.exit_code
 
     def say(self, text: str) -> None:
-        """Print a line of the result."""
-        print(text, file=self.out, flush=True)
+        """Print a line of the result, or several."""
+        print(shown(text, kept="\n\t"), file=self.out, flush=True)
 
     def data(self, value: Any) -> None:
         """Print a result for programs."""
@@ -55,8 +60,9 @@ class Console:
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print rows in columns as wide as their widest cell."""
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        for row in (header, *rows):
+        cells = [[shown(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+        for row in (header, *cells):
             self.say("  ".join(map(str.ljust, row, widths)).rstrip())
 
     def elapsed(self) -> float:
@@ -65,7 +71,7 @@ class Console:
 
     def _progress(self, text: str) -> None:
         if not self.quiet:
-            print(text, file=self.err, flush=True)
+            self.complain(text)
 
 
 def answered(work: Callable[[], Any]) -> int:

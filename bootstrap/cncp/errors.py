@@ -1,12 +1,30 @@
 """The one exception base: what is wrong, what to do about it, and the exit code that says so."""
 
 import errno
+import re
 
 FAILED = 1
 USAGE = 2
 SOME_HOSTS = 3
 PREFLIGHT = 4
 WOULD_CHANGE = 5
+
+
+_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str, kept: str = "") -> str:
+    """Return text that does nothing to a terminal but stand there, whoever wrote it.
+
+    Colours are left out, other control characters, and those that turn the direction of writing, are shown
+    as escapes, but for the characters ``kept``.
+    """
+
+    def escape(found: re.Match[str]) -> str:
+        return found[0] if found[0] in kept else ascii(found[0])[1:-1]
+
+    return _CONTROL.sub(escape, _COLOURS.sub("", text))
 
 
 class CncpError(Exception):
@@ -19,9 +37,10 @@ class CncpError(Exception):
     exit_code = FAILED
 
     def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # Half of what goes into them comes from hosts, files and programs.
+        super().__init__(shown(message))
+        self.message = shown(message)
+        self.hint = shown(hint)
 
 
 class UsageError(CncpError):

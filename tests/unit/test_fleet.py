@@ -34,6 +34,9 @@ from cncp.fleet.survey import HOME, SHARED, Surveyed
 from cncp.inventory import HostSpec, Inventory
 from cncp.keys import ENGINE_CHANNELS, ports_of
 
+KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + letter * 43 for letter in "AB"]
+"""Public keys in form."""
+
 FILE = """
 threads = 2
 database = "sqlite"
@@ -262,9 +265,9 @@ def test_places_are_kept_without_settings(tmp_path: Path) -> None:
 def test_gates_are_closed_where_they_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line goes with the last tunnel of a home that needs it; a machine out of reach is noted further on."""
     removed: list[tuple[str, str]] = []
-    monkeypatch.setattr(authorized, "remove", lambda host, key: removed.append((host.spec.name, key)))
+    monkeypatch.setattr(authorized, "remove", lambda host, key, _: removed.append((host.spec.name, key)))
     places = {name: Placed(name, "/r", "/h", {}, ("a", "b"), HostSpec(name)) for name in ("a", "b")}
-    first, second, far = Gate("a", "a", "one"), Gate("b", "b", "one"), Gate("gone", "a", "two")
+    first, second, far = Gate("a", "a", KEYS[0]), Gate("b", "b", KEYS[0]), Gate("gone", "a", KEYS[1])
     gates.save(tmp_path, {first, second, far})
 
     def reach(name: str) -> AbstractContextManager[Any]:
@@ -274,7 +277,7 @@ def test_gates_are_closed_where_they_can_be(tmp_path: Path, monkeypatch: pytest.
     assert removed == []
     assert gates.load(tmp_path) == {second, far}
     assert gates.close(tmp_path, {second}, places, reach) == set()
-    assert removed == [("b", "one")]
+    assert removed == [("b", KEYS[0])]
     assert gates.load(tmp_path) == {far}
     gates.save(tmp_path, set())
     assert not list(tmp_path.glob("*.json"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ SPEC = HostSpec("gold1", jump="gate1,gate2")
 
 
 @pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Have a stand-in for ssh note what it is called with; return where, a JSON list a line."""
     ssh, log = tmp_path / "bin" / "ssh", tmp_path / "said"
     ssh.parent.mkdir()
@@ -46,7 +47,8 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{ssh.parent}{os.pathsep}{os.environ['PATH']}")
     openssh._known.cache_clear()
-    return log
+    yield log
+    openssh._known.cache_clear()
 
 
 def calls(log: Path) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import subprocess
 from pathlib import Path
@@ -9,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from cncp import attributes
-from cncp.errors import UsageError
-from cncp.fleet import authorized, tunnels
+from cncp.errors import CncpError, UsageError
+from cncp.fleet import answers, authorized, tunnels
 from cncp.fleet.ssh import Local
 from cncp.inventory import LOCAL, HostSpec
 from cncp.keys import ENGINE_CHANNELS
 from cncp.machine.tunnels import Tunnel, command, deliver, folder, key, label, load
 
-GOLD = Tunnel("gold2_example_org", "gold2.example.org", ("ssh-ed25519 AAAA",), (20000, 20001), "127.0.0.1", True)
+KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + letter * 43 for letter in "AB"]
+"""Public keys in form: 51 bytes, of which the last 32 are the key."""
+
+GOLD = Tunnel("gold2_example_org", "gold2.example.org", (KEYS[0],), (20000, 20001), "127.0.0.1", True)
 SILVER = dataclasses.replace(GOLD, name="silver", host="silver", user="ada", port=2222, jump="gate", reverse=False)
 
 
@@ -44,7 +48,7 @@ def test_delivered_once_and_taken_away(tmp_path: Path) -> None:
     assert deliver(tmp_path, [SILVER], keep=[GOLD.name]) == {"changed": True, "public": first["public"]}
     assert load(tmp_path) == (GOLD, SILVER)
     known = (folder(tmp_path) / "known_hosts").read_text()
-    assert known == "gold2_example_org ssh-ed25519 AAAA\nsilver ssh-ed25519 AAAA\n"
+    assert known == f"gold2_example_org {KEYS[0]}\nsilver {KEYS[0]}\n"
     # A new way to a host takes the place of the former one.
     moved = dataclasses.replace(GOLD, address="10.0.0.2")
     deliver(tmp_path, [moved], keep=[GOLD.name])
@@ -79,24 +83,93 @@ def test_the_line_that_lets_a_key_in(home: Path) -> None:
     """For these ports alone, one line a key however often it changes, and other lines as they were."""
     (home / ".ssh").mkdir()
     file = home / ".ssh" / "authorized_keys"
-    file.write_text("ssh-ed25519 BBBB mine\n")
+    mine = f"{KEYS[1]} mine"
+    file.write_text(f"{mine}\n")
     here = Local(HostSpec(LOCAL))
-    identity = tunnels.let_in(here, "ssh-ed25519 AAAA a comment", GOLD)
-    assert identity == "ssh-ed25519 AAAA"
+    identity = tunnels.let_in(here, f"{KEYS[0]} a comment", GOLD)
+    assert identity == KEYS[0]
     listens = 'permitlisten="127.0.0.1:20000",permitlisten="127.0.0.1:20001"'
     assert file.read_text().splitlines() == [
-        "ssh-ed25519 BBBB mine",
+        mine,
         f'restrict,port-forwarding,command="/bin/false",{listens},permitopen="127.0.0.1:9" {identity} cncp tunnel',
     ]
     before = file.stat().st_mtime_ns
-    tunnels.let_in(here, "ssh-ed25519 AAAA a comment", GOLD)
+    tunnels.let_in(here, f"{KEYS[0]} a comment", GOLD)
     assert file.stat().st_mtime_ns == before
-    tunnels.let_in(here, "ssh-ed25519 AAAA a comment", dataclasses.replace(SILVER, bound="10.0.0.1"))
-    mine, other = file.read_text().splitlines()
-    assert mine == "ssh-ed25519 BBBB mine"
+    tunnels.let_in(here, f"{KEYS[0]} a comment", dataclasses.replace(SILVER, bound="10.0.0.1"))
+    first, other = file.read_text().splitlines()
+    assert first == mine
     assert 'permitlisten="127.0.0.1:9",permitopen="10.0.0.1:20000",permitopen="10.0.0.1:20001"' in other
-    authorized.remove(here, identity)
-    assert file.read_text() == "ssh-ed25519 BBBB mine\n"
+    authorized.remove(here, identity, tunnels.COMMENT)
+    assert file.read_text() == f"{mine}\n"
+
+
+PREFIX = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI"
+
+NO_KEYS = [
+    "",
+    PREFIX,
+    "ssh-ed25519",
+    "ssh-ed25519 AAAA",
+    f"{KEYS[0]}\n{KEYS[1]}",
+    f"{PREFIX}{'A' * 47}",
+    f"ssh-rsa {KEYS[0].split()[1]}",
+    "ssh-ed25519 " + base64.b64encode(b"\0\0\0\7ssh-rsa" + bytes(40)).decode(),
+    f'command="x" {KEYS[0]}',
+]
+
+
+@pytest.mark.parametrize("said", NO_KEYS)
+def test_a_host_that_shows_no_key_of_its_own_changes_nothing(home: Path, said: str) -> None:
+    """Whatever it answers for its public key, nobody's line of authorized_keys goes, and none comes."""
+    file = home / ".ssh" / "authorized_keys"
+    file.parent.mkdir()
+    file.write_text(f"{KEYS[0]} me\n{KEYS[1]} me\nssh-rsa AAAAB3 me\n")
+    before = file.read_bytes()
+    here = Local(HostSpec(LOCAL))
+    with pytest.raises((answers.Odd, CncpError)):
+        tunnels.let_in(here, answers.TUNNELS({"changed": True, "public": said})["public"], GOLD)
+    if len(said.splitlines()) < 2:
+        with pytest.raises(CncpError):
+            tunnels.let_in(here, said, GOLD)
+    assert file.read_bytes() == before
+
+
+LINES = [
+    f"{KEYS[0]} ada@laptop",
+    f'from="10.0.0.1",command="echo {KEYS[0]} cncp tunnel" {KEYS[1]} cncp tunnel',
+    f"# {KEYS[0]} cncp tunnel",
+    f"{KEYS[0]} not of cncp tunnel",
+    f"{KEYS[0]}",
+    f"{KEYS[0]}X cncp tunnel",
+]
+"""What is not the line of the first key's tunnel, however much it looks like that."""
+
+
+def test_only_the_line_of_a_tunnel_goes(home: Path) -> None:
+    """The key has to be the key field, and our comment its end: a host may show another's key as its own."""
+    file = home / ".ssh" / "authorized_keys"
+    file.parent.mkdir()
+    file.write_text("\n".join([*LINES, f'restrict,command="a \\" b" {KEYS[0]}  cncp  tunnel']))
+    here = Local(HostSpec(LOCAL))
+    assert authorized.remove(here, KEYS[0], tunnels.COMMENT) == authorized.REMOVED
+    assert file.read_text().splitlines() == LINES
+    assert authorized.remove(here, KEYS[0], tunnels.COMMENT) == authorized.ABSENT
+    tunnels.let_in(here, KEYS[0], GOLD)
+    assert file.read_text().splitlines()[:-1] == LINES
+    assert authorized.add(here, KEYS[0], "never") == authorized.THERE
+    # Our own key is known by itself, whatever comment it has got since.
+    assert authorized.remove(here, KEYS[0]) == authorized.REMOVED
+    assert file.read_text().splitlines() == [LINES[1], LINES[2], LINES[5]]
+
+
+def test_host_keys_that_are_none_are_not_known(home: Path) -> None:
+    """One engine host cannot vouch for another by a newline in its key."""
+    with pytest.raises(answers.Odd):
+        answers.HOST_KEYS({"keys": [f"{KEYS[0]}\nother {KEYS[1]}"]})
+    with pytest.raises(CncpError):
+        deliver(home, [dataclasses.replace(GOLD, host_keys=(f"{KEYS[0]}\nother {KEYS[1]}",))])
+    assert not (folder(home) / "known_hosts").exists()
 
 
 def test_what_engines_behind_a_tunnel_dial() -> None:

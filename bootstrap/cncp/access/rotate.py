@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from cncp import keys
 from cncp.access import clientfile, idle
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
+from cncp.fleet import answers
 from cncp.fleet.crew import Crew, SomeHostsFailed
 from cncp.fleet.deploy import failure
 from cncp.fleet.verbs import Scene
@@ -94,8 +94,7 @@ def rotate_there(scene: Scene, console: Console, *, patience: float | None) -> R
         result = host.run(argv, timeout=(patience or 0.0) + _RESTART, check=False, line=hear)
         if not result.ok:
             raise failure(name, result.stderr, result.status)
-        done: Mapping[str, Any] = json.loads(result.stdout[result.stdout.find(b"{") :])
-    return Rotated(**{key: done[key] for key in ("before", "after", "running", "engines")})
+    return Rotated(**answers.read(name, answers.of_object(result.stdout), answers.ROTATED))
 
 
 def insist_on(hosts: Sequence[HostSpec], *, strict: bool) -> None:

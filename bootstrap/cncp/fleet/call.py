@@ -4,25 +4,49 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cncp.fleet import agent
+from cncp.fleet import agent, answers
+from cncp.fleet.answers import Shape
 from cncp.fleet.command import HostError
 from cncp.fleet.ssh import Host
 
 _SOURCE = inspect.getsource(agent)
 
 
+SHAPES: Mapping[str, Shape] = {
+    "probe": answers.PROBE,
+    "mark": answers.NOTHING,
+    "marks": answers.MARKS,
+    "unmark": answers.NOTHING,
+    "receive": answers.NOTHING,
+    "share": answers.NOTHING,
+    "remove": answers.NOTHING,
+    "dial": answers.OPEN,
+    "host_keys": answers.HOST_KEYS,
+}
+"""What each verb of the agent answers."""
+
+_ASKED = {"probe": (("code", ""), ("made_with", "")), "dial": (("open", []),)}
+"""In the answers of these verbs, tables that have what was asked for and nothing else, and what it is otherwise."""
+
+
 def call(host: Host, verb: str, *arguments: Any, data: bytes = b"", timeout: float = 60) -> dict[str, Any]:
     """Run a verb of the agent with a Python of that host. Raises HostError."""
     words = ["sh", "-c", agent.FIND, "sh", host.spec.python, _SOURCE, verb, json.dumps(arguments)]
     hint = f"install one there, or name it: python = ... in [pool.host.{json.dumps(host.spec.name)}]"
-    return answer(host, words, ("there is no Python 3.10 or newer", hint), data, timeout)
+    found = answer(host, words, SHAPES[verb], ("there is no Python 3.10 or newer", hint), data, timeout)
+    for table, otherwise in _ASKED.get(verb, ()):
+        names = arguments[0] if verb == "dial" else arguments
+        found[table] = {name: found[table].get(name, otherwise) for name in names}
+    return found
 
 
-def answer(host: Host, argv: Sequence[str], no_python: tuple[str, str], data: bytes, timeout: float) -> dict[str, Any]:
-    """Run a program of ours on a host, which ends with one JSON object. Raises HostError.
+def answer(
+    host: Host, argv: Sequence[str], shape: Shape, no_python: tuple[str, str], data: bytes, timeout: float
+) -> dict[str, Any]:
+    """Run a program of ours on a host, which ends with one JSON object of this shape. Raises HostError.
 
     ``no_python`` is what to say, and the hint, where it exits with NO_PYTHON.
     """
@@ -33,7 +57,5 @@ def answer(host: Host, argv: Sequence[str], no_python: tuple[str, str], data: by
     if not result.ok:
         said = result.stderr.strip().splitlines() or [f"it exited with {result.status}"]
         raise HostError(name, said[-1], f"look at it by hand: ssh {name}")
-    try:
-        return dict(json.loads(result.stdout))
-    except ValueError:
-        raise HostError(name, "its answer is not readable", f"look at what it prints: ssh {name} true") from None
+    found: dict[str, Any] = answers.read(name, result.stdout, shape)
+    return found

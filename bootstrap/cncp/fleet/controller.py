@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 from cncp.cluster import Value
 from cncp.console import Console
-from cncp.errors import CncpError
-from cncp.fleet import agent, deploy
+from cncp.fleet import agent, answers, deploy
 from cncp.fleet.command import Line
 from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Host, Local
@@ -82,7 +81,7 @@ class Here:
 
     def engine_file(self) -> dict[str, Any]:
         """Read it from the profile."""
-        return _content((self._node.security_dir / connection.ENGINE).read_bytes())
+        return _content(self.name, (self._node.security_dir / connection.ENGINE).read_bytes())
 
     def addresses(self) -> list[str]:
         """Return this machine's addresses and its name."""
@@ -141,7 +140,7 @@ class There:
 
     def engine_file(self) -> dict[str, Any]:
         """Fetch it over the connection; it is on no disk of this machine."""
-        return _content(self._one.host.get(f"{self._profile_dir}/security/{connection.ENGINE}"))
+        return _content(self.name, self._one.host.get(f"{self._profile_dir}/security/{connection.ENGINE}"))
 
     def addresses(self) -> list[str]:
         """Return the host's addresses and names."""
@@ -189,11 +188,10 @@ def remote_roll_call(placed: Placed, host: Host, uuids: Collection[str], patienc
     result = host.run(argv, input=json.dumps(sorted(uuids)).encode(), timeout=patience + 60, check=False)
     if not result.ok:
         raise deploy.failure(placed.name, result.stderr, result.status)
-    return dict(json.loads(result.stdout))
+    found: dict[str, Any] = answers.read(placed.name, result.stdout, answers.ROLL_CALL)
+    return found
 
 
-def _content(raw: bytes) -> dict[str, Any]:
-    try:
-        return dict(json.loads(raw))
-    except ValueError:
-        raise CncpError("the engines' connection file is damaged", "cncp up on the controller's machine") from None
+def _content(machine: str, raw: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = answers.read(machine, raw, answers.ENGINE_FILE, "cncp up on the controller's machine")
+    return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cncp.console import Console
-from cncp.errors import SOME_HOSTS, CncpError
+from cncp.errors import SOME_HOSTS, CncpError, ours
 from cncp.fleet.command import HostError
 from cncp.fleet.ssh import Host, Remote, host
 from cncp.inventory import HostSpec
@@ -110,6 +110,7 @@ def at_once(subjects: Mapping[str, S], work: Callable[[S], T]) -> Outcome[T]:
         for name, future in [(name, pool.submit(work, subject)) for name, subject in subjects.items()]:
             try:
                 results[name] = future.result()
-            except CncpError as error:
-                failures[name] = error
+            except (CncpError, OSError) as error:
+                # A disk that is full here, or a name that it does not take, is of no concern to the others.
+                failures[name] = ours(error)
     return Outcome(results, failures)

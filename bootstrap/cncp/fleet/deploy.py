@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from cncp.attributes import SOURCE
 from cncp.cluster import BY_KEY, Value
 from cncp.errors import told
 from cncp.files import PARENTS
+from cncp.fleet import answers
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError, Line
 from cncp.fleet.place import Placed
@@ -101,11 +101,9 @@ def up(one: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code) -> d
     return _report(one, _said(one, Placed.of(one).module("cncp.machine.job", *words), say))
 
 
-def _report(one: Surveyed, said: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads(said[said.index("{") :]))
-    except ValueError:
-        raise HostError(one.name, "its report is not readable", f"log in and look: ssh {one.name}") from None
+def _report(one: Surveyed, said: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = answers.read(one.name, answers.of_object(said), answers.REPORT)
+    return found
 
 
 def flags(settings: Mapping[str, Value]) -> list[str]:
@@ -116,7 +114,7 @@ def flags(settings: Mapping[str, Value]) -> list[str]:
     ]
 
 
-def _baremetal(one: Surveyed, words: Sequence[str], variables: Mapping[str, str], say: Line) -> str:
+def _baremetal(one: Surveyed, words: Sequence[str], variables: Mapping[str, str], say: Line) -> bytes:
     argv = [
         *("env", "CNCP_HERE=true", *(f"{name}={value}" for name, value in variables.items())),
         *("bash", f"{one.root}/code/baremetal.sh", f"--python={one.facts['python']}", *words),
@@ -124,11 +122,11 @@ def _baremetal(one: Surveyed, words: Sequence[str], variables: Mapping[str, str]
     return _said(one, argv, say)
 
 
-def _said(one: Surveyed, argv: Sequence[str], say: Line) -> str:
+def _said(one: Surveyed, argv: Sequence[str], say: Line) -> bytes:
     result = one.host.run(argv, timeout=INSTALL_TIMEOUT, check=False, line=partial(_progress, say))
     if not result.ok:
         raise failure(one.name, result.stderr, result.status)
-    return result.stdout.decode(errors="replace")
+    return result.stdout
 
 
 def _progress(say: Line, line: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cncp.errors import CncpError
 from cncp.files import make_home, read_json, to_json, write_atomic
-from cncp.fleet import hardware
+from cncp.fleet import answers, hardware
 from cncp.fleet.call import answer
 from cncp.fleet.command import HostError
 from cncp.fleet.crew import Outcome
@@ -48,7 +48,8 @@ _NO_PYTHON = ("there is no Python 3", "install python3 there, or name one: pytho
 
 def look(host: Host, timeout: float) -> dict[str, Any]:
     """Look at a host. Raises HostError."""
-    return answer(host, ["sh", "-c", _FIND, "sh", host.spec.python], _NO_PYTHON, _SOURCE.encode(), timeout)
+    argv = ["sh", "-c", _FIND, "sh", host.spec.python]
+    return answer(host, argv, answers.HARDWARE, _NO_PYTHON, _SOURCE.encode(), timeout)
 
 
 def _path(home: Path, name: str) -> Path:
@@ -68,11 +69,10 @@ def kept(home: Path, specs: tuple[HostSpec, ...]) -> Outcome[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     failures: dict[str, CncpError] = {}
     for spec in specs:
-        facts = read_json(_path(home, spec.name))
-        if facts is None or not set(FIELDS) <= set(facts):
+        try:
+            found[spec.name] = answers.HARDWARE(read_json(_path(home, spec.name)))
+        except answers.Odd:
             failures[spec.name] = HostError(spec.name, "nothing is known of it", "leave --cached out once")
-        else:
-            found[spec.name] = facts
     return Outcome(found, failures)
 
 

@@ -11,6 +11,7 @@ from cncp.files import read_shape
 from cncp.fleet import authorized, place
 from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Host
+from cncp.fleet.tunnels import COMMENT
 
 _FILE = "gates.json"
 
@@ -55,6 +56,6 @@ def close(
             left = load(home) - {gate}
             alike = {gate.machine, *(places[gate.machine].shared if gate.machine in places else ())}
             if not any(one.key == gate.key and one.machine in alike for one in left):
-                authorized.remove(host, gate.key)
+                authorized.remove(host, gate.key, COMMENT)
             save(home, left)
     return unreached

@@ -52,7 +52,7 @@ def run(host: Host, argv: list[str], timeout: float, console: Console, speak: th
         err.append(text)
         if not quiet:
             with speak:
-                print(f"[{name}] {text}", file=console.err, flush=True)
+                console.complain(f"[{name}] {text}")
 
     return Ran(lines(host, argv, timeout, said, complained), tuple(out), tuple(err))
 
@@ -73,6 +73,6 @@ def run_everywhere(
 def conclude(failures: Mapping[str, CncpError], of: int, console: Console) -> None:
     """Say a line for every host that failed. Raises SomeHostsFailed where there is one."""
     for name, error in failures.items():
-        print(f"[{name}] failed: {error.message} ({error.hint})", file=console.err, flush=True)
+        console.complain(f"[{name}] failed: {error.message} ({error.hint})")
     if failures:
         raise SomeHostsFailed(failures, of)

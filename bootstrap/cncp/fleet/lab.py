@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from cncp.errors import UsageError, told
-from cncp.fleet import choose, forward
+from cncp.fleet import answers, choose, forward
 from cncp.fleet.command import HostError
 from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Remote
@@ -33,11 +32,9 @@ def access(spec: HostSpec, placed: Placed | None = None) -> Access:
     words = ("jupyter.token", "--json")
     with Remote(spec) as remote:
         answer = remote.run(placed.module("cncp", *words) if placed else [_CNCP, *words], check=False)
-    try:
-        stored = json.loads(answer.stdout)
-        return Access(int(stored["port"]), str(stored["token"]))
-    except (ValueError, KeyError, TypeError):
-        raise _refusal(spec, answer.status, answer.stderr) from None
+    if not answer.ok:
+        raise _refusal(spec, answer.status, answer.stderr)
+    return Access(**answers.read(spec.name, answer.stdout, answers.JUPYTER))
 
 
 def visit(spec: HostSpec, known: Access, show: Callable[[Access], None]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cncp.cluster import Value
 from cncp.errors import WOULD_CHANGE
-from cncp.fleet import deploy, place
+from cncp.fleet import answers, deploy, place
 from cncp.fleet.call import call
 from cncp.fleet.crew import Crew, Outcome
 from cncp.fleet.job import Fleet
@@ -59,5 +58,7 @@ def _of(host: Host, placed: Placed, settings: Mapping[str, Value], ours: deploy.
     result = host.run(placed.module("cncp", *words, *deploy.flags(there_too)), timeout=_TIMEOUT, check=False)
     if result.status not in (0, WOULD_CHANGE):
         raise deploy.failure(placed.name, result.stderr, result.status)
-    said = result.stdout.decode(errors="replace")
-    return Planned(result.status == WOULD_CHANGE, json.loads(said) if as_json else said.splitlines())
+    changes = result.status == WOULD_CHANGE
+    if as_json:
+        return Planned(changes, answers.read(placed.name, result.stdout, answers.PLANNED))
+    return Planned(changes, result.stdout.decode(errors="replace").splitlines())

@@ -14,7 +14,11 @@ def fold(names: Iterable[str]) -> list[str]:
     split = [_split(name) for name in names]
     padded = {(before, after, len(number)) for before, number, after in split if re.match(r"0\d", number)}
     groups: dict[tuple[str, str, int], list[str]] = {}
-    for before, number, after in split:
+    for place, (before, number, after) in enumerate(split):
+        if not number:
+            # Without a number there is nothing to differ in.
+            groups[before, after, -1 - place] = [number]
+            continue
         width = len(number) if (before, after, len(number)) in padded else 0
         groups.setdefault((before, after, width), []).append(number)
     return [f"{before}{_range(numbers)}{after}" for (before, after, _), numbers in groups.items()]

@@ -67,7 +67,9 @@ def _pool(pool: Sequence[HostSpec], found: Found) -> Iterator[str]:
     first = facts[0]
     gpus = counted(first["gpus"]) or "no GPU"
     yield comment(f"a host: {first['cores']} cores, {size(first['memory'])}, {gpus}; {first['cpu']}")
-    systems = dict.fromkeys(f"{one['os']}, Python {one['pythons'][-1]}" for one in facts)
+    systems = dict.fromkeys(
+        f"{one['os']}, Python {one['pythons'][-1] if one['pythons'] else 'elsewhere'}" for one in facts
+    )
     yield comment("; ".join(systems))
     yield "[[pool]]"
     yield f"hosts = [{', '.join(json.dumps(one) for one in fold(map(written, pool)))}]"

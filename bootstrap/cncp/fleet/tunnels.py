@@ -13,8 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from cncp import keypair
 from cncp.cluster import LOOPBACK
-from cncp.fleet import agent, authorized
+from cncp.fleet import agent, answers, authorized
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError
 from cncp.fleet.crew import Outcome, at_once
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 _SSH_PORT = 22
 _DIAL = 5.0  # s
 _PATIENCE = 30.0  # s for ssh to log in and the ports to answer
+COMMENT = "cncp tunnel"
+"""What ends the lines of authorized_keys that let tunnels in."""
+
 _NOWHERE = f"{LOOPBACK}:9"  # discard (RFC 863): lists of permitted ports cannot be empty
 
 
@@ -56,7 +60,8 @@ def leave(placed: Placed, host: Host, wanted: Sequence[Tunnel], keep: Collection
     result = host.run(placed.module("cncp.machine.tunnels"), input=given, check=False)
     if not result.ok:
         raise failure(placed.name, result.stderr, result.status)
-    return dict(json.loads(result.stdout))
+    found: dict[str, Any] = answers.read(placed.name, result.stdout, answers.TUNNELS)
+    return found
 
 
 def by(way: HostSpec, server: Host, secret: Mapping[str, Any], *, reverse: bool) -> Tunnel:
@@ -85,6 +90,8 @@ def by(way: HostSpec, server: Host, secret: Mapping[str, Any], *, reverse: bool)
 def let_in(server: Host, public: str, one: Tunnel) -> str:
     """Have a host let a key in for these ports alone (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"); return the key."""
     identity = " ".join(public.split()[:2])
+    if not keypair.is_public_ed25519(identity):
+        raise HostError(one.host, "it has no key for its tunnel", "bring it up again: cncp up")
     listens = [f"{LOOPBACK}:{port}" for port in one.ports] if one.reverse else [_NOWHERE]
     opens = [_NOWHERE] if one.reverse else [f"{one.bound}:{port}" for port in one.ports]
     options = [
@@ -92,7 +99,7 @@ def let_in(server: Host, public: str, one: Tunnel) -> str:
         *(f'permitlisten="{port}"' for port in listens),
         *(f'permitopen="{port}"' for port in opens),
     ]
-    authorized.put(server, identity, f"{','.join(options)} {identity} cncp tunnel")
+    authorized.put(server, identity, f"{','.join(options)} {identity} {COMMENT}", COMMENT)
     return identity
 
 

@@ -72,7 +72,10 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
         _close_others(fleet, opened, started.results, seen.hosts, done, console)
         console.phase("waiting for answers")
         uuids = [uuid for one in done.reports.values() for uuid in one["uuids"]]
-        done.engines = controller.roll_call(uuids, START_TIMEOUT)["engines"]
+        try:
+            done.engines = controller.roll_call(uuids, START_TIMEOUT)["engines"]
+        except HostError as error:
+            done.fail({head.name: error}, console)
         silent = {name: one for name, one in seen.hosts.items() if done.silent(name)}
         done.endings.update(at_once(silent, lambda one: _ending(one, done.silent(one.name)[0])).results)
     return done

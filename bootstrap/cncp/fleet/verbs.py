@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any
 
 from cncp.errors import CncpError
 from cncp.files import PARENTS
-from cncp.fleet import deploy, gates, place
+from cncp.fleet import answers, deploy, gates, place
+from cncp.fleet.answers import Shape
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError, Line
 from cncp.fleet.controller import remote_roll_call
@@ -35,8 +35,13 @@ class Reply:
     """What a verb left on a host: its exit code and what it printed."""
 
     status: int
-    stdout: str
+    output: bytes
     stderr: str
+
+    @property
+    def stdout(self) -> str:
+        """What it printed, as text."""
+        return self.output.decode(errors="replace")
 
 
 class Scene:
@@ -88,7 +93,7 @@ class Scene:
         def work(host: Host) -> Reply:
             hear = line(host.spec.name) if line else None
             result = host.run(self.argv(host, *words), timeout=_TIMEOUT, check=False, line=hear)
-            return Reply(result.status, result.stdout.decode(errors="replace"), result.stderr)
+            return Reply(result.status, result.stdout, result.stderr)
 
         chosen = {name: host for name, host in self.hosts.items() if names is None or name in names}
         return at_once(chosen, work)
@@ -123,17 +128,33 @@ def status(scene: Scene) -> list[dict[str, Any]]:
     scene.failures.update(outcome.failures)
     rows: list[dict[str, Any]] = []
     for name, reply in outcome.results.items():
-        if reply.status:
-            scene.failures[name] = deploy.failure(name, reply.stderr, reply.status)
-        else:
-            rows += [{**one, "host": name} for one in json.loads(reply.stdout)]
+        try:
+            rows += [{**one, "host": name} for one in _answer(name, reply, answers.STATUS, reply.status == 0)]
+        except HostError as error:
+            scene.failures[name] = error
     uuids = [one["uuid"] for one in rows if one["uuid"]]
-    known = scene.roll_call(uuids)["engines"]
+    known = _known(scene, uuids)
     for one in rows:
-        if one["state"] == "running":
+        if known is not None and one["state"] == "running":
             seen = known.get(one["uuid"])
             one.update({"id": seen["id"], "state": seen["state"]} if seen else {"state": "starting"})
     return rows
+
+
+def _known(scene: Scene, uuids: Sequence[str]) -> Mapping[str, Any] | None:
+    """Return what the controller knows of engines; None, and a failure of its host, where it cannot be asked."""
+    try:
+        return dict(scene.roll_call(uuids)["engines"])
+    except CncpError as error:
+        scene.failures[scene.inventory.controller.name] = error
+        return None
+
+
+def _answer(name: str, reply: Reply, shape: Shape, answered: bool) -> Any:  # a fact of the reply
+    """Return what a verb answered as JSON. Raises HostError, with its own words where it has not."""
+    if not answered:
+        raise deploy.failure(name, reply.stderr, reply.status)
+    return answers.read(name, reply.output, shape)
 
 
 def uninstall(scene: Scene) -> dict[str, Reply]:
@@ -180,9 +201,10 @@ def check(scene: Scene, *, from_hosts: bool) -> list[dict[str, str]]:
     found: list[dict[str, str]] = []
     for name, reply in outcome.results.items():
         try:
-            found += [{**one, "host": name} for one in json.loads(reply.stdout)]
-        except ValueError:
-            scene.failures[name] = deploy.failure(name, reply.stderr, reply.status)
+            # It exits with 1 where it finds something, and where it fails.
+            found += [{**one, "host": name} for one in _answer(name, reply, answers.FINDINGS, bool(reply.output))]
+        except HostError as error:
+            scene.failures[name] = error
     if from_hosts:
         head = scene.inventory.controller.name
         far = {name: host for name, host in scene.hosts.items() if name != head and name in scene.places}
@@ -194,7 +216,7 @@ def check(scene: Scene, *, from_hosts: bool) -> list[dict[str, str]]:
 
 def _way(placed: Placed, host: Host) -> list[dict[str, str]]:
     """Dial every port of the controller from a host, at the address its engines use."""
-    secret = json.loads(host.get(str(delivered(Path(placed.home)))))
+    secret = answers.read(placed.name, host.get(str(delivered(Path(placed.home)))), answers.ENGINE_FILE)
     wanted, address = ports_of(secret, ENGINE_CHANNELS), str(secret["location"])
     answered = call(host, "dial", [address], wanted, DIAL, timeout=DIAL * 3)["open"][address]
     closed = [port for port in wanted if port not in answered]

@@ -24,6 +24,7 @@ from typing import Any
 from cncp import keypair, openssh
 from cncp.cluster import LOOPBACK
 from cncp.console import answered
+from cncp.errors import CncpError
 from cncp.files import read_bytes, read_shape, to_json, write_atomic
 from cncp.machine import place
 from cncp.shape import made, parse
@@ -107,8 +108,10 @@ def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) ->
     """Leave what the services need, the key made once; say whether that is new, and the public key.
 
     Tunnels that are here stay if they are among the names ``keep``; without any, all of it goes.
-    Raises CncpError where there is no ssh-keygen.
+    Raises CncpError where there is no ssh-keygen, or a host's key is none.
     """
+    if not all(keypair.is_public(host_key) for one in wanted for host_key in one.host_keys):
+        raise CncpError("a tunnel's host has a key that is none", "see /etc/ssh/ssh_host_*_key.pub there")
     names = {one.name for one in wanted}
     kept = [one for one in load(home) if one.name in keep and one.name not in names]
     everything = sorted([*wanted, *kept], key=lambda one: one.name)

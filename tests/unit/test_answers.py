@@ -1,0 +1,370 @@
+"""What hosts answer: whatever it is, it costs that host alone, and nothing of it is believed unchecked."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cncp import keys
+from cncp.cluster import LOOPBACK
+from cncp.console import Console
+from cncp.errors import CncpError, shown
+from cncp.files import to_json
+from cncp.fleet import answers, call, controller, crew, deploy, facts, gates, place, start, starter, tunnels, verbs
+from cncp.fleet import survey as surveys
+from cncp.fleet.command import HostError, Result
+from cncp.fleet.place import Placed
+from cncp.fleet.ssh import Host
+from cncp.fleet.survey import HOME, SHARED, Surveyed
+from cncp.inventory import HostSpec, Inventory
+from cncp.machine.tunnels import Tunnel
+
+from .test_hosts import CODE
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
+SECRET = keys.connection_files(
+    keys.Identity("k" * 64, "p" * 40, "s" * 40, tuple(range(20000, 20018))),
+    listen="0.0.0.0",
+    location="gold1",
+    encryption=True,
+)["ipcontroller-engine.json"]
+PLACED = Placed("far", "/home/ada/.local/share/cncp", "/home/ada/.local/share/cncp", {}, (), HostSpec("far"))
+
+PROBE: dict[str, Any] = {
+    "addresses": ["10.0.0.7"],
+    "clock": 1.7e9,
+    "code": {HOME: "0" * 64, SHARED: ""},
+    "cores": 4,
+    "free": 2**40,
+    "from": "10.0.0.1",
+    "home": "/home/ada",
+    "home_id": [7, 1700000000000000000],
+    "host": "far",
+    "libc": ["glibc", "2.36"],
+    "machine": "0123456789abcdef",
+    "made_with": {HOME: "/usr/bin/python3.11", SHARED: ""},
+    "processor": "x86_64",
+    "python": "/usr/bin/python3",
+    "real_python": "/usr/bin/python3.11",
+    "tunnels": [],
+    "user": "ada",
+    "version": [3, 11, 2],
+    "writable": True,
+}
+HARDWARE: dict[str, Any] = {
+    "cores": 4,
+    "cpu": "A CPU",
+    "disk_free": 2**40,
+    "gpus": ["A100"],
+    "home": "/home/ada",
+    "kernel": "6.1",
+    "load": 0.5,
+    "memory": 2**34,
+    "numa": 1,
+    "os": "Debian",
+    "pythons": ["3.11.2"],
+    "sockets": 1,
+    "systemd": True,
+    "users": ["ada"],
+}
+REPORT: dict[str, Any] = {
+    "answering": [],
+    "changed": True,
+    "engine": "embedded",
+    "engine_why": "",
+    "engines": [0, 1],
+    "jupyter": None,
+    "profile": "cncp",
+    "profile_dir": "/home/ada/.ipython/profile_cncp",
+    "scope": "user",
+    "service_manager": "systemd",
+    "uuids": ["far-0-a", "far-1-b"],
+    "why": "",
+}
+STATUS: list[dict[str, Any]] = [
+    {
+        "name": "engine-0",
+        "host": "far",
+        "id": None,
+        "pid": 7,
+        "state": "running",
+        "uptime": 1.5,
+        "memory": 2**20,
+        "cpu": 0.1,
+        "restarts": 0,
+        "last_exit": "",
+        "uuid": "far-0-a",
+    }
+]
+TUNNEL = Tunnel("far", "far", (KEY,), (20000,), LOOPBACK, reverse=True)
+
+
+class Canned(Host):
+    """A host that answers everything with the same bytes."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(HostSpec("far"))
+        self.raw = raw
+
+    def way(self, argv: Any) -> Any:
+        """Never ask it for one."""
+        raise AssertionError(argv)
+
+    def run(self, *_: Any, **__: Any) -> Result:
+        """Say it."""
+        return Result(0, self.raw, "")
+
+
+def found(host: Host) -> Surveyed:
+    """Return a host that was looked at before."""
+    return Surveyed(host, answers.PROBE(PROBE))
+
+
+def scene(host: Host, home: Path) -> verbs.Scene:
+    """Return a cluster of this one host, connected."""
+    place.save(home, {"far": PLACED})
+    made = verbs.Scene(Inventory((host.spec,), host.spec), home, [host.spec])
+    made._crew.hosts = {"far": host}
+    return made
+
+
+def alone(work: Callable[[Host], Any]) -> Callable[[Host, Path], Any]:
+    """Return work that needs no folder."""
+    return lambda host, _: work(host)
+
+
+def surveyed(host: Host) -> object:
+    seen = surveys.survey({"far": host})
+    for one in seen.hosts.values():
+        assert one.root.startswith("/")
+        assert isinstance(one.has_tunnels, bool)
+    return seen
+
+
+def starts(host: Host) -> object:
+    known = answers.read("far", host.run([]).stdout, answers.HARDWARE)
+    made = starter.text([host.spec], starter.Found({"far": known}, {}))
+    lines = [line for line in made.splitlines() if line and not line.startswith(("#", "engines = "))]
+    assert lines == ["[[pool]]", 'hosts = ["far"]']
+    return facts.as_csv({"far": known}), facts.rows({"far": known})
+
+
+def reported(host: Host) -> object:
+    report = deploy.up(found(host), {}, lambda _: None, deploy.Code(b"", "0" * 64))
+    return list(zip(report["engines"], report["uuids"], strict=True))
+
+
+def let_in(host: Host) -> object:
+    public = tunnels.leave(PLACED, host, [TUNNEL])["public"]
+    assert public in ("", KEY)
+    return public
+
+
+ASKED: Mapping[str, tuple[Callable[[Host, Path], Any], Any]] = {
+    "probe": (alone(surveyed), PROBE),
+    "marks": (alone(lambda host: call.call(host, "marks", "n")["names"]), {"names": ["far"]}),
+    "dial": (alone(lambda host: start.reachable(found(host), SECRET, ["10.0.0.1"])), {"open": {"10.0.0.1": [20000]}}),
+    "ssh": (alone(lambda host: tunnels.by_trial(host, "x", "", 0, ["10.0.0.1"])), {"open": {"10.0.0.1": [22]}}),
+    "host_keys": (alone(lambda host: tunnels.by(host.spec, host, SECRET, reverse=True)), {"keys": [KEY]}),
+    "hardware": (alone(starts), HARDWARE),
+    "report": (alone(reported), REPORT),
+    "tunnels": (alone(let_in), {"changed": True, "public": KEY}),
+    "rollcall": (
+        alone(lambda host: controller.remote_roll_call(PLACED, host, [], 0.0)["engines"]),
+        {"controller": True, "engines": {"far-0-a": {"id": 0, "state": "idle"}}},
+    ),
+    "engine file": (
+        alone(lambda host: keys.ports_of(controller._content("far", host.run([]).stdout), ["mux"])),
+        SECRET,
+    ),
+    "plan": (
+        alone(lambda host: answers.read("far", host.run([]).stdout, answers.PLANNED)),
+        {"files": [{"path": "/x", "what": "new", "diff": "+a\n"}], "leave": ""},
+    ),
+    "status": (lambda host, home: verbs.status(scene(host, home)), STATUS),
+    "check": (
+        lambda host, home: verbs.check(scene(host, home), from_hosts=False),
+        [{"what": "no room", "remedy": "make room"}],
+    ),
+    "rotated": (
+        alone(lambda host: answers.read("far", host.run([]).stdout, answers.ROTATED)),
+        {"before": "a", "after": "b", "running": True, "engines": 2},
+    ),
+    "jupyter": (
+        alone(lambda host: answers.read("far", host.run([]).stdout, answers.JUPYTER)),
+        {"port": 1, "token": "a"},
+    ),
+}
+"""Everything that a host is asked: what uses the answer, and one that is right."""
+
+ODD: list[Any] = [
+    *({}, [], [1], 5, -1, None, True, "", "x", 1.5, 2**70, {"x": {}}, [{}], [[]], "a" * 100_000),
+    *('1\njump = "mallory@evil"\n\n[[pool]]', "\x1b]0;x\x07", "a\0b", "../..", "--option", float("nan"), float("inf")),
+]
+RAW = [b"", b"[" * 100_000, b"{" * 5000, b"\xff\xfe", b"1" * 5000, b'{"a":' * 3000, b"null", b"NaN", b"nonsense\n{}"]
+
+
+def altered(good: Any) -> Iterator[Any]:
+    """Yield a right answer with each of its members in turn missing, and replaced by everything odd."""
+    yield from ODD
+    members = list(good) if isinstance(good, dict) else list(range(len(good))) if isinstance(good, list) else []
+    for member in members:
+        if isinstance(good, dict):
+            yield {one: value for one, value in good.items() if one != member}
+        for inside in altered(good[member]) if isinstance(good[member], dict | list) else ODD:
+            made = copy.copy(good)
+            made[member] = inside
+            yield made
+
+
+def failure(work: Callable[[], Any]) -> CncpError | None:
+    """Return the error of ours that work ends with, None where it has none."""
+    try:
+        work()
+    except CncpError as error:
+        return error
+    return None
+
+
+def costs_that_host_alone(asked: str, raw: bytes, home: Path) -> None:
+    """Hold that an answer is used, or is this host's failure with a line of what to do, and nothing else."""
+    error = failure(lambda: ASKED[asked][0](Canned(raw), home))
+    if error is not None:
+        assert isinstance(error, HostError)
+        assert (error.host, bool(error.hint), error.message) == ("far", True, shown(error.message))
+
+
+@pytest.mark.parametrize("asked", list(ASKED))
+def test_a_right_answer_is_used(asked: str, tmp_path: Path) -> None:
+    """Or the table of them would hold nothing."""
+    work, good = ASKED[asked]
+    if asked == "dial":
+        with pytest.raises(HostError, match="is closed to it"):
+            work(Canned(to_json(good)), tmp_path)
+    else:
+        assert work(Canned(to_json(good)), tmp_path)
+
+
+@pytest.mark.parametrize("asked", list(ASKED))
+def test_an_altered_answer_costs_that_host_alone(asked: str, tmp_path: Path) -> None:
+    """Members that are missing, of another type, beyond bounds, with control characters; and what is no JSON."""
+    for raw in RAW:
+        costs_that_host_alone(asked, raw, tmp_path)
+    for value in altered(ASKED[asked][1]):
+        costs_that_host_alone(asked, json.dumps(value).encode(), tmp_path)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(max_size=8), inside, max_size=4),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("asked", list(ASKED))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_answer_costs_that_host_alone(asked: str, tmp_path: Path, data: st.DataObject) -> None:
+    """Any JSON, any members in place of right ones, any bytes."""
+    good = ASKED[asked][1]
+    members = sorted(good) if isinstance(good, dict) else []
+    raw = data.draw(
+        st.binary(max_size=40)
+        | VALUES.map(lambda it: json.dumps(it).encode())
+        | st.dictionaries(st.sampled_from(members or ["x"]), VALUES, max_size=3).map(
+            lambda it: json.dumps({**good, **it} if isinstance(good, dict) else [it]).encode()
+        )
+    )
+    costs_that_host_alone(asked, raw, tmp_path)
+
+
+def test_what_the_system_says_no_to_is_of_no_concern_to_the_others() -> None:
+    """A full disk here, or a name that it does not take, is the failure of the host it came from."""
+
+    def work(name: str) -> str:
+        if name == "bad":
+            raise FileExistsError(17, "File exists", "/here/x")
+        return name
+
+    outcome = crew.at_once({"good": "good", "bad": "bad"}, work)
+    assert (dict(outcome.results), list(outcome.failures)) == ({"good": "good"}, ["bad"])
+    assert "File exists" in outcome.failures["bad"].message
+
+
+def test_nothing_of_it_is_an_order_to_the_terminal() -> None:
+    """Neither in results, nor in progress, tables or errors; colours go, lines and tabs of ours stay."""
+    out, err = io.StringIO(), io.StringIO()
+    console = Console(out, err)
+    bad = "a\x1b]0;title\x07b\x1b[31mred\x9b2J\x7f\u202egnp\u2028\r\ud800"
+    console.say(f"one\n\ttwo {bad}")
+    console.table(["H"], [[bad]])
+    for tell in (console.phase, console.note, console.warn, console.complain):
+        tell(f"{bad}\nhint: mine")
+    console.error(CncpError(f"{bad}\nhint: mine", f"do\n{bad}"))
+    said = out.getvalue() + err.getvalue()
+    assert not {one for one in said if one != "\n" and shown(one, "\t") != one}
+    assert len(err.getvalue().splitlines()) == 6
+    assert out.getvalue().startswith("one\n\ttwo a\\x1b]0;title\\x07bred\\x9b2J\\x7f\\u202egnp\\u2028\\r\\ud800\n")
+    assert CncpError("a\nb", "c").message == "a\\nb"
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [("fleet.json", place.load), ("gates.json", gates.load)], ids=["fleet", "gates"]
+)
+def test_our_own_notes_of_hosts_are_read_with_care(name: str, read: Callable[[Path], Any], tmp_path: Path) -> None:
+    """Damaged or of another version they are as good as not there."""
+    place.save(tmp_path, {"far": PLACED})
+    gates.save(tmp_path, {gates.Gate("far", "near", KEY)})
+    good = json.loads((tmp_path / name).read_bytes())
+    assert read(tmp_path)
+    for value in altered(good):
+        (tmp_path / name).write_text(json.dumps(value))
+        assert failure(lambda: read(tmp_path)) is None
+
+
+STAND_IN = """#!/bin/sh
+# As ssh does: the last word goes to a login shell. What a bad host answers in place of it is in a file.
+for word; do
+    case "$last:$word" in -O:*|*:-G) exit 0 ;; *:-N) : > "$socket"; exit 0 ;; esac
+    [ "$last" != -S ] || socket=$word
+    name=$last last=$word
+done
+[ -f "$BAD/$name" ] || exec sh -c "$last"
+echo cncp-output-begins; echo cncp-output-begins >&2
+cat > /dev/null
+cat "$BAD/$name"
+"""
+
+
+@pytest.mark.parametrize(
+    "raw", [b"[1]", b"[" * 100_000, json.dumps({**HARDWARE, "cores": '4\njump = "evil"'}).encode()]
+)
+def test_other_hosts_results_are_kept(raw: bytes, tmp_path: Path, home: Path) -> None:
+    """Through the command itself and a stand-in for ssh: exit code 3, no traceback, the good host is shown."""
+    import subprocess
+
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bin" / "ssh").write_text(STAND_IN)
+    (tmp_path / "bin" / "ssh").chmod(0o755)
+    (tmp_path / "bad" / "bad").write_bytes(raw)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PYTHONPATH": str(CODE), "PATH": path, "BAD": str(tmp_path / "bad")}
+    for words in (["hosts.facts", "--hosts=bad,good"], ["init", "bad", "good"]):
+        argv = [sys.executable, "-m", "cncp", *words]
+        done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 3, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        assert "[bad] failed: its answer is not readable" in done.stderr
+        assert "good" in done.stdout
+        assert "jump" not in done.stdout

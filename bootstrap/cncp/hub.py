@@ -81,8 +81,8 @@ class Hub:
 
     def request(self, kind: str, content: Mapping[str, Any], timeout: float = 1.0) -> dict[str, Any]:
         """Ask the hub and return the content of its reply. ``timeout`` in seconds."""
-        sent = self._send("registration", kind, content)
         deadline = time.monotonic() + timeout
+        sent = self._send("registration", kind, content)
         while (reply := self._receive("registration", deadline)) is not None:
             if reply["parent_header"].get("msg_id") == sent:
                 return dict(reply["content"])
@@ -91,11 +91,11 @@ class Hub:
             "look at: cncp status, cncp logs --name controller",
         )
 
-    def unregister(self, number: int, uuid: str) -> None:
-        """Tell the hub that an engine is gone, rather than have it wait out the tolerance."""
+    def unregister(self, number: int, uuid: str, timeout: float = 1.0) -> None:
+        """Tell the hub that an engine is gone, rather than have it wait out the tolerance. Raises NoAnswer."""
         self._send("registration", "unregistration_request", {"id": number, "uuid": uuid})
         # The hub answers what comes next on the same connection only after that.
-        self.engines()
+        self.engines(timeout)
 
     def answering(self, idents: Collection[str], timeout: float = 1.0, channel: str = "control") -> set[str]:
         """Return which of the engines with these uuids answer within ``timeout`` seconds.
@@ -135,8 +135,18 @@ class Hub:
         frames = [json.dumps(part).encode() for part in (header, {}, {}, content)]
         signature = self._sign(frames)
         route = [to.encode()] if to is not None else []
-        self._socket(channel).send_multipart([*route, _DELIMITER, signature, *frames])
+        self._sending(channel).send_multipart([*route, _DELIMITER, signature, *frames], zmq.NOBLOCK)
         return header["msg_id"]
+
+    def _sending(self, channel: str) -> zmq.Socket[bytes]:
+        """Return a socket that takes a message now.
+
+        One whose peer spoke another protocol, as a proxy does or a stranger on the port, is given up by
+        ZeroMQ for good: it neither connects again nor takes a message, and a send would wait for ever.
+        """
+        if not self._socket(channel).poll(0, zmq.POLLOUT):
+            self._sockets.pop(channel).close(linger=0)
+        return self._socket(channel)
 
     def _receive(self, channel: str, deadline: float) -> dict[str, Any] | None:
         """Return the next well-signed message, or None when the deadline has passed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -14,10 +15,11 @@ import pytest
 import zmq
 
 from cncp.serve import record
-from cncp.serve.controller import discard_damaged, replace_predecessor
+from cncp.serve.controller import wanted
 from cncp.serve.hearts import expect_hearts
 from cncp.serve.places import Places
 from cncp.serve.queues import Queues
+from cncp.serve.registration import guard, prune, replace_predecessor, save_engines
 from cncp.serve.slots import slot, uuid_of
 
 CODE = Path(__file__).resolve().parents[2] / "bootstrap"
@@ -112,16 +114,38 @@ def test_a_record_is_of_a_process_not_of_a_number(tmp_path: Path) -> None:
     assert record.read(tmp_path, "engine-1") == record.GONE
 
 
-def test_a_damaged_engine_table_is_dropped(tmp_path: Path) -> None:
-    """A table cut off in writing would keep the controller from starting."""
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"engines": {',
+        "[]",
+        '{"engines": []}',
+        '{"engines": {"a": 1}}',
+        '{"engines": {}, "next_id": "x"}',
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_engine_table_is_dropped(tmp_path: Path, content: str) -> None:
+    """A table that is not what the hub reads would keep the controller from starting."""
     table = tmp_path / "engines.json"
-    table.write_text('{"engines": {')
-    discard_damaged(table)
+    table.write_text(content)
+    prune(table, lambda _: True)
     assert not table.exists()
-    table.write_text('{"engines": {}}')
-    discard_damaged(table)
-    assert table.exists()
-    discard_damaged(tmp_path / "none")
+    prune(table, lambda _: True)
+
+
+def test_engines_that_are_not_wanted_are_taken_out_of_the_table(tmp_path: Path) -> None:
+    """Of this machine's engines those stay that have a number here; other machines' stay, and so do ids."""
+    node: Any = SimpleNamespace(host="node.a", engine_ids=(0, 3))
+    uuids = [made("node.a", number) for number in range(5)]
+    uuids += [made("node.b", 4), "b2a3c1d0-012345678901234567890123", "node-a.4.0123456789ab"]
+    table = tmp_path / "engines.json"
+    engines = {str(number): uuid for number, uuid in enumerate(uuids)}
+    table.write_text(json.dumps({"engines": engines, "next_id": 8, "places": [["node-a", 4, 4]]}))
+    prune(table, lambda uuid: wanted(node, uuid))
+    left = json.loads(table.read_text())
+    assert set(left["engines"]) == {"0", "3", "5", "6"}
+    assert (left["next_id"], left["places"]) == (8, [["node-a", 4, 4]])
 
 
 def test_a_place_keeps_its_id(tmp_path: Path) -> None:
@@ -138,7 +162,10 @@ def test_a_place_keeps_its_id(tmp_path: Path) -> None:
     assert again.take(("a", 0), 0, {1, 2, 3}) == 0
     # An engine that is none of ours may have taken it meanwhile.
     assert again.take(("b", 0), 0, {0, 1, 2, 3}) == 4
+    # An engine without a place gets nobody's.
+    assert [again.beside(asked, {7}) for asked in (None, 0, 2, 7, 6, -1, "2")] == [8, 8, 8, 8, 6, 8, 8]
     stored.write_text("damaged")
+    assert Places(stored).beside(None, ()) == 0
     assert Places(stored).rows == []
 
 
@@ -202,3 +229,106 @@ def test_queues_are_awaited() -> None:
         assert patient.wait(30)
     finally:
         context.destroy(linger=0)
+
+
+class Table:
+    """What of ipyparallel's hub its registration is made of."""
+
+    def __init__(self, file: Path) -> None:
+        from ipyparallel.controller import hub
+
+        upstream: Any = hub.Hub
+        self.engine_state_file = str(file)
+        self._idcounter = 0
+        self.engines: dict[int, Any] = {}
+        self.queues: dict[int, list[str]] = {}
+        self.incoming_registrations: dict[bytes, Any] = {}
+        self.pending: set[str] = set()
+        self.all_completed: set[str] = set()
+        self.ended: list[tuple[str, str]] = []
+        self.db = SimpleNamespace(update_record=lambda task, record: self.ended.append((task, record["engine_uuid"])))
+        self.log = SimpleNamespace(warning=lambda *_: None, error=lambda *_: None)
+        self.query_handlers: dict[str, Any] = {
+            "registration_request": self.register,
+            "unregistration_request": self.leave,
+        }
+        self.unregister_engine = self.leave
+        self.new_engine_id: Any = lambda asked: upstream.new_engine_id(self, asked)
+        self.later: list[Any] = []
+        self._handle_stranded_msgs: Any = None
+
+    def register(self, _: object, message: dict[str, Any]) -> int:
+        """Register at once: hearts are another matter."""
+        number = self.new_engine_id(message["content"].get("id"))
+        self.engines[number] = SimpleNamespace(uuid=message["content"]["uuid"], id=number, ident=b"")
+        self.queues[number] = []
+        return int(number)
+
+    def leave(self, _: object, message: dict[str, Any]) -> None:
+        """Unregister, and look at its tasks later, as the hub does."""
+        number = message["content"]["id"]
+        uuid = self.engines.pop(number).uuid
+        self.later.append(lambda: self._handle_stranded_msgs(number, uuid))
+
+
+_PROCESSES = itertools.count()
+
+
+def made(host: str, number: int) -> str:
+    """Return the uuid of an engine, each time another's."""
+    return uuid_of(host, number, next(_PROCESSES))
+
+
+def registered(hub: Table, uuid: str, asked: int | None = None) -> int:
+    """Have an engine register as it does, and return its id."""
+    return int(hub.query_handlers["registration_request"]([], {"content": {"uuid": uuid, "id": asked}}))
+
+
+def test_engines_that_others_start_take_nobody_s_id(tmp_path: Path) -> None:
+    """Asked for or counted, an id of ours goes to none of them: not after restarts, nor while ours is away."""
+    file = tmp_path / "engines.json"
+    uuid = made("a", 0)
+    for life in range(3):
+        hub, places = Table(file), Places(file)
+        guard(hub, places)
+        if life < 2:
+            assert registered(hub, uuid, 0) == 0
+        guest = registered(hub, f"guest-{life}", 0)
+        assert guest > 0
+        assert registered(hub, "another") not in (0, guest)
+        # While the hub reads its table it counts from 0, and writes it.
+        hub._idcounter = 0
+        save_engines(hub, places)
+        assert json.loads(file.read_text())["next_id"] > guest
+    assert registered(hub, made("a", 0), 0) == 0
+
+
+def test_a_lost_engine_s_tasks_end_with_it(tmp_path: Path) -> None:
+    """They are known to be lost at once, and those of the engine that has its id then are not."""
+    hub, places = Table(tmp_path / "engines.json"), Places(tmp_path / "none")
+    guard(hub, places)
+    former, later = made("a", 0), made("a", 0)
+    assert registered(hub, former, 0) == 0
+    hub.queues[0] = ["done", "lost"]
+    hub.pending = {"lost", "other"}
+    assert registered(hub, later, 0) == 0
+    assert hub.ended == [("lost", former)]
+    hub.queues[0] = ["other"]
+    for one in hub.later:
+        one()
+    assert hub.ended == [("lost", former)]
+    assert hub.queues[0] == ["other"]
+    assert hub.pending == {"other"}
+
+
+def test_a_late_goodbye_ends_nobody_else(tmp_path: Path) -> None:
+    """What an engine says, or what is said of it, is of its uuid; of the id alone it is the hub's own word."""
+    hub = Table(tmp_path / "engines.json")
+    guard(hub, Places(tmp_path / "none"))
+    uuid = made("a", 0)
+    registered(hub, uuid, 0)
+    leave = hub.query_handlers["unregistration_request"]
+    leave([], {"content": {"id": 0, "uuid": "former"}})
+    assert list(hub.engines) == [0]
+    leave([], {"content": {"id": 0, "uuid": uuid}})
+    assert not hub.engines

@@ -6,7 +6,6 @@ controller/app.py and ``Hub`` in controller/hub.py.
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import os
@@ -22,7 +21,6 @@ from ipyparallel.controller.hub import Hub
 from ipyparallel.controller.sqlitedb import SQLiteDB
 from tornado.ioloop import PeriodicCallback
 
-from cncp.files import write_atomic
 from cncp.machine.node import Node
 from cncp.ports import listening
 from cncp.serve.database import ResultsDB
@@ -30,7 +28,8 @@ from cncp.serve.hearts import PromptMonitor, expect_hearts
 from cncp.serve.logs import RotatedFile, log_to
 from cncp.serve.parent import die_with
 from cncp.serve.places import Places
-from cncp.serve.slots import slot
+from cncp.serve.registration import guard, prune, save_engines
+from cncp.serve.slots import host_in, slot
 
 STATE = "engines.json"
 """Where the hub keeps which engines there are (``IPController.init_hub``), in the profile's folder for logs."""
@@ -55,33 +54,10 @@ class Controller(controller_app.IPController):  # type: ignore[misc]  # ipyparal
         # does not ask for; nothing else in that module uses the clock.
         controller_app.time = SimpleNamespace(sleep=lambda _: None)
         super().init_hub()
-        hub = self.hub
-        register = hub.query_handlers["registration_request"]
-
-        def register_in_place(idents: list[bytes], message: dict[str, Any]) -> Any:
-            content = message["content"]
-            place = slot(content.get("uuid", ""))
-            if place is not None:
-                replace_predecessor(hub, content["uuid"])
-                # Engines of several hosts ask for the same ids: what counts is the one it had here.
-                coming = {int(one.id) for one in hub.incoming_registrations.values()}
-                content["id"] = places.take(place, place[1], coming | set(hub.engines))
-            return register(idents, message)
-
-        hub.query_handlers["registration_request"] = register_in_place
-        unregister = hub.query_handlers["unregistration_request"]
-
-        def unregister_only_itself(idents: list[bytes], message: dict[str, Any]) -> Any:
-            content = message["content"]
-            engine = hub.engines.get(content.get("id"))
-            # A late goodbye must not end the engine that has taken the place since.
-            if engine is None or content.get("uuid") in (None, engine.uuid):
-                unregister(idents, message)
-
-        hub.query_handlers["unregistration_request"] = unregister_only_itself
+        guard(self.hub, places)
         monitor = PromptMonitor(parent=self)
         tolerance = monitor.period * monitor.max_heartmonitor_misses / 1000
-        self.loop.call_later(tolerance, expect_hearts(hub))
+        self.loop.call_later(tolerance, expect_hearts(self.hub))
 
     def start(self) -> None:
         """Run until stopped, or until a child or a port is lost."""
@@ -138,33 +114,6 @@ def _integers(value: object) -> list[int]:
     return [value] if isinstance(value, int) and not isinstance(value, bool) else []
 
 
-def replace_predecessor(hub: Hub, uuid: str) -> None:
-    """Unregister the engine whose place an engine with this uuid takes.
-
-    After a crash the hub holds the old one for as long as the tolerance lasts, and would give
-    the new one another id. Only engines that cncp started have a place; the same host and number
-    cannot run twice, because the service manager sees to that.
-    """
-    place = slot(uuid)
-    if place is None:
-        return
-    for number, engine in list(hub.engines.items()):
-        if slot(engine.uuid) == place and engine.uuid != uuid:
-            hub.log.warning("engine %s comes back: taking the place of %s", uuid, engine.uuid)
-            hub.unregister_engine(engine.ident, {"content": {"id": number}})
-    for heart, engine in list(hub.incoming_registrations.items()):
-        if slot(engine.uuid) == place and engine.uuid != uuid:
-            del hub.incoming_registrations[heart]
-
-
-def save_engines(hub: Hub, places: Places) -> None:
-    """Write which engines are registered, and whose ids are whose, for the next start of the controller."""
-    if hub.engine_state_file:
-        state = {"engines": {number: engine.uuid for number, engine in hub.engines.items()}}
-        content = json.dumps({**state, "next_id": hub._idcounter, "places": places.rows}).encode()  # noqa: SLF001
-        write_atomic(Path(hub.engine_state_file), content, 0o600)
-
-
 def _die_with_parent() -> None:
     """In a child: ask the kernel for SIGKILL when the parent dies, and leave its log file alone."""
     die_with(signal.SIGKILL)
@@ -174,23 +123,19 @@ def _die_with_parent() -> None:
             app.log.removeHandler(handler)
 
 
+def wanted(node: Node, uuid: str) -> bool:
+    """Tell whether an engine of the saved table can still be there: one of this machine has its number here."""
+    place = slot(uuid)
+    return place is None or place[0] != host_in(node.host) or place[1] in node.engine_ids
+
+
 def serve(node: Node) -> None:
     """Run the controller of a node."""
     # Python 3.14 starts children through a server process that would have to import all again.
     multiprocessing.set_start_method("fork")
     app = Controller.instance()
-    discard_damaged(node.log_dir / STATE)
+    prune(node.log_dir / STATE, lambda uuid: wanted(node, uuid))
     app.initialize([f"--profile-dir={node.profile_dir}"])
     log_to(node, "controller", app.log)
     app.start()
     sys.exit(0)
-
-
-def discard_damaged(path: Path) -> None:
-    """Remove a saved engine table that is not JSON: the controller could not start with it."""
-    try:
-        json.loads(path.read_bytes())
-    except FileNotFoundError:
-        pass
-    except ValueError:
-        path.unlink()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import random
 import signal
@@ -21,11 +23,14 @@ defer("ipyparallel")
 sys.modules["debugpy"] = None  # type: ignore[assignment]
 
 import ipykernel.debugger  # noqa: E402, F401  # after the mark above
+import zmq  # noqa: E402
 from ipyparallel.engine import app as engine_app  # noqa: E402
+from traitlets.config import Config  # noqa: E402
 
 from cncp.hub import Hub, NoAnswer  # noqa: E402
+from cncp.machine import connection  # noqa: E402
 from cncp.machine.node import Node  # noqa: E402
-from cncp.serve import pin  # noqa: E402
+from cncp.serve import death, pin  # noqa: E402
 from cncp.serve.kernel import Kernel, fork_without  # noqa: E402
 from cncp.serve.logs import log_to  # noqa: E402
 from cncp.serve.queues import Connect, Queues  # noqa: E402
@@ -45,11 +50,32 @@ THREAD_VARIABLES = (
 
 _PATIENCE = 3.0  # s; the hub waits 5 for a heart
 
+_GRACE = 8.0  # s of the 10 that service managers wait
+
 _EXIT_UNREGISTERED = 75  # EX_TEMPFAIL: sysexits.h
 
 
 class Engine(engine_app.IPEngine):  # type: ignore[misc]  # ipyparallel has no types
-    """The engine without a nanny, which the service manager replaces."""
+    """The engine without a nanny: its kernel answers in the nanny's place, and ``death`` tells of its end."""
+
+    exit_code = 0
+
+    def start(self) -> None:
+        """Run until stopped: by a signal, by a client's shutdown, or where there is no controller any more."""
+        self._ran_out = False
+        try:
+            super().start()
+        except RuntimeError:
+            # What tornado raises when its loop was stopped, which is how all of these end it.
+            if self._ran_out:
+                raise
+        self.log.info("stopped")
+
+    async def _start(self) -> None:
+        try:
+            await super()._start()
+        finally:
+            self._ran_out = True
 
     def init_signal(self) -> None:
         """Handle signals here, and not in what tasks fork."""
@@ -58,6 +84,8 @@ class Engine(engine_app.IPEngine):  # type: ignore[misc]  # ipyparallel has no t
 
     async def complete_registration(self, reply: list[bytes], connect: Connect, tunnel: object) -> None:
         """Note which connections the heart must wait for."""
+        # Only goodbyes go this way from here on: a controller that takes none has nobody wait.
+        self.registrar.sndtimeo = 0
         self._queues = Queues()
         await super().complete_registration(reply, self._queues.watched(connect), tunnel)
 
@@ -73,12 +101,37 @@ class Engine(engine_app.IPEngine):  # type: ignore[misc]  # ipyparallel has no t
         )
         watch.start()
 
+    def abort(self) -> None:
+        """End when nobody has answered the registration, to be started again.
+
+        ipyparallel says goodbye first, which waits for ever where the address is not the controller's.
+        """
+        self.log.critical("nobody answered the registration within %.0f s: ending, to be started again", self.timeout)
+        end_now(_EXIT_UNREGISTERED)
+
+    def _hb_monitor(self) -> None:
+        with contextlib.suppress(zmq.Again):
+            super()._hb_monitor()
+        if self._hb_missed_beats >= self.max_heartbeat_misses:
+            self.exit_code = _EXIT_UNREGISTERED
+            self.loop.stop()
+
     def _signal_stop(self, number: int, frame: object) -> None:
-        """Say goodbye, so that nobody waits out the tolerance for an engine that was stopped."""
-        if self.registrar is not None:
+        """Say goodbye, so that no more tasks come, and give the one that runs some time."""
+        with contextlib.suppress(zmq.ZMQError):
             content = {"id": self.id, "uuid": self.ident}
             self.session.send(self.registrar, "unregistration_request", content=content)
+        # It is an orderly end as well where the task goes on: a service manager would call its own a failure.
+        last = threading.Timer(_GRACE, end_now, [0])
+        last.daemon = True
+        last.start()
         super()._signal_stop(number, frame)
+
+
+def end_now(code: int) -> None:
+    """End this process, whatever waits in it; its log is written."""
+    logging.shutdown()
+    os._exit(code)
 
 
 def watch_registration(connection: dict[str, object], uuid: str, period: float, log: object) -> None:
@@ -115,8 +168,16 @@ def serve(node: Node, number: int, uuid: str) -> None:
     """Run engine ``number`` of a node, known to the hub as ``uuid``."""
     set_share(node, number)
     engine_app.Kernel = Kernel
-    app = Engine.instance(ident=uuid, id=number, enable_nanny=False)
+    # ipyparallel's hub knows an engine that a client has shut down by its session.
+    config = Config(Session={"session": uuid})
+    app = Engine.instance(ident=uuid, id=number, enable_nanny=False, config=config)
     app.initialize([f"--profile-dir={node.profile_dir}"])
     log_to(node, f"engine-{number}", app.log)
+    watch = death.tell(Path(app.url_file), uuid, connection.local_address(node) if node.controller else None)
     app.start()
-    sys.exit(0)
+    # What a task left waiting at the end of Python is nothing that a service manager should have to end.
+    last = threading.Timer(_GRACE, end_now, [app.exit_code])
+    last.daemon = True
+    last.start()
+    watch.returncode = 0  # it outlives this process, which is what it is for
+    sys.exit(app.exit_code)

@@ -1,7 +1,7 @@
 """The engine's kernel: what it answers in place of ipyparallel's nanny, and how it is forked.
 
 Rests on ``IPythonParallelKernel`` in engine/kernel.py, ``KernelNanny`` in engine/nanny.py of ipyparallel
-9.2, and ``Kernel.process_control`` in kernelbase.py of ipykernel 7.4.
+9.2, ``Kernel.process_control`` in kernelbase.py and ``IPythonKernel.start`` in ipkernel.py of ipykernel 7.4.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Any
 
+from ipykernel.ipkernel import IPythonKernel
 from ipyparallel.engine.kernel import IPythonParallelKernel
 from ipyparallel.error import wrap_exception
 from traitlets import default
@@ -38,6 +39,11 @@ class Kernel(IPythonParallelKernel):  # type: ignore[misc]  # ipyparallel has no
         super().__init__(**named)
         known: dict[str, _Handler] = self.control_handlers  # type: ignore[has-type]  # made by ipykernel
         self.control_handlers = Answering(known, self.refuse)
+
+    def start(self) -> None:
+        """Do what ``IPythonKernel.start`` does, but for the debugger: engines have none, and need no warning."""
+        self.shell.exit_now = False
+        super(IPythonKernel, self).start()  # type: ignore[misc]  # mypy sees no base class
 
     def refuse(self, stream: Any, idents: list[bytes], message: dict[str, Any]) -> None:
         """Answer with the exception that is being handled: a client would wait for ever otherwise."""

@@ -29,6 +29,21 @@ class Places:
         """Every place with its id, as JSON types."""
         return [[host, number, ident] for (host, number), ident in sorted(self._ids.items())]
 
+    @property
+    def ids(self) -> set[int]:
+        """The ids that belong to places."""
+        return set(self._ids.values())
+
+    def beside(self, asked: object, taken: Collection[int]) -> int:
+        """Return an id for an engine without a place: the one asked for, else one beyond all there are.
+
+        What belongs to an engine that is away for now is not given away.
+        """
+        known = self.ids.union(taken)
+        if isinstance(asked, int) and asked >= 0 and asked not in known:
+            return asked
+        return max(known, default=-1) + 1
+
     def take(self, place: Place, asked: int, taken: Collection[int]) -> int:
         """Return the id of a place: the one it had, else the one asked for, else the lowest of no other place.
 

@@ -1,0 +1,119 @@
+"""Which engines the hub has, and under which ids: ours by their places, others beside them.
+
+Rests on ``Hub`` in controller/hub.py of ipyparallel 9.2: ``register_engine``, ``new_engine_id``,
+``unregister_engine``, ``_handle_stranded_msgs``, ``_load_engine_state``, ``_save_engine_state``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ipyparallel.controller.hub import Hub
+
+from cncp.files import write_atomic
+from cncp.serve.places import Places
+from cncp.serve.slots import slot
+
+Message = dict[str, Any]
+
+
+def guard(hub: Hub, places: Places) -> None:
+    """Have a hub give places their ids, end nobody in another's name, and say at once what is lost."""
+    register = hub.query_handlers["registration_request"]
+    unregister = hub.unregister_engine
+    lost: dict[str, list[str]] = {}
+
+    def register_in_place(idents: list[bytes], message: Message) -> Any:
+        content = message["content"]
+        place = slot(content.get("uuid", ""))
+        # Engines of several hosts ask for the same ids: what counts is the one it had here.
+        if place is not None:
+            replace_predecessor(hub, content["uuid"])
+            content["id"] = places.take(place, place[1], _taken(hub))
+        else:
+            content["id"] = places.beside(content.get("id"), _taken(hub))
+        return register(idents, message)
+
+    def unregister_only_itself(ident: Any, message: Message) -> None:
+        content = message["content"]
+        number = content.get("id")
+        engine = hub.engines.get(number)
+        # A late goodbye must not end the engine that has taken the place since.
+        if engine is None or content.get("uuid") in (None, engine.uuid):
+            if engine is not None:
+                lost[engine.uuid] = list(hub.queues[number])
+            unregister(ident, message)
+            if engine is not None:
+                strand(number, engine.uuid)
+
+    def strand(number: int, uuid: str) -> None:
+        # ipyparallel asks for this later, by id, when another engine may have it and tasks of its own.
+        tasks = lost.pop(uuid, [])
+        if tasks:
+            current = hub.queues[number]
+            hub.queues[number] = [one for one in tasks if one in hub.pending]
+            Hub._handle_stranded_msgs(hub, number, uuid)  # noqa: SLF001
+            hub.queues[number] = [one for one in current if one not in tasks]
+
+    hub.query_handlers["registration_request"] = register_in_place
+    hub.query_handlers["unregistration_request"] = unregister_only_itself
+    hub.unregister_engine = unregister_only_itself
+    hub._handle_stranded_msgs = strand  # noqa: SLF001
+
+
+def _taken(hub: Hub) -> set[int]:
+    return {int(one.id) for one in hub.incoming_registrations.values()} | set(hub.engines)
+
+
+def replace_predecessor(hub: Hub, uuid: str) -> None:
+    """Unregister the engine whose place an engine with this uuid takes.
+
+    After a crash the hub holds the old one for as long as the tolerance lasts, and would give
+    the new one another id. Only engines that cncp started have a place; the same host and number
+    cannot run twice, because the service manager sees to that.
+    """
+    place = slot(uuid)
+    if place is None:
+        return
+    for number, engine in list(hub.engines.items()):
+        if slot(engine.uuid) == place and engine.uuid != uuid:
+            hub.log.warning("engine %s comes back: taking the place of %s", uuid, engine.uuid)
+            hub.unregister_engine(engine.ident, {"content": {"id": number}})
+    for heart, engine in list(hub.incoming_registrations.items()):
+        if slot(engine.uuid) == place and engine.uuid != uuid:
+            del hub.incoming_registrations[heart]
+
+
+def save_engines(hub: Hub, places: Places) -> None:
+    """Write which engines are registered, and whose ids are whose, for the next start of the controller.
+
+    ``next_id`` is beyond all of them, whatever the hub's counter is: while it reads the table it counts
+    from 0, and writes the table.
+    """
+    if hub.engine_state_file:
+        engines = {number: engine.uuid for number, engine in hub.engines.items()}
+        beyond = max(hub._idcounter, *(number + 1 for number in (-1, *engines, *places.ids)))  # noqa: SLF001
+        content = json.dumps({"engines": engines, "next_id": beyond, "places": places.rows}).encode()
+        write_atomic(Path(hub.engine_state_file), content, 0o600)
+
+
+def prune(path: Path, wanted: Callable[[str], bool]) -> None:
+    """Take engines that are not wanted any more out of a saved table, before a client meets them.
+
+    They went while there was no controller to say goodbye to. A table that cannot be read, with which the
+    controller could not start, is removed.
+    """
+    try:
+        table = json.loads(path.read_bytes())
+        kept = {number: uuid for number, uuid in table["engines"].items() if int(number) >= 0 and wanted(uuid)}
+        int(table["next_id"])
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        path.unlink(missing_ok=True)
+        return
+    if kept != table["engines"]:
+        write_atomic(path, json.dumps({**table, "engines": kept}).encode(), 0o600)

@@ -47,7 +47,7 @@ def tell(file: Path, uuid: str, host: str | None) -> subprocess.Popen[bytes]:
     try:
         # A session of its own: signals for the engine's, and what ends its processes, are not for it.
         return subprocess.Popen(
-            ["/bin/sh", "-c", _WAIT, "sh", *argv],
+            ["sh", "-c", _WAIT, "sh", *argv],
             stdin=there, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", start_new_session=True,
         )  # fmt: skip
     finally:

@@ -6,8 +6,10 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from cncp.errors import CncpError
 
@@ -84,6 +86,23 @@ def _missing(program: str) -> tuple[str, str]:
         return what, f"install it, or see whether PATH has it: command -v {name}"
     debian, fedora = PACKAGES[name]
     return what, f"install the package {debian}" + (f" (Debian, Ubuntu) or {fedora}" if fedora != debian else "")
+
+
+def become(argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str] | None = None) -> NoReturn:
+    """Let a program take the place of this one: its exit code, its terminal and its signals are our caller's.
+
+    ``env`` is all of its environment; without it, ours. Raises CommandError where it cannot be started.
+    """
+    words = [os.fspath(word) for word in argv]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        # Python ignores these, and what is ignored stays so over an exec: `yes | head` would complain.
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvpe(words[0], words, dict(os.environ if env is None else env))
+    except OSError as error:
+        raise CommandError(Completed(tuple(words), 126, "", str(error))) from None
 
 
 def ending(status: int) -> str:

@@ -11,6 +11,7 @@ from cncp.machine import logs
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.services import service_manager
+from cncp.run import become
 
 _LEAVING = {"tmux": "Ctrl-b d", "screen": "Ctrl-a d"}
 
@@ -34,4 +35,4 @@ def attach(node: Node, name: str, console: Console) -> None:
         os.environ["HOME"] = node.account.home
     # Ours is a server of its own: no nesting of the user's.
     os.environ.pop("TMUX", None)
-    os.execvp(words[0], words)
+    become(words)

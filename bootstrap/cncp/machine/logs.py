@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ from cncp.errors import CncpError
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.services.systemd import unit
-from cncp.run import run
+from cncp.run import become, run
 
 TAIL = 10
 """Lines of a log in which the last that says something is looked for."""
@@ -48,8 +47,8 @@ def follow(node: Node, name: str) -> None:
     if node.settings.logs == "files":
         if not path.exists():
             raise CncpError(f"{path} does not exist yet", "look at: cncp status")
-        os.execvp("tail", ["tail", "-F", str(path)])
+        become(["tail", "-F", path])
     from cncp.machine.services import service_manager
 
     words = service_manager(node, Actor(node.account)).attach_command(name)
-    os.execvp(words[0], words)
+    become(words)

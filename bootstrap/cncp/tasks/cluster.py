@@ -1,4 +1,4 @@
-"""The verbs on a cluster: up status logs check scale restart down uninstall shell."""
+"""The verbs on a cluster: up status logs check scale restart down uninstall."""
 
 from __future__ import annotations
 
@@ -304,14 +304,4 @@ def uninstall(context: Context, quiet: bool = False, file: str | None = None, li
     console.say("removed")
 
 
-@command()
-def shell(context: Context) -> None:
-    """Open a shell in which the virtualenv's programs come first."""
-    node = _node()
-    venv = node.python.parent.parent
-    path = f"{venv / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    program = os.environ.get("SHELL") or "/bin/sh"
-    os.execvpe(program, [program], {**os.environ, "VIRTUAL_ENV": str(venv), "PATH": path})
-
-
-__all__: list[Any] = ["check", "down", "logs", "restart", "scale", "shell", "status", "uninstall", "up"]
+__all__: list[Any] = ["check", "down", "logs", "restart", "scale", "status", "uninstall", "up"]

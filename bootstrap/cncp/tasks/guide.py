@@ -35,7 +35,13 @@ GROUPS: Mapping[str, Group] = {
                 ("cncp up", "cncp up --engines 4 --threads 2"),
             ),
             "status": Entry("show every service and engine", ("cncp status", "cncp status --json")),
-            "shell": Entry("open a shell with the cluster's Python first", ("cncp shell",)),
+            "run": Entry(
+                "run a script with the cluster's Python", ("cncp run first.py", "cncp run first.py --size 100")
+            ),
+            "shell": Entry(
+                "open a shell with the cluster's Python first", ("cncp shell", "cncp shell -c 'python first.py'")
+            ),
+            "python": Entry("run the cluster's Python", ("cncp python", "cncp python -m timeit pass")),
             "logs": Entry(
                 "show logs, all or those of a service", ("cncp logs engine-0", "cncp logs engine-0 --follow")
             ),
@@ -176,7 +182,7 @@ ELSEWHERE: Mapping[str, str] = {
     "deploy": "did you mean cncp up?",
     "destroy": "did you mean cncp uninstall? It removes everything",
     "doctor": "did you mean cncp check?",
-    "exec": "open a shell with the cluster's Python: cncp shell; on all hosts: cncp hosts.run -- COMMAND",
+    "exec": "with the cluster's Python: cncp run SCRIPT; on all hosts: cncp hosts.run -- COMMAND",
     "info": "did you mean cncp status?",
     "install": "it is installed; bring it up: cncp up",
     "kill": "stop everything: cncp down; restart one engine: cncp restart engine-0",

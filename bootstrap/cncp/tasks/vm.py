@@ -11,6 +11,7 @@ from cncp.console import Console
 from cncp.errors import UsageError
 from cncp.machine import place
 from cncp.machine.actor import Actor
+from cncp.run import become
 from cncp.tasks.asked import JSON, QUIET
 from cncp.tasks.cluster import converge
 from cncp.tasks.command import command
@@ -113,7 +114,7 @@ def status(context: Context, json: bool = False) -> None:
 def ssh(context: Context, name: str = "") -> None:
     """Log in to a machine."""
     words = login(_site().named(name))
-    os.execvp(words[0], words)
+    become(words)
 
 
 @command(QUIET)

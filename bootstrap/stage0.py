@@ -15,7 +15,7 @@ from cncp import interrupted
 
 # Before all else: an interruption may come at any moment.
 if __name__ == "__main__":
-    interrupted.while_importing("up")
+    interrupted.while_importing(interrupted.INSTALLING)
 
 try:
     import argparse
@@ -99,7 +99,7 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     except (CncpError, OSError) as error:
         return console.error(error)
     except (KeyboardInterrupt, interrupted.Ended) as error:
-        return interrupted.exit_code(error)
+        return interrupted.exit_code(error, interrupted.INSTALLING)
     if given.install_only:
         return 0
     words = [word for key in HANDED_OVER if (word := _option(key, getattr(given, key)))]

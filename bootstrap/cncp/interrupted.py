@@ -34,10 +34,19 @@ class Ended(SystemExit):
     """SIGTERM or SIGHUP, as an exception: what is left on the way out cleans up."""
 
 
+INSTALLING = "baremetal.sh"
+"""What is interrupted before there is a verb."""
+
+
 def text(verb: str) -> str:
     """Say that a verb was interrupted, and what goes on where it was."""
-    again = GOES_ON.get(verb)
-    return f"interrupted: what was done stays; cncp {again} goes on from there" if again else "interrupted"
+    if verb == INSTALLING:
+        again = "bash ./baremetal.sh"
+    elif verb in GOES_ON:
+        again = f"cncp {GOES_ON[verb]}"
+    else:
+        return "interrupted"
+    return f"interrupted: what was done stays; {again} goes on from there"
 
 
 def while_importing(verb: str) -> None:
@@ -107,7 +116,7 @@ def verb_of(argv: list[str]) -> str:
     return argv[1] if len(argv) > 1 else ""
 
 
-def exit_code(error: BaseException) -> int:
+def exit_code(error: BaseException, verb: str = "") -> int:
     """Say that a program is interrupted, and return how it is to end."""
-    say(verb_of(sys.argv))
+    say(verb or verb_of(sys.argv))
     return int(error.code) if isinstance(error, Ended) else 128 + signal.SIGINT  # type: ignore[arg-type]

@@ -55,16 +55,26 @@ def test_while_the_installation_is_imported(module: str, home: Path) -> None:
         argv=[script],
         run=f"runpy.run_path({script!r}, run_name='__main__')",
     )
-    ended(text, signal.SIGINT, home)
+    ended(text, signal.SIGINT, home, "bash ./baremetal.sh")
 
 
-def ended(program: str, number: signal.Signals, home: Path) -> None:
+def test_while_the_script_works(home: Path, tmp_path: Path) -> None:
+    """Before there is a Python of ours, bash says it."""
+    (tmp_path / "python").write_text("#!/bin/sh\nkill -INT $PPID\n")
+    (tmp_path / "python").chmod(0o755)
+    words = ["bash", str(ROOT / "baremetal.sh"), "--python", str(tmp_path / "python")]
+    done = subprocess.run(words, cwd=home, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == "interrupted: what was done stays; bash ./baremetal.sh goes on from there\n"
+    assert done.returncode == 130
+
+
+def ended(program: str, number: signal.Signals, home: Path, again: str = "cncp up") -> None:
     """Hold that a program ends by a signal as it should, with nothing done."""
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=home, env=env, capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.stderr == "interrupted: what was done stays; cncp up goes on from there\n"
+    assert done.stderr == f"interrupted: what was done stays; {again} goes on from there\n"
     assert done.returncode == 128 + number
     assert list(home.iterdir()) == []
 

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Sequence
 
 from cncp.errors import CncpError
-from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.services.systemd import unit
 from cncp.run import become, run
@@ -41,14 +40,13 @@ def ends_with(lines: Sequence[str]) -> str:
     return f"; its log ends with: {last[:_LONG]}" if last else ""
 
 
-def follow(node: Node, name: str) -> None:
-    """Become the program that shows a log as it grows. Does not return."""
-    path = node.log_dir / f"{name}.log"
+def follow(node: Node, names: Sequence[str], lines: int = TAIL) -> None:
+    """Become the program that shows logs as they grow, after their last ``lines``. Does not return."""
     if node.settings.logs == "files":
-        if not path.exists():
-            raise CncpError(f"{path} does not exist yet", "look at: cncp status")
-        become(["tail", "-F", path])
-    from cncp.machine.services import service_manager
-
-    words = service_manager(node, Actor(node.account)).attach_command(name)
-    become(words)
+        there = [path for name in names if (path := node.log_dir / f"{name}.log").exists()]
+        if not there:
+            raise CncpError(f"{node.log_dir / names[0]}.log does not exist yet", "look at: cncp status")
+        become(["tail", "-n", str(lines), "-F", *there])
+    scope = [] if node.scope == "system" else ["--user"]
+    units = [word for name in names for word in ("-u", unit(node, name))]
+    become(["journalctl", *scope, "-f", "-n", str(lines), "-o", "short-iso", *units])

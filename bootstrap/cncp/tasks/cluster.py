@@ -30,6 +30,7 @@ from cncp.machine.actor import Actor
 from cncp.machine.health import Answers
 from cncp.machine.node import Node, installed
 from cncp.machine.services import service_manager
+from cncp.machine.services.base import running_process
 from cncp.serve import record
 from cncp.tasks import fleet as fleets
 from cncp.tasks import following as next_steps
@@ -63,7 +64,7 @@ def _count(node: Node, seen: Answers) -> str:
 def _report(
     console: Console, node: Node, outcome: converging.Outcome, as_json: bool, following: Sequence[str] = ()
 ) -> None:
-    seen, used = outcome.answers, outcome.engine
+    seen = outcome.answers
     elapsed = _elapsed()
     access = jupyter.load(node) if jupyter.wanted(node) else None
     if as_json:
@@ -73,8 +74,7 @@ def _report(
     count = _count(node, seen)
     if not outcome.changed:
         console.say("nothing to change")
-    by = f"{used.name} engine ({used.why}) · " if outcome.changed else ""
-    console.say(f"{count} · profile {node.settings.profile} · {node.manager}{scope} · {by}{elapsed:.1f} s")
+    console.say(f"{count} · profile {node.settings.profile} · {node.manager}{scope} · {elapsed:.1f} s")
     if access:
         console.say(f"jupyter: {access.url} · cncp jupyter.open")
     for line in following:
@@ -173,6 +173,9 @@ def status(context: Context, file: str | None = None, limit: str = "", json: boo
         console.data([one.document() for one in found])
         return
     console.table(states.HEADER, states.rows(found))
+    if all(one.state == "down" for one in found):
+        stopped = not any(running_process(node, one.name).pid for one in found)
+        console.note(f"{'stopped by cncp down' if stopped else 'nothing runs'}; cncp up brings it back")
 
 
 @command({**HOSTS, **SERVICES, "lines": "how many of the last lines", "follow": "go on as the log grows"}, takes="name")
@@ -192,9 +195,7 @@ def logs(
     node = _node()
     wanted = lifecycle.chosen(node, name)
     if follow:
-        if len(wanted) > 1:
-            raise UsageError("only one log can be followed", f"name one: cncp logs --name {wanted[0]} --follow")
-        logfiles.follow(node, wanted[0])
+        logfiles.follow(node, wanted, lines)
     for one in wanted:
         for line in logfiles.tail(node, one, lines):
             console.say(f"[{one}] {line}")

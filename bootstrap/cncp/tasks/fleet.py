@@ -11,12 +11,13 @@ from invoke.exceptions import Exit
 from cncp import attributes
 from cncp.cluster import Value
 from cncp.console import Console
-from cncp.errors import CncpError, UsageError
+from cncp.errors import CncpError
 from cncp.fleet import verbs
 from cncp.fleet.command import HostError
-from cncp.fleet.crew import SomeHostsFailed, tell
+from cncp.fleet.crew import SomeHostsFailed, at_once, tell
 from cncp.fleet.job import Done, Fleet
 from cncp.fleet.place import forgotten
+from cncp.fleet.ssh import Host
 from cncp.inventory import LOCAL, HostSpec, Inventory
 from cncp.machine import place
 from cncp.machine import status as states
@@ -161,24 +162,31 @@ def status(view: verbs.Scene, console: Console, *, as_json: bool) -> None:
             console.data(rows)
         else:
             console.table(states.HEADER, states.rows([states.Status(**one) for one in rows]))
+            if rows and all(one["state"] == "down" for one in rows):
+                console.note("nothing runs; cncp up brings it back")
         finish(view, console)
 
 
 def logs(view: verbs.Scene, console: Console, name: str, lines: int, *, follow: bool) -> None:
-    """Show the last lines of all hosts' logs, or go on with those of one service."""
+    """Show the last lines of all hosts' logs, or go on with them as they grow."""
     words = ["logs", f"--lines={lines}", *([f"--name={name}"] if name else [])]
     with view:
         if follow:
-            if len(view.limit) > 1:
-                first = view.limit[-1].name
-                raise UsageError(
-                    "only one log can be followed", f"name one: cncp logs --limit {first} --name engine-0 --follow"
-                )
-            for host in view.hosts.values():
-                host.run(view.argv(host, *words, "--follow"), timeout=FOREVER, check=False, out=console.say)
+            at_once(view.hosts, lambda host: _follow(view, host, [*words, "--follow"], console))
             return
         relay(view, console, *words)
         finish(view, console)
+
+
+def _follow(view: verbs.Scene, host: Host, words: Sequence[str], console: Console) -> None:
+    """Show what a host's logs go on with, its name before every line, until the user ends it."""
+    host.run(
+        view.argv(host, *words),
+        timeout=FOREVER,
+        check=False,
+        out=lambda line: console.say(f"[{host.spec.name}] {line}"),
+        line=lambda line: console.warn(f"[{host.spec.name}] {line}"),
+    )
 
 
 def check(view: verbs.Scene, console: Console, *, as_json: bool, from_hosts: bool) -> None:

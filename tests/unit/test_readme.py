@@ -6,6 +6,8 @@ import ast
 import importlib.util
 import json
 import re
+import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from cncp import errors
 from cncp.attributes import OTHER_VARIABLES, SOURCE, STATIC, VM_VARIABLES
 from cncp.cluster import SETTINGS
 from cncp.dist import options
-from cncp.tasks import cluster, jupyter
+from cncp.tasks import cluster, jupyter, line
+from cncp.tasks.program import task
 
 README = (SOURCE / "README.rst").read_text(encoding="utf-8")
 CONTRIBUTING = (SOURCE / "CONTRIBUTING.rst").read_text(encoding="utf-8")
@@ -72,8 +75,8 @@ def test_what_is_named_exists(text: str) -> None:
 
 def test_nothing_is_left_out() -> None:
     """Every verb has its entry, every variable and every exit code its place."""
-    for verb in (*cluster.__all__, "plan"):
-        assert f"\n``{verb}``\n    " in README
+    for verb in (*cluster.__all__, "plan", "run", "python", "shell"):
+        assert re.search(rf"\n(?:``[a-z]+``, )*``{verb}``(?:, ``[a-z]+``)*\n    ", README), verb
     for verb in {getattr(jupyter, name).name for name in jupyter.__all__} - {"lab"}:
         assert f"``jupyter.{verb}``" in README
     for variable in (*OTHER_VARIABLES, *VM_VARIABLES):
@@ -114,3 +117,25 @@ def test_documented_options_of_chores_exist() -> None:
     assert len(said) >= 4
     for words in said:
         Parser(contexts=module.ns.to_contexts(), initial=ParserContext()).parse_argv(words.split())
+
+
+@pytest.mark.parametrize("words", sorted(set(re.findall(r"^ *\$ (cncp .*)", README, re.MULTILINE))))
+def test_command_lines_can_be_read(words: str) -> None:
+    """Every command line of ours in the README is one."""
+    program, first, *others = shlex.split(words, comments=True)
+    assert program == "cncp"
+    others = others[: next((at for at, word in enumerate(others) if word in (">", "|")), len(others))]
+    name = line.verb_of(first)
+    verb = task(name)
+    line.read(name, verb, ["--", *others] if verb.verbatim else others)
+
+
+def test_the_first_script_is_a_script() -> None:
+    """What the README has a newcomer save and run is whole; tests/install runs it."""
+    compile(first_script(README), "first.py", "exec")
+
+
+def first_script(text: str) -> str:
+    """Return the first script in the README."""
+    begin = text.index("``first.py`` may be this::")
+    return textwrap.dedent(text[text.index("    import ipyparallel", begin) : text.index("``cncp`` alone", begin)])

@@ -1,4 +1,4 @@
-"""What ``cncp`` says of itself: the overview, a verb's help, versions, and what a shell may complete."""
+"""What ``cncp`` says of itself: the overview, a verb's help, versions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import os
 import platform
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
 
-from invoke.completion.complete import print_completion_script
-from invoke.exceptions import ParseError
 from invoke.parser.argument import Argument
 
 from cncp import __version__
@@ -86,7 +83,7 @@ def of_verb(name: str) -> str:
         lines.append("")
     for flag, one in options.items():
         text = BY_KEY[_name(one)].help if _is_setting(one) else one.help or ""
-        lines += [f"  {flag} {_value(one)}".rstrip(), *_indented(text)]
+        lines += [f"  {flag} {value(one)}".rstrip(), *_indented(text)]
     lines += ["", "examples:", *(f"  {example}" for example in guide.VERBS[name].examples)]
     return "\n".join(lines)
 
@@ -106,7 +103,8 @@ def _is_setting(one: Argument) -> bool:
     return _name(one) in BY_KEY and one.default is None
 
 
-def _value(one: Argument) -> str:
+def value(one: Argument) -> str:
+    """Return what the value of an option looks like, "" where it takes none."""
     if not one.takes_value:
         return ""
     name = _name(one)
@@ -141,28 +139,3 @@ def _manager() -> str:
     except CncpError as error:
         return f"none: {error.message}"
     return f"{node.manager} ({node.scope})" if node.manager == "systemd" else node.manager
-
-
-def completion(shell: str) -> str:
-    """Return the script by which a shell completes command lines of ours. Raises UsageError."""
-    import contextlib
-    import io
-
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said):
-            print_completion_script(shell=shell, names=["cncp"])
-    except ParseError:
-        raise line.refusal(f"there is no completion for the shell {shell!r}", "name one of: bash, fish, zsh") from None
-    return said.getvalue()
-
-
-def candidates(words: Sequence[str]) -> Iterator[str]:
-    """Yield what may come next in a command line, the program's name its first word."""
-    from cncp.tasks.program import task
-
-    name = guide.ALIASES.get(words[1], words[1]) if len(words) > 1 else ""
-    if name not in guide.VERBS:
-        yield from guide.VERBS
-        return
-    yield from line.context(name, task(name)).flags

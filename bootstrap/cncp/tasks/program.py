@@ -13,7 +13,7 @@ from invoke.exceptions import Exit
 from cncp import interrupted
 from cncp.console import Console
 from cncp.errors import UsageError
-from cncp.tasks import collection, helptext, line
+from cncp.tasks import collection, completion, helptext, line
 from cncp.tasks.command import Verb
 
 
@@ -51,9 +51,9 @@ def run(words: Sequence[str]) -> None:
     elif first in ("--list", "-l"):
         print(helptext.listing(others[0] if others else ""))
     elif first == "--complete":
-        print("\n".join(helptext.candidates(others[1:])))
+        print("\n".join(completion.candidates(others[1:])))
     elif first == "--print-completion-script":
-        print(helptext.completion(others[0] if others else ""))
+        print(completion.script(others[0] if others else ""))
     else:
         _do(line.verb_of(first, next(iter(others), "")), others)
 

@@ -101,6 +101,7 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     except (KeyboardInterrupt, interrupted.Ended) as error:
         return interrupted.exit_code(error, interrupted.INSTALLING)
     if given.install_only:
+        console.note(f"next: {home / 'venv' / 'bin' / 'cncp'}, which is there; up begins a cluster")
         return 0
     words = [word for key in HANDED_OVER if (word := _option(key, getattr(given, key)))]
     words += [f"{setting.flag}={flags[setting.key]}" for setting in SETTINGS if setting.key in flags]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -145,7 +146,19 @@ def _install(job: _Job) -> None:
     job.packages.install(uv)
     folder = next((venv / "lib").glob("python3*")) / "site-packages"
     write_atomic(folder / "cncp.pth", f"{SOURCE / 'bootstrap'}\n".encode())
+    write_atomic(venv / "bin" / "cncp", _command(job.home, venv).encode(), 0o755)
     write_atomic(stamp, to_json(job.wanted.document()))
+
+
+def _command(home: Path, venv: Path) -> str:
+    """Return the ``cncp`` of the virtualenv itself, for machines where nothing is to run, and for `cncp shell`."""
+    return (
+        "#!/bin/sh\n"
+        "# cncp, with the Python of this virtualenv.\n"
+        f"CNCP_HOME={shlex.quote(str(home))}\n"
+        "export CNCP_HOME\n"
+        f'exec {shlex.quote(str(venv / "bin" / "python"))} -s -m cncp "$@"\n'
+    )
 
 
 def _make(job: _Job) -> None:

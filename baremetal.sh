@@ -375,15 +375,10 @@ get_code() { # get_code FOLDER ARGUMENT...
     exec 9<&-
 }
 
-# Python says the same of itself, from its first import on.
-interrupted() {
-    printf 'interrupted: what was done stays; bash ./baremetal.sh goes on from there\n' >&2
-    exit 130
-}
-
 main() {
     local argument source here code named as_other=()
-    trap interrupted INT
+    # Python says the same of itself, from its first import on.
+    trap 'echo "interrupted: what was done stays; bash ./baremetal.sh goes on from there" >&2; exit 130' INT
     for argument in "$@"; do
         case $argument in
         -h | --help)

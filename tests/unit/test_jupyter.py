@@ -120,15 +120,14 @@ def test_its_packages_restart_nothing_else(made: Node) -> None:
     assert seen[3][:2] != seen[4][:2]
 
 
-def test_kernel_and_cluster_are_described(made: Node) -> None:
-    """The kernel is the virtualenv's Python in the cluster's profile; no description holds a secret."""
+def test_the_kernel_is_described(made: Node) -> None:
+    """It is the virtualenv's Python in the cluster's profile; no description holds a secret."""
     jupyter.write(made, Actor(made.account))
     known = jupyter.load(made)
     assert known is not None
     files = {Path(one.path).name: json.loads(one.text()) for one in jupyter.resources(made) if isinstance(one, File)}
     assert files["kernel.json"]["argv"][0] == f"{made.home}/venv/bin/python"
     assert files["kernel.json"]["argv"][-2:] == ["--profile-dir", made.profile_dir]
-    assert files["cluster-.json"]["cluster"]["profile_dir"] == made.profile_dir
     assert known.token not in json.dumps(files) + json.dumps(environment(made))
     assert list(jupyter.resources(node())) == []
 

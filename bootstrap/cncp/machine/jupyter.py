@@ -106,7 +106,7 @@ def check(node: Node, running: set[str]) -> None:
 
 
 def resources(node: Node) -> Iterator[Resource]:
-    """Yield what Jupyter is to find: its folder, its page's settings, its kernel, and our cluster."""
+    """Yield what Jupyter is to find: its folder, its page's settings, and its kernel."""
     if not wanted(node):
         return
     share = folder(node) / "share"
@@ -120,10 +120,6 @@ def resources(node: Node) -> Iterator[Resource]:
         "language": "python",
         "metadata": {"debugger": True, "supported_encryption": ["curve"]},
     }
-    cluster = {
-        "cluster": {"class": "cncp.serve.running.Running", "cluster_id": "", "profile_dir": node.profile_dir},
-        "home": node.home,
-    }
     # News and newer versions would be asked for, of the network and of the user.
     quiet = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     page = folder(node) / "config" / "labconfig" / "page_config.json"
@@ -131,7 +127,6 @@ def resources(node: Node) -> Iterator[Resource]:
     yield File(str(page), 0o644, NAME, content=to_json(quiet).decode())
     yield Directory(str(share / "kernels" / "python3"), 0o755, NAME)
     yield File(str(share / "kernels" / "python3" / "kernel.json"), 0o644, NAME, content=to_json(kernel).decode())
-    yield File(str(node.security_dir / "cluster-.json"), 0o600, NAME, content=to_json(cluster).decode())
 
 
 def answers(node: Node) -> bool:

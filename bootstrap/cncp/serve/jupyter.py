@@ -87,9 +87,14 @@ def serve(node: Node) -> None:
         sys.exit(f"{jupyter.access_path(node)} is missing or damaged: cncp up makes it")
     os.environ.update(environment(node))
     # It reads its folders from the environment when it is imported.
+    from ipyparallel.nbextension import handlers
     from jupyterlab.labapp import LabApp
     from traitlets.config import Config
 
+    from cncp.serve.running import Clusters
+
+    Clusters.profile = node.settings.profile
+    handlers.ClusterManager = Clusters
     settings = Config(configuration(node, access))
     # No page that opens it: `cncp jupyter.open` makes its own, when one is wanted.
     app = LabApp.make_serverapp(config=settings, jpserver_extensions={"jupyterlab": True}, no_browser_open_file=True)

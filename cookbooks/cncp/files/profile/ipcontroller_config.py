@@ -2,6 +2,8 @@
 # and wins. The settings are in cncp.json beside this file, the secrets in security/.
 import json as _json
 import os as _os
+import socket as _socket
+import sys as _sys
 
 _profile = _os.path.dirname(_os.path.abspath(__file__))
 with open(_os.path.join(_profile, "cncp.json")) as _stream:
@@ -11,20 +13,31 @@ with open(_os.path.join(_profile, "security", "cncp-identity.json")) as _stream:
 
 c = get_config()  # noqa: F821
 
-# Keys and ports are made once and stay: clients and engines find a restarted controller again.
-c.IPController.reuse_files = True
-c.IPController.restore_engines = True
-# Of the pinned ports these are the internal ones; the others stand in the connection files, and
-# naming them a second time would have the controller bind them twice.
-c.IPController.ports = _identity["ports"]["internal"]
+# A cluster beside ours, with an id of its own (ipyparallel.Cluster makes one), has its own keys and ports.
+_service = "cncp.serve.controller" in _sys.modules
+_ids = [_os.environ.get("IPP_CLUSTER_ID", ""), *(one[13:] for one in _sys.argv if one.startswith("--cluster-id="))]
+
+if not _service and any(_ids):
+    c.IPController.enable_curve = _cncp["encryption"]
+else:
+    if not _service:
+        with _socket.socket() as _probe:
+            if _probe.connect_ex(("127.0.0.1", _identity["ports"]["internal"][0])) == 0:
+                raise SystemExit("cncp keeps this cluster running: ipyparallel.Client(profile=...) connects to it")
+    # Keys and ports are made once and stay: clients and engines find a restarted controller again.
+    c.IPController.reuse_files = True
+    c.IPController.restore_engines = True
+    # Of the pinned ports these are the internal ones; the others stand in the connection files, and
+    # naming them a second time would have the controller bind them twice.
+    c.IPController.ports = _identity["ports"]["internal"]
+    if _cncp["encryption"]:
+        # Without pinned keys a restart would make new ones and every connection file would be stale.
+        c.IPController.curve_publickey = _identity["curve_publickey"].encode("ascii")
+        c.IPController.curve_secretkey = _identity["curve_secretkey"].encode("ascii")
+        c.IPController.enable_curve = True
+    # Beside encryption, messages stay signed with a key of their own.
+    c.Session.key = _identity["key"].encode("ascii")
 c.IPController.monitor_ip = "127.0.0.1"
-if _cncp["encryption"]:
-    # Without pinned keys a restart would make new ones and every connection file would be stale.
-    c.IPController.curve_publickey = _identity["curve_publickey"].encode("ascii")
-    c.IPController.curve_secretkey = _identity["curve_secretkey"].encode("ascii")
-    c.IPController.enable_curve = True
-# Beside encryption, messages stay signed with a key of their own.
-c.Session.key = _identity["key"].encode("ascii")
 
 # Registration completes on a heartbeat: a short period makes engines usable soon. The tolerance
 # is periods times misses, so it is kept by scaling the misses.

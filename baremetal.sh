@@ -83,6 +83,9 @@ Settings of the cluster: option, variable, default.
   --requirements none|FILE|URL
         requirements file installed on top of the locked packages
         CNCP_REQUIREMENTS, default none
+  --environment none|NAME=VALUE ...|@FILE
+        variables of the engines, which have none of the shell that started them
+        CNCP_ENVIRONMENT, default none
   --jupyter true|false
         JupyterLab beside the controller, on loopback behind a token
         CNCP_JUPYTER, default false

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cncp import files, inventory
-from cncp.cluster import BY_KEY, Cluster, Layer, Value, cluster, layer
+from cncp.cluster import BY_KEY, Cluster, Layer, Value, cluster, layer, merged
 from cncp.errors import CncpError, UsageError
 from cncp.inventory import HostSpec, Inventory
 from cncp.shape import Misfit, made, parse
@@ -86,10 +86,14 @@ def with_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     They are kept for later runs, which may start elsewhere. What is not a path stays as it is.
     """
+    found = dict(values)
     named = values.get("requirements")
-    if not isinstance(named, str) or named in ("", "none") or named.startswith("-") or "://" in named:
-        return dict(values)
-    return {**values, "requirements": str(folder / os.path.expanduser(named))}
+    if isinstance(named, str) and named not in ("", "none") and not named.startswith("-") and "://" not in named:
+        found["requirements"] = str(folder / os.path.expanduser(named))
+    variables = values.get("environment")
+    if isinstance(variables, str) and variables.startswith("@"):
+        found["environment"] = f"@{folder / os.path.expanduser(variables[1:])}"
+    return found
 
 
 def recorded(values: Mapping[str, Any]) -> Cluster:
@@ -226,7 +230,10 @@ def for_controller(
     """Return the settings of the controller's machine that are not the defaults. Raises UsageError."""
     given = [layer("kept", former.settings), *_file(file), _environment(environment), _flags(flags)]
     complete(given)
-    return {key: value for one in given for key, value in one.values.items()}
+    found: dict[str, Value] = {}
+    for one in given:
+        found = merged(found, one.values)
+    return found
 
 
 def for_host(
@@ -241,10 +248,10 @@ def for_host(
     values, _ = read(file)
     shared = layer(str(file), values)
     given = [layer("kept", former.settings), shared, Layer(f"{file} {host.name}", host.settings)]
-    merged: dict[str, Value] = {}
+    there: dict[str, Value] = {}
     for one in (*given, _environment(environment), _flags(flags)):
-        merged.update(one.values)
-    chosen = inventory.of_engines(merged)
+        there = merged(there, one.values)
+    chosen = inventory.of_engines(there)
     complete([Layer(host.name, chosen)])
     return chosen
 

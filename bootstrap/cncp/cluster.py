@@ -10,8 +10,10 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from cncp.errors import UsageError
@@ -35,13 +37,14 @@ class Setting:
     """One thing a user can set: its key, how a value is read, and what it means.
 
     ``parse`` takes the value as it came (a string from flags and environment, any TOML or JSON
-    type from files) and returns it normalised, or raises Invalid.
+    type from files) and returns it normalised, or raises Invalid. What is ``secret`` is never shown.
     """
 
     key: str
     parse: Callable[[Any], Value]
     values: str
     help: str
+    secret: bool = False
 
     @property
     def flag(self) -> str:
@@ -150,6 +153,47 @@ def _memory(raw: Any) -> Value:
     raise Invalid("none, or a size of at least 128M such as 512M or 4G")
 
 
+_OWN = ("HOME", "USER", "LOGNAME", "IPYTHONDIR", "INVOCATION_ID", "JOURNAL_STREAM")
+_OF_THREADS = ("OMP", "OPENBLAS", "MKL", "BLIS", "VECLIB_MAXIMUM", "NUMEXPR", "NUMBA")
+_LONGEST = 100_000  # characters; a program is given at most 128 KiB in a variable (execve(2))
+
+
+def _environment(raw: Any) -> Value:
+    """Return variables as words of a shell, in order: A=1 'B=two words'."""
+    wanted = 'a table of variables (NAME = "value"), words NAME=value, @FILE with such words, or none'
+    if isinstance(raw, str):
+        raw = _of_words("" if raw == "none" else raw, wanted)
+    if not isinstance(raw, Mapping):
+        raise Invalid(wanted)
+    for name, value in raw.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
+            raise Invalid(f"{wanted}; {str(name)!r} is no name of a variable")
+        if str(name).startswith("CNCP_") or name in _OWN:
+            raise Invalid(f"without {name}, which cncp sets")
+        if name in {f"{one}_NUM_THREADS" for one in _OF_THREADS}:
+            raise Invalid(f"without {name}, which follows from the setting threads")
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or "\0" in str(value):
+            raise Invalid(f"{wanted}; {name} must be a text or a number")
+        if len(str(value)) > _LONGEST:
+            raise Invalid(f"shorter: the value of {name} has more than {_LONGEST} characters")
+    return shlex.join(f"{name}={raw[name]}" for name in sorted(raw)) or "none"
+
+
+def _of_words(text: str, wanted: str) -> dict[str, str]:
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).expanduser().read_text(encoding="utf-8")
+        except (OSError, ValueError, RuntimeError) as error:
+            raise Invalid(f"{wanted}; the file cannot be read: {getattr(error, 'strerror', '') or error}") from None
+    try:
+        words = shlex.split(text, comments=True)
+    except ValueError as error:
+        raise Invalid(f"{wanted}: {error}") from None
+    if not all("=" in word for word in words):
+        raise Invalid(wanted)
+    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
+
+
 def _requirements(raw: Any) -> Value:
     if isinstance(raw, str) and raw and not re.search(r"[\x00-\x1f]", raw):
         if "://" in raw and not raw.startswith("https://"):
@@ -223,6 +267,13 @@ SETTINGS: tuple[Setting, ...] = (
         "none|FILE|URL",
         "requirements file installed on top of the locked packages",
     ),
+    Setting(
+        "environment",
+        _environment,
+        "none|NAME=VALUE ...|@FILE",
+        "variables of the engines, which have none of the shell that started them",
+        secret=True,
+    ),
     Setting("jupyter", _switch, "true|false", "JupyterLab beside the controller, on loopback behind a token"),
     Setting(
         "memory",
@@ -268,6 +319,7 @@ class Cluster:
     database: str
     encryption: bool
     requirements: str
+    environment: str
     jupyter: bool
     memory: str
     logs: str
@@ -292,7 +344,7 @@ def parse(key: str, raw: Any, where: str) -> Value:
     except Invalid as error:
         meant = _other(key, raw)
         raise UsageError(
-            f"{where}: {key} = {raw!r} is not possible",
+            f"{where}: {key if setting.secret else f'{key} = {raw!r}'} is not possible",
             (f"did you mean {BY_KEY[meant].flag} {raw}? " if meant else "") + f"{key} must be {error}",
         ) from None
 
@@ -321,12 +373,22 @@ def layer(origin: str, raw: Mapping[str, Any], naming: Callable[[str], str] = st
     return Layer(origin, {key: parse(key, value, f"{origin} {naming(key)}".strip()) for key, value in raw.items()})
 
 
+def merged(values: Mapping[str, Value], later: Mapping[str, Value]) -> dict[str, Value]:
+    """Return values of which the later ones win: whole settings, and of the environment each variable."""
+    found = {**values, **later}
+    both = [str(one.get("environment", "none")) for one in (values, later)]
+    if "none" not in both:
+        # The last of several with the same name counts.
+        found["environment"] = _environment(" ".join(both))
+    return found
+
+
 def cluster(layers: Iterable[Layer]) -> Cluster:
     """Merge layers, later ones winning, into the model. Raises UsageError on contradictions."""
     values: dict[str, Value] = {}
     origins: dict[str, str] = {}
     for one in layers:
-        values.update(one.values)
+        values = merged(values, one.values)
         origins.update(dict.fromkeys(one.values, one.origin))
     missing = [field.name for field in fields(Cluster) if field.name not in values]
     if missing:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cncp.cluster import BY_KEY, Layer, Value, layer
+from cncp.cluster import BY_KEY, Layer, Value, layer, merged
 from cncp.errors import UsageError
 
 LOCAL = "localhost"
@@ -42,6 +42,7 @@ ON_HOSTS = (
     "log_size",
     "log_keep",
     "engine",
+    "environment",
 )
 """Settings that a pool or a host can have of its own; all others are the cluster's."""
 
@@ -228,7 +229,7 @@ def _with(host: HostSpec, table: Mapping[str, Any], where: str) -> HostSpec:
         else:
             raise _unknown(key, where)
     checked = layer(where, settings)
-    return HostSpec(host.name, **fields, settings={**host.settings, **checked.values})
+    return HostSpec(host.name, **fields, settings=merged(host.settings, checked.values))
 
 
 def _unknown(key: str, where: str) -> UsageError:
@@ -348,7 +349,7 @@ def own_layer(values: Mapping[str, Any], inventory: Inventory, origin: str) -> L
     others = any(host is not mine and host.direct for host in inventory.hosts)
     implied = {"role": "compute" if mine else "controller", **({"listen": "all"} if others else {})}
     checked = layer(origin, {**implied, **shared})
-    return Layer(origin, {**checked.values, **(mine.settings if mine else {})})
+    return Layer(origin, merged(checked.values, mine.settings if mine else {}))
 
 
 def of_engines(values: Mapping[str, Value]) -> dict[str, Value]:

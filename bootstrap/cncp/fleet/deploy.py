@@ -20,6 +20,7 @@ from cncp.fleet import answers
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError, Line
 from cncp.fleet.place import Placed
+from cncp.fleet.ssh import Host
 from cncp.fleet.survey import HOME, SHARED, Surveyed
 
 INSTALL_TIMEOUT = 900.0
@@ -80,7 +81,20 @@ def requirements(one: Surveyed, settings: Mapping[str, Value]) -> dict[str, Valu
     there = named_there(settings, one.root)
     if there != settings:
         one.host.put(Path(str(settings["requirements"])).read_bytes(), str(there["requirements"]))
-    return there
+    return variables(one.host, there, one.root)
+
+
+def variables(host: Host, settings: Mapping[str, Value], root: str) -> dict[str, Value]:
+    """Bring the variables of engines to a host; return settings that name them there.
+
+    They can be secret, and a host's command lines are seen by all who are on it.
+    """
+    setting = settings.get("environment", "none")
+    if setting == "none":
+        return dict(settings)
+    path = f"{root}/environment.of-cluster"
+    host.put(f"{setting}\n".encode(), path)
+    return {**settings, "environment": f"@{path}"}
 
 
 def named_there(settings: Mapping[str, Value], root: str) -> dict[str, Value]:

@@ -33,6 +33,8 @@ _NOT_FOR_OTHERS = re.compile(
     re.IGNORECASE,
 )
 
+_VARIABLES = "environment: variables can be secret"
+
 
 @dataclass(frozen=True)
 class Handed:
@@ -52,6 +54,8 @@ def export(settings: Mapping[str, Any], hosts: Inventory | None, profile_dir: Pa
     if shared.get("listen") not in (None, "loopback", "all", "127.0.0.1", "0.0.0.0", "*"):
         notes.append("listen: an address of your machine")
         del shared["listen"]
+    if shared.pop("environment", "none") != "none":
+        notes.append(_VARIABLES)
     named = str(shared.pop("requirements", "none"))
     if named != "none":
         shared.update(_requirements(named, files, notes))
@@ -91,7 +95,10 @@ def _plain(spec: HostSpec, home: Path, notes: list[str]) -> HostSpec:
     if spec.user or "@" in spec.jump:
         notes.append("user: your accounts on the hosts")
     jump = ",".join(one.rpartition("@")[2] for one in spec.jump.split(","))
-    return dataclasses.replace(spec, user="", jump=jump, python=python)
+    settings = {key: value for key, value in spec.settings.items() if key != "environment"}
+    if len(settings) < len(spec.settings):
+        notes.append(_VARIABLES)
+    return dataclasses.replace(spec, user="", jump=jump, python=python, settings=settings)
 
 
 def _edits(profile_dir: Path) -> list[str]:

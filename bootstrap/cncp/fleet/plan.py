@@ -54,7 +54,7 @@ def _of(host: Host, placed: Placed, settings: Mapping[str, Value], ours: deploy.
     if there != ours.digest:
         return _whole("bring the code; what follows from it is known only then", as_json)
     words = ["plan", "--detailed-exitcode", "--forget", *(["--json"] if as_json else [])]
-    there_too = deploy.named_there(settings, placed.root)
+    there_too = deploy.variables(host, deploy.named_there(settings, placed.root), placed.root)
     result = host.run(placed.module("cncp", *words, *deploy.flags(there_too)), timeout=_TIMEOUT, check=False)
     if result.status not in (0, WOULD_CHANGE):
         raise deploy.failure(placed.name, result.stderr, result.status)

@@ -54,7 +54,7 @@ def _home(node: Node) -> Iterator[Resource]:
     yield Directory(str(home / "libexec"), 0o755, "home")
     for name in ("record-exit", "keep"):
         yield File(str(home / "libexec" / name), 0o755, "home", source=f"libexec/{name}")
-    yield File(str(node_path(home)), 0o644, "home", content=to_json(node.document()).decode())
+    yield File(str(node_path(home)), 0o600, "home", content=to_json(node.document()).decode())
     if not node.instance:
         # In a home that several hosts share it could serve only one of them.
         yield File(str(Path(node.account.home) / ".local" / "bin" / "cncp"), 0o755, "home", content=_command(node))
@@ -149,6 +149,7 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
             list(node.gpus),
             settings.memory,
             settings.encryption,
+            settings.environment,
         ]
     parts.append((STATIC / "profile" / f"ip{kind}_config.py").read_text())
     return _short(parts)

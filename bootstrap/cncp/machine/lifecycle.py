@@ -14,7 +14,7 @@ from cncp.attributes import Kept, kept, kept_path
 from cncp.cluster import parse
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
-from cncp.machine import steps
+from cncp.machine import login, steps
 from cncp.machine.actor import Actor
 from cncp.machine.health import Answers, wait
 from cncp.machine.kinds import KINDS, split
@@ -110,6 +110,7 @@ def restart(node: Node, wanted: Sequence[str], console: Console) -> Answers:
     with locked(node, actor, "cncp restart"):
         console.phase(f"restarting {', '.join(wanted)}")
         steps.stop_services(node, manager, wanted)
+        login.refresh(node, actor)
         digests = steps.wanted(node).services
         manager.start({name: digests[name] for name in wanted})
     return wait(node, manager, START_TIMEOUT)

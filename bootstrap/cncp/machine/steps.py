@@ -18,7 +18,7 @@ import psutil
 from cncp import files
 from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection, converge, jupyter, manifest, notebooks, ports
+from cncp.machine import connection, converge, jupyter, login, manifest, notebooks, ports, variables
 from cncp.machine.actor import Actor
 from cncp.machine.desired import Desired, desired
 from cncp.machine.kinds import KINDS, split
@@ -130,6 +130,7 @@ def preparations(node: Node, manager: ServiceManager) -> list[str]:
         *([f"stop {', '.join(stop)}"] if stop else []),
         *connection.outdated(node),
         *jupyter.outdated(node),
+        *variables.outdated(node.settings.environment, node.home),
     ]
 
 
@@ -155,9 +156,22 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list
     memory.claim(_resources(node, goal), actor)
     folders = [one for one in goal.resources if isinstance(one, Directory) and one.part in ("home", "profile")]
     converge.apply(converge.changes(folders), actor)
-    secret = [*connection.write(node, actor), *jupyter.write(node, actor)]
+    secret = [*connection.write(node, actor), *jupyter.write(node, actor), *write_variables(node, actor)]
+    login.refresh(node, actor)
     changed += [f"wrote {path} (content not shown)" for path in secret]
     return changed + [f"copied {path}" for path in notebooks.offer(node, memory, actor)]
+
+
+def write_variables(node: Node, actor: Actor) -> list[str]:
+    """Write the variables of the engines, or remove them where there are none; return the path if it was changed."""
+    if not variables.outdated(node.settings.environment, node.home):
+        return []
+    path, content = variables.path(node.home), variables.content(node.settings.environment)
+    if content is None:
+        actor.remove(path)
+    else:
+        actor.write(path, content, variables.SECRET)
+    return [str(path)]
 
 
 def settle(node: Node, manager: ServiceManager, actor: Actor, say: Say, kinds: Collection[str] = KINDS) -> Services:

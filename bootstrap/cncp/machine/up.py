@@ -13,7 +13,7 @@ from cncp import attributes, files
 from cncp.attributes import Kept
 from cncp.cluster import Cluster
 from cncp.console import Console
-from cncp.machine import connection, converge, convergence, facts, jupyter, place, steps, tunnels
+from cncp.machine import connection, converge, convergence, facts, jupyter, place, steps, tunnels, variables
 from cncp.machine.actor import Actor
 from cncp.machine.convergence import Engine
 from cncp.machine.desired import Desired
@@ -101,7 +101,11 @@ def plan(node: Node, manager: ServiceManager) -> Plan:
         wanted=wanted,
         files=tuple(converge.changes(wanted.resources)),
         removals=steps.removals(node, wanted),
-        secrets=(*connection.outdated(node), *jupyter.outdated(node)),
+        secrets=(
+            *connection.outdated(node),
+            *jupyter.outdated(node),
+            *variables.outdated(node.settings.environment, node.home),
+        ),
         start=services.start,
         stop=(*services.stop, *sorted(alone.difference(services.stop))),
         leave=steps.leaving(node),
@@ -163,6 +167,8 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
     with locked(node, actor, "cncp up"):
         todo = plan(node, manager)
         if not todo.empty:
+            # What Chef is given of the node names this file.
+            steps.write_variables(node, actor)
             used = convergence.choose(node, actor, os.environ, console.phase)
             console.phase(f"converging with the {used.name} engine: {used.why}")
             used = convergence.converge(node, used, actor, lambda: carry_out(todo, manager, actor, console))

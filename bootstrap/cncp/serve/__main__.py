@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import os
-import signal
-from pathlib import Path
+import sys
 
-from cncp.machine.kinds import KINDS, join, known
-from cncp.machine.node import installed
-from cncp.serve import record
-from cncp.serve.logs import note_end
-from cncp.serve.slots import uuid_of
+from cncp.serve import surroundings
+
+# First of all: it may execute this program again, and what is imported before is imported twice.
+surroundings.begin(sys.argv[1:])
+
+import argparse  # noqa: E402  # after the above
+import importlib  # noqa: E402
+import os  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from cncp.machine.kinds import KINDS, join, known  # noqa: E402
+from cncp.machine.node import installed  # noqa: E402
+from cncp.serve import record  # noqa: E402
+from cncp.serve.logs import note_end  # noqa: E402
+from cncp.serve.slots import uuid_of  # noqa: E402
 
 
 def main() -> None:
@@ -23,15 +29,7 @@ def main() -> None:
     parser.add_argument("--node", type=Path, required=True)
     parser.add_argument("--digest", required=True)
     given = parser.parse_args()
-    # Blocked in supervisord, and thereby here.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
-    # Whatever a service writes can hold task data; systemd sets the same for its units.
-    os.umask(0o077)
     node = installed(given.node.parent)
-    # The same place whoever started the service, and from wherever.
-    os.chdir(node.account.home)
-    # Left alone, IPython makes itself a folder in the home, wherever the profile is.
-    os.environ["IPYTHONDIR"] = str(Path(node.profile_dir).parent)
     name = join(given.kind, given.instance)
     if not known(name):
         parser.error(f"there is no service {name}")

@@ -412,7 +412,8 @@ main() {
     fi
     # Root acting for another leaves no bytecode of its own in that user's home.
     if [ "$(id -u)" -eq 0 ] && [ -n "${CNCP_USER:-${SUDO_USER-}}" ]; then as_other=(-B); fi
-    exec "$PYTHON" -I "${as_other[@]}" "$code/bootstrap/stage0.py" "$@"
+    # -S: stage0 has it done once it can say that it was interrupted.
+    exec "$PYTHON" -I -S "${as_other[@]}" "$code/bootstrap/stage0.py" "$@"
 }
 
 {

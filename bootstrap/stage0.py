@@ -6,14 +6,25 @@ with ``python3 -S -I``), Python 3.10 or newer, no change before every input has 
 
 from __future__ import annotations
 
-import os
 import sys
+from _signal import SIG_IGN, SIGINT, getsignal, signal  # type: ignore[import-not-found]  # built in
+from posix import _exit, write
+
+if __name__ == "__main__":
+    # Before all else: a Ctrl-C may come at any moment. What this uses is built into Python.
+    if getsignal(SIGINT) != SIG_IGN:
+        signal(SIGINT, lambda number, _: (write(2, b"interrupted\n"), _exit(128 + number)))
+    if sys.flags.no_site:
+        import site
+
+        site.main()
+
+import os
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from cncp import interrupted
 
-# Before all else: an interruption may come at any moment.
 if __name__ == "__main__":
     interrupted.while_importing(interrupted.INSTALLING)
 

@@ -1,16 +1,28 @@
-"""``python -m cncp``: the ``cncp`` command."""
+"""The ``cncp`` command: ``python -m cncp``, or ``python -S`` with this file, as ~/.local/bin/cncp has it.
+
+Python imports much of its own before anything of ours (site, and runpy for -m), and a Ctrl-C at that
+time ends in a traceback. With -S this file is what comes first, and its first lines use nothing but what
+is built into Python; site comes after them.
+"""
 
 import sys
+from _signal import SIG_IGN, SIGINT, getsignal, signal  # type: ignore[import-not-found]  # built in
+from posix import _exit, write
 
-try:
-    from cncp import interrupted
+if getsignal(SIGINT) != SIG_IGN:
+    signal(SIGINT, lambda number, _: (write(2, b"interrupted\n"), _exit(128 + number)))
 
-    interrupted.while_importing(interrupted.verb_of(sys.argv))
+if sys.flags.no_site:
+    # The names of our modules are not to stand for others.
+    sys.path[:] = [folder for folder in sys.path if folder != __file__.rpartition("/")[0]]
+    import site
 
-    from cncp.tasks.program import main
+    site.main()
 
-    main()
-except KeyboardInterrupt:
-    # Before anything else could be imported.
-    sys.stderr.write("interrupted\n")
-    sys.exit(130)
+from cncp import interrupted
+
+interrupted.while_importing(interrupted.verb_of(sys.argv))
+
+from cncp.tasks.program import main  # noqa: E402  # what it imports takes a while
+
+main()

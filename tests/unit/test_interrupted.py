@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -137,3 +138,35 @@ def test_every_verb_that_changes_something_says_how_to_go_on() -> None:
     assert set(interrupted.GOES_ON) <= set(guide.VERBS)
     assert set(interrupted.GOES_ON.values()) <= set(guide.VERBS)
     assert {"up", "scale", "restart", "down", "uninstall"} <= set(interrupted.GOES_ON)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [ROOT / "bootstrap" / "stage0.py", ROOT / "bootstrap" / "cncp" / "__main__.py"],
+    ids=lambda path: path.name,
+)
+def test_what_comes_first_is_built_into_python(script: Path, home: Path) -> None:
+    """With -S, no module is read from a file before the handler is there: while one is, a Ctrl-C is a traceback."""
+    program = (
+        "import os, runpy, signal, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'site':\n"
+        "            print(sorted(set(sys.modules) - before), flush=True)\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "import pkgutil, io, __future__\n"
+        "before = set(sys.modules)\n"
+        f"runpy.run_path({str(script)!r}, run_name='__main__')\n"
+    )
+    words = [sys.executable, "-I", "-S", "-c", program]
+    done = subprocess.run(words, cwd=home, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert done.stdout == "[]\n"
+
+
+def test_our_command_and_the_script_start_python_so() -> None:
+    """With -S: what Python does by itself before ours is next to nothing."""
+    assert 'exec "$PYTHON" -I -S' in (ROOT / "baremetal.sh").read_text()
+    for source in ("machine/desired.py", "install/environment.py"):
+        assert re.search(r" -S .*(?:__main__\.py|MAIN)", (ROOT / "bootstrap" / "cncp" / source).read_text())

@@ -23,6 +23,9 @@ LOCK = SOURCE / "bootstrap" / "locks" / "compute.txt"
 JUPYTER = LOCK.with_name("jupyter.txt")
 """The lock of what Jupyter needs; where both name a package, they name the same version."""
 
+MAIN = SOURCE / "bootstrap" / "cncp" / "__main__.py"
+"""The program that ``cncp`` is."""
+
 Say = Callable[[str], None]
 """Tells the user what goes on."""
 
@@ -157,7 +160,7 @@ def _command(home: Path, venv: Path) -> str:
         "# cncp, with the Python of this virtualenv.\n"
         f"CNCP_HOME={shlex.quote(str(home))}\n"
         "export CNCP_HOME\n"
-        f'exec {shlex.quote(str(venv / "bin" / "python"))} -s -m cncp "$@"\n'
+        f'exec {shlex.quote(str(venv / "bin" / "python"))} -s -S {shlex.quote(str(MAIN))} "$@"\n'
     )
 
 

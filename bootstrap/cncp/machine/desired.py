@@ -77,7 +77,8 @@ def _command(node: Node) -> str:
         "export CNCP_HOME\n"
         # Root acting for the account leaves no bytecode of its own in the account's home.
         f'[ "$(id -u)" -eq {node.account.uid} ] || export PYTHONDONTWRITEBYTECODE=1\n'
-        f'exec {quote(str(node.python))} -m cncp "$@"\n'
+        # Before this file Python does next to nothing in which a Ctrl-C could end in a traceback.
+        f'exec {quote(str(node.python))} -s -S "$code/bootstrap/cncp/__main__.py" "$@"\n'
     )
 
 

@@ -120,7 +120,9 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     os.environ["CNCP_HOME"] = str(home)
     # Root acting for another leaves no bytecode of its own in that user's home.
     own = ["-B"] if rights.acts_for(account) else []
-    return os.execv(venv_python, [venv_python, "-s", *own, "-m", "cncp", "up", *words])
+    # It takes what has come in the meantime once it can say so.
+    interrupted.hold()
+    return os.execv(venv_python, [venv_python, "-s", *own, "-S", str(environment.MAIN), "up", *words])
 
 
 def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path, *, idle: bool) -> None:

@@ -6,11 +6,21 @@ is built into Python; site comes after them.
 """
 
 import sys
-from _signal import SIG_IGN, SIGINT, getsignal, signal  # type: ignore[import-not-found]  # built in
+from _signal import (  # type: ignore[import-not-found]  # built in
+    SIG_IGN,
+    SIG_UNBLOCK,
+    SIGINT,
+    getsignal,
+    pthread_sigmask,
+    signal,
+)
 from posix import _exit, write
 
 if getsignal(SIGINT) != SIG_IGN:
     signal(SIGINT, lambda number, _: (write(2, b"interrupted\n"), _exit(128 + number)))
+
+# stage0 holds it back while it turns into this.
+pthread_sigmask(SIG_UNBLOCK, [SIGINT])
 
 if sys.flags.no_site:
     # The names of our modules are not to stand for others.

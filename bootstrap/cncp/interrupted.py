@@ -65,6 +65,11 @@ def while_working() -> None:
     _handle(_OTHERS, _end)
 
 
+def hold() -> None:
+    """Keep Ctrl-C waiting: for `os.execv` of a program of ours, which takes it when it is ready (``__main__``)."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+
+
 def say(verb: str) -> None:
     """Write the line; a terminal may be gone. A second Ctrl-C ends what is still cleaning up."""
     _handle((signal.SIGINT,), signal.SIG_DFL)

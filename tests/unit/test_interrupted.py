@@ -147,6 +147,7 @@ def test_every_verb_that_changes_something_says_how_to_go_on() -> None:
 )
 def test_what_comes_first_is_built_into_python(script: Path, home: Path) -> None:
     """With -S, no module is read from a file before the handler is there: while one is, a Ctrl-C is a traceback."""
+    script = ROOT / "bootstrap" / name
     program = (
         "import os, runpy, signal, sys\n"
         "class Interrupts:\n"
@@ -170,3 +171,19 @@ def test_our_command_and_the_script_start_python_so() -> None:
     assert 'exec "$PYTHON" -I -S' in (ROOT / "baremetal.sh").read_text()
     for source in ("machine/desired.py", "install/environment.py"):
         assert re.search(r" -S .*(?:__main__\.py|MAIN)", (ROOT / "bootstrap" / "cncp" / source).read_text())
+
+
+def test_what_comes_while_one_program_becomes_the_other_is_kept(home: Path) -> None:
+    """A Ctrl-C between stage0 and `cncp up` is taken by the latter, before it does anything."""
+    program = (
+        "import os, signal, sys\n"
+        "from cncp import interrupted\n"
+        "interrupted.hold()\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        f"main = {str(ROOT / 'bootstrap' / 'cncp' / '__main__.py')!r}\n"
+        "os.execv(sys.executable, [sys.executable, '-s', '-S', main, 'up'])\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "bootstrap")}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert list(home.iterdir()) == []

@@ -29,7 +29,7 @@ if sys.flags.no_site:
 
     site.main()
 
-from cncp import interrupted
+from cncp import interrupted  # noqa: E402  # -S has none of ours on the path before
 
 interrupted.while_importing(interrupted.verb_of(sys.argv))
 

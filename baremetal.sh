@@ -4,11 +4,18 @@
 # This script only checks, finds a Python, gets the code where it stands alone, and hands over to
 # bootstrap/stage0.py. Its whole body is in functions and main is called in braces on the last
 # lines, so that a file that was cut off in copying does nothing. bash 4.4 or newer.
+[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@"
+set +o posix
 set -euo pipefail
 
 # Stamped by `cncp dist.script --url URL`, so that a copy of this one file knows where to go.
 STAMPED_URL=""
 STAMPED_REF=""
+
+# What a git configuration says of files is overruled; which addresses and passwords it has still counts.
+GIT=(-c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.attributesFile=/dev/null -c core.autocrlf=false
+    -c core.eol=lf -c submodule.recurse=false -c fetch.recurseSubmodules=false -c init.defaultObjectFormat=sha1
+    -c init.templateDir=)
 
 QUIET=
 PYTHON=
@@ -119,7 +126,10 @@ Of this run: option, variable.
   --offline FILE
         bundle of cncp bundle.make to install from; no network is used
         CNCP_OFFLINE
-  --python PATH
+  --offline-digest SHA256
+        what bundle.make said of the bundle; any other is refused
+        CNCP_OFFLINE_DIGEST
+  --python PATH|3.N
         Python to build the virtualenv with; 3.10 or newer
         CNCP_PYTHON
   --json
@@ -140,6 +150,8 @@ Variables without an option:
         no: never install Cinc, whoever asks
   CNCP_HOME
         folder for the virtualenv and all state (~/.local/share/cncp)
+  CNCP_PLAIN_URL
+        true: take code from a plain http:// or git:// URL, for which nobody vouches
   CNCP_REF
         branch, tag or commit of the code that a lone baremetal.sh gets
   CNCP_REPO_URL
@@ -190,15 +202,37 @@ check_options() {
     done
 }
 
+# Print the version of a Python, as 3.12.1; fails where it is none.
+version_of() { "$1" -I -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null; }
+
+new_enough() { "$1" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
+
 find_python() { # find_python NAMED
-    local candidate
-    for candidate in ${1:+"$1"} python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
-        if "$candidate" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-            PYTHON=$(type -P -- "$candidate")
+    local candidate version hint="name one with --python (its path, or a version) or CNCP_PYTHON, or leave it out"
+    if [[ $1 =~ ^3(\.[0-9]+){0,2}$ ]]; then
+        # On PATH, or where pyenv and uv keep theirs.
+        for candidate in "python$(cut -d. -f1,2 <<<"$1")" python3 "${HOME-}/.pyenv/versions/$1"*/bin/python3 \
+            "${HOME-}/.local/share/uv/python/cpython-$1"*/bin/python3; do
+            version=$(version_of "$candidate") || continue
+            if [[ $version. == "$1".* ]] && new_enough "$candidate"; then
+                PYTHON=$(type -P -- "$candidate")
+                return
+            fi
+        done
+        fail 4 "there is no Python $1 on this machine${version:+; python3 is $version}" "$hint"
+    elif [ -n "$1" ]; then
+        if new_enough "$1"; then
+            PYTHON=$(type -P -- "$1")
             return
         fi
-        if [ -n "$1" ]; then
-            fail 4 "$1 is not a Python 3.10 or newer" "name one that is with --python or CNCP_PYTHON, or leave it out"
+        type -P -- "$1" >/dev/null || fail 4 "there is no program $1 on this machine" "$hint"
+        version=$(version_of "$1") || fail 4 "$1 is not a Python" "$hint"
+        fail 4 "$1 is Python $version; 3.10 or newer is needed" "$hint"
+    fi
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+        if new_enough "$candidate"; then
+            PYTHON=$(type -P -- "$candidate")
+            return
         fi
     done
     fail 4 "there is no Python 3.10 or newer on this machine" "install one (package python3), or name one with CNCP_PYTHON"
@@ -239,7 +273,7 @@ quiet_git() { # quiet_git SECONDS ARGUMENT...
     if [ ! -t 0 ]; then
         export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -o BatchMode=yes}"
     fi
-    as_login "${limit[@]}" git "$@"
+    as_login "${limit[@]}" git "${GIT[@]}" "$@"
 }
 
 # Print the commit that REF of URL is; fails where URL cannot be reached.
@@ -264,9 +298,29 @@ remote_commit() { # remote_commit URL REF
     printf '%s' "$found"
 }
 
+# Refuse a folder whose name programs cannot cope with, or that others could exchange for another before
+# anything is put there: `preflight.py` says why, and looks again.
+check_home() { # check_home FOLDER
+    local folder=$1 owner mode uid hint="set CNCP_HOME to a folder that is yours alone"
+    case $1 in
+    *:* | *[[:cntrl:]]*) fail 4 "the name ${1@Q} holds a colon or a control character" "set CNCP_HOME to a folder of another name" ;;
+    esac
+    uid=$(id -u "$LOGIN")
+    while true; do
+        if [ -e "$folder" ]; then
+            read -r owner mode <<<"$(stat -L -c '%u %a' -- "$folder")"
+            if [ "$owner" != 0 ] && [ "$owner" != "$uid" ]; then fail 4 "$folder belongs to another account" "$hint"; fi
+            if [ $((8#$mode & 8#1002)) -eq 2 ]; then fail 4 "others can write to $folder" "chmod go-w it, or $hint"; fi
+        fi
+        if [ "$folder" = "$LOGIN_HOME" ] || [ "$folder" = / ]; then break; fi
+        folder=$(dirname -- "$folder")
+    done
+}
+
 # The folder that holds all we keep. What is missing above it is noted, for an uninstall to take away.
 make_home() { # make_home FOLDER
     local folder=$1 missing=()
+    check_home "$1"
     if [ -d "$1" ]; then return; fi
     while folder=$(dirname -- "$folder") && [ ! -d "$folder" ]; do missing+=("$folder"); done
     as_login mkdir -p -m 700 -- "$1" || fail 4 "$1 cannot be made" "set CNCP_HOME to a folder that can be"
@@ -278,7 +332,7 @@ clone() { # clone URL REF FOLDER
     local url=$1 ref=$2 folder=$3 new=$3.new has='' wanted said
     command -v git >/dev/null || fail 4 "there is no git to get the code with" "install the package git, or use a bundle: --offline FILE"
     if [ -f "$folder/bootstrap/stage0.py" ]; then
-        has=$(as_login git -C "$folder" rev-parse --verify --quiet HEAD 2>/dev/null) || has="an unknown version"
+        has=$(as_login git "${GIT[@]}" --git-dir="$folder/.git" rev-parse --verify --quiet HEAD 2>/dev/null) || has="an unknown version"
     fi
     if ! wanted=$(remote_commit "$url" "$ref"); then
         if [ -n "$has" ]; then
@@ -297,18 +351,20 @@ clone() { # clone URL REF FOLDER
             warn "$url did not give $ref; going on with the code of the last run ($has)"
             return
         fi
-        fail 1 "$url did not give $ref: ${said##*$'\n'}" "check CNCP_REPO_URL and CNCP_REF, or use a bundle: --offline FILE"
+        said=$(grep -m 1 -E '^(fatal|error): ' <<<"$said" || tail -n 1 <<<"$said")
+        fail 1 "$url did not give $ref: $said" "check CNCP_REPO_URL and CNCP_REF, or use a bundle: --offline FILE"
     fi
     put_in_place "$folder" "$ref of $url"
 }
 
 checkout() { # checkout URL COMMIT FOLDER
     # No -e here, where the caller asks how it ended.
-    as_login git -C "$3" init --quiet &&
-        as_login git -C "$3" config remote.origin.url "$1" &&
-        as_login git -C "$3" config remote.origin.promisor true &&
-        as_login git -C "$3" config remote.origin.partialclonefilter blob:none &&
-        as_login git -C "$3" config core.sparseCheckout true &&
+    as_login git "${GIT[@]}" -C "$3" init --quiet &&
+        as_login git "${GIT[@]}" -C "$3" config remote.origin.url "$1" &&
+        as_login git "${GIT[@]}" -C "$3" config remote.origin.promisor true &&
+        as_login git "${GIT[@]}" -C "$3" config remote.origin.partialclonefilter blob:none &&
+        as_login git "${GIT[@]}" -C "$3" config core.sparseCheckout true &&
+        as_login mkdir -p -- "$3/.git/info" &&
         printf '%s\n' /baremetal.sh /bootstrap/ /cookbooks/ /notebooks/ /roles/ |
         as_login tee "$3/.git/info/sparse-checkout" >/dev/null &&
         # A server that cannot filter sends all of one commit, which is small enough.
@@ -316,24 +372,72 @@ checkout() { # checkout URL COMMIT FOLDER
         quiet_git 300 -C "$3" checkout --quiet --force --detach FETCH_HEAD
 }
 
-unbundle() { # unbundle FILE FOLDER
-    local file=$1 folder=$2 new=$2.new manifest
+# What checks a bundle whole before any of its code runs, and then unpacks that: FOLDER DIGEST MANIFEST.
+# It ends with 3 where MANIFEST, of the code that is there, is the bundle's.
+UNBUNDLE='
+import hashlib, json, os, sys, tarfile
+folder, digest, present = sys.argv[1:]
+stream = sys.stdin.buffer
+def refuse(why):
+    sys.stderr.write(why)
+    sys.exit(1)
+if digest:
+    whole = hashlib.sha256()
+    for chunk in iter(lambda: stream.read(1 << 20), b""):
+        whole.update(chunk)
+    if whole.hexdigest() != digest.lower():
+        refuse("its SHA-256 is " + whole.hexdigest() + " and not " + digest)
+    stream.seek(0)
+try:
+    with tarfile.open(fileobj=stream) as archive:
+        first = archive.next()
+        if first is None or first.name != "manifest.json" or not first.isreg():
+            refuse("it holds no manifest")
+        manifest = archive.extractfile(first).read()
+        members = dict(json.loads(manifest)["members"])
+        try:
+            known = open(present, "rb").read() == manifest
+        except OSError:
+            known = False
+        if known:
+            sys.exit(3)
+        code = {}
+        for one in archive:
+            if one.offset == first.offset:
+                continue
+            if not one.isreg() or one.name not in members or ".." in one.name.split("/") or one.name[:1] == "/":
+                refuse(one.name + " is not in its manifest")
+            content = archive.extractfile(one).read()
+            if hashlib.sha256(content).hexdigest() != members.pop(one.name):
+                refuse("it is damaged: " + one.name + " is not what it was")
+            if one.name.startswith("code/"):
+                code[one.name[5:]] = (content, one.mode & 0o755)
+        if members:
+            refuse("it is damaged: " + sorted(members)[0] + " is missing")
+except (OSError, EOFError, ValueError, KeyError, TypeError, tarfile.TarError) as error:
+    refuse(str(error).partition("\n")[0].rstrip(":"))
+for name, (content, mode) in {**code, "manifest.json": (manifest, 0o644)}.items():
+    path = os.path.join(folder, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(content)
+    os.chmod(path, mode)
+'
+
+unbundle() { # unbundle FILE DIGEST FOLDER
+    local file=$1 digest=$2 folder=$3 new=$3.new said status=0 present=$3/manifest.json
     if [ -d "$file" ]; then fail 2 "$file is a folder; a script that stands alone needs the bundle itself" "name the file that cncp bundle.make wrote"; fi
     [ -f "$file" ] || fail 2 "there is no bundle $file" "name the file that cncp bundle.make wrote"
-    # Opened here and unpacked there: the login user need not be able to read the file.
-    if ! manifest=$(tar -xOf - manifest.json <"$file" 2>/dev/null); then
-        fail 2 "$file is not a bundle" "name the file that cncp bundle.make wrote"
-    fi
-    if [ -f "$folder/bootstrap/stage0.py" ] && [ "$manifest" = "$(cat "$folder/manifest.json" 2>/dev/null)" ]; then return; fi
-    say "unpacking the code of $file"
+    [ -f "$folder/bootstrap/stage0.py" ] || present=/dev/null
     as_login rm -rf -- "$new"
-    as_login mkdir -p -- "$new"
-    # -m: the times in a bundle are all the same, by which Python would take old bytecode for new.
-    if ! as_login tar -xmf - -C "$new" --no-same-owner --strip-components=1 code <"$file" 2>/dev/null; then
+    # Opened here and unpacked there: the login user need not be able to read the file.
+    said=$(as_login "$PYTHON" -I -c "$UNBUNDLE" "$new" "$digest" "$present" <"$file" 2>&1) || status=$?
+    if [ "$status" -eq 3 ]; then return; fi
+    if [ "$status" -ne 0 ]; then
         as_login rm -rf -- "$new"
-        fail 2 "$file is not a bundle" "name the file that cncp bundle.make wrote"
+        fail 2 "$file is not the bundle that was made: ${said##*$'\n'}" "get it again, or name the file that cncp bundle.make wrote"
     fi
-    printf '%s\n' "$manifest" | as_login tee "$new/manifest.json" >/dev/null
+    say "unpacked the code of $file"
     put_in_place "$folder" "$file"
 }
 
@@ -350,10 +454,12 @@ put_in_place() { # put_in_place FOLDER ORIGIN
 
 # Get the code, for a script that stands alone, into FOLDER. One run at a time.
 get_code() { # get_code FOLDER ARGUMENT...
-    local folder=$1 bundle url ref
+    local folder=$1 bundle digest url ref
     shift
     bundle=$(option --offline "$@")
     bundle=${bundle:-${CNCP_OFFLINE-}}
+    digest=$(option --offline-digest "$@")
+    digest=${digest:-${CNCP_OFFLINE_DIGEST-}}
     url=${CNCP_REPO_URL:-$STAMPED_URL}
     ref=${CNCP_REF:-${STAMPED_REF:-HEAD}}
     case $bundle$url in
@@ -362,6 +468,10 @@ get_code() { # get_code FOLDER ARGUMENT...
     # What begins with a dash would be an option of git's.
     if [[ $url == -* || $url =~ [[:cntrl:]] ]]; then fail 2 "CNCP_REPO_URL is $url, which is no URL" "set it to what git clone takes"; fi
     if [[ $ref == -* || $ref =~ [[:cntrl:][:space:]~^:?*\[\\] ]]; then fail 2 "CNCP_REF is $ref, which is no name of a commit" "set it to a branch, a tag or a commit"; fi
+    # Nobody vouches for what comes by these, unless it is a commit of a known hash.
+    if [[ -z $bundle && $url =~ ^(http|git):// && ! $ref =~ ^[0-9a-f]{40}$ ]] && ! switch '' CNCP_PLAIN_URL; then
+        fail 2 "$url is not encrypted: whoever is on the way could put code in its place" "use https:// or ssh, or set CNCP_REF to the commit's 40 digits, or CNCP_PLAIN_URL=true"
+    fi
     if [ -n "$bundle" ] && [ ! -e "$bundle" ]; then fail 2 "there is no bundle $bundle" "name the file that cncp bundle.make wrote"; fi
     make_home "${folder%/*}"
     as_login touch -- "$folder.lock" || fail 4 "${folder%/*} is not writable" "set CNCP_HOME to a folder that is"
@@ -370,12 +480,24 @@ get_code() { # get_code FOLDER ARGUMENT...
     # Cut off between two renames: what was there before is as good as new.
     if [ ! -e "$folder" ] && [ -e "$folder.old" ]; then as_login mv -- "$folder.old" "$folder"; fi
     if [ -n "$bundle" ]; then
-        unbundle "$bundle" "$folder"
+        unbundle "$bundle" "$digest" "$folder"
     else
         clone "$url" "$ref" "$folder"
     fi
     # Whatever is started from here on must not hold the lock.
     exec 9<&-
+}
+
+# What is set for this login's own use of a program is not for ours: `surroundings.py` has the list,
+# and says what counts. Nor may a function of that login's stand in for a program.
+own_surroundings() {
+    local name kept='^GIT_(SSH|SSL_|ASKPASS|TERMINAL_PROMPT|PROXY_|HTTP_|CONFIG_|ALLOW_PROTOCOL|PROTOCOL_FROM_USER)'
+    while read -r _ _ name; do unset -f "$name"; done < <(declare -Fx)
+    unset BASH_ENV ENV CDPATH GLOBIGNORE POSIXLY_CORRECT GREP_OPTIONS TAR_OPTIONS __PYVENV_LAUNCHER__
+    for name in ${!PYTHON@} ${!VIRTUALENV_@}; do [ "$name" = PYTHON ] || unset "$name"; done
+    for name in ${!GIT_@}; do [[ $name =~ $kept ]] || unset "$name"; done
+    # Nobody else may write to what is made here, whatever this login's habit is.
+    umask "$(printf '%04o' $((8#$(umask) | 8#022)))"
 }
 
 main() {
@@ -390,6 +512,11 @@ main() {
             ;;
         esac
     done
+    case ${1-} in
+    '' | -*) ;;
+    *) fail 2 "command line: $1 is no option; this script has no commands" "installed by it, cncp has: cncp $*" ;;
+    esac
+    own_surroundings
     # bash 5 has a clock; its decimal sign is the locale's.
     CNCP_BEGAN=${EPOCHREALTIME:-$(date +%s)}
     export CNCP_BEGAN=${CNCP_BEGAN/,/.}

@@ -39,8 +39,9 @@ try:
     from cncp.cluster import SETTINGS, Cluster
     from cncp.console import Console
     from cncp.errors import CncpError, UsageError
-    from cncp.install import bundled, bytecode, environment, preflight, rights
+    from cncp.install import bundled, bytecode, code, environment, preflight, rights
     from cncp.machine import place
+    from cncp.surroundings import PYTHON
 except ImportError as lacking:
     # Distributions have a package of Python that leaves half of the standard library out.
     sys.stderr.write(f"error: this Python is not whole: {lacking}\nhint: install all of it (package python3)\n")
@@ -63,9 +64,12 @@ def parser() -> argparse.ArgumentParser:
     made = _Parser(prog="baremetal.sh", allow_abbrev=False, add_help=False)
     made.add_argument("--file", metavar="FILE")
     made.add_argument("--offline", metavar="FILE")
+    made.add_argument("--offline-digest", metavar="SHA256")
     made.add_argument("--python", metavar="PATH")
     for switch in SWITCHES:
         made.add_argument("--" + switch.replace("_", "-"), action="store_true")
+    # For Chef, which compares the code that it was given with the code that runs.
+    made.add_argument("--in-place", action="store_true")
     for setting in SETTINGS:
         made.add_argument(setting.flag, dest=setting.key, metavar=setting.values)
     return made
@@ -80,11 +84,13 @@ def parse(argv: Sequence[str], variables: Mapping[str, str]) -> argparse.Namespa
     named = given.python or variables.get("CNCP_PYTHON")
     given.python = preflight.executable(named) if named else sys.executable
     given.offline = given.offline or variables.get("CNCP_OFFLINE")
+    given.offline_digest = given.offline_digest or variables.get("CNCP_OFFLINE_DIGEST")
     return given
 
 
 def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     """Do all of it; return the exit code, or do not return because `cncp up` has taken over."""
+    os.umask(0o022 | os.umask(0o077))
     console = Console()
     interrupted.while_working()
     try:
@@ -94,11 +100,12 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         flags = attributes.with_paths(named, Path.cwd())
         account = place.account(variables)
         home = place.home_folder(variables, account)
+        preflight.names(home, account.home)
         former = attributes.Kept({}) if given.forget else attributes.kept(home)
         file = attributes.find_file(given.file, variables, former, Path.cwd())
         settings = attributes.gather(file=file, environment=variables, flags=flags, former=former)
         if given.offline:
-            bundled.read(Path(given.offline))
+            bundled.read(Path(given.offline)).identify(given.offline_digest)
         hosts = attributes.read(file)[1]
         idle = hosts is not None and not hosts.controller.local
         if not given.install_only and not environment.stamp_path(home).exists():
@@ -106,7 +113,9 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         if idle:
             # Jupyter runs beside the controller.
             settings = replace(settings, jupyter=False)
-        rights.with_rights_of(account, lambda: install(home, given, settings, console))
+        here = given.in_place or attributes.switched(variables, "CNCP_HERE")
+        keep = None if here else code.read(attributes.SOURCE, home)
+        rights.with_rights_of(account, lambda: install(home, given, settings, keep, console))
     except (CncpError, OSError) as error:
         return console.error(error)
     except (KeyboardInterrupt, interrupted.Ended) as error:
@@ -122,7 +131,8 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     own = ["-B"] if rights.acts_for(account) else []
     # It takes what has come in the meantime once it can say so.
     interrupted.hold()
-    return os.execv(venv_python, [venv_python, "-s", *own, "-S", str(environment.MAIN), "up", *words])
+    program = environment.program(code.kept(home) if keep else attributes.SOURCE)
+    return os.execv(venv_python, [venv_python, *PYTHON, *own, "-S", str(program), "up", *words])
 
 
 def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path, *, idle: bool) -> None:
@@ -135,6 +145,8 @@ def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path, *
     ipython_dir = place.ipython_folder(variables, place.account(variables))
     made = node.resolve(settings, facts.gather(variables), home=home, ipython_dir=ipython_dir, idle=idle)
     convergence.insist(made)
+    if made.manager != "systemd":
+        preflight.limits(len(made.engine_ids) if made.services else 0, made.account.uid)
 
 
 def _option(key: str, value: object) -> str:
@@ -143,7 +155,7 @@ def _option(key: str, value: object) -> str:
     return f"--{key}" if value is True else f"--{key}={value}"
 
 
-def install(home: Path, given: argparse.Namespace, settings: Cluster, console: Console) -> None:
+def install(home: Path, given: argparse.Namespace, settings: Cluster, keep: code.Code | None, console: Console) -> None:
     """Bring the virtualenv to what is wanted, from the network or from a bundle."""
     began = console.elapsed()
     changed = environment.ensure(
@@ -154,6 +166,7 @@ def install(home: Path, given: argparse.Namespace, settings: Cluster, console: C
         jupyter=settings.jupyter,
         offline=Path(given.offline) if given.offline else None,
         say=console.phase,
+        keep=keep,
     )
     if changed:
         console.note(f"installed in {console.elapsed() - began:.1f} s: {home / 'venv'}")

@@ -35,6 +35,8 @@ OTHER_VARIABLES = {
     "CNCP_INSTALL_ONLY": "true: end when the virtualenv is there",
     "CNCP_JSON": "true: print the result as JSON",
     "CNCP_OFFLINE": "bundle to install from instead of any network",
+    "CNCP_OFFLINE_DIGEST": "SHA-256 that the bundle must have",
+    "CNCP_PLAIN_URL": "true: take code from a plain http:// or git:// URL, for which nobody vouches",
     "CNCP_PYTHON": "Python to build the virtualenv with",
     "CNCP_QUIET": "true: print no progress",
     "CNCP_REF": "branch, tag or commit of the code that a lone baremetal.sh gets",

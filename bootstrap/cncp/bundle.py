@@ -27,6 +27,7 @@ from cncp.install.index import Index, NoWheel
 from cncp.install.web import Web
 from cncp.install.wheels import Locked, Target
 from cncp.run import run
+from cncp.surroundings import GIT
 
 LOCKS = tuple(SOURCE / "bootstrap" / "locks" / f"{name}.txt" for name in ("bootstrap", "compute"))
 JUPYTER = LOCKS[0].with_name("jupyter.txt")
@@ -132,8 +133,10 @@ def _needed(wanted: Sequence[Target], locks: Sequence[Path]) -> dict[Locked, lis
 
 def code(folder: Path) -> Iterator[tuple[str, tuple[bytes, int]]]:
     """Yield the files of the code: what git does not ignore, else all but what Python left there."""
-    listing = run(["git", "-C", folder, "ls-files", "-z", "-co", "--exclude-standard", "--", *CODE], check=False)
-    if listing.ok and listing.stdout:
+    # Only of a repository of its own: the home that it lies in may be one, with rules for other things.
+    words = ["git", *GIT, "-C", str(folder), "ls-files", "-z", "-co", "--exclude-standard", "--", *CODE]
+    listing = run(words, check=False) if (folder / ".git").exists() else None
+    if listing is not None and listing.ok and listing.stdout:
         names = [name for name in listing.stdout.split("\0") if name]
     else:
         names = [str(path.relative_to(folder)) for top in CODE for path in _tree(folder / top)]
@@ -141,6 +144,13 @@ def code(folder: Path) -> Iterator[tuple[str, tuple[bytes, int]]]:
         path = folder / name
         if path.is_file() and path.suffix != ".pyc":
             yield name, (path.read_bytes(), 0o755 if os.access(path, os.X_OK) else 0o644)
+
+
+def digest(files: Mapping[str, tuple[bytes, int]]) -> str:
+    """Return the digest of the archive that holds these files and nothing else."""
+    packed = io.BytesIO()
+    pack(packed, ((name, content, mode) for name, (content, mode) in sorted(files.items())))
+    return hashlib.sha256(packed.getvalue()).hexdigest()
 
 
 def _tree(top: Path) -> list[Path]:

@@ -20,7 +20,8 @@ SCRIPT = SOURCE / "baremetal.sh"
 _OTHERS = (
     ("--file FILE", "cluster.toml to read; without it the one in this folder, or the one of the last run", "CNCP_FILE"),
     ("--offline FILE", "bundle of cncp bundle.make to install from; no network is used", "CNCP_OFFLINE"),
-    ("--python PATH", "Python to build the virtualenv with; 3.10 or newer", "CNCP_PYTHON"),
+    ("--offline-digest SHA256", "what bundle.make said of the bundle; any other is refused", "CNCP_OFFLINE_DIGEST"),
+    ("--python PATH|3.N", "Python to build the virtualenv with; 3.10 or newer", "CNCP_PYTHON"),
     ("--json", "print the result as JSON", "CNCP_JSON"),
     ("--quiet", "print no progress", "CNCP_QUIET"),
     ("--forget", "leave out what earlier command lines said", "CNCP_FORGET"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from cncp import surroundings
 from cncp.errors import CncpError
 
 _OPENSSH = ("openssh-client", "openssh-clients")
@@ -65,10 +67,9 @@ class CommandError(CncpError):
     """A program that had to succeed did not. ``result`` holds what it said."""
 
     def __init__(self, result: Completed, hint: str = "", what: str = "") -> None:
-        said = (result.stderr.strip() or result.stdout.strip()).splitlines()
-        how = ending(result.status)
+        said = error_line(result.stderr, result.stdout)
         super().__init__(
-            what or f"{shlex.join(result.argv)} {how}" + (f": {said[-1]}" if said else ""),
+            what or f"{shlex.join(result.argv)} {ending(result.status)}" + (f": {said}" if said else ""),
             hint or "run the command by hand to see all of its output",
         )
         self.result = result
@@ -91,18 +92,35 @@ def _missing(program: str) -> tuple[str, str]:
 def become(argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str] | None = None) -> NoReturn:
     """Let a program take the place of this one: its exit code, its terminal and its signals are our caller's.
 
-    ``env`` is all of its environment; without it, ours. Raises CommandError where it cannot be started.
+    ``env`` is all of its environment; without it, what of ours counts for it. Raises CommandError where
+    it cannot be started.
     """
     words = [os.fspath(word) for word in argv]
+    around = surroundings.without(words, os.environ) if env is None else env
     sys.stdout.flush()
     sys.stderr.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         # Python ignores these, and what is ignored stays so over an exec: `yes | head` would complain.
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execvpe(words[0], words, dict(os.environ if env is None else env))
+        os.execvpe(words[0], words, dict(around))
     except OSError as error:
         raise CommandError(Completed(tuple(words), 126, "", str(error))) from None
+
+
+_ERROR = re.compile(r"(\[[^]]*\] ?)?(\S+: )?((?i:error|fatal|critical)\b[^:]{0,40}:|E: )")
+"""How programs begin the line that says what is wrong: "fatal: ...", "E: ...", "[date] FATAL: ..."."""
+
+
+def error_line(*said: str) -> str:
+    """Return the line of what a program said that tells its error; the last one where none is marked.
+
+    ``said`` is its streams, the one that counts for more first. Many programs go on after the error,
+    with how they are used, or with what they could do no more because of it; so the first one counts.
+    """
+    streams = [[line.strip() for line in one.splitlines() if line.strip()] for one in said]
+    marked = [line for one in streams for line in one if _ERROR.match(line)]
+    return next(iter(marked), next((one[-1] for one in streams if one), ""))
 
 
 def ending(status: int) -> str:
@@ -131,7 +149,8 @@ def run(
 ) -> Completed:
     """Run a program to its end.
 
-    ``env`` is added to this process's own environment. ``user``, ``group`` and ``extra_groups``
+    ``env`` is added to what of this process's own environment counts for the program (see
+    `surroundings`). ``user``, ``group`` and ``extra_groups``
     are numeric ids to run under (root only). ``timeout`` is in seconds. With ``capture`` False
     the program writes to our own terminal. Raises CommandError when the program cannot be
     started, does not end in time or, with ``check``, does not exit with 0.
@@ -145,7 +164,7 @@ def run(
             stdin=subprocess.DEVNULL if input is None and capture else None,
             stdout=subprocess.PIPE if capture else None,
             stderr=subprocess.PIPE if capture else None,
-            env={**os.environ, **env} if env else None,
+            env={**surroundings.without(words, os.environ), **(env or {})},
             cwd=cwd,
             user=user,
             group=group,

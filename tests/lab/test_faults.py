@@ -113,5 +113,5 @@ def test_service_manager_restarted(site: Site) -> None:
     site.await_engines(ENGINES)
     assert sorted(site.ask_engines()) == [str(number) for number in range(ENGINES)]
     # `keep` has the same words on its command line; the services alone begin with python.
-    running = site.host.exec(["pgrep", "-u", site.user, "-fc", "^[^ ]*python -s -m cncp.serve engine"]).stdout
+    running = site.host.exec(["pgrep", "-u", site.user, "-fc", "^[^ ]*python -I -Xutf8 -m cncp.serve engine"]).stdout
     assert int(running) == ENGINES

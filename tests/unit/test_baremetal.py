@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cncp import dist
+from cncp import bundle, dist
+from cncp.files import to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "baremetal.sh"
@@ -199,7 +201,8 @@ def test_nothing_is_asked_where_nobody_can_answer(lone: Lone) -> None:
 
     with HTTPServer(("127.0.0.1", 0), Closed) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        done = lone.run(CNCP_REPO_URL=f"http://127.0.0.1:{server.server_address[1]}/code.git", http_proxy="")
+        url = f"http://127.0.0.1:{server.server_address[1]}/code.git"
+        done = lone.run(CNCP_REPO_URL=url, CNCP_PLAIN_URL="true", http_proxy="")
         server.shutdown()
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 2
@@ -214,6 +217,13 @@ def test_nothing_is_asked_where_nobody_can_answer(lone: Lone) -> None:
         ([], {"CNCP_REPO_URL": "--upload-pack=touch x"}, 2),
         ([], {"CNCP_REF": "--upload-pack=touch x"}, 2),
         ([], {"CNCP_REF": "a b"}, 2),
+        ([], {"CNCP_REPO_URL": "http://127.0.0.1:9/x.git"}, 2),
+        ([], {"CNCP_REPO_URL": "git://127.0.0.1:9/x.git", "CNCP_REF": "main"}, 2),
+        ([], {"CNCP_HOME": "/tmp/a:b"}, 4),
+        ([], {"CNCP_HOME": "/tmp/a\nb"}, 4),
+        (["status"], {}, 2),
+        (["--python", "3.77"], {}, 4),
+        (["--python", "3.1"], {}, 4),
         (["--offline", "missing.tar"], {}, 2),
         ([], {"CNCP_OFFLINE": "baremetal.sh"}, 2),
         ([], {"CNCP_PYTHON": "/nonexistent/python"}, 4),
@@ -239,3 +249,108 @@ def test_the_clock_of_another_locale(lone: Lone) -> None:
     for instead in ("1790000000,123456", "${NO_SUCH_CLOCK:-$(date +%s)}"):
         lone.script.write_text(script.replace("${EPOCHREALTIME:-$(date +%s)}", instead))
         assert float(lone.run().stdout) > 1.7e9
+
+
+def bundled(path: Path, word: str, **altered: bytes | None) -> str:
+    """Write a bundle whose code says ``word`` and return its digest; ``altered`` members are not as listed."""
+    members = {"code/bootstrap/stage0.py": STAND_IN.format(word).encode(), "wheels/a.whl": b"a"}
+    listed = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    for name in list(members):
+        new = altered.get(Path(name).stem, members[name])
+        members.pop(name)
+        if new is not None:
+            members[name] = new
+    if extra := altered.get("extra"):
+        members["code/extra.py"] = extra
+    everything = {"manifest.json": to_json({"members": listed}), **members}
+    with path.open("wb") as stream:
+        bundle.pack(stream, [(name, content, 0o644) for name, content in everything.items()])
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_bundle_is_checked_before_its_code_runs(lone: Lone) -> None:
+    """Code or wheels that are not as the manifest has them, more of it or less, or another bundle: none of it runs."""
+    path = lone.home / "a bundle.tar"
+    for altered, why in (
+        ({"stage0": b"print('TAMPERED')"}, "stage0.py is not what it was"),
+        ({"a": b"b"}, "a.whl is not what it was"),
+        ({"a": None}, "a.whl is missing"),
+        ({"extra": b"x"}, "extra.py is not in its manifest"),
+    ):
+        bundled(path, "bad", **altered)
+        done = lone.run("--offline", str(path))
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert why in done.stderr
+        assert not lone.code.exists()
+    digest = bundled(path, "good")
+    for wrong in ("0" * 64, "x"):
+        assert lone.run("--offline", str(path), "--offline-digest", wrong).returncode == 2
+        assert not lone.code.exists()
+    assert lone.run("--offline", str(path), CNCP_OFFLINE_DIGEST=digest.upper()).stdout.startswith("good")
+    assert "unpacked" not in lone.run("--offline", str(path)).stderr
+    bundled(path, "better")
+    assert lone.run("--offline", str(path), "--offline-digest", digest).returncode == 2
+    assert lone.run("--offline", str(path)).stdout.startswith("better")
+
+
+def test_what_is_set_for_a_login_does_not_count(lone: Lone, tmp_path: Path) -> None:
+    """Functions, options of git and tar, folders of modules, whatever umask: the same code runs the same way."""
+    hostile = {
+        **dict.fromkeys(("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CONFIG"), "/nonexistent"),
+        **dict.fromkeys(("TAR_OPTIONS", "GREP_OPTIONS"), "--frobnicate"),
+        "BASH_FUNC_cd%%": '() { builtin cd "$@"; ls; }',
+        "BASH_FUNC_git%%": "() { echo mine; }",
+        "CDPATH": f"{tmp_path}:/",
+        "PYTHONPATH": str(tmp_path),
+        "PYTHONHOME": "/nonexistent",
+        "GIT_TRACE": "1",
+    }
+    (tmp_path / "os.py").write_text("raise SystemExit('not the one of Python')")
+    (lone.home / ".gitconfig").write_text(
+        "[core]\nautocrlf = true\nhooksPath = /nonexistent\n[init]\ntemplateDir = /x\n"
+    )
+    seen = (
+        "import os; print('seen', os.umask(0), [n for n in os.environ if n.startswith(('PYTHON', 'TAR_', 'GIT_DIR'))])"
+    )
+    (lone.repository / "bootstrap" / "stage0.py").write_text(seen)
+    lone.git("commit", "--quiet", "-am", "seen")
+    for shell in ("bash", "sh"):
+        argv = [shell, str(lone.script)]
+        environment = {**os.environ, "CNCP_REPO_URL": lone.repository.as_uri(), **hostile}
+        done = subprocess.run(
+            ["sh", "-c", 'umask 0; exec "$@"', "sh", *argv],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout == f"seen {0o022} []\n", done.stderr
+    assert lone.code.stat().st_mode & 0o022 == 0
+    assert (lone.home / ".local").stat().st_mode & 0o022 == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder somebody else's")
+def test_a_home_of_somebody_else(lone: Lone, tmp_path: Path) -> None:
+    """Code is put nowhere that another account owns or can write to."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    theirs.chmod(0o777)
+    for place in (theirs / "state", theirs):
+        assert lone.run(CNCP_HOME=str(place)).returncode == 4
+    theirs.chmod(0o755)
+    os.chown(theirs, 65534, 65534)
+    assert lone.run(CNCP_HOME=str(theirs / "state")).returncode == 4
+    assert list(theirs.iterdir()) == []
+
+
+def test_a_python_that_will_not_do(lone: Lone, tmp_path: Path) -> None:
+    """It does not exist, is none, or is too old: each is said, and which version it is."""
+    old = tmp_path / "old"
+    old.write_text("#!/bin/sh\ncase $3 in *exit*) exit 1 ;; *) echo 3.8.18 ;; esac\n")
+    old.chmod(0o755)
+    for named, why in (
+        (str(old), "is Python 3.8.18; 3.10"),
+        ("/nonexistent", "no program"),
+        ("/bin/false", "is not a Python"),
+    ):
+        assert why in lone.run("--python", named).stderr

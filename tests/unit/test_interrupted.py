@@ -166,7 +166,7 @@ def test_our_command_and_the_script_start_python_so() -> None:
     """With -S: what Python does by itself before ours is next to nothing."""
     assert 'exec "$PYTHON" -I -S' in (ROOT / "baremetal.sh").read_text()
     for source in ("machine/desired.py", "install/environment.py"):
-        assert re.search(r" -S .*(?:__main__\.py|MAIN)", (ROOT / "bootstrap" / "cncp" / source).read_text())
+        assert re.search(r" -S .*(?:__main__\.py|main\b)", (ROOT / "bootstrap" / "cncp" / source).read_text())
 
 
 def test_what_comes_while_one_program_becomes_the_other_is_kept(home: Path) -> None:

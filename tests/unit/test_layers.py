@@ -12,7 +12,19 @@ import pytest
 CODE = Path(__file__).resolve().parents[2] / "bootstrap" / "cncp"
 
 LAYERS = (
-    ("errors", "interrupted", "run", "console", "shape", "files", "ports", "keypair", "cluster", "openssh"),
+    (
+        "errors",
+        "interrupted",
+        "surroundings",
+        "run",
+        "console",
+        "shape",
+        "files",
+        "ports",
+        "keypair",
+        "cluster",
+        "openssh",
+    ),
     ("inventory", "attributes", "hub", "keys"),
     ("install", "machine", "serve", "supervisord", "bundle", "dist"),
     ("fleet",),
@@ -25,7 +37,7 @@ ALONE = {
     "cluster": {"errors"},
     "errors": set[str](),
     "interrupted": set[str](),
-    "run": {"errors"},
+    "run": {"errors", "surroundings"},
     "shape": set[str](),
     "console": {"errors"},
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp.install import pipconf
+from cncp.install import pipconf, uvconf
 
 FILES = {
     ".config/pip/pip.conf": "[global]\nindex-url = http://user.invalid/\ntimeout = 3\n[install]\nfind_links = /a /b\n",
@@ -73,11 +73,55 @@ def test_for_uv(tmp_path: Path) -> None:
         "cert": str(tmp_path),
         "proxy": "http://h:1",
     }
-    made = pipconf.for_uv(options, {"UV_DEFAULT_INDEX": "http://mine/"})
+    made = pipconf.for_uv(options, {"UV_DEFAULT_INDEX": "http://mine/"}, {})
     assert "UV_DEFAULT_INDEX" not in made
     assert made["UV_INDEX"] == "http://b/ http://c/"
     assert made["UV_FIND_LINKS"] == "/d,/e"
     assert made["UV_NO_INDEX"] == "1"
     assert made["UV_INSECURE_HOST"] == "f g:1"
+    own = [{"name": "ours", "url": "http://mine/", "default": True}]
+    assert "UV_DEFAULT_INDEX" not in pipconf.for_uv(options, {}, {"index": own})
+    assert pipconf.for_uv(options, {}, {"index": [{"name": "more", "url": "http://more/"}]})["UV_DEFAULT_INDEX"]
     assert made["SSL_CERT_DIR"] == str(tmp_path)
     assert made["HTTPS_PROXY"] == made["ALL_PROXY"] == "http://h:1"
+
+
+def test_for_pip(home: Path) -> None:
+    """What says where packages come from reaches pip as it was said; how they are installed does not."""
+    configured = home / ".config" / "pip" / "pip.conf"
+    configured.parent.mkdir(parents=True)
+    configured.write_text(
+        "[global]\nindex-url = http://a/\nretries = 2\n[install]\ntarget = /x\nuser = yes\nno-binary = :all:\n"
+    )
+    options = pipconf.read({"HOME": str(home), "XDG_CONFIG_DIRS": str(home), "PIP_CERT": "/c", "PIP_TARGET": "/y"})
+    made = pipconf.for_pip(options)
+    assert {"PIP_INDEX_URL": "http://a/", "PIP_RETRIES": "2", "PIP_CERT": "/c"}.items() <= made.items()
+    assert made["PIP_CONFIG_FILE"] == os.devnull
+    assert not {"PIP_TARGET", "PIP_USER", "PIP_NO_BINARY"} & set(made)
+
+
+def test_of_uv_only_where_from(home: Path) -> None:
+    """Of uv's files the indexes count, the user's before the system's, and are written as uv reads them."""
+    system, user = home / "etc" / "uv" / "uv.toml", home / ".config" / "uv" / "uv.toml"
+    for path in (system, user):
+        path.parent.mkdir(parents=True)
+    system.write_text('index-url = "http://system/"\nnative-tls = true\noffline = true\n')
+    user.write_text(
+        'exclude-newer = "2020-01-01"\nlink-mode = "symlink"\nindex-url = "http://user/"\n'
+        'constraint-dependencies = ["x<1"]\n[[index]]\nname = "ü"\nurl = "./simple"\n'
+        '[pip]\nno-binary = [":all:"]\nextra-index-url = ["http://more/"]\n'
+    )
+    environment = {"HOME": str(home), "XDG_CONFIG_DIRS": str(home / "etc")}
+    found = uvconf.read(environment, sys.executable)
+    assert found == {
+        "index-url": "http://user/",
+        "native-tls": True,
+        "index": [{"name": "ü", "url": str(user.parent / "simple")}],
+        "extra-index-url": ["http://more/"],
+    }
+    again = home / "again.toml"
+    again.write_text(uvconf.written(found))
+    assert uvconf.read({"UV_CONFIG_FILE": str(again)}, sys.executable) == found
+    assert uvconf.read({**environment, "UV_NO_CONFIG": "1"}, sys.executable) == {}
+    user.write_text("offline = [[[\n")
+    assert uvconf.read(environment, sys.executable) == {"index-url": "http://system/", "native-tls": True}

@@ -74,7 +74,8 @@ def begun(folder: str, words: list[str], env: Mapping[str, str] = os.environ) ->
 @contextlib.contextmanager
 def service(made: Node, name: str, digest: str = "d1") -> Iterator[tuple[int, int]]:
     """Run what has the command line of a service, and return it and a process that it has forked."""
-    words = [sys.executable, *command(made, name, digest)[1:]]
+    # Not isolated, so that the stand-in beside the home is found in its place.
+    words = [sys.executable, *(word for word in command(made, name, digest)[1:] if word != "-I")]
     with begun(str(Path(made.home).parent), words) as one:
         yield one.pid, int(one.stdout.readline())
 

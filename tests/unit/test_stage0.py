@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import stage0
 from cncp.attributes import OTHER_VARIABLES
 from cncp.errors import PreflightError, UsageError
-from cncp.install import preflight
+from cncp.install import code, preflight
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,16 +56,16 @@ def test_preflight_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monke
     """Each thing that would make an installation fail is found before it, and named."""
     assert preflight.check(tmp_path / "home", sys.executable) == sys.version_info[:2]
     old = tmp_path / "old"
-    old.write_text("#!/bin/sh\necho 3 8 cpython\n")
+    old.write_text("#!/bin/sh\necho 3 8 3.8.18 cpython\n")
     poor = tmp_path / "poor"
-    poor.write_text("#!/bin/sh\necho 3 12 cpython ssl zlib\n")
+    poor.write_text("#!/bin/sh\necho 3 12 3.12.1 cpython ssl zlib\n")
     for path in (old, poor):
         path.chmod(0o755)
     refusals = {
-        str(old): "cpython 3.8",
+        str(old): r"is cpython 3\.8\.18; CPython 3\.10 or newer is needed",
         str(poor): "was built without ssl, zlib",
         "/bin/true": "is not a Python",
-        "/nonexistent": "is not a Python",
+        "/nonexistent": "does not exist",
     }
     for python, why in refusals.items():
         with pytest.raises(PreflightError, match=why):
@@ -110,3 +111,110 @@ def test_a_home_that_runs_nothing(tmp_path: Path) -> None:
     if "mount:" in done.stderr or "unshare:" in done.stderr:
         pytest.skip("mounting is not allowed here")
     assert "it is mounted noexec" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("a:b", "colon"), ("a\nb", "control character"), ("a\udce9", "not UTF-8"), ("a\x7f", "control character")],
+)
+def test_names_that_programs_cannot_cope_with(name: str, why: str) -> None:
+    """Such a home is refused with the reason, before anything; all others are taken."""
+    with pytest.raises(PreflightError, match=why):
+        preflight.names(f"/h/{name}", "/h")
+    preflight.names("/h/per%cent [x] {y} 'q' \"d\" $HOME `z` \\ # ; = , * ~ - ñ ü ", "/h/a:b")
+
+
+def test_limits_are_found_before_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too few open files or processes for the engines wanted are named, with what would do."""
+    hard = {resource.RLIMIT_NOFILE: 256, resource.RLIMIT_NPROC: resource.RLIM_INFINITY}
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (10, hard[which]))
+    monkeypatch.setattr(preflight, "_tasks", lambda _: 30)
+    preflight.limits(20, 1000)
+    with pytest.raises(PreflightError, match=r"may open 256 files .* 200 engines"):
+        preflight.limits(200, 1000)
+    hard[resource.RLIMIT_NPROC] = 100
+    with pytest.raises(PreflightError, match=r"may run 100 processes .* 4 engines"):
+        preflight.limits(4, 1000)
+    preflight.limits(1, 1000)
+    # Root is not limited in processes.
+    preflight.limits(4, 0)
+
+
+def test_a_place_of_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another account owns or could exchange is no place for a cluster, a link to it neither."""
+    home = tmp_path / "mine" / "cncp"
+    home.mkdir(parents=True)
+    preflight.owned(home)
+    preflight.owned(tmp_path / "not" / "yet" / "there")
+    for mode, why in ((0o777, "others can write"), (0o775, ""), (0o1777, "")):
+        home.parent.chmod(mode)
+        monkeypatch.setattr(preflight, "_private", lambda *_: True)
+        if why:
+            with pytest.raises(PreflightError, match=why):
+                preflight.owned(home)
+        else:
+            preflight.owned(home)
+    home.parent.chmod(0o775)
+    monkeypatch.setattr(preflight, "_private", lambda *_: False)
+    with pytest.raises(PreflightError, match="others can write"):
+        preflight.owned(home)
+    home.parent.chmod(0o755)
+    if os.geteuid() == 0:
+        (tmp_path / "link").symlink_to(home)
+        os.lchown(tmp_path / "link", 65534, 65534)
+        for place in (tmp_path / "link", tmp_path / "link" / "below"):
+            with pytest.raises(PreflightError, match="belongs to another account"):
+                preflight.owned(place)
+        os.chown(home, 65534, 65534)
+        with pytest.raises(PreflightError, match="belongs to another account"):
+            preflight.owned(home)
+
+
+def test_a_python_by_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3.12 is the Python of that version on PATH, or one that pyenv keeps; one that is not there is named."""
+    for folder, version in (("bin", "3.12.4"), ("home/.pyenv/versions/3.13.1/bin", "3.13.1")):
+        program = tmp_path / folder / ("python3.12" if folder == "bin" else "python3")
+        program.parent.mkdir(parents=True)
+        program.write_text(f'#!/bin/sh\ncase $3 in *executable*) echo "$0" ;; *) echo {version} ;; esac\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    assert preflight.executable("3.12") == str(tmp_path / "bin" / "python3.12")
+    assert preflight.executable("3.12.4") == str(tmp_path / "bin" / "python3.12")
+    assert preflight.executable("3.13").endswith("/3.13.1/bin/python3")
+    for version in ("3.12.5", "3.77"):
+        with pytest.raises(PreflightError, match=f"there is no Python {version} on this machine"):
+            preflight.executable(version)
+
+
+def test_the_code_is_kept(tmp_path: Path) -> None:
+    """A copy of what is needed of a checkout; what was edited there or damaged here comes over in the next run."""
+    checkout, home = tmp_path / "checkout", tmp_path / "home of its own"
+    for name in ("bootstrap/stage0.py", "roles/a.json", "tests/x.py"):
+        (checkout / name).parent.mkdir(parents=True)
+        (checkout / name).write_text("1")
+    (checkout / "baremetal.sh").write_text("2")
+    (checkout / "baremetal.sh").chmod(0o755)
+    home.mkdir()
+
+    def bring() -> bool:
+        made = code.read(checkout, home)
+        assert made is not None
+        return made.bring(home)
+
+    there = code.kept(home)
+    assert bring()
+    assert os.access(there / "baremetal.sh", os.X_OK)
+    assert not (there / "tests").exists()
+    assert not bring()
+    (checkout / "roles" / "a.json").write_text("edited")
+    assert bring()
+    assert (there / "roles" / "a.json").read_text() == "edited"
+    (there / "bootstrap" / "stage0.py").write_text("damaged")
+    (there / "bootstrap" / "stale.py").touch()
+    assert bring()
+    assert sorted(one.name for one in (there / "bootstrap").iterdir()) == ["stage0.py"]
+    assert not bring()
+    # What a run that was cut off between two renames left is taken up.
+    there.rename(there.with_name("code.old"))
+    assert not bring()
+    assert code.read(there, home) is None

@@ -13,6 +13,7 @@ from cncp.fleet.survey import Surveyed
 from cncp.inventory import HostSpec, Inventory
 from cncp.machine.actor import Actor
 from cncp.machine.place import account
+from cncp.surroundings import PYTHON
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Placed:
         """Return the command that runs a module of ours there."""
         return [
             *("env", "CNCP_HERE=true", *(f"{key}={value}" for key, value in self.environment.items())),
-            *(f"{self.home}/venv/bin/python", "-s", "-m", name, *words),
+            *(f"{self.home}/venv/bin/python", *PYTHON, "-m", name, *words),
         ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from cncp.keys import ENGINE_CHANNELS, ports_of
 from cncp.machine.connection import delivered
 from cncp.machine.node import installed
 from cncp.machine.rollcall import SILENCE, roll_call
+from cncp.surroundings import here
 
 _TIMEOUT = 300.0  # s for a verb on a host
 
@@ -82,7 +82,7 @@ class Scene:
         if isinstance(host, Local):
             # What is asked for in words is not asked for as JSON because the user wants JSON of the whole.
             own = ["CNCP_HERE=true", f"CNCP_HOME={self.home}", "CNCP_JSON=", "CNCP_QUIET="]
-            return ["env", *own, sys.executable, "-s", "-m", "cncp", *words]
+            return ["env", *own, *here(), "-m", "cncp", *words]
         return self.places[host.spec.name].module("cncp", *words)
 
     def ask(

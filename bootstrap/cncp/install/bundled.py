@@ -49,6 +49,19 @@ class Bundle:
             hint,
         )
 
+    def identify(self, digest: str | None) -> None:
+        """Raise UsageError where a digest is given and the file has another. Nothing else tells a stranger's bundle."""
+        if not digest:
+            return
+        if self.path.is_dir():
+            raise UsageError(f"{self.path} is a folder, which has no SHA-256", "name the bundle itself")
+        found = sha256(self.path)
+        if found != digest.lower():
+            raise UsageError(
+                f"{self.path} is not the bundle that was made: its SHA-256 is {found} and not {digest}",
+                "get it again, and compare with what bundle.make said",
+            )
+
     def unpack(self, folder: Path, target: Target) -> Path:
         """Write the wheels that run on ``target`` to ``folder`` and return where they are."""
         if self.path.is_dir():
@@ -64,6 +77,15 @@ class Bundle:
         except (OSError, EOFError, tarfile.TarError) as error:
             raise UsageError(f"{self.path} is damaged: {error}", _HINT) from None
         return folder
+
+
+def sha256(path: Path) -> str:
+    """Return the digest of a file that may be large."""
+    found = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            found.update(chunk)
+    return found.hexdigest()
 
 
 def _wheels(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:

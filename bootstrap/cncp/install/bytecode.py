@@ -8,9 +8,10 @@ the one that is writing files in the meantime.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
+
+from cncp.surroundings import PYTHON
 
 _IMPORTS = "import cncp.serve.engine, cncp.serve.controller"
 
@@ -20,12 +21,10 @@ def make(python: Path) -> subprocess.Popen[bytes]:
 
     Nothing depends on it: what is missing is made by whoever imports it first.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.Popen(
-        [python, "-s", "-c", _IMPORTS],
+        [python, *PYTHON, "-c", _IMPORTS],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=environment,
         cwd="/",
     )

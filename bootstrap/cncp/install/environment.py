@@ -14,17 +14,21 @@ from pathlib import Path
 from cncp.attributes import SOURCE
 from cncp.errors import CncpError, UsageError
 from cncp.files import lock, make_home, read_bytes, read_json, to_json, write_atomic
-from cncp.install import bundled, packages, pipconf, preflight, tools, wheels
+from cncp.install import bundled, code, packages, pipconf, preflight, tools, wheels
 from cncp.install.index import Index
 from cncp.install.web import NotServed, Web
 from cncp.run import run
+from cncp.surroundings import PYTHON
 
 LOCK = SOURCE / "bootstrap" / "locks" / "compute.txt"
 JUPYTER = LOCK.with_name("jupyter.txt")
 """The lock of what Jupyter needs; where both name a package, they name the same version."""
 
-MAIN = SOURCE / "bootstrap" / "cncp" / "__main__.py"
-"""The program that ``cncp`` is."""
+_RUN_VIRTUALENV = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module('virtualenv', run_name='__main__', alter_sys=True)"
+)
+"""Not by PYTHONPATH, which an isolated Python leaves aside, and which cannot name a folder with a colon."""
 
 Say = Callable[[str], None]
 """Tells the user what goes on."""
@@ -61,6 +65,11 @@ class _Job:
     say: Say
 
 
+def program(source: Path) -> Path:
+    """Return the program that ``cncp`` is, in the code in ``source``."""
+    return source / "bootstrap" / "cncp" / "__main__.py"
+
+
 def stamp_path(home: Path) -> Path:
     """Return the file that is there only when the virtualenv is whole."""
     return home / "venv" / "cncp-installed.json"
@@ -75,11 +84,13 @@ def ensure(
     jupyter: bool,
     offline: Path | None,
     say: Say,
+    keep: code.Code | None = None,
 ) -> bool:
     """Bring the virtualenv in ``home`` to what is wanted; return whether there was anything to do.
 
     ``requirements`` is the setting: "none", an absolute path or a URL; ``jupyter`` is the other one.
-    ``offline`` is a bundle, the only source then. Raises UsageError and PreflightError before anything
+    ``offline`` is a bundle, the only source then. ``keep`` is code to be kept in ``home`` and run from
+    there; None leaves it where it runs from. Raises UsageError and PreflightError before anything
     is changed, CncpError when packages cannot be had.
     """
     bundle = bundled.read(offline) if offline else None
@@ -90,17 +101,21 @@ def ensure(
         lock=hashlib.sha256(LOCK.read_bytes()).hexdigest(),
         jupyter=hashlib.sha256(JUPYTER.read_bytes()).hexdigest() if jupyter else "",
         python=os.path.realpath(python),
-        source=str(SOURCE),
+        source=str(code.kept(home) if keep else SOURCE),
         requirements=hashlib.sha256(user).hexdigest() if user is not None else "",
         requirements_from=requirements,
     )
     if _whole(home, wanted):
+        if keep and keep.bring(home):
+            say("the code that the cluster keeps has changed")
         return False
     target = wheels.here(preflight.check(home, python))
     if bundle:
         bundle.check(target, jupyter=jupyter)
     make_home(home)
     with lock(home / "install.lock", "the installation", wait=0):
+        if keep:
+            keep.bring(home)
         if _whole(home, wanted):
             return True
         for leftover in (*home.glob("tools.*"), *home.glob("bundle.*"), *home.glob("bundle")):
@@ -126,42 +141,81 @@ def _whole(home: Path, wanted: Wanted) -> bool:
     """
     stamped = read_json(stamp_path(home)) or {}
     kept = {} if wanted.jupyter else {"jupyter": ""}
-    return {**stamped, **kept} == wanted.document() and os.access(home / "venv/bin/python", os.X_OK)
+    return {**stamped, **kept} == wanted.document() and _sound(home / "venv")
+
+
+def _sound(venv: Path) -> bool:
+    """Tell whether the Python of a virtualenv runs, and nothing that was installed is gone."""
+    return os.access(venv / "bin" / "python", os.X_OK) and not lacking(venv)
+
+
+def lacking(venv: Path) -> list[str]:
+    """Return packages and modules that were installed into a virtualenv and are no longer there.
+
+    Only what stands at the top of site-packages is looked for: of every package there is a file list,
+    but to look for each of its thousands of files takes seconds on a shared home.
+    """
+    try:
+        folder = next((venv / "lib").glob("python3*/site-packages"))
+        there = set(os.listdir(folder))
+        lists = [
+            (folder / name / "RECORD").read_text(encoding="utf-8") for name in there if name.endswith(".dist-info")
+        ]
+    except (OSError, StopIteration, ValueError):
+        return ["site-packages"]
+    named = {
+        line.partition("/")[0] if "/" in line else line.partition(",")[0] for one in lists for line in one.splitlines()
+    }
+    return sorted(one.strip('"') for one in named if one not in there and not one.startswith(("..", "__pycache__")))
 
 
 def _install(job: _Job) -> None:
     venv, stamp = job.home / "venv", stamp_path(job.home)
     former = read_json(stamp) or {}
     new = former.get("python") != job.wanted.python or not os.access(venv / "bin" / "python", os.X_OK)
+    damaged = not new and bool(lacking(venv))
     if new:
         _make(job)
     uv = job.kit.uv()
+    if uv is not None and not new and not damaged:
+        # What does not go together leaves a running cluster its virtualenv as it is.
+        try:
+            job.packages.rehearse(uv)
+        except packages.Broken:
+            uv = None
     if uv is None and not new:
         _make(job)
-    elif uv is not None and not new:
-        # What does not go together leaves a running cluster its virtualenv as it is.
-        job.packages.rehearse(uv)
     extra = [" with Jupyter"] if job.wanted.jupyter else []
     extra += [f" and {job.wanted.requirements_from}"] if job.packages.user else []
     job.say(f"installing the locked packages{''.join(extra)}")
     # From here on nobody takes it for whole, however this ends.
     stamp.unlink(missing_ok=True)
-    job.packages.install(uv)
+    try:
+        job.packages.install(uv, anew=damaged)
+    except packages.Broken as error:
+        job.say(f"{error.message}; pip does without it, more slowly")
+        _make(job)
+        job.packages.install(None)
     folder = next((venv / "lib").glob("python3*")) / "site-packages"
-    write_atomic(folder / "cncp.pth", f"{SOURCE / 'bootstrap'}\n".encode())
-    write_atomic(venv / "bin" / "cncp", _command(job.home, venv).encode(), 0o755)
+    write_atomic(folder / "cncp.pth", _on_path(Path(job.wanted.source) / "bootstrap"))
+    write_atomic(venv / "bin" / "cncp", _command(job.home, venv, program(Path(job.wanted.source))).encode(), 0o755)
     write_atomic(stamp, to_json(job.wanted.document()))
 
 
-def _command(home: Path, venv: Path) -> str:
+def _command(home: Path, venv: Path, main: Path) -> str:
     """Return the ``cncp`` of the virtualenv itself, for machines where nothing is to run, and for `cncp shell`."""
     return (
         "#!/bin/sh\n"
         "# cncp, with the Python of this virtualenv.\n"
         f"CNCP_HOME={shlex.quote(str(home))}\n"
         "export CNCP_HOME\n"
-        f'exec {shlex.quote(str(venv / "bin" / "python"))} -s -S {shlex.quote(str(MAIN))} "$@"\n'
+        f'exec {shlex.quote(str(venv / "bin" / "python"))} {" ".join(PYTHON)} -S {shlex.quote(str(main))} "$@"\n'
     )
+
+
+def _on_path(folder: Path) -> bytes:
+    """Return a .pth file that adds a folder: Python reads it in the encoding of whatever locale it is started in."""
+    return f"import sys; sys.path.extend({{{str(folder)!a}}}.difference(sys.path))\n".encode("ascii")
 
 
 def _make(job: _Job) -> None:
@@ -172,10 +226,10 @@ def _make(job: _Job) -> None:
     shutil.rmtree(venv, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=job.home, prefix="tools.") as scratch:
         # A store of virtualenv's own that was cut off would be taken for whole: a new one each time.
-        settings = {"PYTHONPATH": str(job.kit.folder), "VIRTUALENV_OVERRIDE_APP_DATA": scratch}
+        settings = {"VIRTUALENV_CONFIG_FILE": os.devnull, "VIRTUALENV_OVERRIDE_APP_DATA": scratch}
         # setuptools would be imported, by its .pth file, at every start of this Python.
         words = ["--quiet", "--no-periodic-update", "--no-download", "--no-setuptools"]
-        run([job.python, "-m", "virtualenv", *words, venv], env=settings, timeout=300)
+        run([job.python, *PYTHON, "-c", _RUN_VIRTUALENV, job.kit.folder, *words, venv], env=settings, timeout=300)
 
 
 def _requirements(setting: str, home: Path, web: Web, say: Say) -> bytes | None:

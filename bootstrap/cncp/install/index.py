@@ -35,6 +35,7 @@ class Index:
     """All the places that pip would look at, as one."""
 
     def __init__(self, options: Mapping[str, str], web: Web) -> None:
+        self.options = options
         self._web = web
         self._links = options.get("find-links", "").split()
         self._indexes: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -9,11 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cncp.errors import CncpError
-from cncp.install import pipconf, wheels
+from cncp.files import write_atomic
+from cncp.install import pipconf, uvconf, web, wheels
 from cncp.install.wheels import Target
 from cncp.run import CommandError, Completed, run
+from cncp.surroundings import PYTHON
 
 _TIMEOUT = 1800  # seconds: a package without a wheel is compiled
+
+
+class Broken(CncpError):
+    """uv itself failed, not what it was asked for: pip may do without it."""
 
 
 @dataclass(frozen=True)
@@ -40,24 +47,34 @@ class Packages:
     sources: Sources
 
     def rehearse(self, uv: Path) -> None:
-        """Find out whether all of it goes together; change nothing. Raises CncpError."""
+        """Find out whether all of it goes together; change nothing. Raises CncpError, Broken."""
         self._carefully(lambda: self._by_uv(uv, "--dry-run"))
 
-    def install(self, uv: Path | None) -> None:
+    def install(self, uv: Path | None, *, anew: bool = False) -> None:
         """Install; without uv the virtualenv must be new, because pip removes nothing.
 
-        Raises CncpError with the resolver's own words.
+        ``anew`` has uv write also what seems to be there. Raises CncpError with the resolver's own
+        words, Broken where it was uv that failed.
         """
-        self._carefully(lambda: self._by_uv(uv) if uv is not None else self._by_pip())
+        options = ["--reinstall"] if anew else []
+        self._carefully(lambda: self._by_uv(uv, *options) if uv is not None else self._by_pip())
 
     def _carefully(self, work: Callable[[], None]) -> None:
         try:
             work()
         except CommandError as error:
-            raise CncpError(
-                f"the packages could not be installed: {reason(error.result) or error.message}",
-                "check the requirements file" if self.user else "check the network, or use a bundle: --offline FILE",
-            ) from None
+            result = error.result
+            what = f"the packages could not be installed: {reason(result) or error.message}"
+            if not web.unreachable(result.stderr) and os.path.basename(result.argv[0]) == "uv" and result.status != 1:
+                raise Broken(what, "look at what it says, or use a bundle: --offline FILE") from None
+            raise CncpError(what, self._hint(result)) from None
+
+    def _hint(self, result: Completed) -> str:
+        if web.unreachable(result.stderr):
+            return "check the network and pip's configuration, or use a bundle: --offline FILE"
+        if self.user:
+            return "check the requirements file"
+        return "name an index that has them in pip's configuration, or use a bundle: --offline FILE"
 
     @property
     def _python(self) -> str:
@@ -69,22 +86,37 @@ class Packages:
 
     def _by_uv(self, uv: Path, *options: str) -> None:
         sources = self.sources
-        settings = {
-            "UV_CACHE_DIR": sources.environment.get("UV_CACHE_DIR") or str(self.home / "cache" / "uv"),
-            "UV_PYTHON_DOWNLOADS": "never",
-            **({} if sources.offline else pipconf.for_uv(sources.options, sources.environment)),
-        }
-        words = [str(uv), "pip", "install", "--quiet", "--exact", "--python", self._python, *options]
-        words += [*(["--offline"] if sources.offline else []), *sources.arguments(), *self._locks]
-        # With requirements of the user's own, hashes are checked where there are any: in the lock.
-        words += ["-r", str(self.user)] if self.user else ["--require-hashes"]
-        # Not where the user stands: the configuration of a project there is none of ours.
-        run(words, env=settings, cwd=self.home, timeout=_TIMEOUT)
+        configured = {} if sources.offline else uvconf.read(sources.environment, self._python)
+        with tempfile.TemporaryDirectory() as scratch:
+            # Not the user's own file, most of which is for other things than ours.
+            file = Path(scratch) / "uv.toml"
+            write_atomic(file, uvconf.written(configured).encode(), 0o600)
+            settings = {
+                "UV_CACHE_DIR": str(self.home / "cache" / "uv"),
+                "UV_CONFIG_FILE": str(file),
+                "UV_PYTHON_DOWNLOADS": "never",
+                **self._credentials(),
+                **({} if sources.offline else pipconf.for_uv(sources.options, sources.environment, configured)),
+            }
+            words = [str(uv), "pip", "install", "--quiet", "--exact", "--python", self._python, *options]
+            words += [*(["--offline"] if sources.offline else []), *sources.arguments(), *self._locks]
+            # With requirements of the user's own, hashes are checked where there are any: in the lock.
+            words += ["-r", str(self.user)] if self.user else ["--require-hashes"]
+            # Not where the user stands: the configuration of a project there is none of ours.
+            run(words, env=settings, cwd=self.home, timeout=_TIMEOUT)
+
+    def _credentials(self) -> dict[str, str]:
+        """Have uv keep the lock of its passwords with us, where it has none: it would make the folder in the home."""
+        around = self.sources.environment
+        data = Path(around.get("XDG_DATA_HOME") or Path(around.get("HOME") or "/") / ".local" / "share")
+        if around.get("UV_CREDENTIALS_DIR") or (data / "uv" / "credentials" / "credentials.toml").exists():
+            return {}
+        return {"UV_CREDENTIALS_DIR": str(self.home / "cache" / "uv-credentials")}
 
     def _by_pip(self) -> None:
         options = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-compile"]
-        words = [self._python, "-m", "pip", "install", *options, *self.sources.arguments()]
-        settings = {"PIP_NO_CACHE_DIR": "1"}
+        words = [self._python, *PYTHON, "-m", "pip", "install", *options, *self.sources.arguments()]
+        settings = {**pipconf.for_pip({} if self.sources.offline else self.sources.options), "PIP_NO_CACHE_DIR": "1"}
         # pip wants hashes of all or of none in one run; so the lock goes first and then holds.
         lock = ["--no-deps", "--require-hashes", *self._locks]
         run([*words, *lock], env=settings, cwd=self.home, timeout=_TIMEOUT)

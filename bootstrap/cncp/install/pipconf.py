@@ -1,4 +1,4 @@
-"""pip's configuration, as pip reads it, for uv, which does not.
+"""pip's configuration, as pip reads it: what of it says where packages come from, for pip and for uv.
 
 Sources as in pip's documentation ("Configuration"), weakest first: global, user and site files,
 the file PIP_CONFIG_FILE names, then the environment. The section [install] counts for more than
@@ -16,7 +16,13 @@ from pathlib import Path
 
 from cncp.install import web
 
-_OPTIONS = ("index-url", "extra-index-url", "find-links", "no-index", "cert", "client-cert", "proxy", "trusted-host")
+_OPTIONS = (
+    *("index-url", "extra-index-url", "find-links", "no-index", "cert", "client-cert", "proxy", "trusted-host"),
+    *("default-timeout", "timeout", "retries", "keyring-provider"),
+)
+"""What counts of pip's configuration. The rest is how its user wants packages installed: a folder, a
+user's site, no wheels, constraints; our lock says all that itself.
+"""
 
 
 def read(environment: Mapping[str, str]) -> dict[str, str]:
@@ -53,14 +59,27 @@ def _files(environment: Mapping[str, str]) -> list[Path]:
     return [*files, Path(named)] if named else files
 
 
-def for_uv(options: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+def for_pip(options: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment in which pip knows these options and no other."""
+    named = {f"PIP_{option.upper().replace('-', '_')}": " ".join(value.split()) for option, value in options.items()}
+    return {**named, "PIP_CONFIG_FILE": os.devnull}
+
+
+def for_uv(
+    options: Mapping[str, str], environment: Mapping[str, str], configured: Mapping[str, object]
+) -> dict[str, str]:
     """Return the environment that makes uv do what pip would; what is set for uv itself stays.
 
-    In the environment and not on the command line, because index URLs can hold passwords.
+    ``configured`` is what counts of uv's own files (`uvconf.read`). In the environment and not on the
+    command line, because index URLs can hold passwords.
     """
+    indexes = configured.get("index")
+    main = "index-url" in configured or (
+        isinstance(indexes, list) and any(isinstance(one, dict) and one.get("default") for one in indexes)
+    )
     own = {
-        "UV_DEFAULT_INDEX": options.get("index-url"),
-        "UV_INDEX": _words(options.get("extra-index-url")),
+        "UV_DEFAULT_INDEX": None if main or environment.get("UV_INDEX_URL") else options.get("index-url"),
+        "UV_INDEX": None if environment.get("UV_EXTRA_INDEX_URL") else _words(options.get("extra-index-url")),
         "UV_FIND_LINKS": _words(options.get("find-links"), ","),
         "UV_NO_INDEX": "1" if options.get("no-index", "").lower() in ("1", "true", "yes", "on") else None,
         "UV_INSECURE_HOST": _words(options.get("trusted-host")),

@@ -7,17 +7,18 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from cncp.attributes import SOURCE
 from cncp.errors import CncpError
 from cncp.files import read_bytes, write_atomic
-from cncp.install import wheels
+from cncp.install import pipconf, web, wheels
 from cncp.install.index import Index, NoWheel
 from cncp.install.wheels import Locked, Target
 from cncp.run import CommandError, run
+from cncp.surroundings import PYTHON
 
 LOCK = SOURCE / "bootstrap" / "locks" / "bootstrap.txt"
 _PIP = ["install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--require-hashes"]
@@ -76,7 +77,7 @@ def ensure(home: Path, python: str, target: Target, index: Index, offline: Path 
     except CncpError as error:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        _by_pip(folder, python, locked, error)
+        _by_pip(folder, python, locked, error, pipconf.for_pip(index.options))
         return Kit(folder, _done(True), digest)
 
 
@@ -123,21 +124,28 @@ def _by_index(folder: Path, locked: Sequence[Locked], target: Target, index: Ind
     return futures["uv"]
 
 
-def _by_pip(folder: Path, python: str, locked: Sequence[Locked], index_error: CncpError) -> None:
+def _by_pip(
+    folder: Path, python: str, locked: Sequence[Locked], index_error: CncpError, options: Mapping[str, str]
+) -> None:
     """Have a pip fetch all, by whatever means only it knows (a keyring, say); uv only if it is to be had."""
     failures: list[CommandError] = []
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="tools.") as name:
         scratch = Path(name)
         for pip in _pips(python, scratch):
             try:
-                _run_pip(pip, folder, scratch, locked)
+                _run_pip(pip, folder, scratch, locked, options)
                 return
             except CommandError as error:
                 failures.append(error)
     if failures:
+        where = (
+            "the network and pip's configuration"
+            if web.unreachable(failures[0].result.stderr)
+            else "pip's configuration"
+        )
         raise CncpError(
             f"virtualenv and uv cannot be had: {_reason(failures[0])}",
-            "check the network and pip's configuration, or use a bundle: --offline FILE",
+            f"check {where}, or use a bundle: --offline FILE",
         )
     if isinstance(index_error, NoWheel):
         raise CncpError(
@@ -147,41 +155,49 @@ def _by_pip(folder: Path, python: str, locked: Sequence[Locked], index_error: Cn
     raise index_error
 
 
-def _run_pip(pip: Sequence[str], folder: Path, scratch: Path, locked: Sequence[Locked]) -> None:
+def _run_pip(
+    pip: Sequence[str], folder: Path, scratch: Path, locked: Sequence[Locked], options: Mapping[str, str]
+) -> None:
     requirements = scratch / "kit.txt"
     words = [*pip, *_PIP, "--only-binary", ":all:", "--target", str(folder), "-r", str(requirements)]
     requirements.write_text("".join(f"{one.line()}\n" for one in locked))
-    done = run(words, env=_quiet(scratch), timeout=600, check=False)
+    settings = {"PIP_RETRIES": "1", **options, **_quiet(scratch)}
+    done = run(words, env=settings, cwd="/", timeout=600, check=False)
     if done.ok:
         return
     if "for uv" not in done.stderr:
         raise CommandError(done)
     requirements.write_text("".join(f"{one.line()}\n" for one in locked if one.name != "uv"))
-    run(words, env=_quiet(scratch), timeout=600)
+    run(words, env=settings, cwd="/", timeout=600)
+
+
+_PYTHON = ("-E",)
+"""How a Python of the system is started to get a pip: unlike ours it may have one in the user's site folder."""
 
 
 def _pips(python: str, scratch: Path) -> Iterator[list[str]]:
     """Yield the ways to run a pip here, the cheap ones first."""
     if _has(python, "pip"):
-        yield [python, "-m", "pip"]
+        yield [python, *_PYTHON, "-m", "pip"]
         return
     for maker, needed in (("venv", "ensurepip"), ("virtualenv", "virtualenv")):
         if _has(python, needed):
-            made = run([python, "-m", maker, scratch / maker], check=False, env=_quiet(scratch), timeout=300)
-            if made.ok:
-                yield [str(scratch / maker / "bin" / "python"), "-m", "pip"]
+            words = [python, *_PYTHON, "-m", maker, str(scratch / maker)]
+            if run(words, check=False, env=_quiet(scratch), cwd="/", timeout=300).ok:
+                yield [str(scratch / maker / "bin" / "python"), *PYTHON, "-m", "pip"]
 
 
 def _has(python: str, module: str) -> bool:
     code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
-    return run([python, "-c", code], check=False).ok
+    # From /, because the folder that -c and -m look in is the one somebody stands in.
+    return run([python, *_PYTHON, "-c", code], check=False, cwd="/").ok
 
 
 def _quiet(scratch: Path) -> dict[str, str]:
     """Keep caches inside our own folder: an uninstall leaves nothing elsewhere."""
     return {
         "PIP_NO_CACHE_DIR": "1",
-        "PIP_RETRIES": os.environ.get("PIP_RETRIES", "1"),
+        "VIRTUALENV_CONFIG_FILE": os.devnull,
         "VIRTUALENV_OVERRIDE_APP_DATA": str(scratch / "app-data"),
     }
 

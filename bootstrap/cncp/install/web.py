@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import netrc
 import os
+import re
 import socket
 import ssl
 import threading
@@ -29,8 +30,22 @@ class NotServed(CncpError):
     """A URL could not be had. ``status`` is HTTP's, 0 where no server answered."""
 
     def __init__(self, message: str, status: int) -> None:
-        super().__init__(message, "check the network and pip's configuration, or use a bundle: --offline FILE")
+        where = "pip's configuration" if status else "the network and pip's configuration"
+        super().__init__(message, f"check {where}, or use a bundle: --offline FILE")
         self.status = status
+
+
+_UNREACHED = re.compile(
+    r"error sending request|failed to fetch|client error|dns error|connection (was )?(refused|reset|error|broken|timed)"
+    r"|timed? ?out|name resolution|name or service|temporary failure|network is unreachable|max retries exceeded"
+    r"|could not connect|tunnel|certificate|no route to host|newconnectionerror",
+    re.IGNORECASE,
+)
+
+
+def unreachable(said: str) -> bool:
+    """Tell whether uv or pip says that it reached nobody, or nobody whom it believes."""
+    return _UNREACHED.search(said) is not None
 
 
 class Web:

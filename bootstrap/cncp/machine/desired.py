@@ -14,6 +14,7 @@ from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, node_path
 from cncp.machine.resources import Block, Directory, File, Resource
 from cncp.machine.services import manager_files
+from cncp.surroundings import PYTHON
 
 _DATABASES = {"none": "NoDB", "memory": "DictDB", "sqlite": "SQLiteDB"}
 _SERVE = SOURCE / "bootstrap" / "cncp" / "serve"
@@ -76,9 +77,9 @@ def _command(node: Node) -> str:
         f"CNCP_HOME={quote(node.home)}\n"
         "export CNCP_HOME\n"
         # Root acting for the account leaves no bytecode of its own in the account's home.
-        f'[ "$(id -u)" -eq {node.account.uid} ] || export PYTHONDONTWRITEBYTECODE=1\n'
+        f'bytecode=; [ "$(id -u)" -eq {node.account.uid} ] || bytecode=-B\n'
         # Before this file Python does next to nothing in which a Ctrl-C could end in a traceback.
-        f'exec {quote(str(node.python))} -s -S "$code/bootstrap/cncp/__main__.py" "$@"\n'
+        f'exec {quote(str(node.python))} {" ".join(PYTHON)} $bytecode -S "$code/bootstrap/cncp/__main__.py" "$@"\n'
     )
 
 

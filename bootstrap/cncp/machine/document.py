@@ -1,6 +1,6 @@
 """The desired state as JSON for the cookbook, and the steps that no resource of Chef's can do.
 
-    venv/bin/python -s -m cncp.machine.document VERB [--dry-run] [controller|engine|jupyter|SECONDS]
+    venv/bin/python -I -Xutf8 -m cncp.machine.document VERB [--dry-run] [controller|engine|jupyter|SECONDS]
 
 Standard input holds the node attributes, each of them optional: ``settings`` (of the cluster;
 those left out have their defaults), ``engine_ids``, ``path`` (the services' PATH) and ``machine``

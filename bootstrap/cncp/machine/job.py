@@ -1,6 +1,6 @@
 """The main job on one machine, from what a command line asks to what it leaves: virtualenv, cluster, what is kept.
 
-    venv/bin/python -s -m cncp.machine.job [--engines=4 ...]
+    venv/bin/python -I -Xutf8 -m cncp.machine.job [--engines=4 ...]
 
 is that for a machine of another's cluster: the flags are those of ``cncp up``, all that was said
 before is forgotten, and the report comes as JSON. It does without Invoke, whose imports and those of

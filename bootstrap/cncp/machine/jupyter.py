@@ -25,6 +25,7 @@ from cncp.machine.node import Node
 from cncp.machine.patience import Patience
 from cncp.machine.resources import Directory, File, Resource
 from cncp.serve import record
+from cncp.surroundings import PYTHON
 
 NAME = "jupyter"
 ADDRESS = "127.0.0.1"
@@ -113,7 +114,7 @@ def resources(node: Node) -> Iterator[Resource]:
     kernel = {
         # Its history goes where the cluster's files are, and not into a profile_default made for it.
         "argv": [
-            *(str(node.python), "-s", "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+            *(str(node.python), *PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}"),
             *("--profile-dir", node.profile_dir),
         ],
         "display_name": f"Python 3 ({node.prefix})",

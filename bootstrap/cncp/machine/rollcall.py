@@ -1,6 +1,6 @@
 """Which engines, of whatever hosts, answer: asked at the controller's machine.
 
-    venv/bin/python -s -m cncp.machine.rollcall [SECONDS]
+    venv/bin/python -I -Xutf8 -m cncp.machine.rollcall [SECONDS]
 
 Standard input holds a JSON list of engine uuids. The answer is a JSON object on standard output:
 ``controller`` (whether it answers) and ``engines``, by uuid ``id`` and ``state`` (idle, busy, silent).

@@ -1,6 +1,6 @@
 """Engines behind a firewall: ssh carries the controller's ports to the loopback of their machine.
 
-    venv/bin/python -s -m cncp.machine.tunnels
+    venv/bin/python -I -Xutf8 -m cncp.machine.tunnels
 
 Either machine may be the one that logs in: that of the engines to the controller's (forward), or
 the controller's to that of the engines (reverse). The machine in charge leaves on it what its

@@ -9,6 +9,7 @@ from invoke.context import Context
 
 from cncp import bundle
 from cncp.console import Console
+from cncp.install import bundled
 from cncp.tasks.command import command
 
 
@@ -27,8 +28,10 @@ def make(
     path = Path(output)
     names = bundle.make(path, platforms, pythons, os.environ, jupyter=jupyter)
     console = Console()
-    console.say(f"{path}: {len(names)} wheels, {path.stat().st_size / 1e6:.0f} MB")
+    digest = bundled.sha256(path)
+    console.say(f"{path}: {len(names)} wheels, {path.stat().st_size / 1e6:.0f} MB, SHA-256 {digest}")
     console.say(f"next, on a machine that reaches nothing: bash ./baremetal.sh --offline {path.name}")
+    console.say(f"    that nobody exchanges it on the way: --offline-digest {digest}")
 
 
 __all__ = ["make"]

@@ -39,7 +39,7 @@ _CLEAN = 600.0  # s, emulated
 
 _UNINSTALL = f"""
 python=$HOME/{HOME}/venv/bin/python
-if [ -e "$HOME/{HOME}/node.json" ]; then CNCP_HERE=true "$python" -s -m cncp uninstall --quiet; fi
+if [ -e "$HOME/{HOME}/node.json" ]; then CNCP_HERE=true "$python" -I -Xutf8 -m cncp uninstall --quiet; fi
 rm -rf "$HOME/{HOME}"
 """
 

@@ -19,6 +19,9 @@ module CncpCookbook
     end
   end
 
+  # How every Python of ours is started: nothing around it decides what it imports.
+  PYTHON = %w(-I -Xutf8).freeze
+
   # What cncp exits with when the machine lacks something.
   LACKING = 4
 
@@ -73,7 +76,7 @@ module CncpCookbook
 
   # The command line that builds or repairs the virtualenv. ``python`` nil: the one that is found.
   def stage0(source, python, settings, offline = nil)
-    words = [python || 'python3', '-s', stage0_path(source), '--install-only', '--forget']
+    words = [python || 'python3', '-I', stage0_path(source), '--install-only', '--in-place', '--forget']
     words += ['--python', python] if python
     words += ['--requirements', settings['requirements']] if settings['requirements']
     words += ['--jupyter', settings['jupyter'].to_s] unless settings['jupyter'].nil?
@@ -83,7 +86,7 @@ module CncpCookbook
 
   # The command line that asks cncp for a document, or has it take a step.
   def document(home, *words)
-    [venv_python(home), '-s', '-m', 'cncp.machine.document', *words]
+    [venv_python(home), *PYTHON, '-m', 'cncp.machine.document', *words]
   end
 
   # What the command above reads.

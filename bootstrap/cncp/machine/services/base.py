@@ -11,6 +11,7 @@ from cncp.machine.node import Node
 from cncp.machine.services import processes
 from cncp.machine.services.processes import Ours
 from cncp.serve import record
+from cncp.surroundings import PYTHON
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,9 @@ class ServiceManager(Protocol):
 def command(node: Node, name: str, digest: str) -> list[str]:
     """Return the argument list of a service."""
     kind, instance = split(name)
-    # -s: packages in the user's site folder are of another Python's making.
     what = [kind, instance] if instance else [kind]
     shared = ["--node", f"{node.home}/node.json", "--digest", digest]
-    return [str(node.python), "-s", "-m", "cncp.serve", *what, *shared]
+    return [str(node.python), *PYTHON, "-m", "cncp.serve", *what, *shared]
 
 
 def running_process(node: Node, name: str) -> record.Process:

@@ -16,6 +16,7 @@ from cncp.machine.resources import Directory, File, Resource
 from cncp.machine.services import crontab
 from cncp.machine.services.base import ServiceState, command, exit_in_words, forget_exits
 from cncp.machine.services.processes import as_recorded
+from cncp.surroundings import PYTHON
 
 _NO_ENDING = 10**9  # supervisord's way to say "never give up": a number of tries
 
@@ -25,7 +26,7 @@ def _configuration(node: Node) -> Path:
 
 
 def _daemon(node: Node) -> list[str]:
-    return [str(node.python), "-s", "-m", "cncp.supervisord", "-c", str(_configuration(node))]
+    return [str(node.python), *PYTHON, "-m", "cncp.supervisord", "-c", str(_configuration(node))]
 
 
 def _socket(node: Node) -> Path:

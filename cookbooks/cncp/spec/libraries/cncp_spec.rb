@@ -77,7 +77,7 @@ RSpec.describe CncpCookbook do
 
   describe '.stage0' do
     it 'installs and starts nothing' do
-      expect(described_class.stage0('/s', nil, {})).to eq(%w(python3 -s /s/bootstrap/stage0.py --install-only --forget))
+      expect(described_class.stage0('/s', nil, {})).to eq(%w(python3 -I /s/bootstrap/stage0.py --install-only --in-place --forget))
     end
 
     it 'passes on Python, requirements, Jupyter and bundle' do
@@ -90,7 +90,7 @@ RSpec.describe CncpCookbook do
   describe '.document' do
     it 'is run by the virtualenv, apart from packages of the user' do
       expect(described_class.document('/h', 'services', 'engine'))
-        .to eq(%w(/h/venv/bin/python -s -m cncp.machine.document services engine))
+        .to eq(%w(/h/venv/bin/python -I -Xutf8 -m cncp.machine.document services engine))
     end
   end
 

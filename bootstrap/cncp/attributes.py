@@ -7,11 +7,12 @@ the virtualenv has one.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def gather(
     former: Kept,
 ) -> Cluster:
     """Merge all origins into the model. Raises UsageError, and changes nothing."""
-    return complete([layer("kept", former.settings), *_file(file), _environment(environment), _flags(flags)])
+    return complete(_of_controller(file, environment, flags, former))
 
 
 def with_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -109,11 +110,15 @@ def recorded(values: Mapping[str, Any]) -> Cluster:
     return Cluster(**layer("record", whole).values)  # type: ignore[arg-type]  # every value went through its parser
 
 
+@functools.cache
+def _defaults() -> Layer:
+    return layer("defaults", _object(STATIC / "defaults.json"))
+
+
 def complete(later: Sequence[Layer]) -> Cluster:
     """Merge origins, later ones winning, over the defaults and those of the role they choose."""
     chosen = next((one.values["role"] for one in reversed(later) if "role" in one.values), None)
-    defaults = layer("defaults", _object(STATIC / "defaults.json"))
-    return cluster([defaults, _role(str(chosen or defaults.values["role"])), *later])
+    return cluster([_defaults(), _role(str(chosen or _defaults().values["role"])), *later])
 
 
 @dataclass(frozen=True)
@@ -171,18 +176,41 @@ def _object(path: Path) -> dict[str, Any]:
     return value
 
 
+@functools.cache
 def _role(name: str) -> Layer:
     stored = _object(SOURCE / "roles" / f"{name}.json")
     attributes = {**stored.get("default_attributes", {}).get("cncp", {}), "role": name}
     return layer("defaults", with_paths(attributes, Path.cwd()))
 
 
-def _file(path: Path | None) -> list[Layer]:
-    """Return what a file says of the machine that runs the controller."""
-    values, hosts = read(path)
-    if path is None:
-        return []
-    return [inventory.own_layer(values, hosts, str(path)) if hosts else layer(str(path), values)]
+def _of_controller(
+    file: Path | None, environment: Mapping[str, str], flags: Mapping[str, str], former: Kept
+) -> list[Layer]:
+    """Return what all origins say of the machine that runs the controller.
+
+    Where no pool names that machine it has no engines, and what is said of engines is the hosts'.
+    """
+    values, hosts = read(file)
+    kept = layer("kept", former.settings)
+    others = [_environment(environment), _flags(flags)]
+    if file is None:
+        return [kept, *others]
+    if hosts is None:
+        return [kept, layer(str(file), values), *others]
+    own = inventory.own_layer(values, hosts, str(file))
+    if not hosts.on_controller:
+        kept, *others = map(inventory.without_engines, (kept, *others))
+    return [kept, own, *others]
+
+
+def of_many(former: Kept, file: Path | None) -> Kept:
+    """Return what earlier command lines said as it is for a cluster of several machines, where the file names them.
+
+    How many engines a machine was to run when it was the only one is nothing to all those that came later.
+    """
+    if file is None or former.file == str(file) or read(file)[1] is None:
+        return former
+    return replace(former, settings=inventory.without_engines(Layer("kept", former.settings)).values)
 
 
 def read(path: Path | None) -> tuple[dict[str, Any], Inventory | None]:
@@ -192,14 +220,15 @@ def read(path: Path | None) -> tuple[dict[str, Any], Inventory | None]:
     """
     if path is None:
         return {}, None
-    try:
-        content = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UsageError(f"{path} does not exist", "name a cluster.toml that does, or leave --file out") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", "name a readable UTF-8 text file") from None
+    settings, hosts = _parsed(path, inventory.content_of(path, "name a readable UTF-8 text file"))
+    return dict(settings), hosts
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(path: Path, content: str) -> tuple[Mapping[str, Any], Inventory | None]:
+    """Parse the content of a file, once: it is asked for by every step, and for every host."""
     if path.suffix != ".toml":
-        return {}, inventory.listed(path)
+        return {}, inventory.listed(path, content)
     toml = _toml_reader()
     if toml is None:
         return {}, None
@@ -230,7 +259,7 @@ def for_controller(
     *, file: Path | None, environment: Mapping[str, str], flags: Mapping[str, str], former: Kept
 ) -> dict[str, Value]:
     """Return the settings of the controller's machine that are not the defaults. Raises UsageError."""
-    given = [layer("kept", former.settings), *_file(file), _environment(environment), _flags(flags)]
+    given = _of_controller(file, environment, flags, former)
     complete(given)
     found: dict[str, Value] = {}
     for one in given:

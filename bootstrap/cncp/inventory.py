@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,9 @@ _OF_ENGINES = ("engines", "threads", "pin", "memory")
 
 TABLES = ("pool", "controller")
 """Keys of cluster.toml that are of the inventory and no settings."""
+
+_LARGEST = 2**20  # bytes of a file that people write; 1024 hosts with settings of their own are a tenth of that
+_LONGEST = 1024  # characters of one name or pattern
 
 _HOST = re.compile(
     r"(?:(?P<user>[A-Za-z0-9._][A-Za-z0-9._-]*)@)?(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)(?::(?P<port>[0-9]{1,5}))?"
@@ -154,6 +158,11 @@ class Inventory:
     controller: HostSpec = HostSpec(LOCAL)
 
     @property
+    def on_controller(self) -> HostSpec | None:
+        """The controller's machine, where it runs engines as well."""
+        return next((host for host in self.hosts if host.name == self.controller.name), None)
+
+    @property
     def everyone(self) -> tuple[HostSpec, ...]:
         """The controller's host first, then those that run engines only."""
         return (self.controller, *(host for host in self.hosts if host.name != self.controller.name))
@@ -162,10 +171,12 @@ class Inventory:
         """Return the hosts that ``--limit`` names: ranges, with commas. Raises UsageError on strangers."""
         if not patterns:
             return self.everyone
-        wanted = list(itertools.chain.from_iterable(expand(one, "--limit") for one in split(patterns)))
         names = [host.name for host in self.everyone]
-        for name in wanted:
-            if name not in names:
+        known = set(names)
+        wanted = set()
+        for name in itertools.chain.from_iterable(expand(one, "--limit") for one in split(patterns)):
+            wanted.add(name)
+            if name not in known:
                 close = difflib.get_close_matches(name, names, 1)
                 raise UsageError(
                     f"command line: --limit names {name}, which is no host of this cluster",
@@ -180,27 +191,39 @@ def split(patterns: str) -> list[str]:
 
 
 def expand(pattern: str, where: str) -> Iterator[str]:
-    """Yield the names that a pattern such as ``gold[2-7,9].example.org`` stands for. Raises UsageError."""
-    match = _RANGE.search(pattern)
-    if match is None:
-        if not _HOST.fullmatch(pattern):
+    """Yield the names that a pattern such as ``gold[2-7,9].example.org`` stands for. Raises UsageError.
+
+    How many they are is known before the first of them is made.
+    """
+    if len(pattern) > _LONGEST:
+        raise UsageError(f"{where}: {pattern[:40]!r}... is too long for a host", "separate hosts, one word each")
+    *texts, last = _RANGE.split(pattern)
+    ranges = [list(_numbers(one, pattern, where)) for one in texts[1::2]]
+    count = 1
+    for numbers in ranges:
+        count *= sum(len(one) for one, _ in numbers)
+        if count > MAX_HOSTS:
+            raise UsageError(f"{where}: {pattern!r} is more than {MAX_HOSTS} hosts", "name fewer hosts")
+    written = [[str(number).zfill(width) for one, width in numbers for number in one] for numbers in ranges]
+    for chosen in itertools.product(*written):
+        name = "".join(itertools.chain.from_iterable(zip(texts[::2], chosen, strict=True))) + last
+        if not _HOST.fullmatch(name):
             raise UsageError(
                 f"{where}: {pattern!r} is no host", "give names such as gold1, ada@gold1:2222 or gold[2-7]"
             )
-        yield pattern
-        return
-    for item in match[1].split(","):
+        yield name
+
+
+def _numbers(text: str, pattern: str, where: str) -> Iterator[tuple[range, int]]:
+    """Yield the ranges of numbers between brackets, and to how many digits each is filled up. Raises UsageError."""
+    for item in text.split(","):
         bounds = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", item.strip())
         if bounds is None:
             raise UsageError(f"{where}: {pattern!r} is no range of hosts", "write it as gold[2-7,9] or node[01-12]")
         first, last = bounds[1], bounds[2] or bounds[1]
         if int(last) < int(first):
             raise UsageError(f"{where}: {pattern!r} counts down from {first} to {last}", f"write [{last}-{first}]")
-        if int(last) - int(first) >= MAX_HOSTS:
-            raise UsageError(f"{where}: {pattern!r} is more than {MAX_HOSTS} hosts", "name fewer hosts")
-        for number in range(int(first), int(last) + 1):
-            text = str(number).zfill(len(first)) if first.startswith("0") else str(number)
-            yield from expand(pattern[: match.start()] + text + pattern[match.end() :], where)
+        yield range(int(first), int(last) + 1), len(first) if first.startswith("0") else 0
 
 
 def spec(text: str, where: str) -> HostSpec:
@@ -241,24 +264,61 @@ def _unknown(key: str, where: str) -> UsageError:
     return UsageError(f"{where}: there is no {key!r}", hint)
 
 
+def content_of(path: Path, hint: str) -> str:
+    """Return the text of a file that people write, of bounded size whatever it is. Raises UsageError."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(_LARGEST + 1)
+        text = raw.decode().replace("\r\n", "\n").replace("\r", "\n")
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist", hint) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint) from None
+    except ValueError as error:
+        # No UTF-8; or a name that none can have.
+        raise UsageError(f"{path} cannot be read: {error}", hint) from None
+    if len(raw) > _LARGEST:
+        raise UsageError(f"{path} is larger than any list of hosts", hint)
+    return text
+
+
 def read_names(path: Path) -> list[str]:
     """Return the patterns of a plain list: one a line, # begins a comment. Raises UsageError."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", "name a text file with a host a line") from None
-    return [text for line in lines if (text := line.partition("#")[0].strip())]
+    return _names_in(content_of(path, "name a text file with a host a line"))
+
+
+def _names_in(content: str) -> list[str]:
+    return [text for line in content.splitlines() if (text := line.partition("#")[0].strip())]
 
 
 def _patterns(raw: Any, folder: Path, where: str) -> list[str]:
     if isinstance(raw, str):
-        return read_names(folder / Path(raw).expanduser())
+        try:
+            return read_names(folder / os.path.expanduser(raw))
+        except UsageError as error:
+            hint = f"a list of hosts stands in brackets: hosts = [{raw!r}]" if _HOST.fullmatch(raw) else error.hint
+            raise UsageError(f"{where}: {error.message}", hint) from None
     if not isinstance(raw, list) or not raw or not all(isinstance(one, str) for one in raw):
         raise UsageError(
-            f"{where}: hosts = {raw!r} is not possible",
+            f"{where}: hosts = {_short(raw)} is not possible",
             'hosts must be a list such as ["gold[2-7]"], or a file of names',
         )
     return raw
+
+
+def _short(raw: Any) -> str:
+    said = repr(raw)
+    return said if len(said) <= 80 else said[:77] + "..."
+
+
+def _every(patterns: Iterable[str], where: str) -> list[str]:
+    """Return the names that patterns stand for. Raises UsageError as soon as they are too many."""
+    found: list[str] = []
+    for pattern in patterns:
+        found += expand(pattern, where)
+        if len(found) > MAX_HOSTS:
+            raise UsageError(f"{where}: more than {MAX_HOSTS} hosts", "name fewer hosts")
+    return found
 
 
 def _pool(table: Any, folder: Path, where: str) -> list[HostSpec]:
@@ -272,8 +332,7 @@ def _pool(table: Any, folder: Path, where: str) -> list[HostSpec]:
         )
     hosts = [
         _with(spec(name, where), _without_own(name, shared), where)
-        for pattern in _patterns(table["hosts"], folder, where)
-        for name in expand(pattern, where)
+        for name in _every(_patterns(table["hosts"], folder, where), where)
     ]
     names = [host.name for host in hosts]
     for name in own:
@@ -298,18 +357,18 @@ def parse(values: Mapping[str, Any], origin: str, folder: Path) -> Inventory | N
     pools = values.get("pool", [])
     if not isinstance(pools, list):
         raise UsageError(f"{origin}: pool is no list of tables", "begin every pool with [[pool]]")
-    hosts = [
-        host
-        for number, table in enumerate(pools, 1)
-        for host in _pool(table, folder, f"{origin} pool {number}" if len(pools) > 1 else f"{origin} pool")
-    ]
+    hosts: list[HostSpec] = []
+    for number, table in enumerate(pools, 1):
+        hosts += _pool(table, folder, f"{origin} pool {number}" if len(pools) > 1 else f"{origin} pool")
+        if len(hosts) > MAX_HOSTS:
+            raise UsageError(f"{origin}: more than {MAX_HOSTS} hosts", "name fewer hosts")
     return _inventory(hosts, values.get("controller"), origin)
 
 
-def listed(path: Path) -> Inventory | None:
-    """Read a plain list of hosts."""
+def listed(path: Path, content: str) -> Inventory | None:
+    """Read a plain list of hosts, the content of a file."""
     where = str(path)
-    hosts = [spec(name, where) for pattern in read_names(path) for name in expand(pattern, where)]
+    hosts = [spec(name, where) for name in _every(_names_in(content), where)]
     if not hosts:
         raise UsageError(f"{path} names no hosts", "write a host a line")
     return _inventory(hosts, None, where)
@@ -321,8 +380,6 @@ def _inventory(hosts: Sequence[HostSpec], controller: Any, origin: str) -> Inven
         if host.name in seen:
             raise UsageError(f"{origin}: {host.name} is named twice", "name every host once")
         seen.add(host.name)
-    if len(hosts) > MAX_HOSTS:
-        raise UsageError(f"{origin}: {len(hosts)} hosts are more than {MAX_HOSTS}", "name fewer hosts")
     for host in hosts:
         if host.local and host != HostSpec(LOCAL, settings=host.settings):
             raise UsageError(
@@ -344,12 +401,17 @@ def own_layer(values: Mapping[str, Any], inventory: Inventory, origin: str) -> L
     It runs engines only if a pool names it. Unless the file says where, it listens for others if any
     of them reaches it directly.
     """
-    mine = next((host for host in inventory.hosts if host.name == inventory.controller.name), None)
+    mine = inventory.on_controller
     shared = values if mine else {key: value for key, value in values.items() if key not in _OF_ENGINES}
     others = any(host is not mine and host.direct for host in inventory.hosts)
     implied = {"role": "compute" if mine else "controller", **({"listen": "all"} if others else {})}
     checked = layer(origin, {**implied, **shared})
     return Layer(origin, merged(checked.values, mine.settings if mine else {}))
+
+
+def without_engines(given: Layer) -> Layer:
+    """Return settings without those of engines."""
+    return Layer(given.origin, {key: value for key, value in given.values.items() if key not in _OF_ENGINES})
 
 
 def of_engines(values: Mapping[str, Value]) -> dict[str, Value]:

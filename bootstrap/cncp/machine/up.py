@@ -62,7 +62,7 @@ def request(environment: Mapping[str, str], *, file: str | None, flags: Mapping[
     here = Path.cwd()
     former = Kept({}) if forget else attributes.kept(place.home(environment))
     found = attributes.find_file(file, environment, former, here)
-    return Request(environment, found, attributes.with_paths(flags, here), former)
+    return Request(environment, found, attributes.with_paths(flags, here), attributes.of_many(former, found))
 
 
 def describe(asked: Request) -> Node:

@@ -27,6 +27,11 @@ def shown(text: str, kept: str = "") -> str:
     return _CONTROL.sub(escape, _COLOURS.sub("", text))
 
 
+def plural(number: int, noun: str) -> str:
+    """Return a number of things in words: 1 host, 2 hosts."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class CncpError(Exception):
     """A failure that a user can act on.
 

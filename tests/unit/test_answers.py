@@ -288,6 +288,24 @@ def test_any_answer_costs_that_host_alone(asked: str, tmp_path: Path, data: st.D
     costs_that_host_alone(asked, raw, tmp_path)
 
 
+def test_check_sees_engines_that_the_controller_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host without the controller knows only that its engines run; the hub is asked of them, as by `status`."""
+    made = scene(Canned(b"[]"), tmp_path)
+    made.inventory = Inventory((HostSpec("far"),))
+    rows = [{**STATUS[0], "uptime": 900.0}, {**STATUS[0], "name": "engine-1", "uuid": "b"}, {**STATUS[0], "uuid": "c"}]
+    replies = {"check": b"[]", "status": json.dumps(rows).encode()}
+    monkeypatch.setattr(made, "ask", lambda verb, *_, **__: crew.Outcome({"far": verbs.Reply(0, replies[verb], "")}))
+    seen = {"b": {"id": 1, "state": "silent"}, "c": {"id": 2, "state": "idle"}}
+    monkeypatch.setattr(made, "roll_call", lambda *_: {"controller": True, "engines": seen})
+    found = verbs.check(made, from_hosts=False)
+    assert [(one["host"], one["what"]) for one in found] == [
+        ("far", "engine-0 runs, but the controller does not know it"),
+        ("far", "engine-1 runs, but does not answer the controller"),
+    ]
+    assert "cncp up --limit far" in found[0]["remedy"]
+    assert not made.failures
+
+
 def test_what_the_system_says_no_to_is_of_no_concern_to_the_others() -> None:
     """A full disk here, or a name that it does not take, is the failure of the host it came from."""
 

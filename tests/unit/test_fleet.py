@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -20,12 +21,15 @@ import pytest
 
 from cncp import attributes, inventory
 from cncp.attributes import Kept
-from cncp.errors import UsageError
+from cncp.console import Console
+from cncp.errors import UsageError, plural
 from cncp.files import PARENTS
 from cncp.fleet import agent, authorized, deploy, gates, offline, place, survey
+from cncp.fleet import up as ups
 from cncp.fleet.call import call
 from cncp.fleet.command import HostError, Result
 from cncp.fleet.gates import Gate
+from cncp.fleet.job import Fleet
 from cncp.fleet.place import Placed, forgotten
 from cncp.fleet.refusals import refused
 from cncp.fleet.ssh import Local
@@ -90,6 +94,37 @@ def test_the_same_machine_twice_and_two_of_one_name(monkeypatch: pytest.MonkeyPa
     assert list(found.hosts) == ["a"]
     assert "the same machine as a" in found.failures["b"].message
     assert "calls itself a" in found.failures["c"].message
+
+
+def test_a_machine_named_twice_is_refused_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Under two names, or as an account beside the controller's own machine: each would end the other's engines."""
+    fakes = {name: Fake(name, {"machine": "one"}) for name in ("ada@here", inventory.LOCAL)}
+    monkeypatch.setattr(ups, "Crew", lambda *_, **__: nullcontext(SimpleNamespace(hosts=fakes, failures={})))
+    monkeypatch.setattr(survey, "_probe", lambda host: dict(fakes[host.spec.name].facts))
+    monkeypatch.setattr(survey, "call", lambda *_, **__: {"names": []})
+    hosts = (HostSpec("ada@here"),)
+    for controller in (HostSpec(inventory.LOCAL), HostSpec("far")):
+        wanted = Fleet(Inventory(hosts, controller), {}, tmp_path, hosts)
+        with pytest.raises(UsageError, match="the same machine is named twice: localhost and ada@here") as caught:
+            ups.up(wanted, None, Console(io.StringIO(), io.StringIO()))
+        assert caught.value.exit_code == 2
+    assert list(tmp_path.glob("*.json")) == []
+
+
+def test_numbers_of_things_are_words(tmp_path: Path) -> None:
+    """One host is no hosts, anywhere; a number that may be one is written by `plural`."""
+    assert [plural(number, "host") for number in (0, 1, 2)] == ["0 hosts", "1 host", "2 hosts"]
+    things = r"(?<!MAX_HOSTS)(?<!NEEDED)\} (hosts|paths|files|machines|tasks|services|lines)\b"
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in Path(ups.__file__).parents[1].rglob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(things, line) and "MAX_HOSTS}" not in line
+    ]
+    # More than one by what stands before them.
+    assert [one for one in found if "services are more than one" not in one] == []
 
 
 @pytest.mark.parametrize(

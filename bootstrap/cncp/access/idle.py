@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from cncp.errors import CncpError
+from cncp.errors import CncpError, plural
 from cncp.hub import Hub
 
 _PERIOD = 0.2  # s between looks; the hub has no way to tell by itself that it is idle
@@ -63,12 +63,12 @@ def wait_idle(
             quiet = quiet + 1 if not tasks and not unsent(ports) else 0
             now = time.monotonic()
             if quiet == 0 and now - began > patience:
-                what = f"{tasks} tasks are not done" if tasks else "results are not yet with their clients"
+                what = f"{plural(tasks, 'task')} not done" if tasks else "results are not yet with their clients"
                 raise CncpError(
                     f"{what} after {patience:g} s; nothing was changed",
                     "wait longer: --wait SECONDS; or lose them: cncp keys.revoke",
                 )
             if now - said > _SAY_EVERY:
                 said = now
-                say(f"{tasks} tasks to go")
+                say(f"{plural(tasks, 'task')} to go")
             time.sleep(_PERIOD)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cncp.console import Console
-from cncp.errors import SOME_HOSTS, CncpError, ours
+from cncp.errors import SOME_HOSTS, CncpError, ours, plural
 from cncp.fleet.command import HostError
 from cncp.fleet.ssh import Host, Remote, host
 from cncp.inventory import HostSpec
@@ -49,7 +49,9 @@ class SomeHostsFailed(CncpError):
         """``again`` is the option that names hosts to the command, "" where it has none."""
         named = ", ".join(failures)
         alone = f", on these alone with {again} {','.join(failures)}" if again else ""
-        super().__init__(f"{len(failures)} of {of} hosts failed: {named}", f"mend them, then run this again{alone}")
+        super().__init__(
+            f"{len(failures)} of {plural(of, 'host')} failed: {named}", f"mend them, then run this again{alone}"
+        )
         self.failures = failures
 
 

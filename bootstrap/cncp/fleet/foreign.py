@@ -23,7 +23,6 @@ from cncp.machine.resources import split_block
 FILES = ("ipcluster_config.py", "ipcontroller_config.py", "ipengine_config.py")
 
 _HERE = ("", "localhost", "127.0.0.1", "::1")
-_MAX = 2**20  # bytes of a file that people write
 
 
 @dataclass
@@ -44,15 +43,8 @@ def read(path: Path) -> Read:
     found = Read()
     engines: dict[str, Any] = {}
     for file in files:
-        try:
-            if file.stat().st_size > _MAX:
-                raise UsageError(f"{file} is larger than any configuration", f"name an {FILES[0]}")
-            # What we wrote ourselves says nothing new.
-            source = "".join(split_block(file.read_text(encoding="utf-8"))[::2])
-        except OSError as error:
-            raise UsageError(f"{file} cannot be read: {error.strerror}", "name a readable text file") from None
-        except UnicodeDecodeError:
-            raise UsageError(f"{file} is no text", f"name an {FILES[0]}") from None
+        # What we wrote ourselves says nothing new.
+        source = "".join(split_block(inventory.content_of(file, f"name an {FILES[0]}"))[::2])
         for group, trait, value, line in assignments(source, file.name, found.notes):
             where = f"{file.name}, line {line}: c.{group}.{trait}"
             if trait == "engines" and group.startswith("SSH") and isinstance(value, dict):

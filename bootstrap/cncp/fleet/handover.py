@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cncp import __version__
-from cncp.errors import UsageError
+from cncp.errors import UsageError, plural
 from cncp.fleet import written
 from cncp.fleet.written import REQUIREMENTS
 from cncp.inventory import HostSpec, Inventory
@@ -81,7 +81,7 @@ def _requirements(named: str, files: dict[str, str], notes: list[str]) -> dict[s
         return {}
     kept = [line for line in lines if not _NOT_FOR_OTHERS.search(line)]
     if len(kept) < len(lines):
-        notes.append(f"requirements: {len(lines) - len(kept)} lines with secrets or files of your machine")
+        notes.append(f"requirements: {plural(len(lines) - len(kept), 'line')} with secrets or files of your machine")
     files[REQUIREMENTS] = "".join(f"{line}\n" for line in kept)
     return {"requirements": REQUIREMENTS}
 
@@ -117,9 +117,11 @@ def load(path: Path) -> dict[str, str]:
     """Return the files that an export holds, checked. Raises UsageError."""
     wrong = "name a file that profile.export made, an ipcluster_config.py or a profile's folder"
     try:
-        if path.stat().st_size > _MAX:
+        with path.open("rb") as stream:
+            raw = stream.read(_MAX + 1)
+        if len(raw) > _MAX:
             raise UsageError(f"{path} is larger than any export", wrong)
-        document = json.loads(path.read_bytes())
+        document = json.loads(raw)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", wrong) from None
     except (ValueError, RecursionError):

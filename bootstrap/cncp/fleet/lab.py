@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cncp.errors import UsageError, told
+from cncp.errors import UsageError, plural, told
 from cncp.fleet import answers, choose, forward
 from cncp.fleet.command import HostError
 from cncp.fleet.place import Placed
@@ -20,7 +20,7 @@ def host(text: str, listed: Inventory | None = None) -> HostSpec:
     """Read ``ada@gold1:2222``; a host of the cluster in use is reached as its file says. Raises UsageError."""
     found = choose.named(text, listed, "--host")
     if len(found) > 1:
-        raise UsageError(f"--host: {text!r} is {len(found)} hosts", "name the one with Jupyter")
+        raise UsageError(f"--host: {text!r} is {plural(len(found), 'host')}", "name the one with Jupyter")
     return found[0]
 
 

@@ -14,6 +14,7 @@ from cncp.fleet.call import call
 from cncp.fleet.command import HostError
 from cncp.fleet.crew import at_once
 from cncp.fleet.ssh import Host
+from cncp.inventory import LOCAL
 
 HOME = ".local/share/cncp"
 """Where everything of ours is on a host, relative to the login user's home."""
@@ -64,6 +65,15 @@ class Surveyed:
         return {"CNCP_HOME": self.home, **own}
 
 
+class SameMachine(HostError):
+    """A machine is there under another name as well, ``first``."""
+
+    def __init__(self, host: str, first: str) -> None:
+        hint = f"name every machine once; the one this runs on is {LOCAL}"
+        super().__init__(host, f"it is the same machine as {first}", hint)
+        self.first = first
+
+
 @dataclass(frozen=True)
 class Survey:
     """All hosts that can be gone on with, and why the others cannot."""
@@ -110,7 +120,7 @@ def _refuse_twice(facts: Mapping[str, Mapping[str, Any]], failures: dict[str, Cn
         first = machines.setdefault(known["machine"], name)
         called = names.setdefault(known["host"], name)
         if first != name:
-            failures[name] = HostError(name, f"it is the same machine as {first}", "name every machine once")
+            failures[name] = SameMachine(name, first)
         elif called != name:
             failures[name] = HostError(
                 name,

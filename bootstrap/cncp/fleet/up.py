@@ -10,7 +10,7 @@ from typing import Any
 
 from cncp.cluster import Value
 from cncp.console import Console
-from cncp.errors import PreflightError, UsageError
+from cncp.errors import PreflightError, UsageError, plural
 from cncp.fleet import deploy, gates, place, tunnels
 from cncp.fleet.command import HostError
 from cncp.fleet.controller import Controller
@@ -21,7 +21,7 @@ from cncp.fleet.place import Placed
 from cncp.fleet.prepare import Preparation
 from cncp.fleet.ssh import Host, Local
 from cncp.fleet.start import Start
-from cncp.fleet.survey import Surveyed, survey
+from cncp.fleet.survey import SameMachine, Survey, Surveyed, survey
 from cncp.inventory import LOCAL, REVERSE, HostSpec
 from cncp.machine import logs
 from cncp.machine.up import START_TIMEOUT
@@ -39,9 +39,10 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
     if alone and not all(spec.direct for spec in fleet.inventory.hosts):
         raise UsageError("connect = forward and reverse need the account itself", "run this as that user, without sudo")
     remote = [] if head.local else [head]
-    console.phase(f"connecting to {len(fleet.hosts) + len(remote)} hosts")
+    console.phase(f"connecting to {plural(len(fleet.hosts) + len(remote), 'host')}")
     with Crew([*remote, *fleet.hosts], strict=fleet.strict) as crew:
         seen = survey(crew.hosts, [] if remote else [Local(HostSpec(LOCAL))])
+        _refuse_twice(seen)
         done.fail({**crew.failures, **seen.failures}, console)
         hosts = {spec.name: seen.hosts[spec.name] for spec in fleet.hosts if spec.name in seen.hosts}
         if not hosts and fleet.hosts:
@@ -60,7 +61,7 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
         secret = controller.engine_file()
         keys = _open_tunnels(fleet, controller, ready, secret, done, console)
         ready = {name: one for name, one in ready.items() if one.host.spec.connect != REVERSE or name in keys}
-        console.phase(f"starting engines on {len(ready)} hosts")
+        console.phase(f"starting engines on {plural(len(ready), 'host')}")
         start = Start(fleet, controller, secret, prepared.results, prepare, done)
         started = at_once(ready, start)
         done.reports.update(started.results)
@@ -79,6 +80,14 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
         silent = {name: one for name, one in seen.hosts.items() if done.silent(name)}
         done.endings.update(at_once(silent, lambda one: _ending(one, done.silent(one.name)[0])).results)
     return done
+
+
+def _refuse_twice(seen: Survey) -> None:
+    """Raise UsageError where a machine has two names: each would start the same engines, and end the other's."""
+    twice = [error for error in seen.failures.values() if isinstance(error, SameMachine)]
+    if twice:
+        named = ", ".join(f"{one.host} and {one.first}" for one in twice)
+        raise UsageError(f"the same machine is named twice: {named}", f"{twice[0].hint}; nothing was changed")
 
 
 def _ending(one: Surveyed, number: int) -> str:
@@ -129,7 +138,7 @@ def _open_tunnels(
     wanted = [spec.name for spec in fleet.inventory.hosts if spec.connect == REVERSE]
     if not wanted and not controller.has_tunnels:
         return {}
-    console.phase(f"connecting the controller to {len(wanted)} hosts")
+    console.phase(f"connecting the controller to {plural(len(wanted), 'host')}")
     hosts = {name: one for name, one in ready.items() if name in wanted}
     again, let = tunnels.keep_open(controller, hosts, [name for name in wanted if name not in hosts], secret)
     done.fail(let.failures, console)

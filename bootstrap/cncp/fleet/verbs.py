@@ -28,6 +28,7 @@ from cncp.machine.rollcall import SILENCE, roll_call
 from cncp.surroundings import here
 
 _TIMEOUT = 300.0  # s for a verb on a host
+_REGISTERS = 60.0  # s within which an engine is known to its controller
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,9 @@ class Scene:
             yield crew.hosts.get(name)
 
 
-def status(scene: Scene) -> list[dict[str, Any]]:
-    """Return the services of all hosts, engines with their id and state at the controller."""
-    outcome = scene.ask("status", "--json")
+def status(scene: Scene, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return the services of all hosts, or of these, engines with their id and state at the controller."""
+    outcome = scene.ask("status", "--json", names=names)
     scene.failures.update(outcome.failures)
     rows: list[dict[str, Any]] = []
     for name, reply in outcome.results.items():
@@ -133,7 +134,7 @@ def status(scene: Scene) -> list[dict[str, Any]]:
         except HostError as error:
             scene.failures[name] = error
     uuids = [one["uuid"] for one in rows if one["uuid"]]
-    known = _known(scene, uuids)
+    known = _known(scene, uuids) if uuids else {}
     for one in rows:
         if known is not None and one["state"] == "running":
             seen = known.get(one["uuid"])
@@ -205,12 +206,30 @@ def check(scene: Scene, *, from_hosts: bool) -> list[dict[str, str]]:
             found += [{**one, "host": name} for one in _answer(name, reply, answers.FINDINGS, bool(reply.output))]
         except HostError as error:
             scene.failures[name] = error
+    found += _unknown_engines(scene)
     if from_hosts:
         head = scene.inventory.controller.name
         far = {name: host for name, host in scene.hosts.items() if name != head and name in scene.places}
         dialled = at_once(far, lambda host: _way(scene.places[host.spec.name], host))
         scene.failures.update(dialled.failures)
         found += [one for findings in dialled.results.values() for one in findings]
+    return found
+
+
+def _unknown_engines(scene: Scene) -> list[dict[str, str]]:
+    """Return what is wrong with engines that run on their host, which is all that it can tell by itself."""
+    head = scene.inventory.controller.name
+    found = []
+    for one in status(scene, [name for name in scene.hosts if name != head]):
+        name, host = one["name"], one["host"]
+        look = f"look at: cncp logs --limit {host} --name {name}"
+        if one["state"] == "starting":
+            # The controller may have moved; its address is in what `up` brings.
+            remedy = "wait a moment" if one["uptime"] < _REGISTERS else f"cncp up --limit {host}; {look}"
+            found.append({"host": host, "what": f"{name} runs, but the controller does not know it", "remedy": remedy})
+        elif one["state"] == "silent":
+            remedy = f"cncp restart --limit {host} --name {name}; {look}"
+            found.append({"host": host, "what": f"{name} runs, but does not answer the controller", "remedy": remedy})
     return found
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from cncp.console import Console
-from cncp.errors import CncpError
+from cncp.errors import CncpError, plural
 from cncp.files import read_bytes
 from cncp.machine import manifest, notebooks
 from cncp.machine.actor import Actor
@@ -52,7 +52,7 @@ def uninstall(node: Node, console: Console) -> list[str]:
     down(node, console)
     memory = manifest.load(manifest_path(node))
     with locked(node, actor, "cncp uninstall"):
-        console.phase(f"removing {len(memory.made)} paths")
+        console.phase(f"removing {plural(len(memory.made), 'path')}")
         for path in sorted(memory.made, reverse=True):
             owner, kind = memory.made[path]
             if kind in ("file", "link"):

@@ -13,6 +13,7 @@ from cncp import attributes, files
 from cncp.attributes import Kept
 from cncp.cluster import Cluster
 from cncp.console import Console
+from cncp.errors import plural
 from cncp.machine import connection, converge, convergence, facts, jupyter, place, steps, tunnels, variables
 from cncp.machine.actor import Actor
 from cncp.machine.convergence import Engine
@@ -184,7 +185,7 @@ def carry_out(todo: Plan, manager: ServiceManager, actor: Actor, console: Consol
     node = todo.node
     steps.prepare(node, manager, actor, console.phase)
     if todo.files or todo.secrets:
-        console.phase(f"writing {len(todo.files) + len(todo.secrets)} files")
+        console.phase(f"writing {plural(len(todo.files) + len(todo.secrets), 'file')}")
     # With the keys in place the services' digests are final.
     wanted = steps.wanted(node)
     converge.apply(converge.changes(wanted.resources), actor)

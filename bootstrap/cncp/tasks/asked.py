@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cncp import cluster
 from cncp.console import Console
-from cncp.errors import CncpError, UsageError
+from cncp.errors import CncpError, UsageError, plural
 from cncp.fleet import choose
 from cncp.fleet.crew import Outcome, SomeHostsFailed, tell
 from cncp.fleet.ssh import Remote
@@ -57,7 +57,9 @@ def one_remote(host: str, host_keys: str) -> Remote:
     strict = is_strict(host_keys)
     specs = choose.named(host, fleets.inventory(fleets.asked(None)), "command line: --host")
     if len(specs) != 1:
-        raise UsageError(f"command line: --host {host} is {len(specs)} hosts", "name the one with the controller")
+        raise UsageError(
+            f"command line: --host {host} is {plural(len(specs), 'host')}", "name the one with the controller"
+        )
     if specs[0].local:
         raise UsageError(
             f"command line: {specs[0].name} is this machine, whose profiles need no copy",
@@ -83,7 +85,7 @@ def remote_hosts(hosts: str, file: str | None) -> tuple[HostSpec, ...]:
 
 def count(specs: Sequence[HostSpec]) -> str:
     """Say how many hosts there are, or the name of the one."""
-    return specs[0].name if len(specs) == 1 else f"{len(specs)} hosts"
+    return specs[0].name if len(specs) == 1 else plural(len(specs), "host")
 
 
 def report(console: Console, specs: Sequence[HostSpec], outcome: Outcome[str], *, again: str, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from invoke.exceptions import Exit
 from cncp import files
 from cncp.attributes import switched
 from cncp.console import Console
-from cncp.errors import UsageError
+from cncp.errors import UsageError, plural
 from cncp.fleet import place as places
 from cncp.fleet import verbs
 from cncp.fleet.controller import Here
@@ -58,7 +58,11 @@ def _count(node: Node, seen: Answers) -> str:
     """Say what was seen: only the controller's machine knows which engines answer."""
     if not node.engines:
         return "the controller answers"
-    return f"{len(seen.answering)}/{node.engines} engines answer" if node.controller else f"{node.engines} engines run"
+    return (
+        f"{len(seen.answering)}/{node.engines} engines answer"
+        if node.controller
+        else f"{plural(node.engines, 'engine')} run"
+    )
 
 
 def _report(
@@ -264,7 +268,7 @@ def _engines(node: Node, count: str) -> int:
     wanted = int(count) + (node.engines if count[0] in "-+" else 0)
     if not 0 <= wanted <= MOST_ENGINES:
         raise UsageError(
-            f"scale {count} is not possible: there are {node.engines} engines",
+            f"scale {count} is not possible: it has {plural(node.engines, 'engine')}",
             f"give a number of engines, 0 to {MOST_ENGINES}",
         )
     return wanted

@@ -11,7 +11,7 @@ from invoke.exceptions import Exit
 from cncp import attributes
 from cncp.cluster import Value
 from cncp.console import Console
-from cncp.errors import CncpError
+from cncp.errors import CncpError, plural
 from cncp.fleet import verbs
 from cncp.fleet.command import HostError
 from cncp.fleet.crew import SomeHostsFailed, at_once, tell
@@ -92,7 +92,8 @@ def report(
         if not changed and not failures:
             console.say("nothing to change")
         console.say(
-            f"{answering}/{total} engines answer · profile {profile} · {len(done.reports)} hosts · {elapsed:.1f} s"
+            f"{answering}/{total} engines answer · profile {profile} · "
+            f"{plural(len(done.reports), 'host')} · {elapsed:.1f} s"
         )
         for line in following:
             console.say(line)
@@ -219,7 +220,7 @@ def _through(
     view: verbs.Scene, console: Console, verb: str, words: Sequence[str], names: Sequence[str] | None = None
 ) -> None:
     with view:
-        console.phase(f"{verb} on {len(view.hosts)} hosts")
+        console.phase(f"{verb} on {plural(len(view.hosts), 'host')}")
         statuses = relay(view, console, verb, *words, names=names)
         for name, code in statuses.items():
             if code:
@@ -231,7 +232,7 @@ def down(view: verbs.Scene, console: Console) -> None:
     """Stop the engines of all hosts, then the controller."""
     head = view.inventory.controller.name
     with view:
-        console.phase(f"stopping on {len(view.hosts)} hosts")
+        console.phase(f"stopping on {plural(len(view.hosts), 'host')}")
         relay(view, console, "down", "--quiet", names=[name for name in view.hosts if name != head])
         relay(view, console, "down", "--quiet", names=[head])
         finish(view, console)
@@ -247,7 +248,7 @@ def everything(view: verbs.Scene) -> verbs.Scene:
 def uninstall(view: verbs.Scene, console: Console) -> None:
     """Take everything away on all hosts, this machine last."""
     with everything(view) as whole:
-        console.phase(f"removing from {len(whole.hosts)} hosts")
+        console.phase(f"removing from {plural(len(whole.hosts), 'host')}")
         for name, reply in verbs.uninstall(whole).items():
             for line in reply.stdout.splitlines():
                 console.say(f"[{name}] {line}")

@@ -15,7 +15,7 @@ from cncp.access import show as showing
 from cncp.access import sshkey
 from cncp.access.profile import Profile, folder
 from cncp.console import Console
-from cncp.errors import CncpError
+from cncp.errors import CncpError, plural
 from cncp.fleet.ssh import KEY
 from cncp.machine import place
 from cncp.tasks.asked import (
@@ -90,7 +90,9 @@ def _ask(names: Sequence[str]) -> str:
             "it asks for a password, and there is no terminal to ask on", "run this in a terminal: it asks once for all"
         )
     try:
-        password = getpass.getpass(f"password on {', '.join(names) if len(names) <= 5 else f'{len(names)} hosts'}: ")
+        password = getpass.getpass(
+            f"password on {', '.join(names) if len(names) <= 5 else plural(len(names), 'host')}: "
+        )
     except EOFError:
         password = ""
     if not password:

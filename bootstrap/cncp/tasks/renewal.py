@@ -8,7 +8,7 @@ from cncp import inventory
 from cncp.access import rotate as rotating
 from cncp.access import sshkey
 from cncp.console import Console
-from cncp.errors import CncpError, UsageError
+from cncp.errors import CncpError, UsageError, plural
 from cncp.fleet import verbs
 from cncp.fleet.controller import Controller, Here
 from cncp.fleet.crew import SomeHostsFailed
@@ -99,7 +99,7 @@ def renew(
         failed = {name: error.message for name, error in done.failures.items()}
         console.data({**rotated.document(), "engines": engines, "hosts": counts, "failed": failed})
     else:
-        state = f"{engines} engines answer" if rotated.running else "the cluster is down, as it was"
+        state = f"{plural(engines, 'engine')} answered" if rotated.running else "the cluster is down, as it was"
         console.say(f"keys {rotated.before} are void, {rotated.after} count · {state}")
         remote = hosts is not None and not hosts.controller.local
         host = hosts.controller.name if hosts and remote else _name(_controller_node())

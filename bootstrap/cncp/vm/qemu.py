@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cncp.cluster import LOOPBACK, PORTS_NEEDED
-from cncp.errors import CncpError
+from cncp.errors import CncpError, plural
 from cncp.fleet import agent
 from cncp.fleet.command import HostError
 from cncp.fleet.crew import at_once
@@ -62,7 +62,7 @@ class Qemu:
         """Raise CncpError where there is no image, not enough memory, or machines are too many already."""
         known = self.known()
         if len(known) > wanted.count:
-            raise CncpError(f"there are {len(known)} machines already", "take them away first: cncp vm.destroy")
+            raise CncpError(f"{plural(len(known), 'machine')} there already", "take them away first: cncp vm.destroy")
         image = self._base(wanted)
         if len(known) < wanted.count and not image.exists():
             raise CncpError(
@@ -86,7 +86,7 @@ class Qemu:
                 machines[number] = self.make(one, authorized, self._base(wanted))
                 self.of(one.name).save(machines[number])
         how = "KVM" if accel.kvm() else "no KVM here: emulated, which takes minutes"
-        say(f"starting {len(machines)} machines ({how})")
+        say(f"starting {plural(len(machines), 'machine')} ({how})")
         return self.start(machines)
 
     def make(self, one: Machine, authorized: tuple[str, ...], image: Path) -> Machine:

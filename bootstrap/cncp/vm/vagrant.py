@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cncp.attributes import SOURCE
-from cncp.errors import CncpError
+from cncp.errors import CncpError, plural
 from cncp.files import read_json, to_json, write_atomic
 from cncp.inventory import HostSpec
 from cncp.run import Completed, run
@@ -57,7 +57,7 @@ class Vagrant:
             raise CncpError(f"there is no {_FOLDER}/Vagrantfile", "run this in a whole checkout")
         known = int(self._settings().get("CNCP_VM_COUNT", 0))
         if known > wanted.count:
-            raise CncpError(f"there are {known} machines already", "take them away first: cncp vm.destroy")
+            raise CncpError(f"{plural(known, 'machine')} there already", "take them away first: cncp vm.destroy")
         # Any other name may be one of a catalogue that Vagrant reaches.
         if not known and wanted.base in ("", BOX) and BOX not in run(["vagrant", "box", "list"], timeout=60).stdout:
             raise CncpError(
@@ -72,7 +72,7 @@ class Vagrant:
             variables["CNCP_VM_DRIVER"] = "kvm" if accel.kvm() else "qemu"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(self._kept, to_json({**self._settings(), **variables}), 0o600)
-        say(f"vagrant up: {wanted.count} machines under {self._provider or 'what they were made with'}")
+        say(f"vagrant up: {plural(wanted.count, 'machine')} under {self._provider or 'what they were made with'}")
         self._run("up", "--no-provision", *([f"--provider={self._provider}"] if self._provider else []))
         return self._admit(authorized)
 

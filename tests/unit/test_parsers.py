@@ -1,0 +1,241 @@
+"""What people and other programs wrote is read, or refused in a line: no other error, no end of memory or patience."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cncp import attributes, inventory
+from cncp.access import clientfile
+from cncp.attributes import Kept
+from cncp.errors import CncpError, UsageError
+from cncp.fleet import choose, foreign, handover, written
+from cncp.fleet.ranges import fold
+from cncp.inventory import HostSpec
+from cncp.machine.up import request
+from cncp.tasks import fleet as fleets
+
+PARTS = st.text("ab0129.-_", min_size=1, max_size=8)
+NAMES = st.from_regex(r"(?:[a-z][a-z0-9]{0,3}@)?[a-z0-9_][a-z0-9._-]{0,9}(?::[0-9]{1,4})?", fullmatch=True)
+
+
+def expanded(patterns: list[str]) -> list[str]:
+    """Return the names that patterns stand for."""
+    return [name for pattern in patterns for name in inventory.expand(pattern, "test")]
+
+
+@settings(max_examples=300, deadline=None)
+@example(names=["gold", "gold1"])
+@example(names=["aaa", "aaa7"])
+@example(names=["ba", "ba101", "b", "b0", "b00", "b01", "b1"])
+@given(names=st.lists(NAMES, unique=True, max_size=12))
+def test_names_survive_being_folded(names: list[str]) -> None:
+    """What stands in a file that we write is what there was."""
+    assert sorted(expanded(fold(names))) == sorted(names)
+
+
+@settings(max_examples=300, deadline=None)
+@given(first=PARTS, bounds=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=3))
+def test_ranges_are_all_their_numbers(first: str, bounds: list[tuple[int, int]]) -> None:
+    """One name for each, or a line of what is wrong."""
+    pattern = "h" + first + "".join(f"[{low}-{high}]" for low, high in bounds)
+    wanted = 1
+    for low, high in bounds:
+        wanted *= max(0, high - low + 1)
+    try:
+        found = expanded([pattern])
+    except UsageError:
+        assert wanted == 0 or wanted > inventory.MAX_HOSTS
+    else:
+        assert len(found) == wanted
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "a[1-1000]x[1-1000]",
+        "a" + "[1-9]" * 200,
+        "a" + "[1]" * 1500,
+        "a[0-999999999]",
+        "a[" + ",".join(["1-1000"] * 100) + "]",
+        "a" * 5000,
+        "[" * 2000,
+    ],
+)
+def test_too_many_hosts_are_too_many_at_once(pattern: str) -> None:
+    """They are counted, not made, before that is said."""
+    with pytest.raises(UsageError):
+        next(iter(inventory.expand(pattern, "test")))
+    with pytest.raises(UsageError):
+        choose.named(pattern)
+    with pytest.raises(UsageError):
+        inventory.Inventory((HostSpec("a"),)).limited(pattern)
+
+
+def ours(work: Any) -> None:
+    """Do something that may end with an error of ours."""
+    try:
+        work()
+    except CncpError as error:
+        assert error.message  # noqa: PT017  # that it is one is the point
+        assert error.hint  # noqa: PT017
+
+
+BAD_FILES = [
+    b"[" * 5000,
+    b"a = " + b"[" * 5000,
+    b"engines = " + b"1" * 5000,
+    b"engines = 0x" + b"f" * 6000,
+    b'[[pool]]\nhosts = "a\\u0000b"\n',
+    b'[[pool]]\nhosts = "~nosuch/x"\n',
+    b'[[pool]]\nhosts = "/dev/zero"\n',
+    b'[[pool]]\nhosts = "/dev/full"\n',
+    b'[[pool]]\nhosts = "/"\n',
+    b'[[pool]]\nhosts = "ada@x"\n',
+    b'[[pool]]\nhosts = ["' + b"[1]" * 1500 + b'"]\n',
+    b'[[pool]]\nhosts = ["a[1-1000]x[1-1000]"]\n',
+    b'[[pool]]\nhosts = ["a[1-1024]"]\n' * 3000,
+    b"[[pool]]\nhost = [5]\nhosts = [5]\n",
+    b"pool = 5\n",
+    b"controller = [1]\n[[pool]]\nhosts = ['a']\n",
+    b"\xff\xfe",
+    b"\0",
+    b"# " + b"x" * 2**21,
+]
+
+
+@pytest.mark.parametrize("content", BAD_FILES, ids=range(len(BAD_FILES)))
+@pytest.mark.parametrize("name", ["cluster.toml", "hosts.txt"])
+def test_bad_files_are_refused_in_a_line(content: bytes, name: str, tmp_path: Path) -> None:
+    """As a cluster.toml and as a plain list, with what a colleague sent, and as a profile of ipyparallel."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UsageError):
+        attributes.read(path)
+    ours(lambda: handover.load(path))
+    ours(lambda: foreign.read(path))
+    ours(lambda: written.checked(content.decode(errors="replace")))
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/nowhere", "/", "/etc/shadow/x", "a\0b", "~nosuch/x"])
+def test_files_that_are_none(name: str) -> None:
+    """Endless, missing, a folder, or no name at all."""
+    for read in (attributes.read, inventory.read_names, handover.load, foreign.read):
+        ours(functools.partial(read, Path(name)))
+
+
+ENDLESS = ["c.A.b = 0x" + "f" * 6000, "c.A" + ".b" * 900 + " = 1", "c.A.b = " + "-" * 5000 + "1", "x = " + "(" * 300]
+CODE = [
+    *ENDLESS,
+    'c.SSHEngineSetLauncher.engines = {"a": 0x' + "f" * 6000 + "}",
+    f'c.SSHEngineSetLauncher.engines = {{"a": {[[[[1]]]]}, 5: 5, "b": (1, ["x"])}}',
+    "c.SSHEngineSetLauncher.engines[0x" + "f" * 6000 + "] = 1",
+    'c.IPController.ip = ["x"]\nc.Cluster.n = -1\nc.HeartMonitor.period = "x"',
+    "def f():\n  '''\n  '''\n",
+]
+
+
+@pytest.mark.parametrize("source", CODE, ids=range(len(CODE)))
+def test_odd_profiles_are_read_as_far_as_they_say_anything(source: str, tmp_path: Path) -> None:
+    """Numbers of thousands of digits and names of hundreds of parts are left out with a note."""
+    path = tmp_path / "ipcluster_config.py"
+    path.write_text(source)
+
+    def read() -> None:
+        found = foreign.read(path)
+        made = foreign.settings(found, found.notes)
+        written.checked("".join(f"{line}\n" for line in written.lines(made, foreign.with_pools(found), found.notes)))
+
+    ours(read)
+
+
+TOML = st.lists(
+    st.sampled_from(
+        [
+            *(
+                "[[pool]]",
+                "[pool.host.a]",
+                "[pool]",
+                "[environment]",
+                'hosts = ["a[1-3]"]',
+                'hosts = "x"',
+                "hosts = []",
+            ),
+            *("engines = 2", "engines = []", 'user = "-x"', "port = 0", "port = 22", 'jump = "a,b"', 'connect = "no"'),
+            *('controller = "a"', "controller = 5", "offline = 1", "host = 5", '"" = 1', "x.y.z = 1", "threads = true"),
+        ]
+    )
+    | st.text(max_size=12),
+    max_size=8,
+).map("\n".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=TOML)
+def test_any_file_is_read_or_refused(content: str) -> None:
+    """Pieces of a cluster.toml in any order, and any text."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("cluster.toml", "hosts.txt"):
+            path = Path(folder) / name
+            path.write_text(content, encoding="utf-8", errors="replace")
+            ours(functools.partial(attributes.read, path))
+
+
+@settings(max_examples=200, deadline=None)
+@given(words=st.text(max_size=20) | st.text("a[1-9],]@:.", max_size=20), raw=st.binary(max_size=60))
+def test_any_words_are_hosts_or_refused(words: str, raw: bytes) -> None:
+    """Those of a command line, and connection files."""
+    ours(lambda: choose.named(words))
+    ours(lambda: inventory.spec(words, "test"))
+    ours(lambda: clientfile.parse(raw, "test"))
+    ours(lambda: clientfile.parse(b"[" * 100_000, "test"))
+
+
+MANY = '[[pool]]\nhosts = ["gold[1-1024]"]\n'
+
+
+def test_a_file_is_parsed_once_for_all_its_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings for 1,024 hosts are read from one parse; the longest cluster costs no more of them."""
+    path = tmp_path / "cluster.toml"
+    path.write_text(MANY)
+    parsed: list[str] = []
+    real = inventory.parse
+
+    def parse(values: Mapping[str, Any], origin: str, folder: Path) -> inventory.Inventory | None:
+        parsed.append(origin)
+        return real(values, origin, folder)
+
+    monkeypatch.setattr(inventory, "parse", parse)
+    asked = request({"HOME": str(tmp_path)}, file=str(path), flags={}, forget=True)
+    hosts = fleets.inventory(asked)
+    assert hosts is not None
+    assert len(fleets.fleet(asked, hosts, limit="", strict=False).settings) == 1025
+    assert len(parsed) == 1
+
+
+@pytest.mark.parametrize("key", ["engines", "threads", "pin", "memory"])
+def test_one_machine_becomes_many(key: str, tmp_path: Path) -> None:
+    """What was said of its engines is neither a contradiction nor the hosts'; what is said of theirs now is."""
+    path = tmp_path / "cluster.toml"
+    path.write_text('[[pool]]\nhosts = ["gold1"]\n')
+    value = {"engines": 1, "threads": 2, "pin": "cores", "memory": "2G"}[key]
+    once = Kept({key: value, "heartbeat": 600})
+    former = attributes.of_many(once, path)
+    mine = attributes.gather(file=path, environment={}, flags={}, former=former)
+    assert (mine.role, mine.heartbeat) == ("controller", 600)
+    host = HostSpec("gold1")
+    assert key not in attributes.for_host(host, file=path, environment={}, flags={}, former=former)
+    # Kept from a command line for this very file, or on it now, it is said of the hosts.
+    for kept, flags in ((Kept({key: value}, str(path)), {}), (Kept({}), {key: str(value)})):
+        again = attributes.of_many(kept, path)
+        assert attributes.gather(file=path, environment={}, flags=flags, former=again).role == "controller"
+        found = attributes.for_host(host, file=path, environment={}, flags=flags, former=again)
+        assert found[key] == value
+    assert attributes.of_many(once, None) == once

@@ -16,10 +16,12 @@ import pytest
 from cncp.machine import steps
 from cncp.machine.facts import gather
 from cncp.machine.node import Node
-from cncp.machine.services.base import ServiceState, command, running_process, unkept
+from cncp.machine.services import processes
+from cncp.machine.services.base import ServiceState, command, running_process, sweep, unkept
 from cncp.machine.services.processes import as_recorded, command_line, environment, ours, running
 from cncp.serve import record
 from cncp.serve.slots import slot, uuid_of
+from cncp.serve.surroundings import MARK
 from tests.unit.test_choices import node
 
 IDLE = """
@@ -72,7 +74,7 @@ def begun(folder: str, words: list[str], env: Mapping[str, str] = os.environ) ->
 
 
 @contextlib.contextmanager
-def service(made: Node, name: str, digest: str = "d1") -> Iterator[tuple[int, int]]:
+def ran(made: Node, name: str, digest: str = "d1") -> Iterator[tuple[int, int]]:
     """Run what has the command line of a service, and return it and a process that it has forked."""
     # Not isolated, so that the stand-in beside the home is found in its place.
     words = [sys.executable, *(word for word in command(made, name, digest)[1:] if word != "-I")]
@@ -82,7 +84,7 @@ def service(made: Node, name: str, digest: str = "d1") -> Iterator[tuple[int, in
 
 def test_services_are_seen_without_a_record(made: Node) -> None:
     """Each is found once, whatever it has forked, with the digest and the uuid that its record would have."""
-    with service(made, "engine-1") as (pid, child), service(made, "controller", "d2") as (other, _):
+    with ran(made, "engine-1") as (pid, child), ran(made, "controller", "d2") as (other, _):
         found = {one.name: one for one in ours(made).services}
         assert {name: (one.pid, one.digest) for name, one in found.items()} == {
             "engine-1": (pid, "d1"),
@@ -109,7 +111,7 @@ def test_other_clusters_processes_are_not_ours(made: Node) -> None:
     other = dataclasses.replace(made, home=f"{made.home}-2")
     stranger = dataclasses.replace(made, account=dataclasses.replace(made.account, uid=made.account.uid + 1))
     named = [sys.executable, "-c", "import sys; sys.stdin.read()", *command(made, "engine-0", "d")]
-    with service(made, "engine-0"), begun("/", named):
+    with ran(made, "engine-0"), begun("/", named):
         assert ours(other).services == ()
         assert ours(stranger).services == ()
         assert [one.name for one in ours(made).services] == ["engine-0"]
@@ -127,9 +129,18 @@ def test_what_keeps_services_is_seen(made: Node) -> None:
         assert seen.services == ()
 
 
+def test_options_of_python_come_before_the_module(made: Node) -> None:
+    """Those that take a value, too; what is no option is a program of somebody's own."""
+    words = command(made, "engine-0", "d")
+    module = words[words.index("-m") :]
+    assert processes.service(made, ["python", "-I", "-X", "utf8", "-W", "ignore", *module]) == ("engine-0", "d")
+    assert processes.service(made, ["python", "script", *module]) == ("", "")
+    assert processes.service(made, ["python", "-X", *module[:2]]) == ("", "")
+
+
 def test_what_nobody_looks_after(made: Node) -> None:
     """A service is looked after by who has begun it, or by a manager that knows its process; all else is ended."""
-    with service(made, "engine-0") as (pid, _), service(made, "engine-1") as (other, _):
+    with ran(made, "engine-0") as (pid, _), ran(made, "engine-1") as (other, _):
         known: Any = Manager({"engine-0": ServiceState("engine-0", running=True, pid=pid)})
         assert [one.pid for one in unkept(made, known, known.states()).services] == [other]
         parent: Any = Manager(keepers={os.getpid()})
@@ -149,3 +160,31 @@ def test_what_has_ended_has_no_words() -> None:
     assert command_line(one.pid) == []
     assert environment(one.pid) == {}
     assert environment(os.getpid()).get("PATH") == os.environ.get("PATH")
+
+
+def test_what_a_stopped_service_has_started_is_ended(made: Node) -> None:
+    """Its forks, and programs in sessions of their own by the mark they carry; what tells the hub of it is not."""
+    folder, idle = str(Path(made.home).parent), [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    marked = {**os.environ, MARK: f"engine-0 7 {made.home}"}
+    foreign = {**os.environ, MARK: f"engine-0 7 {made.home}-2"}
+    teller = [*idle, "cncp.serve.death"]
+    with (
+        ran(made, "engine-0") as (pid, child),
+        ran(made, "engine-1") as (other, _),
+        begun(folder, idle, marked) as started,
+        begun(folder, idle, foreign) as stranger,
+        begun(folder, teller, marked) as telling,
+    ):
+        assert sorted(processes.leavings(made, ["engine-0"])) == sorted([pid, child, started.pid])
+        sweep(made, ["engine-0"])
+        assert command_line(started.pid) == []
+        assert processes.leavings(made, ["engine-0"]) in ([], [pid])
+        assert [one.poll() for one in (stranger, telling)] == [None, None]
+        assert other in [one.pid for one in ours(made).services]
+
+
+def test_nobody_ends_the_command_that_sweeps(made: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a terminal of Jupyter's it carries Jupyter's mark itself, and so do those that it is part of."""
+    monkeypatch.setattr(processes, "environment", lambda _: {MARK: f"jupyter 7 {made.home}"})
+    found = processes.leavings(made, ["jupyter"])
+    assert not {os.getpid(), os.getppid()} & set(found)

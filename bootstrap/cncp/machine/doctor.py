@@ -12,7 +12,7 @@ from cncp import keys
 from cncp.machine import connection, jupyter, ports, steps
 from cncp.machine.facts import lingers
 from cncp.machine.node import Node
-from cncp.machine.services import ServiceManager
+from cncp.machine.services import ServiceManager, session
 from cncp.machine.services.base import unkept
 from cncp.machine.status import Status, status
 
@@ -126,6 +126,9 @@ def _versions(node: Node, manager: ServiceManager) -> Iterator[Finding]:
 
 
 def _boot(node: Node) -> Iterator[Finding]:
+    what, _, remedy = session.mortal(node).partition(": ") if node.manager != "systemd" else ("", "", "")
+    if what:
+        yield Finding(what, remedy)
     if node.manager == "systemd" and node.scope == "user" and not lingers(node.account):
         remedy = f"sudo loginctl enable-linger {node.account.name}"
         yield Finding("all ends with your last session: lingering is off", remedy)

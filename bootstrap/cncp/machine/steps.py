@@ -25,7 +25,7 @@ from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, installed
 from cncp.machine.resources import Directory, Resource
 from cncp.machine.services import ServiceManager, ServiceState, service_manager
-from cncp.machine.services.base import running_process, unkept
+from cncp.machine.services.base import running_process, sweep, unkept
 from cncp.machine.services.systemd import check_owner
 
 Say = Callable[[str], None]
@@ -217,6 +217,7 @@ def end_unkept(node: Node, manager: ServiceManager, say: Say) -> list[str]:
     # First those that would start the others anew; they end what they keep.
     for pids in ([one.pid for one in left.keepers], [one.pid for one in left.services]):
         _end(pids)
+    sweep(node, [one.name for one in left.services])
     return [f"ended {names}"]
 
 

@@ -10,12 +10,15 @@ from cncp.serve import surroundings
 surroundings.begin(sys.argv[1:])
 
 import argparse  # noqa: E402  # after the above
+import contextlib  # noqa: E402
 import importlib  # noqa: E402
 import os  # noqa: E402
+import signal  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from cncp.machine.kinds import KINDS, join, known  # noqa: E402
 from cncp.machine.node import installed  # noqa: E402
+from cncp.machine.services.processes import leavings  # noqa: E402
 from cncp.serve import record  # noqa: E402
 from cncp.serve.logs import note_end  # noqa: E402
 from cncp.serve.slots import uuid_of  # noqa: E402
@@ -33,6 +36,11 @@ def main() -> None:
     name = join(given.kind, given.instance)
     if not known(name):
         parser.error(f"there is no service {name}")
+    if node.manager != "systemd":
+        # The ports and the memory that this service needs may be held by what its predecessor has started.
+        for pid in leavings(node, [name]):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     uuid = uuid_of(node.host, int(given.instance), os.getpid()) if given.kind == "engine" else ""
     record.write(node.run_dir, name, given.digest, uuid)
     try:

@@ -43,7 +43,9 @@ def write(run_dir: Path, name: str, digest: str = "", uuid: str = "", pid: int =
     pid = pid or os.getpid()
     path = run_dir / f"{name}.json"
     beside = path.with_suffix(".json.new")
-    beside.write_bytes(to_json({"pid": pid, "started": started(pid), "digest": digest, "uuid": uuid}))
+    content = to_json({"pid": pid, "started": started(pid), "digest": digest, "uuid": uuid})
+    with open(beside, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
+        stream.write(content)
     beside.replace(path)
 
 

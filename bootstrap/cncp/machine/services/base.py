@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+import psutil
 
 from cncp.machine.kinds import split
 from cncp.machine.node import Node
@@ -95,6 +98,18 @@ def unkept(node: Node, manager: ServiceManager, states: Mapping[str, ServiceStat
         tuple(one for one in first.services if one in again.services),
         tuple(one for one in first.keepers if one in again.keepers),
     )
+
+
+def sweep(node: Node, names: Collection[str], patience: float = 1.0) -> None:
+    """End what services that were stopped have left behind, as systemd does with a unit's: by force in the end."""
+    left = []
+    for pid in processes.leavings(node, names):
+        with contextlib.suppress(psutil.Error):
+            left.append(psutil.Process(pid))
+            left[-1].terminate()
+    for one in psutil.wait_procs(left, timeout=patience)[1]:
+        with contextlib.suppress(psutil.Error):
+            one.kill()
 
 
 def _alone(node: Node, manager: ServiceManager, states: Mapping[str, ServiceState]) -> Ours:

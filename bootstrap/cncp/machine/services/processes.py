@@ -16,6 +16,9 @@ from cncp.machine.kinds import known, split
 from cncp.machine.node import Node
 from cncp.serve import record
 from cncp.serve.slots import uuid_of
+from cncp.serve.surroundings import MARK
+
+_TELLER = "cncp.serve.death"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def ours(node: Node) -> Ours:
     keepers: list[Found] = []
     for pid in sorted(_of_account(node.account.uid)):
         words = command_line(pid)
-        name, digest = _service(node, words)
+        name, digest = service(node, words)
         if name:
             services.append(Found(name, pid, _parent(pid), digest))
         elif _keeps(node, words):
@@ -75,7 +78,7 @@ def running(node: Node) -> dict[str, record.Process]:
 
 def as_recorded(node: Node, pid: int) -> record.Process:
     """Return what the record of a process says, or said before it was lost; GONE where it is no service of ours."""
-    name, digest = _service(node, command_line(pid))
+    name, digest = service(node, command_line(pid))
     if not name:
         return record.GONE
     kept = record.read(node.run_dir, name)
@@ -84,6 +87,36 @@ def as_recorded(node: Node, pid: int) -> record.Process:
     kind, instance = split(name)
     uuid = uuid_of(node.host, int(instance), pid) if kind == "engine" else ""
     return record.Process(pid, digest, uuid)
+
+
+def leavings(node: Node, names: Collection[str]) -> list[int]:
+    """Return what services have started and left: with a fork's command line, or the mark in its environment.
+
+    None of those that keep services, nor this process and those that it is part of, nor what has still to
+    tell the hub that an engine has ended.
+    """
+    seen = ours(node)
+    spared = {one.pid for one in seen.keepers}
+    # A service that is kept runs: what it has started is not left.
+    kept = {one.name for one in seen.services if one.parent in spared and one.pid != os.getpid()}
+    above = os.getpid()
+    while above > 1:
+        spared.add(above)
+        above = _parent(above)
+    found = []
+    for pid in _of_account(node.account.uid):
+        words = command_line(pid)
+        if pid in spared or _TELLER in words:
+            continue
+        name = service(node, words)[0] or _marked(node, environment(pid).get(MARK, ""))
+        if name in names and name not in kept:
+            found.append(pid)
+    return found
+
+
+def _marked(node: Node, mark: str) -> str:
+    name, _, rest = mark.partition(" ")
+    return name if rest.partition(" ")[2] == node.home else ""
 
 
 def command_line(pid: int) -> list[str]:
@@ -116,15 +149,18 @@ def _of_account(uid: int) -> Iterator[int]:
 
 def _module(words: Sequence[str]) -> tuple[str, Sequence[str]]:
     """Return which module a command line has Python run, and its arguments."""
-    for at, word in enumerate(words[1:-1], 1):
-        if word == "-m":
+    options = iter(range(1, len(words) - 1))
+    for at in options:
+        if words[at] == "-m":
             return words[at + 1], words[at + 2 :]
-        if not word.startswith("-"):
+        if words[at] in ("-X", "-W"):
+            next(options, None)
+        elif not words[at].startswith("-"):
             break
     return "", ()
 
 
-def _service(node: Node, words: Sequence[str]) -> tuple[str, str]:
+def service(node: Node, words: Sequence[str]) -> tuple[str, str]:
     """Return the name and digest of the service of a node that a command line starts; "" where it is none."""
     module, arguments = _module(words)
     if module != "cncp.serve" or "--node" not in arguments[:-1]:

@@ -21,8 +21,9 @@ from cncp.machine.actor import Actor
 from cncp.machine.kinds import known
 from cncp.machine.node import Node
 from cncp.machine.services import crontab
-from cncp.machine.services.base import ServiceState, command, exits, forget_exits, running_process
+from cncp.machine.services.base import ServiceState, command, exits, forget_exits, running_process, sweep
 from cncp.machine.services.processes import as_recorded, ours
+from cncp.machine.services.session import begin, mortal
 
 
 class Multiplexer(Protocol):
@@ -43,6 +44,7 @@ class Tmux:
 
     def __init__(self, node: Node, actor: Actor) -> None:
         self._base = ["tmux", "-L", node.prefix, "-f", "/dev/null"]
+        self._node = node
         self._actor = actor
 
     def sessions(self) -> dict[str, int]:
@@ -52,7 +54,7 @@ class Tmux:
 
     def open(self, session: str, argv: Sequence[str]) -> None:
         """Run a command in a new detached session."""
-        self._actor.run([*self._base, "new-session", "-d", "-s", session, *argv])
+        self._actor.run([*begin(self._node), *self._base, "new-session", "-d", "-s", session, *argv])
 
     def attach_command(self, session: str) -> list[str]:
         """Return the command that attaches to a session."""
@@ -64,7 +66,7 @@ class Screen:
 
     def __init__(self, node: Node, actor: Actor) -> None:
         self._actor = actor
-        self._prefix = node.prefix
+        self._node = node
 
     def sessions(self) -> dict[str, int]:
         """Return session names and the pids of the programs in them."""
@@ -80,7 +82,7 @@ class Screen:
 
     def open(self, session: str, argv: Sequence[str]) -> None:
         """Run a command in a new detached session."""
-        self._actor.run(["screen", "-c", "/dev/null", "-dmS", session, *argv])
+        self._actor.run([*begin(self._node), "screen", "-c", "/dev/null", "-dmS", session, *argv])
 
     def attach_command(self, session: str) -> list[str]:
         """Return the command that attaches to a session."""
@@ -152,12 +154,13 @@ class Sessions:
                     _signal(services[name], signal.SIGKILL)
                 break
             time.sleep(0.05)
+        sweep(self._node, names)
         forget_exits(self._node, names)
 
     def persist(self) -> str:
         """Have cron bring the sessions back at boot."""
         started = Path(self._node.account.home) / ".local" / "bin" / "cncp"
-        return crontab.add(self._actor, self._node, [str(started), "restart", "--quiet"])
+        return mortal(self._node) or crontab.add(self._actor, self._node, [str(started), "restart", "--quiet"])
 
     def forget(self) -> None:
         """Take the line out of the crontab; the sessions ended with their services."""

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from cncp.attributes import SOURCE
 from cncp.errors import CncpError
 from cncp.machine.actor import Actor
 from cncp.machine.kinds import split
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Resource
 from cncp.machine.services import crontab
-from cncp.machine.services.base import ServiceState, command, exit_in_words, forget_exits
+from cncp.machine.services.base import ServiceState, command, exit_in_words, forget_exits, sweep
 from cncp.machine.services.processes import as_recorded
+from cncp.machine.services.session import begin, mortal
 from cncp.surroundings import PYTHON
 
 _NO_ENDING = 10**9  # supervisord's way to say "never give up": a number of tries
@@ -33,9 +39,10 @@ def _socket(node: Node) -> Path:
     return node.run_dir / "supervisor.sock"
 
 
-def _value(text: str) -> str:
-    """Escape what supervisord would expand in a value."""
-    return text.replace("%", "%%")
+def _words(argv: Sequence[str]) -> str:
+    """Return a command as supervisord reads it: what would be expanded, or begin a comment, is neither."""
+    # Both are found before quotes are looked at. Two quotes within a quoted word end nothing.
+    return shlex.join(argv).replace("%", "%%").replace(" ;", " '';").replace(" #", " ''#")
 
 
 def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
@@ -43,7 +50,7 @@ def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
     folder = _configuration(node).parent
     yield Directory(str(folder), 0o700, "units")
     yield Directory(str(folder / "programs"), 0o700, "units")
-    yield File(str(_configuration(node)), 0o600, "units", content=_main(node))
+    yield File(str(_configuration(node)), 0o600, "units", content=_MAIN.format(identity=_identity()))
     for name, digest in services.items():
         yield File(
             str(folder / "programs" / f"{name}.conf"),
@@ -53,22 +60,29 @@ def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
         )
 
 
-def _main(node: Node) -> str:
-    run_dir = _value(str(node.run_dir))
-    return f"""\
-; Rendered by cncp; written again by every `cncp up`.
+def _identity() -> str:
+    """Return what a supervisord says of itself that was started with this configuration and code."""
+    content = _MAIN + (SOURCE / "bootstrap" / "cncp" / "supervisord.py").read_text()
+    return "cncp-" + hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+_MAIN = """\
+; Rendered by cncp; written again by every `cncp up`. Names of files are below HOME/run, where cncp.supervisord
+; goes: supervisord expands, strips and splits what a path may hold.
 [supervisord]
-logfile = {run_dir}/supervisord.log
+identifier = {identity}
+logfile = supervisord.log
 logfile_maxbytes = 1MB
 logfile_backups = 1
-pidfile = {run_dir}/supervisord.pid
-directory = {_value(node.account.home)}
+pidfile = supervisord.pid
 umask = 077
-; Each service writes its own log; supervisord's copies of their output are rotated beside them.
-childlogdir = {run_dir}
+childlogdir = .
+; As few as may be: services raise their own limit, and supervisord its (cncp.supervisord).
+minfds = 64
+minprocs = 1
 
 [unix_http_server]
-file = {_value(str(_socket(node)))}
+file = supervisor.sock
 ; Whoever can talk to supervisord can run commands as this user.
 chmod = 0600
 
@@ -82,12 +96,11 @@ files = programs/*.conf
 
 
 def _program(node: Node, name: str, digest: str) -> str:
-    words = shlex.join(command(node, name, digest))
     settings = node.settings
     return f"""\
 ; Rendered by cncp; written again by every `cncp up`.
 [program:{name}]
-command = {_value(words)}
+command = {_words(command(node, name, digest))}
 autorestart = true
 ; An engine that has lived half a second has started; it is started again however often it ends.
 startsecs = 0
@@ -96,7 +109,7 @@ stopasgroup = true
 killasgroup = true
 stopwaitsecs = 10
 redirect_stderr = true
-stdout_logfile = {_value(str(node.log_dir))}/{name}.out
+stdout_logfile = {name}.out
 stdout_logfile_maxbytes = {settings.log_size}MB
 stdout_logfile_backups = {settings.log_keep}
 """
@@ -171,8 +184,13 @@ class Supervisor:
         Programs that changed are stopped and started with their new configuration by
         ``addProcessGroup``; those that did not are left alone.
         """
-        if self._call("getState") is None:
-            self._actor.run(_daemon(self._node))
+        found = self._call("getIdentification")
+        if found is not None and found != _identity():
+            # Of an earlier version, which reads its own configuration only when it begins.
+            self._shut_down()
+            found = None
+        if found is None:
+            self._actor.run([*begin(self._node), *_daemon(self._node)])
             return
         added, changed, removed = self._call("reloadConfig")[0]
         for name in (*changed, *removed):
@@ -214,20 +232,30 @@ class Supervisor:
         """Stop programs and wait until they are down."""
         for name in names:
             self._quietly("stopProcess", name, True)
+        sweep(self._node, names)
         forget_exits(self._node, names)
 
     def persist(self) -> str:
         """Have cron start supervisord at boot."""
-        return crontab.add(self._actor, self._node, _daemon(self._node))
+        return mortal(self._node) or crontab.add(self._actor, self._node, _daemon(self._node))
 
     def forget(self) -> None:
         """End supervisord and take it out of the crontab."""
         crontab.remove(self._actor, self._node)
-        self._call("shutdown")
+        self._shut_down()
+
+    def _shut_down(self) -> None:
+        """End supervisord, and wait until it has ended with all that it keeps."""
+        pid = self._call("getPID")
+        if pid:
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(int(pid))
+                self._call("shutdown")
+                process.wait(30)
 
     def clean_up(self) -> None:
         """Nothing to tell: supervisord was shut down."""
 
     def attach_command(self, name: str) -> list[str]:
         """Follow the output that supervisord keeps."""
-        return ["tail", "-F", str(self._node.log_dir / f"{name}.out")]
+        return ["tail", "-F", str(self._node.run_dir / f"{name}.out")]

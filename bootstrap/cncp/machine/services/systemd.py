@@ -41,7 +41,7 @@ def quote(word: str, suffix: str = "") -> str:
 
     ``suffix`` goes in as it is, for specifiers such as %i.
     """
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$").replace("\n", "\\n")
     return f'"{escaped}{suffix}"'
 
 
@@ -90,9 +90,6 @@ def _drop_in(node: Node, kind: str, digest: str) -> str:
         # systemd takes no quotes in the path of a program, which a home may hold: env does.
         f"ExecStart=/usr/bin/env {' '.join(words)}",
         f"ExecStopPost=/bin/sh {record} {quote(f'{node.run_dir}/', f'{name}.exits')}",
-        f"WorkingDirectory={node.account.home.replace('%', '%%')}",
-        # The PATH of this login, which the user's code expects.
-        f"Environment={quote('PATH=' + os.environ.get('PATH', os.defpath))}",
     ]
     if node.scope == "system":
         lines.append(f"User={node.account.name}")

@@ -97,18 +97,29 @@ class Hub:
         # The hub answers what comes next on the same connection only after that.
         self.engines(timeout)
 
-    def answering(self, idents: Collection[str], timeout: float = 1.0, channel: str = "control") -> set[str]:
-        """Return which of the engines with these uuids answer within ``timeout`` seconds.
+    def answering(
+        self, idents: Collection[str], timeout: float = 1.0, channel: str = "control"
+    ) -> dict[str, dict[str, Any]]:
+        """Return what the engines with these uuids say of themselves that answer within ``timeout`` seconds.
 
         On ``control`` an engine answers while it computes, on ``mux`` only between tasks.
         """
-        waiting = {self._send(channel, "kernel_info_request", {}, ident): ident for ident in idents}
-        answered = set()
+        return self._ask_engines(idents, "kernel_info_request", {}, timeout, channel)
+
+    def signal(self, idents: Collection[str], number: int, timeout: float = 5.0) -> dict[str, dict[str, Any]]:
+        """Send engines a signal, on whatever machines they are; return the answers of those that had it."""
+        return self._ask_engines(idents, "signal_request", {"sig": number}, timeout, "control")
+
+    def _ask_engines(
+        self, idents: Collection[str], kind: str, content: Mapping[str, Any], timeout: float, channel: str
+    ) -> dict[str, dict[str, Any]]:
+        waiting = {self._send(channel, kind, content, ident): ident for ident in idents}
+        answered: dict[str, dict[str, Any]] = {}
         deadline = time.monotonic() + timeout
         while waiting and (reply := self._receive(channel, deadline)) is not None:
             ident = waiting.pop(reply["parent_header"].get("msg_id"), None)
             if ident is not None:
-                answered.add(ident)
+                answered[ident] = dict(reply["content"])
         return answered
 
     def _socket(self, channel: str) -> zmq.Socket[bytes]:

@@ -8,9 +8,9 @@ cell runs; ``DirectView.execute`` with ``silent`` False has the engine show the 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
@@ -18,11 +18,13 @@ from cncp.errors import CncpError, UsageError
 from cncp.hub import Hub
 from cncp.machine import connection
 from cncp.machine.node import Node
-from cncp.machine.services.base import running_process
+from cncp.machine.status import duration
 from cncp.serve.slots import host_in, slot
 
 _LEAVING = re.compile(r"\s*(?:exit|quit)\s*(?:\(\s*\))?\s*;?\s*")
 """What would end an engine (ipykernel, ``ask_exit``), and is meant to end the prompt."""
+
+_WAITING = 1.0  # s after which a cell may be waiting for another task
 
 _TICK = 0.1  # s between looks at what a cell has written
 
@@ -36,35 +38,66 @@ def client_file(node: Node) -> dict[str, Any]:
     return {**document, "location": local} if local else document
 
 
-def find(node: Node, name: str) -> tuple[int, int]:
-    """Return an engine's id at the hub, and its pid if it is one of this machine, else 0. Raises CncpError.
-
-    ``name`` is engine-N of this machine, or HOST/engine-N.
-    """
+def place_of(node: Node, name: str) -> tuple[str, int]:
+    """Return host and number of an engine: of this machine, or HOST/engine-N. Raises UsageError."""
     host, _, service = name.rpartition("/")
-    match = re.fullmatch(r"engine-([0-9]{1,4})", service)
+    match = re.fullmatch(r"(?:engine[-_ ]?)?([0-9]{1,4})", service)
     if match is None:
-        raise UsageError(f"{name!r} is no engine", "name one as cncp status does: --name engine-0, or HOST/engine-0")
-    place = (host_in(host or node.host), int(match[1]))
+        raise UsageError(f"{name!r} is no engine", "name one as cncp status does: engine-0, or HOST/engine-0")
+    return host_in(host or node.host), int(match[1])
+
+
+def find(node: Node, name: str) -> tuple[int, str]:
+    """Return an engine's id and uuid at the hub. Raises CncpError."""
+    place = place_of(node, name)
     with Hub(client_file(node)) as hub:
         engines = hub.engines(timeout=5)
     for number, uuid in engines.items():
         if slot(uuid) == place:
-            process = running_process(node, service)
-            return number, process.pid if process.uuid == uuid else 0
+            return number, uuid
     raise CncpError(f"{name} is not registered with the controller", "look at: cncp status")
 
 
 def console(node: Node, name: str, out: TextIO) -> None:
     """Read cells and run them in an engine, until the end of input, ``exit`` or ``quit``."""
-    number, pid = find(node, name)
+    number, uuid = find(node, name)
     import ipyparallel
 
-    with contextlib.closing(ipyparallel.Client(connection_info=client_file(node), timeout=10)) as client:
+    file = client_file(node)
+    with contextlib.closing(ipyparallel.Client(connection_info=file, timeout=10)) as client:
         view = client[number]
+        engine = Engine(file, uuid, name, client.session.session)
         out.write(f"In {name} (id {number}). Its variables are yours; Ctrl-D leaves, the engine goes on.\n")
+        out.write(engine.busy())
         for cell in cells(name):
-            run(view, cell, out, lambda: interrupt(pid, out))
+            run(view, cell, out, engine)
+
+
+class Engine:
+    """An engine that a prompt is in: what it does for others meanwhile, and how it is interrupted."""
+
+    def __init__(self, file: Mapping[str, Any], uuid: str, name: str, session: str) -> None:
+        self._file = file
+        self._uuid = uuid
+        self._name = name
+        self._session = session
+
+    def busy(self) -> str:
+        """Return a line that says with whose task the engine is busy, "" where it is with none, or with ours."""
+        with Hub(self._file) as hub:
+            task = hub.answering([self._uuid], 2.0).get(self._uuid, {}).get("task")
+        if not task or task.get("session") == self._session:
+            return ""
+        whose = f"a task of another client ({task['username'] or 'unknown'})"
+        since = duration(task["seconds"])
+        return f"{self._name} is busy for {since} with {whose}: your cell waits. Ctrl-C interrupts that task.\n"
+
+    def interrupt(self) -> str:
+        """Interrupt what the engine computes; return a line where it does not answer."""
+        with Hub(self._file) as hub:
+            if hub.signal([self._uuid], signal.SIGINT):
+                return ""
+        return f"\n{self._name} does not answer; it goes on.\n"
 
 
 def cells(name: str) -> Iterator[str]:
@@ -99,20 +132,25 @@ def finished(check: Callable[[str], tuple[str, int | None]], lines: list[str]) -
     return state != "incomplete"
 
 
-def run(view: Any, cell: str, out: TextIO, stop: Callable[[], None]) -> None:
-    """Run a cell in an engine and write its output as it comes; ``stop`` is called on Ctrl-C."""
+def run(view: Any, cell: str, out: TextIO, engine: Engine) -> None:
+    """Run a cell in an engine and write its output as it comes; Ctrl-C interrupts what the engine computes."""
     from ipyparallel.error import RemoteError
 
     result = view.execute(cell, silent=False, block=False)
     shown = {"stdout": 0, "stderr": 0, "outputs": 0}
+    began, asked = time.monotonic(), False
     while True:
         try:
             if result.wait(_TICK):
                 result.wait_for_output(2)
                 break
             shown = _show(result.metadata, shown, out)
+            if not asked and time.monotonic() - began > _WAITING:
+                asked = True
+                out.write(engine.busy())
+                out.flush()
         except KeyboardInterrupt:
-            stop()
+            out.write(engine.interrupt())
     _show(result.metadata, shown, out)
     try:
         reply = result.get()
@@ -143,12 +181,3 @@ def _write(data: Mapping[str, str], out: TextIO) -> None:
     if text:
         out.write(text.rstrip("\n") + "\n")
         out.flush()
-
-
-def interrupt(pid: int, out: TextIO) -> None:
-    """Interrupt what an engine of this machine computes."""
-    if not pid:
-        out.write("\nThis engine is on another machine and cannot be interrupted from here; it goes on.\n")
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGINT)

@@ -134,7 +134,7 @@ def rows(found: list[Status]) -> list[list[str]]:
             one.host,
             str(one.pid or ""),
             one.state,
-            _duration(one.uptime) if one.pid else "",
+            duration(one.uptime) if one.pid else "",
             f"{one.memory / 2**20:.0f} MB" if one.pid else "",
             f"{one.cpu:.1f} s" if one.pid else "",
             str(one.restarts),
@@ -147,7 +147,8 @@ def rows(found: list[Status]) -> list[list[str]]:
 HEADER = ["SERVICE", "ID", "HOST", "PID", "STATE", "UPTIME", "MEMORY", "CPU", "RESTARTS", "LAST EXIT"]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in the unit that people would take."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

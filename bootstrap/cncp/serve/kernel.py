@@ -10,6 +10,7 @@ import inspect
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -20,6 +21,9 @@ from traitlets import default
 
 _Handler = Callable[[Any, list[bytes], dict[str, Any]], Any]
 
+_OF_TASK = ("msg_id", "session", "username")
+"""What is told of a task: whose it is."""
+
 _LATER = 0.1  # s for an answer to leave a process that a signal is going to end
 
 
@@ -28,6 +32,9 @@ class Kernel(IPythonParallelKernel):  # type: ignore[misc]  # ipyparallel has no
 
     Its control channel has a thread of its own: what comes there is done while a task runs.
     """
+
+    _running: tuple[float, dict[str, Any]] | None = None
+    """When the request that is handled came, and its header."""
 
     control_msg_types = (*IPythonParallelKernel.control_msg_types, "signal_request")
 
@@ -44,6 +51,26 @@ class Kernel(IPythonParallelKernel):  # type: ignore[misc]  # ipyparallel has no
         """Do what ``IPythonKernel.start`` does, but for the debugger: engines have none, and need no warning."""
         self.shell.exit_now = False
         super(IPythonKernel, self).start()  # type: ignore[misc]  # mypy sees no base class
+
+    @property
+    def kernel_info(self) -> dict[str, Any]:
+        """What the engine says of itself, and of the task that it computes."""
+        running = self._running
+        told = {}
+        if running is not None:
+            since, header = running
+            told = {"seconds": round(time.monotonic() - since, 1), **{key: header.get(key, "") for key in _OF_TASK}}
+        return {**super().kernel_info, "task": told}
+
+    def pre_handler_hook(self) -> None:
+        """Note what is about to be computed."""
+        self._running = (time.monotonic(), self.get_parent("shell").get("header", {}))
+        super().pre_handler_hook()
+
+    def post_handler_hook(self) -> None:
+        """Note that it is done."""
+        self._running = None
+        super().post_handler_hook()
 
     def refuse(self, stream: Any, idents: list[bytes], message: dict[str, Any]) -> None:
         """Answer with the exception that is being handled: a client would wait for ever otherwise."""

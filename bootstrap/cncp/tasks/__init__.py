@@ -15,6 +15,7 @@ _TASKS = {
     "down": "cluster",
     "firewall": "firewall",
     "init": "init",
+    "interrupt": "attach",
     "logs": "cluster",
     "plan": "plan",
     "python": "own",

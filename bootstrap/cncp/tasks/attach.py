@@ -1,4 +1,4 @@
-"""attach and console: being there while it runs."""
+"""attach, console and interrupt: being there while it runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from invoke.context import Context
 from cncp.console import Console
 from cncp.errors import UsageError
 from cncp.machine import attach as showing
+from cncp.machine import interrupt as interrupting
 from cncp.machine import lifecycle, place, prompt
 from cncp.machine.kinds import split
 from cncp.machine.node import Node, installed
+from cncp.tasks import fleet as fleets
+from cncp.tasks.asked import HOSTS
 from cncp.tasks.command import command
 
 
@@ -30,6 +33,29 @@ def console(context: Context, name: str = "") -> None:
     prompt.console(node, name or _only_engine(node), sys.stdout)
 
 
+@command(
+    {
+        "file": HOSTS["file"],
+        "name": "engines, as `status` shows them, or HOST/engine-N, with commas; without, the one that is busy",
+        "all": "every engine of the cluster",
+    },
+    takes="name",
+)
+def interrupt(context: Context, name: str = "", all: bool = False, file: str | None = None) -> None:
+    """Interrupt the task that an engine computes (SIGINT): it ends with KeyboardInterrupt, variables stay."""
+    console = Console()
+    home = place.home(os.environ)
+    asked = fleets.asked(file)
+    hosts = fleets.inventory(asked)
+    if hosts is not None and not hosts.controller.local:
+        # Only the controller's machine has the way to all engines.
+        words = [*([f"--name={name}"] if name else []), *(["--all"] if all else [])]
+        fleets.interrupt(fleets.scene(asked, hosts, hosts.controller.name), console, words)
+        return
+    for one in interrupting.interrupt(installed(home), name, everyone=all):
+        console.say(one.line())
+
+
 def _only_engine(node: Node) -> str:
     """Return the engine that is meant where none is named. Raises UsageError where it could be another."""
     engines = [service for service in node.services if split(service)[0] == "engine"]
@@ -39,4 +65,4 @@ def _only_engine(node: Node) -> str:
     raise UsageError("console needs an engine", f"name one: {known}")
 
 
-__all__ = ["attach", "console"]
+__all__ = ["attach", "console", "interrupt"]

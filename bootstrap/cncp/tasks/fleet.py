@@ -216,6 +216,11 @@ def restart(view: verbs.Scene, console: Console, words: Sequence[str]) -> None:
     _through(view, console, "restart", words)
 
 
+def interrupt(view: verbs.Scene, console: Console, words: Sequence[str]) -> None:
+    """Have the controller's machine interrupt engines, of whatever machines."""
+    _through(view, console, "interrupt", words)
+
+
 def _through(
     view: verbs.Scene, console: Console, verb: str, words: Sequence[str], names: Sequence[str] | None = None
 ) -> None:

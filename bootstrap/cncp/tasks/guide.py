@@ -51,6 +51,9 @@ GROUPS: Mapping[str, Group] = {
         {
             "check": Entry("say what is wrong and what to do about it", ("cncp check", "cncp check --from-hosts")),
             "restart": Entry("restart all services, or some", ("cncp restart engine-1", "cncp restart")),
+            "interrupt": Entry(
+                "end the task of an engine, not its variables", ("cncp interrupt engine-1", "cncp interrupt --all")
+            ),
             "console": Entry(
                 "open a prompt in a running engine", ("cncp console engine-1", "cncp console node7/engine-0")
             ),
@@ -176,7 +179,7 @@ ALIASES: Mapping[str, str] = {
 """Other words that do the same."""
 
 ELSEWHERE: Mapping[str, str] = {
-    "cancel": "end a task, and its engine with it: cncp restart engine-0",
+    "cancel": "end the task of an engine: cncp interrupt engine-0",
     "dashboard": "a table: cncp status; in a browser: cncp jupyter",
     "delete": "did you mean cncp uninstall? It removes everything",
     "deploy": "did you mean cncp up?",
@@ -185,7 +188,7 @@ ELSEWHERE: Mapping[str, str] = {
     "exec": "with the cluster's Python: cncp run SCRIPT; on all hosts: cncp hosts.run -- COMMAND",
     "info": "did you mean cncp status?",
     "install": "it is installed; bring it up: cncp up",
-    "kill": "stop everything: cncp down; restart one engine: cncp restart engine-0",
+    "kill": "end a task: cncp interrupt engine-0; stop everything: cncp down",
     "lab": "did you mean cncp jupyter?",
     "list": "engines: cncp status; all verbs: cncp --list",
     "notebook": "did you mean cncp jupyter?",

@@ -19,6 +19,8 @@ from ipyparallel.engine.kernel import IPythonParallelKernel
 from ipyparallel.error import wrap_exception
 from traitlets import default
 
+from cncp.serve.foreign import refuse_foreign
+
 _Handler = Callable[[Any, list[bytes], dict[str, Any]], Any]
 
 _OF_TASK = ("msg_id", "session", "username")
@@ -46,6 +48,11 @@ class Kernel(IPythonParallelKernel):  # type: ignore[misc]  # ipyparallel has no
         super().__init__(**named)
         known: dict[str, _Handler] = self.control_handlers  # type: ignore[has-type]  # made by ipykernel
         self.control_handlers = Answering(known, self.refuse)
+
+    def do_apply(self, *arguments: Any) -> Any:
+        """Run a function, unless another Python has compiled it."""
+        refuse_foreign()
+        return super().do_apply(*arguments)
 
     def start(self) -> None:
         """Do what ``IPythonKernel.start`` does, but for the debugger: engines have none, and need no warning."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import threading
 import time
@@ -22,6 +23,7 @@ from cncp.inventory import FORWARD, REVERSE
 from cncp.keys import ENGINE_CHANNELS, ports_of
 from cncp.machine.connection import delivered
 from cncp.machine.tunnels import label
+from cncp.serve.way import NAMES
 
 DIAL = 5.0
 """Seconds for a port to answer."""
@@ -79,7 +81,10 @@ class Start:
         return [*filter(None, (self._controller.external, seen_by)), *self._addresses]
 
     def _direct(self, one: Surveyed) -> dict[str, Any]:
-        return {**self._secret, "location": reachable(one, self._secret, self._ways(one))}
+        ways = self._ways(one)
+        # Addresses change, and with them the digest of what engines depend on; names are what stays.
+        names = list(dict.fromkeys(way for way in ways if not is_address(way)))
+        return {**self._secret, "location": reachable(one, self._secret, ways), NAMES: names}
 
     def _forward(self, one: Surveyed) -> None:
         """Have a host keep an ssh to the controller's machine."""
@@ -90,6 +95,15 @@ class Start:
         # All hosts have theirs written into the same file there.
         with self._letting_in:
             self.keys[one.name] = tunnels.let_in(there.host, left["public"], whole)
+
+
+def is_address(way: str) -> bool:
+    """Tell whether a way is a number."""
+    try:
+        ipaddress.ip_address(way)
+    except ValueError:
+        return False
+    return True
 
 
 def reachable(one: Surveyed, secret: Mapping[str, Any], addresses: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import time
@@ -30,7 +31,7 @@ from traitlets.config import Config  # noqa: E402
 from cncp.hub import Hub, NoAnswer  # noqa: E402
 from cncp.machine import connection  # noqa: E402
 from cncp.machine.node import Node  # noqa: E402
-from cncp.serve import death, pin  # noqa: E402
+from cncp.serve import death, pin, way  # noqa: E402
 from cncp.serve.kernel import Kernel, fork_without  # noqa: E402
 from cncp.serve.logs import log_to  # noqa: E402
 from cncp.serve.queues import Connect, Queues  # noqa: E402
@@ -59,6 +60,8 @@ class Engine(engine_app.IPEngine):  # type: ignore[misc]  # ipyparallel has no t
     """The engine without a nanny: its kernel answers in the nanny's place, and ``death`` tells of its end."""
 
     exit_code = 0
+    moved_to = ""
+    """Where the controller is, if not where its file says."""
 
     def start(self) -> None:
         """Run until stopped: by a signal, by a client's shutdown, or where there is no controller any more."""
@@ -76,6 +79,17 @@ class Engine(engine_app.IPEngine):  # type: ignore[misc]  # ipyparallel has no t
             await super()._start()
         finally:
             self._ran_out = True
+
+    def load_connection_file(self) -> None:
+        """Dial the controller by its name where it has moved since the file was written."""
+        super().load_connection_file()
+        known = self.connection_info["location"]
+        self.moved_to = way.other(self.connection_info, known)
+        if self.moved_to:
+            self.log.warning("the controller is not at %s any more: dialling %s", known, self.moved_to)
+            self.location = self.moved_to
+            self.connection_info["interface"] = f"tcp://{socket.gethostbyname(self.moved_to)}"
+            self.registration_url = f"{self.connection_info['interface']}:{self.connection_info['registration']}"
 
     def init_signal(self) -> None:
         """Handle signals here, and not in what tasks fork."""
@@ -97,7 +111,9 @@ class Engine(engine_app.IPEngine):  # type: ignore[misc]  # ipyparallel has no t
         connection = json.loads(Path(self.url_file).read_text())
         period = max(2.0, self.timeout / 6)
         watch = threading.Thread(
-            target=watch_registration, args=(connection, self.ident, period, self.log), daemon=True
+            target=watch_registration,
+            args=({**connection, "location": self.location}, self.ident, period, self.log),
+            daemon=True,
         )
         watch.start()
 
@@ -173,7 +189,8 @@ def serve(node: Node, number: int, uuid: str) -> None:
     app = Engine.instance(ident=uuid, id=number, enable_nanny=False, config=config)
     app.initialize([f"--profile-dir={node.profile_dir}"])
     log_to(node, f"engine-{number}", app.log)
-    watch = death.tell(Path(app.url_file), uuid, connection.local_address(node) if node.controller else None)
+    local = connection.local_address(node) if node.controller else None
+    watch = death.tell(Path(app.url_file), uuid, app.moved_to or local)
     app.start()
     # What a task left waiting at the end of Python is nothing that a service manager should have to end.
     last = threading.Timer(_GRACE, end_now, [app.exit_code])

@@ -52,7 +52,7 @@ GROUPS: Mapping[str, Group] = {
             "check": Entry("say what is wrong and what to do about it", ("cncp check", "cncp check --from-hosts")),
             "restart": Entry("restart all services, or some", ("cncp restart engine-1", "cncp restart")),
             "interrupt": Entry(
-                "end the task of an engine, not its variables", ("cncp interrupt engine-1", "cncp interrupt --all")
+                "end what an engine computes; variables stay", ("cncp interrupt engine-1", "cncp interrupt --all")
             ),
             "console": Entry(
                 "open a prompt in a running engine", ("cncp console engine-1", "cncp console node7/engine-0")

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cncp import keys
+from cncp.hub import Hub, NoAnswer
 from cncp.machine import connection, jupyter, ports, steps
 from cncp.machine.facts import lingers
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager, session
 from cncp.machine.services.base import unkept
 from cncp.machine.status import Status, status
+from cncp.serve.slots import host_in, slot
 
 _SPACE = 50 * 2**20
 
@@ -41,6 +43,7 @@ def examine(node: Node, manager: ServiceManager) -> list[Finding]:
         *_unkept(node, manager),
         *_ports(node, seen),
         *_services(seen),
+        *_ids(node, seen),
         *_versions(node, manager),
         *_boot(node),
     ]
@@ -112,6 +115,26 @@ def _services(seen: list[Status]) -> Iterator[Finding]:
             yield Finding(f"{one.name} runs but does not answer", f"cncp restart --name {one.name}; {look}")
         elif one.state == "stopped":
             yield Finding(f"{one.name} is suspended (SIGSTOP)", f"kill -CONT {one.pid}")
+
+
+def _ids(node: Node, seen: list[Status]) -> Iterator[Finding]:
+    """Look for engines of this machine that the controller has and that do not run: tasks go to them."""
+    document = connection.client(node)
+    if document is None or not any(one.name == "controller" and one.state == "up" for one in seen):
+        return
+    try:
+        with Hub(document, connection.local_address(node)) as hub:
+            engines = hub.engines()
+    except NoAnswer:
+        return
+    running = {one.uuid for one in seen if one.pid}
+    for number, uuid in sorted(engines.items()):
+        place = slot(uuid)
+        if place is not None and place[0] == host_in(node.host) and uuid not in running:
+            yield Finding(
+                f"id {number} of the controller belongs to no engine that runs (engine-{place[1]} of before)",
+                "it goes within the tolerance; at once: cncp restart controller",
+            )
 
 
 def _versions(node: Node, manager: ServiceManager) -> Iterator[Finding]:

@@ -191,10 +191,12 @@ def serve(node: Node, number: int, uuid: str) -> None:
     log_to(node, f"engine-{number}", app.log)
     local = connection.local_address(node) if node.controller else None
     watch = death.tell(Path(app.url_file), uuid, app.moved_to or local)
-    app.start()
-    # What a task left waiting at the end of Python is nothing that a service manager should have to end.
-    last = threading.Timer(_GRACE, end_now, [app.exit_code])
-    last.daemon = True
-    last.start()
-    watch.returncode = 0  # it outlives this process, which is what it is for
+    try:
+        app.start()
+    finally:
+        # What a task left waiting at the end of Python is nothing that a service manager should have to end.
+        last = threading.Timer(_GRACE, end_now, [app.exit_code])
+        last.daemon = True
+        last.start()
+        watch.returncode = 0  # it outlives this process, which is what it is for
     sys.exit(app.exit_code)

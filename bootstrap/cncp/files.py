@@ -24,9 +24,13 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
 
     The data is on the disk before the name points to it, so that a power cut leaves the old file
     or the new one. A symbolic link at ``path`` is followed: people keep their configuration in
-    repositories. Raises OSError with the old file untouched.
+    repositories; what is no file, such as /dev/null or a pipe, is written into and stays what it is.
+    Raises OSError with the old file untouched.
     """
     path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(content)
+        return
     # mkstemp creates at 0600: a secret is never readable by others, not even for a moment.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
     try:

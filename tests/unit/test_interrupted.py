@@ -7,11 +7,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from cncp import interrupted
+from cncp import files, interrupted
 from cncp.tasks import guide
 
 from .refusal import ROOT
@@ -183,3 +184,44 @@ def test_what_comes_while_one_program_becomes_the_other_is_kept(home: Path) -> N
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
     assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_while_it_logs_in(number: signal.Signals, tmp_path: Path) -> None:
+    """Interrupted while some hosts are connected and others are not yet: no connection and no folder is left."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(
+        "#!/bin/sh\n"
+        # The connection's socket is what tells that it stands; -O exit ends it.
+        'for word; do case $before in -S) socket=$word ;; -O) [ "$word" = exit ] && rm "$socket" && exit ;; esac\n'
+        "before=$word; done\n"
+        'case $* in *slow*) echo on; exec sleep 5 ;; *) : >"$socket" ;; esac\n'
+    )
+    (programs / "ssh").chmod(0o755)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "bootstrap"), "TMPDIR": str(scratch)}
+    env["PATH"] = f"{programs}:{env['PATH']}"
+    words = [sys.executable, "-m", "cncp", "hosts.facts", "--hosts", "quick,slow"]
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as it:
+        deadline = time.monotonic() + 60
+        while len(list(scratch.glob("*/said"))) + len(list(scratch.glob("*/s"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        it.send_signal(number)
+        _, err = it.communicate(timeout=60)
+    assert err == "interrupted\n"
+    assert it.returncode == 128 + number
+    assert list(scratch.iterdir()) == []
+
+
+def test_what_is_no_file_stays_what_it_is(tmp_path: Path) -> None:
+    """Written to /dev/null or a pipe, it is not replaced by a file."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as reader:
+        files.write_atomic(path, b"content")
+        assert reader.communicate(timeout=30)[0] == b"content"
+    assert path.is_fifo()

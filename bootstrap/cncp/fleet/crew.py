@@ -66,13 +66,21 @@ class Crew:
         self._askpass = askpass
 
     def __enter__(self) -> Self:
+        begun: dict[str, Remote] = {}
+
         def reach(spec: HostSpec) -> Host:
             made = host(spec, strict=self._strict, askpass=self._askpass)
             if isinstance(made, Remote):
+                begun[spec.name] = made
                 _open(made)
             return made
 
-        outcome = at_once({spec.name: spec for spec in self.specs}, reach)
+        try:
+            outcome = at_once({spec.name: spec for spec in self.specs}, reach)
+        except BaseException:
+            # Nobody else will: who is interrupted on the way in never comes to the way out.
+            at_once(begun, Remote.close)
+            raise
         # In the order of the inventory, whoever answered first.
         self.hosts = {spec.name: outcome.results[spec.name] for spec in self.specs if spec.name in outcome.results}
         self.failures.update(outcome.failures)
@@ -109,10 +117,15 @@ def at_once(subjects: Mapping[str, S], work: Callable[[S], T]) -> Outcome[T]:
     if not subjects:
         return Outcome(results, failures)
     with ThreadPoolExecutor(min(_AT_ONCE, len(subjects)), thread_name_prefix="host") as pool:
-        for name, future in [(name, pool.submit(work, subject)) for name, subject in subjects.items()]:
+        begun = {name: pool.submit(work, subject) for name, subject in subjects.items()}
+        for name, future in begun.items():
             try:
                 results[name] = future.result()
             except (CncpError, OSError) as error:
                 # A disk that is full here, or a name that it does not take, is of no concern to the others.
                 failures[name] = ours(error)
+            except BaseException:
+                # Interrupted: what has not begun does not begin.
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
     return Outcome(results, failures)

@@ -220,6 +220,9 @@ class Remote(Host):
                 ).returncode
             except subprocess.TimeoutExpired:
                 status = 124
+            except BaseException:
+                self.close()
+                raise
         if status:
             log, jump, banner = (_content(folder / name) for name in (_LOG, _JUMP_LOG, _SAID))
             self.close()

@@ -145,6 +145,7 @@ def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path, *
     ipython_dir = place.ipython_folder(variables, place.account(variables))
     made = node.resolve(settings, facts.gather(variables), home=home, ipython_dir=ipython_dir, idle=idle)
     convergence.insist(made)
+    node.check_profile(made)
     if made.manager != "systemd":
         preflight.limits(len(made.engine_ids) if made.services else 0, made.account.uid)
 

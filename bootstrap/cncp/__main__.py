@@ -29,10 +29,17 @@ if sys.flags.no_site:
 
     site.main()
 
-from cncp import interrupted  # noqa: E402  # -S has none of ours on the path before
+try:
+    from cncp import interrupted  # -S has none of ours on the path before
 
-interrupted.while_importing(interrupted.verb_of(sys.argv))
+    interrupted.while_importing(interrupted.verb_of(sys.argv))
 
-from cncp.tasks.program import main  # noqa: E402  # what it imports takes a while
+    from cncp.tasks.program import main  # what it imports takes a while
 
-main()
+    main()
+except ImportError as lacking:
+    # What the virtualenv had is gone, and with it most verbs; the way out is not.
+    sys.path.append(__file__.rpartition("/cncp/")[0])
+    from cncp.machine import bare
+
+    sys.exit(bare.instead(lacking))

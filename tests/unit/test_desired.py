@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -173,11 +173,31 @@ def test_the_manifest_remembers_what_stood_there(tmp_path: Path) -> None:
     assert (tmp_path / "before" / again.kept[str(target)]).read_text() == "somebody's own"
 
 
-def test_the_shell_command_survives_any_path() -> None:
-    """The installed command quotes the home for the shell."""
-    made = dataclasses.replace(node(), home="/srv/it's here $(x)")
+def test_the_shell_command_survives_any_path(tmp_path: Path) -> None:
+    """The installed command runs in a home of any name; without its Python there is a way out, and it is named."""
+    home = tmp_path / 'it\'s here $(x) `y` "z" \\ %'
+    code = home / "code" / "bootstrap"
+    (code / "cncp").mkdir(parents=True)
+    (code / "cncp" / "__main__.py").touch()
+    (code / "uninstall.py").write_text("import os, sys; print('undone', os.environ['CNCP_HOME'], sys.argv[1:])")
+    made = dataclasses.replace(node(), home=str(home), source=str(home / "code"))
     script = next(
         one.text() for one in state(made).resources if isinstance(one, File) and one.path.endswith("bin/cncp")
     )
-    words = shlex.split(next(line for line in script.splitlines() if line.startswith("exec ")))
-    assert words[1] == "/srv/it's here $(x)/venv/bin/python"
+    python = home / "venv" / "bin" / "python"
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        argv = ["sh", "-c", script, "cncp", *words]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    assert run("uninstall", "--quiet").stdout == f"undone {home} ['uninstall', '--quiet']\n"
+    lost = run("status")
+    assert lost.returncode == 1
+    assert [line.split(":")[0] for line in lost.stderr.splitlines()] == ["error", "hint"]
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    python.chmod(0o755)
+    assert run("status", "a b").stdout.startswith("-I|-Xutf8|")
+    assert run("status", "a b").stdout.endswith("/__main__.py|status|a b|")
+    (code / "cncp" / "__main__.py").unlink()
+    assert "the code of this cluster is gone" in run("status").stderr

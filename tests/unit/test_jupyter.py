@@ -17,7 +17,7 @@ from cncp.errors import CncpError, UsageError
 from cncp.fleet import forward, lab
 from cncp.fleet.command import HostError
 from cncp.inventory import HostSpec
-from cncp.machine import browser, jupyter, manifest, notebooks, steps
+from cncp.machine import browser, jupyter, manifest, notebooks, removal, steps
 from cncp.machine.actor import Actor
 from cncp.machine.facts import gather
 from cncp.machine.jupyter import Access
@@ -157,7 +157,7 @@ def test_notebooks_are_given_once(made: Node, home: Path) -> None:
     (place / NOTEBOOKS[1].name).write_text("mine")
     memory = manifest.load(steps.manifest_path(made))
     assert notebooks.offer(made, memory, actor) == []
-    notebooks.take_back(memory, actor)
+    removal.take_copies(memory, actor)
     assert [one.name for one in place.iterdir()] == [NOTEBOOKS[1].name]
     assert memory.made[str(place)] == ["login", "directory"]
 

@@ -115,13 +115,19 @@ def test_a_home_that_runs_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("a:b", "colon"), ("a\nb", "control character"), ("a\udce9", "not UTF-8"), ("a\x7f", "control character")],
+    [
+        ("a:b", "colon"),
+        ("a\nb", "control character"),
+        ("a\udce9", "not UTF-8"),
+        ("a\x7f", "control character"),
+        ("a #b", "comment"),
+    ],
 )
 def test_names_that_programs_cannot_cope_with(name: str, why: str) -> None:
     """Such a home is refused with the reason, before anything; all others are taken."""
     with pytest.raises(PreflightError, match=why):
         preflight.names(f"/h/{name}", "/h")
-    preflight.names("/h/per%cent [x] {y} 'q' \"d\" $HOME `z` \\ # ; = , * ~ - ñ ü ", "/h/a:b")
+    preflight.names("/h/per%cent [x] {y} 'q' \"d\" $HOME `z` \\#;= , * ~ - ñ ü ", "/h/a:b")
 
 
 def test_limits_are_found_before_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,10 @@ def names(*homes: str | os.PathLike[str]) -> None:
             ) from None
         if re.search(r"[\x00-\x1f\x7f]", home):
             raise PreflightError(f"the name {home!r} holds a control character, which would end a line", _ELSEWHERE)
+        if re.search(r"\s[;#]", home):
+            raise PreflightError(
+                f"the name of {home} holds a space and ; or #: a comment would begin there", _ELSEWHERE
+            )
     if ":" in os.fspath(homes[0]):
         raise PreflightError(f"the name of {homes[0]} holds a colon, at which PATH would be split", _ELSEWHERE)
 

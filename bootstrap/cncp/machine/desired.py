@@ -12,6 +12,7 @@ from cncp.files import to_json
 from cncp.machine import jupyter
 from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, node_path
+from cncp.machine.removal import COMMAND_MARK
 from cncp.machine.resources import Block, Directory, File, Resource
 from cncp.machine.services import manager_files
 from cncp.surroundings import PYTHON
@@ -67,19 +68,32 @@ def _command(node: Node) -> str:
 
     return (
         "#!/bin/sh\n"
-        "# Installed by cncp: its commands, with the virtualenv's Python.\n"
+        f"{COMMAND_MARK}: its commands, with the virtualenv's Python.\n"
         f"code={quote(node.source)}\n"
         'if [ ! -f "$code/bootstrap/cncp/__main__.py" ]; then\n'
         '    echo "error: the code of this cluster is gone from $code" >&2\n'
-        '    echo "hint: run baremetal.sh where the code is now, or put it back" >&2\n'
+        '    echo "hint: run baremetal.sh from wherever you have it: it brings the code back, then cncp works" >&2\n'
         "    exit 1\n"
         "fi\n"
         f"CNCP_HOME={quote(node.home)}\n"
         "export CNCP_HOME\n"
         # Root acting for the account leaves no bytecode of its own in the account's home.
         f'bytecode=; [ "$(id -u)" -eq {node.account.uid} ] || bytecode=-B\n'
+        f"python={quote(str(node.python))}\n"
         # Before this file Python does next to nothing in which a Ctrl-C could end in a traceback.
-        f'exec {quote(str(node.python))} {" ".join(PYTHON)} $bytecode -S "$code/bootstrap/cncp/__main__.py" "$@"\n'
+        'if [ -x "$python" ]; then\n'
+        f'    exec "$python" {" ".join(PYTHON)} $bytecode -S "$code/bootstrap/cncp/__main__.py" "$@"\n'
+        "fi\n"
+        # Without it the rest can still be undone, by any Python that is new enough.
+        "for other in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do\n"
+        '    [ "${1-}" = uninstall ] || break\n'
+        "    if \"$other\" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then\n"
+        f'        exec "$other" {" ".join(PYTHON)} $bytecode "$code/bootstrap/uninstall.py" "$@"\n'
+        "    fi\n"
+        "done\n"
+        'echo "error: the Python of this cluster is gone: $python" >&2\n'
+        'echo "hint: bash $code/baremetal.sh makes it again; cncp uninstall takes all of it away" >&2\n'
+        "exit 1\n"
     )
 
 

@@ -69,6 +69,11 @@ class Manifest:
             actor.write(self.path, content, 0o600)
 
 
+def whole(path: Path) -> bool:
+    """Tell whether there is a manifest that can be read."""
+    return read_shape(path, _STORED) is not None
+
+
 def load(path: Path) -> Manifest:
     """Read the manifest; an empty one where there is none, or only a damaged one."""
     stored: dict[str, Any] = read_shape(path, _STORED) or {}

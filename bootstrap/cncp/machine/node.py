@@ -12,7 +12,7 @@ from typing import Any
 from cncp.attributes import SOURCE, recorded
 from cncp.cluster import Cluster
 from cncp.errors import CncpError, PreflightError, UsageError
-from cncp.files import read_bytes
+from cncp.files import read_bytes, read_json
 from cncp.machine import variables
 from cncp.machine.facts import Facts
 from cncp.machine.place import Account
@@ -128,6 +128,19 @@ def installed(home: Path) -> Node:
         return from_document(made(dict[str, Any], parse(content)))
     except Misfit as error:
         raise CncpError(f"{node_path(home)} is damaged: {error}", "cncp up makes it again") from None
+
+
+def check_profile(node: Node) -> None:
+    """Raise UsageError where the profile is that of another cluster of this account."""
+    other = (read_json(node.security_dir / "cluster-.json") or {}).get("home", node.home)
+    if node.instance or not node.services or not isinstance(other, str) or other == node.home:
+        return
+    past = read_json(node_path(Path(other))) or {}
+    if past.get("profile_dir") == node.profile_dir:
+        raise UsageError(
+            f"the profile {node.settings.profile} is that of the cluster in {other}",
+            "name another for this one with --profile NAME, or leave CNCP_HOME out",
+        )
 
 
 def resolve(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from cncp.files import read_bytes
 from cncp.machine import jupyter
 from cncp.machine.actor import Actor
 from cncp.machine.manifest import Manifest
@@ -41,11 +40,3 @@ def offer(node: Node, memory: Manifest, actor: Actor) -> list[str]:
     memory.copies.update({str(path): hashlib.sha256(content).hexdigest() for path, content in sources.items()})
     memory.save(actor)
     return [str(path) for path in sources]
-
-
-def take_back(memory: Manifest, actor: Actor) -> None:
-    """Remove the copies that are still as they were made; the others have become the user's."""
-    for name, digest in memory.copies.items():
-        content = read_bytes(Path(name))
-        if content is not None and digest in ("", hashlib.sha256(content).hexdigest()):
-            actor.remove(Path(name))

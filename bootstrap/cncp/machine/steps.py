@@ -18,7 +18,7 @@ import psutil
 from cncp import files
 from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection, converge, jupyter, login, manifest, notebooks, ports, variables
+from cncp.machine import connection, converge, jupyter, login, manifest, notebooks, ports, removal, variables
 from cncp.machine.actor import Actor
 from cncp.machine.desired import Desired, desired
 from cncp.machine.kinds import KINDS, split
@@ -152,7 +152,10 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list
         say(f"stopping {', '.join(stop)}")
         stop_services(node, manager, stop)
         changed.append(f"stopped {', '.join(stop)}")
-    memory = manifest.load(manifest_path(node))
+    own = Path(node.account.home)
+    # Where nothing says any more what is ours, that is not to be taken for somebody else's.
+    ipython = {Path(node.profile_dir).parent, own / ".ipython"}
+    memory = removal.remembered(Path(node.home), own, ipython, Path(node.source) / "notebooks")
     memory.claim(_resources(node, goal), actor)
     folders = [one for one in goal.resources if isinstance(one, Directory) and one.part in ("home", "profile")]
     converge.apply(converge.changes(folders), actor)

@@ -19,7 +19,7 @@ from cncp.machine.actor import Actor
 from cncp.machine.convergence import Engine
 from cncp.machine.desired import Desired
 from cncp.machine.health import Answers, wait
-from cncp.machine.node import Node, resolve
+from cncp.machine.node import Node, check_profile, resolve
 from cncp.machine.services import ServiceManager, service_manager
 from cncp.machine.services.base import unkept
 from cncp.machine.services.processes import running
@@ -163,6 +163,7 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
     actor = Actor(node.account)
     manager = service_manager(node, actor)
     convergence.insist(node)
+    check_profile(node)
     check_owner(node)
     used = convergence.NONE
     with locked(node, actor, "cncp up"):

@@ -46,6 +46,9 @@ def main() -> None:
     try:
         service = importlib.import_module(f"cncp.serve.{given.kind}")
         if given.kind == "engine":
+            # Only the setting `environment` can have put it there; Python, started isolated, does not read it. What
+            # is in the virtualenv comes first.
+            sys.path.extend(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
             service.serve(node, int(given.instance), uuid)
         else:
             service.serve(node, *filter(None, [given.instance]))

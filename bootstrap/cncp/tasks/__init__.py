@@ -17,6 +17,7 @@ _TASKS = {
     "init": "init",
     "interrupt": "attach",
     "logs": "cluster",
+    "pip": "own",
     "plan": "plan",
     "python": "own",
     "restart": "cluster",

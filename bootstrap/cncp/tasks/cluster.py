@@ -303,9 +303,8 @@ def uninstall(context: Context, quiet: bool = False, file: str | None = None, li
     if scene := _scene(file, limit, forgotten=True):
         fleets.uninstall(scene, console)
         return
-    left = removal.uninstall(_node(), console)
-    for path in left:
-        console.say(f"left, because it holds what is not ours: {path}")
+    for path in removal.of_home(place.home(os.environ), console):
+        console.say(f"left, because it is not ours: {path}")
     console.say("removed")
 
 

@@ -42,6 +42,7 @@ GROUPS: Mapping[str, Group] = {
                 "open a shell with the cluster's Python first", ("cncp shell", "cncp shell -c 'python first.py'")
             ),
             "python": Entry("run the cluster's Python", ("cncp python", "cncp python -m timeit pass")),
+            "pip": Entry("install packages on all hosts", ("cncp pip install numpy", "cncp pip list")),
             "logs": Entry(
                 "show logs, all or those of a service", ("cncp logs engine-0", "cncp logs engine-0 --follow")
             ),

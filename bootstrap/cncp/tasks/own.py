@@ -1,4 +1,4 @@
-"""run, python and shell: the cluster's Python for what a user starts by himself."""
+"""run, python, pip and shell: the cluster's Python for what a user starts by himself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from invoke.context import Context
 
 from cncp.console import Console
 from cncp.errors import UsageError
-from cncp.machine import own, place
+from cncp.machine import added, own, place
+from cncp.machine.actor import Actor
+from cncp.machine.node import installed
 from cncp.run import become
+from cncp.surroundings import PYTHON
 from cncp.tasks.command import command, remainder
 
 
@@ -33,6 +36,21 @@ def python(context: Context) -> None:
     become([str(venv / "bin" / "python"), *remainder(sys.argv)], own.surroundings(venv, os.environ))
 
 
+@command(rest="install|uninstall PACKAGE...", verbatim=True)
+def pip(context: Context) -> None:
+    """Install packages into the cluster, on all its hosts, and note them for good; other words are pip's own."""
+    venv, words = _venv(), remainder(sys.argv)
+    if words[:1] not in (["install"], ["uninstall"]):
+        become([str(venv / "bin" / "python"), *PYTHON, "-m", "pip", *words], own.surroundings(venv, os.environ))
+    # Not at the top: to run a script takes none of it.
+    from cncp.tasks import cluster
+
+    node = installed(place.home(os.environ))
+    packages = [one for one in words[1:] if one not in ("-y", "--yes", "-U", "--upgrade")]
+    with added.noted(Path(node.home), Actor(node.account), words[0], packages, node.settings.requirements) as setting:
+        cluster.converge(Console(), {"requirements": setting})
+
+
 @command(rest="[-c COMMAND]", verbatim=True)
 def shell(context: Context) -> None:
     """Open a shell in which the virtualenv's programs come first, or have it run a command."""
@@ -52,4 +70,4 @@ def shell(context: Context) -> None:
     become([*argv, *words], {**own.surroundings(venv, os.environ), **more})
 
 
-__all__ = ["python", "run", "shell"]
+__all__ = ["pip", "python", "run", "shell"]

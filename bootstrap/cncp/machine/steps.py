@@ -160,7 +160,6 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list
     folders = [one for one in goal.resources if isinstance(one, Directory) and one.part in ("home", "profile")]
     converge.apply(converge.changes(folders), actor)
     secret = [*connection.write(node, actor), *jupyter.write(node, actor), *write_variables(node, actor)]
-    login.refresh(node, actor)
     changed += [f"wrote {path} (content not shown)" for path in secret]
     return changed + [f"copied {path}" for path in notebooks.offer(node, memory, actor)]
 
@@ -189,6 +188,9 @@ def settle(node: Node, manager: ServiceManager, actor: Actor, say: Say, kinds: C
     if todo.stop:
         say(f"stopping {', '.join(todo.stop)}")
         stop_services(node, manager, todo.stop)
+    if todo.start:
+        # Our own folder of programs is there by now, which login files take into the PATH once it is.
+        login.refresh(node, actor)
     if goal.services:
         manager.reload()
     if todo.start:

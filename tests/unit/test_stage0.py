@@ -136,7 +136,7 @@ def test_limits_are_found_before_an_installation(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(resource, "getrlimit", lambda which: (10, hard[which]))
     monkeypatch.setattr(preflight, "_tasks", lambda _: 30)
     preflight.limits(20, 1000)
-    with pytest.raises(PreflightError, match=r"may open 256 files .* 200 engines"):
+    with pytest.raises(PreflightError, match=r"may open no more files than 256 .* 200 engines"):
         preflight.limits(200, 1000)
     hard[resource.RLIMIT_NPROC] = 100
     with pytest.raises(PreflightError, match=r"may run 100 processes .* 4 engines"):

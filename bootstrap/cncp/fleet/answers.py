@@ -274,7 +274,13 @@ TUNNELS = record({"changed": switch, "public": tunnel_key})
 ROLL_CALL = record(
     {
         "controller": switch,
-        "engines": table(record({"id": _NUMBER, "state": exactly("idle|busy|silent", "a state")}), _UUID),
+        "engines": table(
+            record(
+                {"id": _NUMBER, "state": exactly("idle|busy|silent", "a state"), "busy": number(0, 1e12)},
+                {"busy": 0.0},
+            ),
+            _UUID,
+        ),
     }
 )
 STATUS = listing(
@@ -291,8 +297,9 @@ STATUS = listing(
             "restarts": whole(0, 2**63),
             "last_exit": text(),
             "uuid": _UUID,
+            "busy": number(0, 1e12),
         },
-        {"uuid": ""},
+        {"uuid": "", "busy": 0.0},
     )
 )
 FINDINGS = listing(record({"what": text(), "remedy": text()}), 10_000)

@@ -138,7 +138,7 @@ def status(scene: Scene, names: Sequence[str] | None = None) -> list[dict[str, A
     for one in rows:
         if known is not None and one["state"] == "running":
             seen = known.get(one["uuid"])
-            one.update({"id": seen["id"], "state": seen["state"]} if seen else {"state": "starting"})
+            one.update({"busy": 0.0, **seen} if seen else {"state": "starting"})
     return rows
 
 

@@ -66,7 +66,7 @@ def limits(engines: int, uid: int) -> None:
     needed = 100 + 2 * engines
     if files not in (-1, resource.RLIM_INFINITY) and files < needed:
         raise PreflightError(
-            f"this login may open {files} files (ulimit -Hn); {engines} engines need {needed}",
+            f"this login may open no more files than {files} (ulimit -Hn); {engines} engines need {needed}",
             "have the limit raised (nofile in /etc/security/limits.conf), or start fewer: --engines N",
         )
     tasks = resource.getrlimit(resource.RLIMIT_NPROC)[1]

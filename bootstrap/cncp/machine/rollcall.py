@@ -3,7 +3,8 @@
     venv/bin/python -I -Xutf8 -m cncp.machine.rollcall [SECONDS]
 
 Standard input holds a JSON list of engine uuids. The answer is a JSON object on standard output:
-``controller`` (whether it answers) and ``engines``, by uuid ``id`` and ``state`` (idle, busy, silent).
+``controller`` (whether it answers) and ``engines``, by uuid ``id``, ``state`` (idle, busy, silent) and ``busy``,
+for how many seconds it has computed its task.
 With SECONDS it waits as long for all of them to be registered and to answer.
 """
 
@@ -13,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cncp.console import answered
@@ -54,7 +55,11 @@ def look(hub: Hub, uuids: Collection[str], timeout: float = _ANSWER) -> dict[str
     return {
         "controller": True,
         "engines": {
-            uuid: {"id": number, "state": _state(uuid in answering, load.get(number, {}))}
+            uuid: {
+                "id": number,
+                "state": _state(uuid in answering, load.get(number, {})),
+                "busy": _seconds(answering.get(uuid, {})),
+            }
             for uuid, number in ids.items()
         },
     }
@@ -64,6 +69,12 @@ def _state(answers: bool, load: dict[str, int]) -> str:
     if not answers:
         return "silent"
     return "busy" if load.get("queue", 0) + load.get("tasks", 0) else "idle"
+
+
+def _seconds(said: Mapping[str, Any]) -> float:
+    """Return for how long an engine has computed its task, as it says itself; 0 where it says nothing of it."""
+    seconds = (said.get("task") or {}).get("seconds")
+    return max(0.0, float(seconds)) if isinstance(seconds, (int, float)) else 0.0
 
 
 def _main() -> dict[str, Any]:

@@ -26,7 +26,8 @@ class Status:
     """One service.
 
     ``id`` is the engine's id at the hub, ``uptime`` is in s, ``memory`` in bytes (with children),
-    ``cpu`` in s of processor time, ``uuid`` an engine's identity at the hub.
+    ``cpu`` in s of processor time, ``uuid`` an engine's identity at the hub, ``busy`` for how many s it has
+    computed its task.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Status:
     restarts: int
     last_exit: str
     uuid: str = ""
+    busy: float = 0.0
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON types."""
@@ -61,7 +63,8 @@ def status(node: Node, manager: ServiceManager, timeout: float = 1.0) -> list[St
     for name in node.services:
         state = states.get(name, ServiceState(name, running=False))
         word, number = _state(node, name, processes[name], hub) if state.running else ("down", None)
-        found.append(replace(_with_process(node, name, number, word, state), uuid=uuids[name]))
+        busy = hub["engines"].get(uuids[name], {}).get("busy", 0.0)
+        found.append(replace(_with_process(node, name, number, word, state), uuid=uuids[name], busy=busy))
     return found
 
 
@@ -133,7 +136,7 @@ def rows(found: list[Status]) -> list[list[str]]:
             "" if one.id is None else str(one.id),
             one.host,
             str(one.pid or ""),
-            one.state,
+            f"{one.state} {duration(one.busy)}" if one.state == "busy" and one.busy >= 1 else one.state,
             duration(one.uptime) if one.pid else "",
             f"{one.memory / 2**20:.0f} MB" if one.pid else "",
             f"{one.cpu:.1f} s" if one.pid else "",

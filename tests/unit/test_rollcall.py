@@ -1,0 +1,44 @@
+"""What engines are said to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cncp.machine import rollcall
+from cncp.machine.status import Status, rows
+
+
+@pytest.mark.parametrize(
+    ("said", "busy"),
+    [
+        ({"task": {"seconds": 200.5}}, 200.5),
+        ({"task": {}}, 0.0),
+        # An engine of before an upgrade.
+        ({}, 0.0),
+        ({"task": {"seconds": "long"}}, 0.0),
+        ({"task": {"seconds": -1}}, 0.0),
+    ],
+)
+def test_engines_say_for_how_long_they_are_busy(said: dict[str, Any], busy: float) -> None:
+    """What they say of their task is taken over; what is no number is none."""
+    hub: Any = SimpleNamespace(
+        engines=lambda _: {3: "a", 4: "b"},
+        queues=lambda _: {3: {"queue": 1, "tasks": 0}},
+        answering=lambda *_: {"a": said},
+    )
+    assert rollcall.look(hub, {"a"}) == {
+        "controller": True,
+        "engines": {"a": {"id": 3, "state": "busy", "busy": busy}},
+    }
+
+
+def test_a_busy_engine_shows_for_how_long() -> None:
+    """From a second on; what is not busy has no time to show."""
+    one = Status("engine-0", "here", 0, 7, "busy", 1, 0, 0, 0, "", "u", 200.5)
+    shown = [rows([replace(one, state=state, busy=busy)])[0][4] for state, busy in [("busy", 200.5), ("busy", 0.2)]]
+    assert shown == ["busy 3 min", "busy"]
+    assert rows([replace(one, state="idle", busy=0.0)])[0][4] == "idle"

@@ -40,7 +40,7 @@ try:
     from cncp.console import Console
     from cncp.errors import CncpError, UsageError
     from cncp.install import bundled, bytecode, code, environment, preflight, rights
-    from cncp.machine import place
+    from cncp.machine import checks, place
     from cncp.surroundings import PYTHON
 except ImportError as lacking:
     # Distributions have a package of Python that leaves half of the standard library out.
@@ -108,6 +108,8 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
             bundled.read(Path(given.offline)).identify(given.offline_digest)
         hosts = attributes.read(file)[1]
         idle = hosts is not None and not hosts.controller.local
+        if not given.install_only and not idle:
+            check_machine(settings, variables, home, given.python)
         if not given.install_only and not environment.stamp_path(home).exists():
             check_choices(settings, variables, home, idle=idle)
         if idle:
@@ -133,6 +135,17 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     interrupted.hold()
     program = environment.program(code.kept(home) if keep else attributes.SOURCE)
     return os.execv(venv_python, [venv_python, *PYTHON, *own, "-S", str(program), "up", *words])
+
+
+def check_machine(settings: Cluster, variables: Mapping[str, str], home: Path, python: str) -> None:
+    """Hold the settings against this machine, with the rights of the account, before anything is installed."""
+    account = place.account(variables)
+    profile = place.ipython_folder(variables, account) / f"profile_{settings.profile}"
+    controller = settings.role != "engine"
+    folders = (home, profile)
+    rights.with_rights_of(
+        account, lambda: checks.insist(settings, controller=controller, folders=folders, python=python)
+    )
 
 
 def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path, *, idle: bool) -> None:

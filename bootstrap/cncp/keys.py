@@ -92,7 +92,7 @@ def ensure(path: Path, ports: str) -> Identity:
     else:
         public, secret = known.curve_publickey.encode(), known.curve_secretkey.encode()
         key = known.key
-    made = Identity(key, public.decode(), secret.decode(), _free_ports(ports))
+    made = Identity(key, public.decode(), secret.decode(), free_ports(ports))
     write_atomic(path, to_json(made.document()), SECRET)
     return made
 
@@ -147,8 +147,8 @@ def client_document(content: bytes) -> dict[str, Any]:
     return {**found, "ssh": ""}
 
 
-def _free_ports(setting: str) -> tuple[int, ...]:
-    """Return PORTS_NEEDED free ports, in one block where the choice is ours."""
+def free_ports(setting: str) -> tuple[int, ...]:
+    """Return PORTS_NEEDED free ports, in one block where the choice is ours. Raises CncpError."""
     if setting == "auto":
         return free_block(PORTS_NEEDED)
     free = [port for port in within(setting) if is_free(port)]

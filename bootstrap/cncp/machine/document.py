@@ -68,7 +68,9 @@ def describe(given: Mapping[str, Any], environment: Mapping[str, str]) -> Node:
     if present is None:
         past = steps.former(home(environment))
         present = past.engine_ids if past else ()
-    return up.choose(environment, settings, present)
+    node = up.choose(environment, settings, present)
+    up.insist(node)
+    return node
 
 
 def _engine_ids(raw: Any) -> Sequence[int] | None:

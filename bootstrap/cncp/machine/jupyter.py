@@ -24,6 +24,7 @@ from cncp.machine.kinds import KINDS
 from cncp.machine.node import Node
 from cncp.machine.patience import Patience
 from cncp.machine.resources import Directory, File, Resource
+from cncp.machine.services import processes
 from cncp.serve import record
 from cncp.surroundings import PYTHON
 
@@ -104,6 +105,13 @@ def check(node: Node, running: set[str]) -> None:
         f"Jupyter's port {known.port} is taken",
         f"end what listens there, or have port and token made anew: rm {access_path(node)}",
     )
+
+
+def insist(node: Node) -> None:
+    """Raise CncpError where our Jupyter could not have its port. Changes nothing."""
+    known = load(node)
+    if wanted(node) and known is not None and not ports.is_free(known.port):
+        check(node, {one.name for one in processes.ours(node).services})
 
 
 def resources(node: Node) -> Iterator[Resource]:

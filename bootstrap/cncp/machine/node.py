@@ -206,11 +206,11 @@ def _engine_count(wanted: str | int, facts: Facts) -> int:
         return wanted
     if wanted == "gpus":
         if not facts.gpus:
-            raise CncpError("engines = gpus, but this machine shows no GPU", "set engines to cores or a number")
+            raise PreflightError("engines = gpus, but this machine shows no GPU", "set engines to cores or a number")
         return len(facts.gpus)
     left_out = int(wanted.partition("-")[2] or 0)
     if left_out >= facts.cores:
-        raise CncpError(
+        raise PreflightError(
             f"engines = {wanted} leaves none: this machine has {facts.cores} cores", "set engines to a number"
         )
     return facts.cores - left_out

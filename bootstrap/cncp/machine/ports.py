@@ -9,6 +9,7 @@ import psutil
 from cncp import keys
 from cncp.errors import CncpError
 from cncp.machine.node import Node
+from cncp.machine.services import processes
 from cncp.ports import is_free
 
 
@@ -32,6 +33,17 @@ def check(node: Node, running: set[str]) -> None:
             f"the controller's ports are taken: {named}",
             "end that program, or have other ports chosen: cncp up --ports LOW-HIGH",
         )
+
+
+def insist(node: Node) -> None:
+    """Raise CncpError where the controller could not have its ports. Changes nothing."""
+    if not node.controller:
+        return
+    identity = keys.load(node.identity)
+    if identity is not None and not keys.fits(identity.ports, node.settings.ports):
+        keys.free_ports(node.settings.ports)
+    elif not all(map(is_free, identity.ports if identity else ())):
+        check(node, {one.name for one in processes.ours(node).services})
 
 
 def _owner(port: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,19 @@ from cncp.attributes import Kept
 from cncp.cluster import Cluster
 from cncp.console import Console
 from cncp.errors import plural
-from cncp.machine import connection, converge, convergence, facts, jupyter, place, steps, tunnels, variables
+from cncp.machine import (
+    checks,
+    connection,
+    converge,
+    convergence,
+    facts,
+    jupyter,
+    place,
+    ports,
+    steps,
+    tunnels,
+    variables,
+)
 from cncp.machine.actor import Actor
 from cncp.machine.convergence import Engine
 from cncp.machine.desired import Desired
@@ -72,7 +85,25 @@ def describe(asked: Request) -> Node:
     idle = hosts is not None and not hosts.controller.local
     wanted = attributes.gather(file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former)
     former = steps.former(place.home(asked.environment))
-    return choose(asked.environment, wanted, former.engine_ids if former else (), idle=idle)
+    node = choose(asked.environment, wanted, former.engine_ids if former else (), idle=idle)
+    insist(node)
+    return node
+
+
+def insist(node: Node) -> None:
+    """Raise CncpError where this machine cannot be what a node says. Changes nothing."""
+    if node.services:
+        checks.insist(node.settings, controller=node.controller, folders=_folders(node), python=_python(node))
+        ports.insist(node)
+        jupyter.insist(node)
+
+
+def _folders(node: Node) -> tuple[Path, ...]:
+    return Path(node.home), Path(node.profile_dir), node.log_dir, node.security_dir
+
+
+def _python(node: Node) -> str:
+    return str(node.python) if node.python.exists() else sys.executable
 
 
 def choose(environment: Mapping[str, str], wanted: Cluster, present: Sequence[int], *, idle: bool = False) -> Node:
@@ -169,6 +200,9 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
     with locked(node, actor, "cncp up"):
         todo = plan(node, manager)
         if not todo.empty:
+            checks.room(_folders(node))
+            for doubt in checks.doubts(node.settings):
+                console.warn(doubt)
             # What Chef is given of the node names this file.
             steps.write_variables(node, actor)
             used = convergence.choose(node, actor, os.environ, console.phase)

@@ -46,6 +46,8 @@ def test_the_same_node_gives_the_same_bytes() -> None:
     [
         ({"engines": "4"}, set[str]()),
         ({"listen": "all"}, {"controller"}),
+        ({"listen": "all", "external": "gold.example"}, {"controller"}),
+        ({"listen": "192.0.2.7"}, {"controller", "engine"}),
         ({"heartbeat": "200"}, {"controller", "engine"}),
         ({"database": "sqlite"}, {"controller"}),
         ({"log_keep": "2"}, {"controller", "engine"}),

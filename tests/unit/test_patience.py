@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from cncp.errors import CncpError
+from cncp.machine.logs import written_since
 from cncp.machine.patience import Patience
 from cncp.machine.services.base import ServiceState
 from cncp.serve import record
@@ -37,7 +39,10 @@ def node(folder: Path) -> Any:
     """Return what is looked at of a node."""
     log = folder / "engine-0.log"
     log.write_text("Traceback\nModuleNotFoundError: No module named 'gold'\n\n")
-    return SimpleNamespace(run_dir=folder, log_dir=folder, manager="tmux", settings=SimpleNamespace(logs="files"))
+    account, settings = SimpleNamespace(uid=os.getuid()), SimpleNamespace(logs="files")
+    return SimpleNamespace(
+        account=account, home=str(folder), run_dir=folder, log_dir=folder, manager="tmux", settings=settings
+    )
 
 
 @contextmanager
@@ -73,6 +78,34 @@ def test_what_is_at_work_is_waited_for(tmp_path: Path) -> None:
             time.sleep(0.05)
         os.kill(worker, signal.SIGSTOP)
         await_end(busy, "engine-1")
+
+
+def test_those_that_work_are_known_by_name(tmp_path: Path) -> None:
+    """Not before a first look; then the one that computes, and not the one that sleeps."""
+    manager: Any = Manager()
+    patience = Patience(node(tmp_path), manager, 600)
+    with (
+        service(tmp_path, "engine-0", "import time; time.sleep(600)"),
+        service(tmp_path, "engine-1", "while True: pass"),
+    ):
+        assert patience.working is None
+        while not patience.working:
+            assert not patience.over(["engine-0", "engine-1"])
+            time.sleep(0.05)
+        while "engine-0" in patience.working:
+            # Its start is work, too.
+            patience.over(["engine-0", "engine-1"])
+            time.sleep(0.05)
+        assert patience.working == {"engine-1"}
+
+
+def test_an_old_line_of_a_log_explains_nothing() -> None:
+    """Only what was written in this start is said, with the lines without a time that follow it."""
+    old, new = "2026-11-25 10:00:00,100 ERROR it: old", "2026-11-25 11:00:00,100 ERROR it: new"
+    since = datetime.fromisoformat("2026-11-25 10:30:00").timestamp()
+    assert written_since(["rest", old, "Traceback of old"], since) == []
+    assert written_since([old, new, "Traceback of new"], since) == [new, "Traceback of new"]
+    assert written_since(["Traceback", "without a time"], since) == ["Traceback", "without a time"]
 
 
 def test_nobody_waits_for_what_ends_again_and_again(tmp_path: Path) -> None:

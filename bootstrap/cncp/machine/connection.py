@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cncp import keys
-from cncp.files import read_bytes, to_json
+from cncp.files import read_bytes, read_shape, to_json
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.resources import File, Resource
@@ -79,6 +80,25 @@ def client(node: Node) -> dict[str, Any] | None:
 def local_address(node: Node) -> str | None:
     """Return the address at which a program on the controller's machine dials it."""
     return "127.0.0.1" if node.settings.listen in ("0.0.0.0", "127.0.0.1") else None
+
+
+def dialled(node: Node) -> str:
+    """Return the address at which programs on this machine reach the controller, for an error."""
+    return _where(client(node), local_address(node))
+
+
+def engines_dial(node: Node) -> str:
+    """Return the address at which this machine's engines look for their controller, for an error."""
+    shape = {"interface": str, "location": str, "registration": int}
+    return _where(read_shape(node.security_dir / ENGINE, shape), None)
+
+
+def _where(document: Mapping[str, Any] | None, host: str | None) -> str:
+    if document is None:
+        return "an address that no connection file says"
+    bound = str(document["interface"]).partition("://")[2]
+    named = host or (str(document["location"]) if bound in ("0.0.0.0", "*") else bound)
+    return f"{named}:{document['registration']}"
 
 
 def _undelivered(node: Node) -> list[tuple[Path, bytes]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cncp.attributes import SOURCE, STATIC
 from cncp.files import to_json
-from cncp.machine import jupyter
+from cncp.machine import connection, jupyter
 from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, node_path
 from cncp.machine.removal import COMMAND_MARK
@@ -158,6 +158,8 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
         del content["engines"]
         parts += [content, settings.listen, node.location]
     else:
+        # An engine reads only at its start where the controller is; elsewhere that is in what identifies it.
+        parts += [connection.local_address(node) or settings.listen] if node.controller else []
         parts += [
             content["engine_misses"],
             node.threads,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection, jupyter, logs, steps
+from cncp.machine import checks, connection, jupyter, steps
 from cncp.machine.node import Node
-from cncp.machine.patience import Patience
+from cncp.machine.patience import Patience, began
 from cncp.machine.services.base import ServiceManager
 from cncp.machine.services.processes import running
+from cncp.serve.record import Process
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,15 @@ class Answers:
 
     answering: frozenset[int]
     controller: bool
+    known: frozenset[str] = frozenset()
+    """The uuids of all engines that the hub knows, of whatever host."""
 
+
+Revive = Callable[[Sequence[str]], None]
+"""Starts services anew."""
+
+REGISTERS = 40.0
+"""Seconds within which an engine that reaches its controller is registered; it gives itself 30 (IPEngine.timeout)."""
 
 _SILENCE = Answers(frozenset(), controller=False)
 
@@ -33,12 +43,15 @@ def _ask(hub: Hub, engines: Mapping[int, str], timeout: float) -> Answers:
     except NoAnswer:
         return _SILENCE
     alive = hub.answering(registered & set(engines.values()), timeout)
-    return Answers(frozenset(number for number, uuid in engines.items() if uuid in alive), controller=True)
+    answering = frozenset(number for number, uuid in engines.items() if uuid in alive)
+    return Answers(answering, controller=True, known=frozenset(registered))
 
 
-def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
+def wait(node: Node, manager: ServiceManager, timeout: float, revive: Revive | None = None) -> Answers:
     """Wait until the controller and all engines of this node answer, with the wanted configuration.
 
+    An engine that has not come to the controller in the time it has for that, and does nothing, is
+    given to ``revive`` once: it dials an address of before, or its controller's silence outlasted it.
     Raises CncpError naming those that do not, when they have done nothing for ``timeout`` seconds or
     as soon as a service ends again and again.
     """
@@ -55,6 +68,7 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
             )
         return _wait_for_processes(node, digests, Patience(node, manager, timeout))
     patience = Patience(node, manager, timeout)
+    revived: set[str] = set()
     with Hub(document, connection.local_address(node)) as hub:
         while True:
             # Those about to be replaced may still answer: only processes of this start count.
@@ -68,8 +82,29 @@ def wait(node: Node, manager: ServiceManager, timeout: float) -> Answers:
                 return seen
             silent = [f"engine-{number}" for number in node.engine_ids if number not in seen.answering]
             if patience.over(silent if seen.controller else node.services):
-                raise _unanswered(node, seen, patience.spent)
+                raise _unanswered(node, seen, patience)
+            lost = [name for name in _lost(current, seen, patience) if name in silent and name not in revived]
+            if lost and revive is not None:
+                revived.update(lost)
+                revive(lost)
+                patience = Patience(node, manager, timeout)
             time.sleep(0.05)
+
+
+def _lost(current: Mapping[str, Process], seen: Answers, patience: Patience) -> list[str]:
+    """Return engines that the hub does not know although they had the time to tell it, and that do nothing now."""
+    if not seen.controller or patience.working is None:
+        return []
+    return [
+        name
+        for name, one in current.items()
+        if one.uuid and one.uuid not in seen.known and name not in patience.working and late(one.pid)
+    ]
+
+
+def late(pid: int) -> bool:
+    """Tell whether an engine with this process should have registered by now."""
+    return time.time() - began(pid) > REGISTERS
 
 
 def _wait_for_processes(node: Node, digests: Mapping[str, str], patience: Patience) -> Answers:
@@ -80,19 +115,27 @@ def _wait_for_processes(node: Node, digests: Mapping[str, str], patience: Patien
             return _SILENCE
         if patience.over(missing):
             raise CncpError(
-                f"{', '.join(missing)} did not start within {patience.spent}{logs.ending(node, missing[0])}",
+                f"{', '.join(missing)} did not start within {patience.spent}{patience.ending(missing[0])}",
                 "look at: cncp status, cncp logs",
             )
         time.sleep(0.05)
 
 
-def _unanswered(node: Node, seen: Answers, spent: str) -> CncpError:
+def _unanswered(node: Node, seen: Answers, patience: Patience) -> CncpError:
+    for what in checks.full((Path(node.home), node.log_dir)):
+        return CncpError(f"{what}: services cannot start", "make room on that disk, then: cncp up")
     if not seen.controller:
-        what = f"the controller did not answer within {spent}{logs.ending(node, 'controller')}"
+        at = connection.dialled(node)
+        what = f"the controller did not answer at {at} within {patience.spent}{patience.ending('controller')}"
         return CncpError(what, "look at: cncp logs --name controller")
     missing = [str(number) for number in node.engine_ids if number not in seen.answering]
-    said = logs.ending(node, f"engine-{missing[0]}")
+    first = f"engine-{missing[0]}"
+    known = running(node)[first].uuid in seen.known
+    at = connection.dialled(node) if node.controller else connection.engines_dial(node)
+    why = "" if known else f"; {first} has not reached the controller at {at}"
+    said = patience.ending(first).replace("; its log", f"; the log of {first}", 1)
     return CncpError(
-        f"{len(seen.answering)}/{node.engines} engines answer after {spent}; silent: {', '.join(missing)}{said}",
-        f"look at: cncp status, cncp logs --name engine-{missing[0]}",
+        f"{len(seen.answering)}/{node.engines} engines answer after {patience.spent};"
+        f" silent: {', '.join(missing)}{why}{said}",
+        f"look at: cncp status, cncp logs --name {first}",
     )

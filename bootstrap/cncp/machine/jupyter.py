@@ -18,7 +18,6 @@ from pathlib import Path
 from cncp import keys, ports
 from cncp.errors import CncpError
 from cncp.files import read_bytes, read_json, read_shape, to_json
-from cncp.machine import logs
 from cncp.machine.actor import Actor
 from cncp.machine.kinds import KINDS
 from cncp.machine.node import Node
@@ -155,7 +154,7 @@ def wait(node: Node, patience: Patience) -> None:
     """Wait until Jupyter answers. Raises CncpError."""
     while not answers(node):
         if patience.over(["jupyter"]):
-            what = f"Jupyter did not answer within {patience.spent}{logs.ending(node, 'jupyter')}"
+            what = f"Jupyter did not answer within {patience.spent}{patience.ending('jupyter')}"
             raise CncpError(what, "look at: cncp status, cncp logs --name jupyter")
         time.sleep(0.05)
 

@@ -22,7 +22,7 @@ from cncp.machine.node import Node
 from cncp.machine.place import Account
 from cncp.machine.services import service_manager
 from cncp.machine.status import status
-from cncp.machine.up import START_TIMEOUT, Outcome, choose, locked, up
+from cncp.machine.up import START_TIMEOUT, Outcome, choose, locked, reviver, up
 
 
 def remember(account: Account, home: Path, former: Kept, flags: Mapping[str, str], file: Path | None) -> None:
@@ -113,7 +113,7 @@ def restart(node: Node, wanted: Sequence[str], console: Console) -> Answers:
         login.refresh(node, actor)
         digests = steps.wanted(node).services
         manager.start({name: digests[name] for name in wanted})
-    return wait(node, manager, START_TIMEOUT)
+    return wait(node, manager, START_TIMEOUT, reviver(node, manager, actor, console))
 
 
 def down(node: Node, console: Console) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Sequence
+from datetime import datetime
 
 from cncp.errors import CncpError
 from cncp.machine.node import Node
@@ -29,9 +31,20 @@ def tail(node: Node, name: str, lines: int) -> list[str]:
     return []
 
 
-def ending(node: Node, name: str) -> str:
-    """Return what to add to an error of a service: how its log ends."""
-    return ends_with(tail(node, name, TAIL))
+def ending(node: Node, name: str, since: float = 0.0) -> str:
+    """Return what to add to an error of a service: how its log ends, of what it has written ``since``, s since 1970."""
+    return ends_with(written_since(tail(node, name, TAIL), since))
+
+
+def written_since(lines: Sequence[str], since: float) -> list[str]:
+    """Return the last lines of a log without those of before; a line without a time is of the one above it."""
+    kept: list[str] = []
+    old = False
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            old = datetime.fromisoformat(line[:19]).timestamp() < int(since)
+        kept = [] if old else [*kept, line]
+    return kept
 
 
 def ends_with(lines: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ class Patience:
     """The time that services of a node have to answer: ``timeout`` s in which they do nothing.
 
     A start takes seconds on most machines and minutes on an emulated one; what is loading uses the
-    processor, and what hangs does not.
+    processor, and what hangs does not. ``working`` are those that did so at the last look, None before one.
     """
 
     def __init__(self, node: Node, manager: ServiceManager, timeout: float) -> None:
@@ -32,6 +32,8 @@ class Patience:
         self._timeout = timeout
         self._states: Mapping[str, ServiceState] = {}
         self._used: dict[int, float] = {}
+        self._since = time.time()
+        self.working: set[str] | None = None
         self._began = self._looked = time.monotonic()
         self._deadline = self._began + timeout
 
@@ -50,26 +52,43 @@ class Patience:
         now = time.monotonic()
         if now > self._looked + _LOOK:
             self._give_up_on_crashes()
-            if self._at_work(silent, now - self._looked):
+            self.working = self._at_work(silent, now - self._looked)
+            if self.working:
                 self._deadline = now + self._timeout
             self._looked = now
         return now > min(self._deadline, self._began + _AT_MOST * self._timeout)
 
-    def _at_work(self, names: Collection[str], seconds: float) -> bool:
-        """Tell whether one of these services, with its children, has used the processor in the last ``seconds``."""
+    def ending(self, name: str) -> str:
+        """Return how the log of a service ends, of what it has written in this wait, or since it was started."""
+        return logs.ending(self._node, name, min(self._since, began(running_process(self._node, name).pid)))
+
+    def _at_work(self, names: Collection[str], seconds: float) -> set[str]:
+        """Return which of these services, with their children, have used the processor in the last ``seconds``."""
         former, self._used = self._used, {}
-        for pid in filter(None, (running_process(self._node, name).pid for name in names)):
+        found = set()
+        for name in names:
             with contextlib.suppress(psutil.Error):
-                process = psutil.Process(pid)
-                for one in (process, *process.children(recursive=True)):
+                pid = running_process(self._node, name).pid
+                process = psutil.Process(pid) if pid else None
+                for one in (process, *process.children(recursive=True)) if process else ():
                     self._used[one.pid] = sum(one.cpu_times()[:2])
-        return any(used - former.get(pid, 0.0) > _WORK * seconds for pid, used in self._used.items())
+                    if self._used[one.pid] - former.get(one.pid, 0.0) > _WORK * seconds:
+                        found.add(name)
+        return found
 
     def _give_up_on_crashes(self) -> None:
         for name, state in self._manager.states().items():
             known = self._states.get(name)
             if state.restarts - (known.restarts if known else 0) >= _CRASHES:
                 raise CncpError(
-                    f"{name} ends again and again: {state.last_exit or 'cause unknown'}{logs.ending(self._node, name)}",
+                    f"{name} ends again and again: {state.last_exit or 'cause unknown'}{self.ending(name)}",
                     f"look at: cncp logs --name {name}",
                 )
+
+
+def began(pid: int) -> float:
+    """Return when a process began, s since 1970; the end of time for none."""
+    with contextlib.suppress(psutil.Error):
+        if pid:
+            return float(psutil.Process(pid).create_time())
+    return float("inf")

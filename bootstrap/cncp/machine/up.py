@@ -31,7 +31,7 @@ from cncp.machine import (
 from cncp.machine.actor import Actor
 from cncp.machine.convergence import Engine
 from cncp.machine.desired import Desired
-from cncp.machine.health import Answers, wait
+from cncp.machine.health import REGISTERS, Answers, Revive, wait
 from cncp.machine.node import Node, check_profile, resolve
 from cncp.machine.services import ServiceManager, service_manager
 from cncp.machine.services.base import unkept
@@ -212,7 +212,20 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
         if warning and not todo.empty:
             console.warn(warning)
     console.phase("waiting for answers")
-    return Outcome(wait(node, manager, timeout), not todo.empty, used)
+    return Outcome(wait(node, manager, timeout, reviver(node, manager, actor, console)), not todo.empty, used)
+
+
+def reviver(node: Node, manager: ServiceManager, actor: Actor, console: Console) -> Revive:
+    """Return what starts engines anew that do not find their controller."""
+
+    def revive(names: Sequence[str]) -> None:
+        console.phase(f"restarting {', '.join(names)}: not registered with the controller after {REGISTERS:.0f} s")
+        with locked(node, actor, "cncp up"):
+            steps.stop_services(node, manager, names)
+            digests = steps.wanted(node).services
+            manager.start({name: digests[name] for name in names})
+
+    return revive
 
 
 def carry_out(todo: Plan, manager: ServiceManager, actor: Actor, console: Console) -> None:

@@ -187,10 +187,11 @@ def serve(node: Node, number: int, uuid: str) -> None:
     # ipyparallel's hub knows an engine that a client has shut down by its session.
     config = Config(Session={"session": uuid})
     app = Engine.instance(ident=uuid, id=number, enable_nanny=False, config=config)
-    app.initialize([f"--profile-dir={node.profile_dir}"])
+    # The name by which others reach this machine is none that it needs to know itself.
+    near = connection.local_address(node) if node.controller else None
+    app.initialize([f"--profile-dir={node.profile_dir}", *([f"--IPEngine.location={near}"] if near else [])])
     log_to(node, f"engine-{number}", app.log)
-    local = connection.local_address(node) if node.controller else None
-    watch = death.tell(Path(app.url_file), uuid, app.moved_to or local)
+    watch = death.tell(Path(app.url_file), uuid, app.moved_to or near)
     try:
         app.start()
     finally:

@@ -116,10 +116,10 @@ def test_ports_that_others_use_are_refused_before_anything_changes(home: Path) -
         port = stranger.getsockname()[1]
         low = min(port, 65535 - 17)
         pinned(home, tuple(range(20000, 20018)))
-        with pytest.raises(CncpError, match="17 of the ports"):
+        with pytest.raises(CncpError, match=r"only \d+ of the ports"):
             describe(home, ports=f"{low}-{low + 17}")
         pinned(home, (port, *range(20000, 20017)))
-        with pytest.raises(CncpError, match=f"ports are taken: {port}"):
+        with pytest.raises(CncpError, match=rf"ports are taken: .*{port}"):
             describe(home)
 
 

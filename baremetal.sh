@@ -141,6 +141,12 @@ Of this run: option, variable.
   --forget
         leave out what earlier command lines said
         CNCP_FORGET=true
+  --wait SECONDS
+        seconds to wait for engines that are busy, where they have to be restarted
+        CNCP_WAIT
+  --force
+        go on although engines are busy; their tasks are lost
+        CNCP_FORCE=true
   --install-only
         end when the virtualenv is there; start nothing
         CNCP_INSTALL_ONLY=true

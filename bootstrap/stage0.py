@@ -47,10 +47,10 @@ except ImportError as lacking:
     sys.stderr.write(f"error: this Python is not whole: {lacking}\nhint: install all of it (package python3)\n")
     sys.exit(4)
 
-SWITCHES = ("json", "quiet", "forget", "install_only")
+SWITCHES = ("json", "quiet", "forget", "force", "install_only")
 """Options without a value; each is also a variable: CNCP_JSON=true."""
 
-HANDED_OVER = ("file", "json", "quiet", "forget")
+HANDED_OVER = ("file", "json", "quiet", "forget", "wait", "force")
 """Options that `cncp up` has as well; the rest concerns the installation alone."""
 
 
@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--offline", metavar="FILE")
     made.add_argument("--offline-digest", metavar="SHA256")
     made.add_argument("--python", metavar="PATH")
+    made.add_argument("--wait", metavar="SECONDS")
     for switch in SWITCHES:
         made.add_argument("--" + switch.replace("_", "-"), action="store_true")
     # For Chef, which compares the code that it was given with the code that runs.
@@ -83,6 +84,9 @@ def parse(argv: Sequence[str], variables: Mapping[str, str]) -> argparse.Namespa
         setattr(given, switch, getattr(given, switch) or on)
     named = given.python or variables.get("CNCP_PYTHON")
     given.python = preflight.executable(named) if named else sys.executable
+    given.wait = given.wait or variables.get("CNCP_WAIT")
+    if given.wait and not (given.wait.isascii() and given.wait.isdigit() and len(given.wait) <= 7):
+        raise UsageError(f"command line: --wait {given.wait!r} is not possible", "give whole seconds, such as 600")
     given.offline = given.offline or variables.get("CNCP_OFFLINE")
     given.offline_digest = given.offline_digest or variables.get("CNCP_OFFLINE_DIGEST")
     return given

@@ -31,6 +31,7 @@ STATIC = SOURCE / "cookbooks" / "cncp" / "files"
 OTHER_VARIABLES = {
     "CNCP_CHEF_INSTALL": "no: never install Cinc, whoever asks",
     "CNCP_FILE": "path of cluster.toml",
+    "CNCP_FORCE": "true: go on although engines are busy; their tasks are lost",
     "CNCP_FORGET": "true: leave out what earlier command lines said",
     "CNCP_HOME": "folder for the virtualenv and all state (~/.local/share/cncp)",
     "CNCP_INSTALL_ONLY": "true: end when the virtualenv is there",
@@ -43,6 +44,7 @@ OTHER_VARIABLES = {
     "CNCP_REF": "branch, tag or commit of the code that a lone baremetal.sh gets",
     "CNCP_REPO_URL": "where a lone baremetal.sh gets the code",
     "CNCP_USER": "account the cluster runs as, where root sets it up",
+    "CNCP_WAIT": "seconds to wait for engines that are busy",
 }
 """Variables of ours that are not settings of the cluster."""
 

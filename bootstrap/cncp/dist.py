@@ -25,6 +25,8 @@ _OTHERS = (
     ("--json", "print the result as JSON", "CNCP_JSON"),
     ("--quiet", "print no progress", "CNCP_QUIET"),
     ("--forget", "leave out what earlier command lines said", "CNCP_FORGET"),
+    ("--wait SECONDS", "seconds to wait for engines that are busy, where they have to be restarted", "CNCP_WAIT"),
+    ("--force", "go on although engines are busy; their tasks are lost", "CNCP_FORCE"),
     ("--install-only", "end when the virtualenv is there; start nothing", "CNCP_INSTALL_ONLY"),
 )
 """Options that are no settings of the cluster, with their variables."""

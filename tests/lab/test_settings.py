@@ -95,7 +95,7 @@ def test_scaling_leaves_busy_engines(site: Site) -> None:
         assert after == {name: before[name] for name in ("controller", "engine-1", "engine-3")}
         refused = site.cncp("scale", "1", check=False)
         assert refused.returncode == 1
-        assert "error: engines 3 are busy" in refused.stderr
+        assert "error: engine-3 is busy" in refused.stderr
         site.cncp("scale", "1", "--force")
         assert sorted(site.status()) == ["controller", "engine-1"]
         client.kill()

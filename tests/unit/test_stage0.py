@@ -48,7 +48,9 @@ def test_every_option_is_a_variable() -> None:
     with pytest.raises(UsageError, match="CNCP_QUIET = 'loud' is not possible"):
         stage0.parse([], {"CNCP_QUIET": "loud"})
     flags = {action.dest for action in stage0.parser()._actions}
-    assert {f"CNCP_{one.upper()}" for one in ("file", "offline", "python", *stage0.SWITCHES)} <= set(OTHER_VARIABLES)
+    assert {f"CNCP_{one.upper()}" for one in ("file", "offline", "python", "wait", *stage0.SWITCHES)} <= set(
+        OTHER_VARIABLES
+    )
     assert set(stage0.SWITCHES) <= flags
 
 

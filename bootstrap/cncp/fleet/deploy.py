@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from cncp.fleet.command import HostError, Line
 from cncp.fleet.place import Placed
 from cncp.fleet.ssh import Host
 from cncp.fleet.survey import HOME, SHARED, Surveyed
+from cncp.machine import spare
 
 INSTALL_TIMEOUT = 900.0
 """Seconds for an installation: 50 MB over a slow network, on a slow disk."""
@@ -108,11 +110,14 @@ def up(one: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code) -> d
     """Run the main job on a host and return its report. Raises HostError with that host's own words."""
     if one.shared:
         call(one.host, "share", SHARED, one.name)
+    # What is to become of busy engines is asked for here, and seen to there.
+    busy = spare.handed_on()
     words = flags(settings)
     if outdated(one, ours) or one.facts["made_with"][_home(one)] != one.facts["real_python"]:
-        return _report(one, _baremetal(one, ["--json", "--forget", *words], one.environment, say))
+        return _report(one, _baremetal(one, ["--json", "--forget", *words], {**one.environment, **busy}, say))
     # What baremetal.sh would check and make is there, and costs a host half of its time.
-    return _report(one, _said(one, Placed.of(one).module("cncp.machine.job", *words), say))
+    variables = ["env", *(f"{name}={value}" for name, value in busy.items())] if busy else []
+    return _report(one, _said(one, [*variables, *Placed.of(one).module("cncp.machine.job", *words)], say))
 
 
 def _report(one: Surveyed, said: bytes) -> dict[str, Any]:
@@ -137,7 +142,8 @@ def _baremetal(one: Surveyed, words: Sequence[str], variables: Mapping[str, str]
 
 
 def _said(one: Surveyed, argv: Sequence[str], say: Line) -> bytes:
-    result = one.host.run(argv, timeout=INSTALL_TIMEOUT, check=False, line=partial(_progress, say))
+    limit = INSTALL_TIMEOUT + spare.said(os.environ).wait
+    result = one.host.run(argv, timeout=limit, check=False, line=partial(_progress, say))
     if not result.ok:
         raise failure(one.name, result.stderr, result.status)
     return result.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,15 +12,15 @@ from cncp import files
 from cncp.attributes import Kept, kept, kept_path
 from cncp.cluster import parse
 from cncp.console import Console
-from cncp.errors import CncpError, UsageError
-from cncp.machine import login, steps
+from cncp.errors import UsageError
+from cncp.machine import login, spare, steps
 from cncp.machine.actor import Actor
 from cncp.machine.health import Answers, wait
 from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node
 from cncp.machine.place import Account
 from cncp.machine.services import service_manager
-from cncp.machine.status import status
+from cncp.machine.spare import Manners
 from cncp.machine.up import START_TIMEOUT, Outcome, choose, locked, reviver, up
 
 
@@ -38,29 +37,24 @@ def remember(account: Account, home: Path, former: Kept, flags: Mapping[str, str
         actor.write(path, content, 0o600)
 
 
-def scale(
-    node: Node, count: int, environment: Mapping[str, str], console: Console, *, force: bool, patience: float
-) -> Outcome:
+def scale(node: Node, count: int, environment: Mapping[str, str], console: Console, manners: Manners) -> Outcome:
     """Run ``count`` engines: new ones are added, or idle ones removed, and no other is touched.
 
-    Busy engines are removed only with ``force``, or once they are idle within ``patience`` seconds.
+    Busy engines are removed only as ``manners`` say.
     """
     if not node.controller and count < 1:
         raise UsageError("an engine machine with no engines does nothing", "use cncp down to stop it")
     if node.gpus:
         raise UsageError("engines = gpus, one a GPU: there is nothing to scale", "set another number with --engines")
-    deadline = time.monotonic() + patience
-    while True:
-        busy = _busy(node)
+    present: list[int] = []
+
+    def in_the_way() -> list[str]:
+        busy = spare.busy(node)
         # Those to keep first: busy ones, then low ids.
-        present = sorted(node.engine_ids, key=lambda number: (number not in busy, number))
-        working = busy.intersection(present[count:])
-        if force or not working:
-            break
-        if time.monotonic() > deadline:
-            named = ", ".join(map(str, sorted(working)))
-            raise CncpError(f"engines {named} are busy", "wait for them: --wait SECONDS, or lose their tasks: --force")
-        time.sleep(0.2)
+        present[:] = sorted(node.engine_ids, key=lambda number: (f"engine-{number}" not in busy, number))
+        return [f"engine-{number}" for number in present[count:] if f"engine-{number}" in busy]
+
+    spare.insist(in_the_way, f"scale {count}", manners, console.phase)
     # The engines that stay keep their number of threads: another share would restart them.
     scaled = dataclasses.replace(node.settings, engines=count, threads=node.threads)
     target = choose(environment, scaled, present)
@@ -69,11 +63,6 @@ def scale(
     flags = {"engines": str(count), "threads": str(node.threads)}
     remember(node.account, Path(node.home), former, flags, Path(former.file) if former.file else None)
     return outcome
-
-
-def _busy(node: Node) -> set[int]:
-    manager = service_manager(node, Actor(node.account))
-    return {int(one.name.partition("-")[2]) for one in status(node, manager) if one.state == "busy"}
 
 
 def chosen(node: Node, names: str) -> list[str]:
@@ -101,6 +90,12 @@ def _service(node: Node, name: str) -> str:
     raise UsageError(
         f"there is no service {name}", (f"did you mean {close[0]}? " if close else "") + f"the services are: {services}"
     )
+
+
+def part(node: Node, names: Sequence[str], verb: str, manners: Manners, console: Console) -> None:
+    """See to busy engines before what is asked for ends them: without a ``wait`` it is only said what is lost."""
+    asked = manners if manners.wait else dataclasses.replace(manners, force=True)
+    spare.insist(spare.of(node, names), verb, asked, console.warn if asked.force else console.phase)
 
 
 def restart(node: Node, wanted: Sequence[str], console: Console) -> Answers:

@@ -24,6 +24,7 @@ from cncp.machine import (
     jupyter,
     place,
     ports,
+    spare,
     steps,
     tunnels,
     variables,
@@ -200,6 +201,7 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
     with locked(node, actor, "cncp up"):
         todo = plan(node, manager)
         if not todo.empty:
+            spare.insist(spare.of(_past(node), _ended(todo, manager)), "this", spare.said(os.environ), console.phase)
             checks.room(_folders(node))
             for doubt in checks.doubts(node.settings):
                 console.warn(doubt)
@@ -213,6 +215,18 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
             console.warn(warning)
     console.phase("waiting for answers")
     return Outcome(wait(node, manager, timeout, reviver(node, manager, actor, console)), not todo.empty, used)
+
+
+def _past(node: Node) -> Node:
+    """Return the node that runs now, where it is another."""
+    return steps.former(Path(node.home)) or node
+
+
+def _ended(todo: Plan, manager: ServiceManager) -> set[str]:
+    """Return the services that run and that a plan stops or starts anew."""
+    if todo.leave:
+        return set(_past(todo.node).services)
+    return {*todo.stop, *steps.running(manager)}.intersection({*todo.stop, *todo.start})
 
 
 def reviver(node: Node, manager: ServiceManager, actor: Actor, console: Console) -> Revive:

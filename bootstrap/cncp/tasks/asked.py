@@ -20,6 +20,10 @@ CLUSTER_FILE = {"file": "cluster.toml to read (CNCP_FILE)"}
 FILE = {"file": "cluster.toml, or list of hosts, to read (CNCP_FILE)"}
 HOSTS = {**CLUSTER_FILE, "limit": "these hosts of the cluster alone: gold2,gold[4-6]"}
 SERVICES = {"name": "services, as `status` shows them: engine-0,engine-1; all without"}
+BUSY = {
+    "wait": "seconds to wait for engines that are busy",
+    "force": "go on although engines are busy; their tasks are lost",
+}
 FORGET = {"forget": "leave out what earlier command lines said"}
 
 

@@ -21,7 +21,7 @@ from cncp.fleet.controller import Here
 from cncp.fleet.job import Fleet
 from cncp.fleet.up import up as everywhere
 from cncp.install import rights
-from cncp.machine import doctor, job, jupyter, lifecycle, place, steps
+from cncp.machine import doctor, job, jupyter, lifecycle, place, spare, steps
 from cncp.machine import logs as logfiles
 from cncp.machine import status as states
 from cncp.machine import uninstall as removal
@@ -34,7 +34,7 @@ from cncp.machine.services.base import running_process
 from cncp.serve import record
 from cncp.tasks import fleet as fleets
 from cncp.tasks import following as next_steps
-from cncp.tasks.asked import FORGET, HOST_KEYS, HOSTS, JSON, QUIET, SERVICES, is_strict, refuse_limit
+from cncp.tasks.asked import BUSY, FORGET, HOST_KEYS, HOSTS, JSON, QUIET, SERVICES, is_strict, refuse_limit
 from cncp.tasks.command import command
 
 MOST_ENGINES = 1024
@@ -85,7 +85,7 @@ def _report(
         console.say(line)
 
 
-@command({**HOSTS, **JSON, **QUIET, **FORGET, **HOST_KEYS}, settings=True)
+@command({**HOSTS, **JSON, **QUIET, **FORGET, **HOST_KEYS, **BUSY}, settings=True)
 def up(
     context: Context,
     flags: Mapping[str, str],
@@ -95,8 +95,11 @@ def up(
     forget: bool = False,
     limit: str = "",
     host_keys: str = "accept-new",
+    wait: int = 0,
+    force: bool = False,
 ) -> None:
     """Make this machine, and the hosts cluster.toml names, what the settings say; wait until all engines answer."""
+    spare.say(wait=wait, force=force)
     converge(Console(quiet=quiet), flags, file=file, forget=forget, as_json=json, limit=limit, host_keys=host_keys)
 
 
@@ -233,8 +236,7 @@ def check(
         **QUIET,
         **JSON,
         "count": "how many engines, or how many more or fewer: +1, -1",
-        "force": "remove engines that are busy; their tasks are lost",
-        "wait": "seconds to wait for busy engines",
+        **BUSY,
     },
     positional=["count"],
 )
@@ -255,11 +257,10 @@ def scale(
         )
     console = Console(quiet=quiet)
     if scene := _scene(file, limit):
-        words = [count, *(["--force"] if force else []), *([f"--wait={wait}"] if wait else [])]
-        fleets.scale(scene, console, words)
+        fleets.scale(scene, console, [count, *_for_busy(wait, force=force)])
         return
     node = _node()
-    outcome = lifecycle.scale(node, _engines(node, count), os.environ, console, force=force, patience=wait)
+    outcome = lifecycle.scale(node, _engines(node, count), os.environ, console, spare.say(wait=wait, force=force))
     _report(console, _node(), outcome, json)
 
 
@@ -274,26 +275,51 @@ def _engines(node: Node, count: str) -> int:
     return wanted
 
 
-@command({**HOSTS, **QUIET, **SERVICES}, takes="name")
-def restart(context: Context, name: str = "", quiet: bool = False, file: str | None = None, limit: str = "") -> None:
+@command({**HOSTS, **QUIET, **SERVICES, **BUSY}, takes="name")
+def restart(
+    context: Context,
+    name: str = "",
+    quiet: bool = False,
+    file: str | None = None,
+    limit: str = "",
+    wait: int = 0,
+    force: bool = False,
+) -> None:
     """Restart a service, or all of them."""
+    manners = spare.say(wait=wait, force=force)
     console = Console(quiet=quiet)
     if scene := _scene(file, limit):
-        fleets.restart(scene, console, [f"--name={name}"] if name else [])
+        fleets.restart(scene, console, [*([f"--name={name}"] if name else []), *_for_busy(wait, force=force)])
         return
     node = _node()
-    seen = lifecycle.restart(node, lifecycle.chosen(node, name), console)
+    chosen = lifecycle.chosen(node, name)
+    lifecycle.part(node, chosen, "restart", manners, console)
+    seen = lifecycle.restart(node, chosen, console)
     console.say(_count(node, seen))
 
 
-@command({**HOSTS, **QUIET})
-def down(context: Context, quiet: bool = False, file: str | None = None, limit: str = "") -> None:
+@command({**HOSTS, **QUIET, **BUSY})
+def down(
+    context: Context,
+    quiet: bool = False,
+    file: str | None = None,
+    limit: str = "",
+    wait: int = 0,
+    force: bool = False,
+) -> None:
     """Stop controller and engines until the next `up`."""
+    manners = spare.say(wait=wait, force=force)
     console = Console(quiet=quiet)
     if scene := _scene(file, limit):
-        fleets.down(scene, console)
+        fleets.down(scene, console, _for_busy(wait, force=force))
         return
-    console.say("stopped" if lifecycle.down(_node(), console) else "nothing was running")
+    node = _node()
+    lifecycle.part(node, node.services, "down", manners, console)
+    console.say("stopped" if lifecycle.down(node, console) else "nothing was running")
+
+
+def _for_busy(wait: int, *, force: bool) -> list[str]:
+    return [*([f"--wait={wait}"] if wait else []), *(["--force"] if force else [])]
 
 
 @command({**HOSTS, **QUIET})

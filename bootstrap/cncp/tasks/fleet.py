@@ -233,13 +233,13 @@ def _through(
         finish(view, console)
 
 
-def down(view: verbs.Scene, console: Console) -> None:
+def down(view: verbs.Scene, console: Console, words: Sequence[str] = ()) -> None:
     """Stop the engines of all hosts, then the controller."""
     head = view.inventory.controller.name
     with view:
         console.phase(f"stopping on {plural(len(view.hosts), 'host')}")
-        relay(view, console, "down", "--quiet", names=[name for name in view.hosts if name != head])
-        relay(view, console, "down", "--quiet", names=[head])
+        relay(view, console, "down", "--quiet", *words, names=[name for name in view.hosts if name != head])
+        relay(view, console, "down", "--quiet", *words, names=[head])
         finish(view, console)
 
 

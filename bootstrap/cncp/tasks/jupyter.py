@@ -14,11 +14,11 @@ from cncp.fleet import lab as remote
 from cncp.fleet import place as places
 from cncp.fleet.place import Placed
 from cncp.inventory import HostSpec
-from cncp.machine import browser, jupyter, place
+from cncp.machine import browser, jupyter, place, spare
 from cncp.machine.jupyter import Access
 from cncp.machine.node import Node, installed
 from cncp.tasks import fleet as fleets
-from cncp.tasks.asked import QUIET
+from cncp.tasks.asked import BUSY, QUIET
 from cncp.tasks.cluster import converge
 from cncp.tasks.command import command
 
@@ -49,15 +49,17 @@ def _access(node: Node) -> Access:
     return known
 
 
-@command(QUIET)
-def up(context: Context, quiet: bool = False) -> None:
+@command({**QUIET, **BUSY})
+def up(context: Context, quiet: bool = False, wait: int = 0, force: bool = False) -> None:
     """Run JupyterLab beside the controller from now on, and wait until it answers."""
+    spare.say(wait=wait, force=force)
     converge(Console(quiet=quiet), {"jupyter": "true"})
 
 
-@command(QUIET)
-def down(context: Context, quiet: bool = False) -> None:
+@command({**QUIET, **BUSY})
+def down(context: Context, quiet: bool = False, wait: int = 0, force: bool = False) -> None:
     """Stop JupyterLab until the next `jupyter.up`; port, token and settings stay."""
+    spare.say(wait=wait, force=force)
     _node()
     converge(Console(quiet=quiet), {"jupyter": "false"})
 
@@ -107,9 +109,10 @@ def _show(console: Console, access: Access, page: Path, no_browser: bool, ask: s
         console.note(f"the token it asks for: {ask}")
 
 
-@command({**QUIET, **_OPEN}, default=True)
-def lab(context: Context, quiet: bool = False, no_browser: bool = False) -> None:
+@command({**QUIET, **_OPEN, **BUSY}, default=True)
+def lab(context: Context, quiet: bool = False, no_browser: bool = False, wait: int = 0, force: bool = False) -> None:
     """Run JupyterLab and open it: `jupyter.up`, then `jupyter.open`."""
+    spare.say(wait=wait, force=force)
     converge(Console(quiet=quiet), {"jupyter": "true"})
     visit.body(context, no_browser=no_browser)
 

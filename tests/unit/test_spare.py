@@ -1,0 +1,174 @@
+"""What becomes of engines at work where a change would end them: the same for every verb."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cncp.console import Console
+from cncp.errors import CncpError, UsageError
+from cncp.machine import connection, convergence, job, lifecycle, spare, steps, up
+from cncp.machine.spare import Manners
+from cncp.serve.record import Process
+from tests.unit.test_choices import node
+
+
+def looks(*answers: list[str]) -> Callable[[], list[str]]:
+    """Return what sees these engines at work one time after another, and the last ones from then on."""
+    left = list(answers)
+    return lambda: left.pop(0) if len(left) > 1 else left[0]
+
+
+def test_nobody_is_asked_where_nobody_works() -> None:
+    """What costs no task is just done."""
+    spare.insist(looks([]), "this", Manners(), pytest.fail)
+
+
+def test_busy_engines_are_named_with_the_way_out() -> None:
+    """One and several, in the same words whatever is asked for."""
+    with pytest.raises(CncpError, match=r"^engine-0 is busy: this would lose its task$") as caught:
+        spare.insist(looks(["engine-0"]), "this", Manners(), pytest.fail)
+    assert caught.value.hint == "wait for them: --wait SECONDS, or lose their tasks: --force"
+    with pytest.raises(CncpError, match=r"engine-0, engine-1 are busy: scale 1 would lose their tasks"):
+        spare.insist(looks(["engine-0", "engine-1"]), "scale 1", Manners(), pytest.fail)
+
+
+def test_they_are_waited_for_as_long_as_is_said() -> None:
+    """It is said once, and goes on when they are idle; a wait that is over refuses."""
+    said: list[str] = []
+    spare.insist(looks(["engine-0"], ["engine-0"], []), "this", Manners(wait=600), said.append)
+    assert said == ["waiting for engine-0: busy"]
+    with pytest.raises(CncpError):
+        spare.insist(looks(["engine-0"]), "this", Manners(wait=0.01), said.append)
+
+
+def test_what_is_forced_says_what_it_costs() -> None:
+    """Nothing is asked, and the loss is no secret."""
+    said: list[str] = []
+    spare.insist(looks(["engine-0"]), "this", Manners(force=True), said.append)
+    assert said == ["engine-0 is busy: its task is lost"]
+
+
+@pytest.mark.parametrize("answer", ["y", "n", ""])
+def test_a_terminal_is_asked(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Yes goes on, also in the process that takes over after an installation; all else changes nothing."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal(f"{answer}\n"))
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv(spare.FORCE, "")
+    if answer == "y":
+        spare.insist(looks(["engine-0"]), "this", Manners(), pytest.fail)
+        assert spare.said(os.environ).force
+    else:
+        with pytest.raises(CncpError):
+            spare.insist(looks(["engine-0"]), "this", Manners(), pytest.fail)
+        assert not spare.said(os.environ).force
+
+
+def test_what_is_said_here_reaches_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option is a variable from then on; a variable that makes no sense is refused."""
+    for name in (spare.WAIT, spare.FORCE):
+        monkeypatch.setenv(name, "")
+    assert spare.handed_on() == {}
+    assert spare.say(wait=60, force=True) == Manners(60.0, force=True)
+    assert spare.handed_on() == {"CNCP_WAIT": "60", "CNCP_FORCE": "true"}
+    with pytest.raises(UsageError, match="CNCP_WAIT"):
+        spare.said({"CNCP_WAIT": "soon"})
+
+
+@contextmanager
+def answering(*_: object) -> Iterator[Any]:
+    """Be a hub with an engine of this machine that works, one that is idle, and one of another that works."""
+    load = {0: {"queue": 1, "tasks": 0}, 1: {"queue": 0, "tasks": 0}, 2: {"queue": 0, "tasks": 3}}
+    ids = {0: "mine-0", 1: "mine-1", 2: "gold_7_0123456789ab"}
+    yield SimpleNamespace(engines=lambda _: ids, queues=lambda _: load)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return a node whose controller and two engines run, one of which works."""
+    made = node(engines="2")
+    current = {name: Process(1, "d", name.replace("engine", "mine")) for name in made.services}
+    current["controller"] = Process(1, "d", "")
+    monkeypatch.setattr(spare, "running", lambda _: current)
+    monkeypatch.setattr(spare, "Hub", answering)
+    monkeypatch.setattr(connection, "client", lambda _: {"key": ""})
+    yield made
+    current["controller"] = Process(0, "", "")
+    assert spare.busy(made) == {}
+
+
+def test_with_the_controller_all_that_works_is_lost(cluster: Any) -> None:
+    """Engines of other hosts, too; without it, those of this machine that are ended themselves."""
+    assert spare.busy(cluster) == {"engine-0": True, "engine-7 of gold": False}
+    assert spare.of(cluster, ["controller"])() == ["engine-0", "engine-7 of gold"]
+    assert spare.of(cluster, ["engine-0", "engine-1"])() == ["engine-0"]
+    assert spare.of(cluster, ["engine-1", "jupyter"])() == []
+
+
+def plan(made: Any, **changed: Any) -> up.Plan:
+    """Return a plan that changes nothing but this."""
+    nothing = up.Plan(made, SimpleNamespace(services={}), (), (), (), (), (), "")  # type: ignore[arg-type]
+    return replace(nothing, **changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "ended"),
+    [
+        ({"start": ("engine-0", "engine-2")}, {"engine-0"}),
+        ({"stop": ("engine-1",)}, {"engine-1"}),
+        ({"files": ("a",)}, set[str]()),
+        ({"start": ("controller",)}, {"controller"}),
+        ({"leave": "leaving tmux"}, {"controller", "engine-0", "engine-1"}),
+    ],
+)
+def test_a_plan_ends_what_runs_and_is_started_anew(
+    changed: Any, ended: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new engine ends none, and where all is left all ends."""
+    made = node(engines="2")
+    monkeypatch.setattr(steps, "running", lambda _: dict.fromkeys(made.services, "d"))
+    monkeypatch.setattr(up, "_past", lambda _: made)
+    assert up._ended(plan(made, **changed), None) == ended  # type: ignore[arg-type]
+
+
+def test_up_refuses_before_anything_is_touched(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that restarts a busy engine ends with its name, nothing written and nothing stopped."""
+    monkeypatch.setattr(up, "locked", lambda *_: nullcontext())
+    monkeypatch.setattr(up, "service_manager", lambda *_: None)
+    monkeypatch.setattr(up, "plan", lambda *_: plan(cluster, start=("engine-0",)))
+    monkeypatch.setattr(steps, "running", lambda _: {"engine-0": "old"})
+    monkeypatch.setattr(convergence, "converge", lambda *_: pytest.fail("converged"))
+    with pytest.raises(CncpError, match="engine-0 is busy"):
+        up.up(cluster, Console(quiet=True))
+
+
+def test_so_do_other_requirements_before_they_are_installed(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packages under a running task stay what they were."""
+    other = replace(cluster, settings=replace(cluster.settings, requirements="/r.txt"))
+    monkeypatch.setattr(job, "describe", lambda _: other)
+    monkeypatch.setattr(job, "former", lambda _: cluster)
+    monkeypatch.setattr(job, "bring_environment", lambda *_: pytest.fail("installed"))
+    with pytest.raises(CncpError, match="other requirements would lose"):
+        job.converge(None, Console(quiet=True))  # type: ignore[arg-type]
+
+
+def test_what_is_asked_for_outright_only_says_what_it_costs(cluster: Any) -> None:
+    """Restart and down go on without a wait, and refuse when one was asked for and is over."""
+    err = io.StringIO()
+    lifecycle.part(cluster, cluster.services, "restart", Manners(), Console(err=err))
+    assert err.getvalue() == "warning: engine-0, engine-7 of gold are busy: their tasks are lost\n"
+    with pytest.raises(CncpError, match="restart would lose"):
+        lifecycle.part(cluster, ["engine-0"], "restart", Manners(wait=0.01), Console(err=err))

@@ -92,8 +92,8 @@ def writable(folder: Path) -> None:
         raise PreflightError(f"{what}: {why}", "mend its permissions, or have another folder: IPYTHONDIR, CNCP_HOME")
 
 
-def full(folders: Sequence[Path]) -> Iterator[str]:
-    """Say which of these folders' disks has no room for bytes or for files."""
+def full(folders: Sequence[Path], least: int = _LEAST) -> Iterator[str]:
+    """Say which of these folders' disks has no room for ``least`` bytes, or for files."""
     told = set()
     for folder in folders:
         existing = next(one for one in (folder, *folder.parents) if one.is_dir())
@@ -103,8 +103,8 @@ def full(folders: Sequence[Path]) -> Iterator[str]:
             continue
         told.add(disk)
         free = found.f_bavail * found.f_frsize
-        if free < _LEAST:
-            yield f"the disk of {existing} is full: {free // 2**20} MB are free"
+        if free < least:
+            yield f"the disk of {existing} is full: only {free // 2**20} MB are free"
         # Some file systems have no fixed number of files, and say 0 of 0.
         elif found.f_files and found.f_favail < _FILES:
             left = f"{found.f_favail} of {found.f_files} inodes are free"

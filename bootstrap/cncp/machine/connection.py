@@ -14,6 +14,8 @@ from cncp.machine.node import Node
 from cncp.machine.resources import File, Resource
 from cncp.shape import Misfit
 
+_ENGINE = {"interface": str, "location": str, "registration": int, "key": str, "curve_serverkey": str | None}
+
 CLIENT = "ipcontroller-client.json"
 ENGINE = "ipcontroller-engine.json"
 
@@ -87,10 +89,19 @@ def dialled(node: Node) -> str:
     return _where(client(node), local_address(node))
 
 
+def engine(node: Node) -> dict[str, Any] | None:
+    """Return the content of the engines' connection file, None where there is none, or only a damaged one.
+
+    The hub answers on it who is registered, and how much each has to do.
+    """
+    found: dict[str, Any] | None = read_shape(node.security_dir / ENGINE, _ENGINE)
+    usable = found and 1 <= found["registration"] <= 65535 and found["interface"].startswith("tcp://")
+    return found if usable else None
+
+
 def engines_dial(node: Node) -> str:
     """Return the address at which this machine's engines look for their controller, for an error."""
-    shape = {"interface": str, "location": str, "registration": int}
-    return _where(read_shape(node.security_dir / ENGINE, shape), None)
+    return _where(engine(node), None)
 
 
 def _where(document: Mapping[str, Any] | None, host: str | None) -> str:

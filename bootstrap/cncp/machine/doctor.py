@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,15 +9,18 @@ from pathlib import Path
 
 from cncp import keys
 from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection, jupyter, ports, steps
+from cncp.machine import checks, connection, jupyter, logs, ports, steps
 from cncp.machine.facts import lingers
+from cncp.machine.health import REGISTERS
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager, session
 from cncp.machine.services.base import unkept
-from cncp.machine.status import Status, status
+from cncp.machine.status import Status, duration, status
 from cncp.serve.slots import host_in, slot
 
 _SPACE = 50 * 2**20
+_AGAIN = 3  # ends of a service that are no accident
+_ANSWER = 3.0  # s that a controller elsewhere has
 
 
 @dataclass(frozen=True)
@@ -38,24 +40,28 @@ def examine(node: Node, manager: ServiceManager) -> list[Finding]:
     seen = status(node, manager)
     return [
         *_disk(node),
+        *_logs(node),
         *_permissions(node),
         *_files(node),
         *_unkept(node, manager),
         *_ports(node, seen),
-        *_services(seen),
+        *_services(node, seen),
         *_ids(node, seen),
+        *_far(node, seen),
         *_versions(node, manager),
         *_boot(node),
     ]
 
 
 def _disk(node: Node) -> Iterator[Finding]:
-    for folder in {node.home, node.profile_dir}:
-        if not Path(folder).is_dir():
-            continue
-        free = shutil.disk_usage(folder).free
-        if free < _SPACE:
-            yield Finding(f"{folder} has only {free // 2**20} MB free", "make room: logs and results cannot be written")
+    folders = [Path(node.home), Path(node.profile_dir), node.log_dir]
+    for what in checks.full(folders, _SPACE):
+        yield Finding(what, "make room: logs and results cannot be written")
+
+
+def _logs(node: Node) -> Iterator[Finding]:
+    if node.services and node.settings.logs == "files" and not node.log_dir.is_dir():
+        yield Finding(f"{node.log_dir} is gone: a service that ends cannot start again", "cncp up makes it again")
 
 
 def _permissions(node: Node) -> Iterator[Finding]:
@@ -98,10 +104,26 @@ def _unkept(node: Node, manager: ServiceManager) -> Iterator[Finding]:
         yield Finding(f"the service manager of {names} is gone: nothing restarts them", "cncp up")
 
 
-def _services(seen: list[Status]) -> Iterator[Finding]:
+def _services(node: Node, seen: list[Status]) -> Iterator[Finding]:
+    controller = next((one for one in seen if one.name == "controller"), None)
     for one in seen:
         look = f"look at: cncp logs --name {one.name}"
-        if one.state == "down":
+        if one.restarts >= _AGAIN and one.state in ("starting", "silent") and one.uptime < REGISTERS:
+            said = logs.ending(node, one.name)
+            yield Finding(
+                f"{one.name} ends again and again ({one.restarts} times): {one.last_exit or 'cause unknown'}{said}",
+                f"mend that, then: cncp up; {look}",
+            )
+        elif one.state == "starting" and controller is not None and controller.state != "up":
+            # What is said of the controller mends its engines as well.
+            continue
+        elif one.state == "starting" and one.uptime > REGISTERS:
+            at = connection.dialled(node)
+            yield Finding(
+                f"{one.name} has run for {duration(one.uptime)} and has not reached the controller at {at}",
+                f"cncp up starts it anew; {look}",
+            )
+        elif one.state == "down":
             yield Finding(
                 f"{one.name} does not run" + (f": {one.last_exit}" if one.last_exit else ""), f"cncp up; {look}"
             )
@@ -134,6 +156,29 @@ def _ids(node: Node, seen: list[Status]) -> Iterator[Finding]:
             yield Finding(
                 f"id {number} of the controller belongs to no engine that runs (engine-{place[1]} of before)",
                 "it goes within the tolerance; at once: cncp restart controller",
+            )
+
+
+def _far(node: Node, seen: list[Status]) -> Iterator[Finding]:
+    """Find engines that a controller elsewhere does not know: it answers them, too."""
+    document = connection.engine(node)
+    engines = [one for one in seen if one.state == "running" and one.uuid]
+    if node.controller or document is None or not engines:
+        return
+    try:
+        with Hub(document) as hub:
+            known = set(hub.engines(_ANSWER).values())
+    except NoAnswer:
+        yield Finding(
+            f"the controller does not answer at {connection.engines_dial(node)}",
+            "cncp check on its machine; where it has moved: cncp up on the machine in charge",
+        )
+        return
+    for one in engines:
+        if one.uuid not in known and one.uptime > REGISTERS:
+            yield Finding(
+                f"{one.name} has run for {duration(one.uptime)} and is not registered with the controller",
+                f"cncp restart --name {one.name}; look at: cncp logs --name {one.name}",
             )
 
 

@@ -12,11 +12,9 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from cncp.attributes import switched
 from cncp.errors import CncpError, UsageError
-from cncp.files import read_shape
 from cncp.hub import Hub, NoAnswer
 from cncp.machine import connection
 from cncp.machine.node import Node
@@ -28,9 +26,6 @@ WAIT, FORCE = "CNCP_WAIT", "CNCP_FORCE"
 _LONGEST = 10**7  # s, as for keys.rotate
 _ANSWER = 1.0  # s
 _LOOK = 0.2  # s
-
-_CONTROLLER = {"interface": str, "location": str, "registration": int, "key": str, "curve_serverkey": str | None}
-"""What is asked of an engine's connection file: its hub answers engines, too."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +63,7 @@ def busy(node: Node) -> dict[str, bool]:
 
     None where nobody answers: what is not known is not in the way of a cluster being mended.
     """
-    document: Any = connection.client(node)
-    if document is None:
-        document = read_shape(node.security_dir / connection.ENGINE, _CONTROLLER)
+    document = connection.client(node) or connection.engine(node)
     current = running(node)
     if document is None or (node.controller and not current["controller"].pid):
         return {}

@@ -51,7 +51,8 @@ def plan(
         if json:
             console.data(here.said)
         else:
-            console.out.writelines(f"{line}\n" for line in here.said)
+            # Of what stands in files that were damaged no byte can be shown as it is.
+            console.say("\n".join(here.said))
     else:
         wanted = fleets.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
         concerned = not limit or any(host.local for host in wanted.limit)

@@ -1,0 +1,145 @@
+"""Damage to every file of ours, and every verb on it: an answer or an error of ours, and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from cncp.attributes import Kept
+from cncp.hub import Hub, NoAnswer
+from cncp.machine import connection, converge, jupyter, lifecycle, manifest, steps, up
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node
+from cncp.machine.services import crontab
+from cncp.serve import record
+from cncp.tasks import program
+
+DAMAGE: dict[str, bytes | None] = {
+    "empty": b"",
+    "not UTF-8": b"\xff\xfe{}",
+    "list": b"[]",
+    "of no type": b'{"settings": 5, "made": 5, "hosts": 5, "gates": 5, "tunnels": 5, "pid": "x", "key": []}',
+    "deep": b"[" * 50000,
+    "folder": None,
+}
+"""What a file of ours becomes; None is a folder in its place."""
+
+VERBS = (
+    "status",
+    "check",
+    "plan",
+    "logs",
+    "jupyter.token",
+    "keys.show",
+    "firewall --kind ufw",
+    "connect --status",
+    "down",
+)
+"""What can be asked of a cluster that does not run."""
+
+IN_HOME = (
+    "fleet.json",
+    "gates.json",
+    "install.lock",
+    "jupyter/access.json",
+    "kept.json",
+    "lock",
+    "manifest.json",
+    "node.json",
+    "parents",
+    "run/controller.json",
+    "run/engine-0.exits",
+    "run/engine-0.json",
+    "run/supervisord.log",
+    "run/supervisor.sock",
+    "supervisor/supervisord.conf",
+    "tunnels/tunnels.json",
+    "venv/cncp-installed.json",
+)
+IN_PROFILE = (
+    "cncp.json",
+    "ipcontroller_config.py",
+    "log/engine-0.log",
+    "log/engines.json",
+    "pid/cncp-connect.json",
+    "security/cluster-.json",
+    "security/cncp-identity.json",
+    "security/ipcontroller-client.json",
+    "security/ipcontroller-engine.json",
+)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    """Return a cluster with all its files, of which nothing runs."""
+    # Short enough for supervisord's socket.
+    place = Path(f"/tmp/cncp-{os.getpid()}-damage")
+    monkeypatch.setenv("CNCP_HOME", str(place))
+    for name in ("add", "remove"):
+        monkeypatch.setattr(crontab, name, lambda *_: "")
+    # Nobody answers, and nobody waits for that.
+    monkeypatch.setattr(Hub, "request", _silence)
+    flags = {"engines": "1", "service_manager": "supervisor", "engine": "embedded", "jupyter": "true"}
+    made = up.describe(up.request(os.environ, file=None, flags=flags, forget=True))
+    actor = Actor(made.account)
+    place.mkdir()
+    try:
+        memory = manifest.load(steps.manifest_path(made))
+        for _ in ("folders", "files, which have the keys in their digests"):
+            goal = steps.wanted(made)
+            memory.claim(tuple(goal.resources), actor)
+            converge.apply(converge.changes(goal.resources), actor)
+            connection.write(made, actor)
+            jupyter.write(made, actor)
+        lifecycle.remember(made.account, place, Kept({}), flags, None)
+        record.write(made.run_dir, "engine-0", "d", "u")
+        yield made
+    finally:
+        shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("name", [*IN_HOME, *IN_PROFILE])
+def test_no_damage_makes_a_traceback(name: str, cluster: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every verb ends with an exit code of ours, and what it complains of has a hint."""
+    path = Path(cluster.home if name in IN_HOME else cluster.profile_dir) / name
+    saved = path.read_bytes() if path.is_file() else None
+    for damage, content in DAMAGE.items():
+        for verb in VERBS:
+            _put(path, content)
+            try:
+                code = program.answer(verb.split())
+            except Exception as error:  # noqa: BLE001  # any of them is what this is about
+                pytest.fail(f"{verb}, {name} {damage}: {error!r}")
+            said = capsys.readouterr().err.splitlines()
+            assert code in (0, 1, 2, 4), (verb, name, damage, said)
+            errors = [line for line in said if line.startswith("error: ")]
+            hints = [line for line in said if line.startswith("hint: ")]
+            assert len(errors) == len(hints) <= 1, (verb, name, damage, said)
+        _put(path, saved if saved is not None else b"")
+
+
+def test_whole_files_are_no_error(cluster: Node) -> None:
+    """The table is of a cluster on which the verbs do their work, so that damage is damage."""
+    assert cluster.services
+    verbs = ("status", "plan", "logs", "jupyter.token", "keys.show", "down")
+    assert [verb for verb in verbs if program.answer([verb])] == []
+
+
+def _silence(*_: object) -> NoReturn:
+    raise NoAnswer("the controller did not answer", "look at: cncp status")
+
+
+def _put(path: Path, content: bytes | None) -> None:
+    if path.is_dir():
+        path.rmdir()
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)

@@ -16,6 +16,8 @@ import pytest
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.machine import connection, convergence, job, lifecycle, spare, steps, up
+from cncp.machine.services import processes
+from cncp.machine.services.processes import Found, Ours
 from cncp.machine.spare import Manners
 from cncp.serve.record import Process
 from tests.unit.test_choices import node
@@ -141,7 +143,17 @@ def test_a_plan_ends_what_runs_and_is_started_anew(
     made = node(engines="2")
     monkeypatch.setattr(steps, "running", lambda _: dict.fromkeys(made.services, "d"))
     monkeypatch.setattr(up, "_past", lambda _: made)
+    monkeypatch.setattr(processes, "ours", lambda _: Ours((), ()))
     assert up._ended(plan(made, **changed), None) == ended  # type: ignore[arg-type]
+
+
+def test_so_does_one_that_takes_what_nobody_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines whose service manager was killed are ended to be started anew: their tasks are tasks, too."""
+    made = node(engines="1")
+    monkeypatch.setattr(steps, "running", lambda _: {})
+    monkeypatch.setattr(up, "_past", lambda _: made)
+    monkeypatch.setattr(processes, "ours", lambda _: Ours((Found("engine-0", 5, 1),), ()))
+    assert up._ended(plan(made, start=("controller", "engine-0")), None) == {"engine-0"}  # type: ignore[arg-type]
 
 
 def test_up_refuses_before_anything_is_touched(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +162,7 @@ def test_up_refuses_before_anything_is_touched(cluster: Any, monkeypatch: pytest
     monkeypatch.setattr(up, "service_manager", lambda *_: None)
     monkeypatch.setattr(up, "plan", lambda *_: plan(cluster, start=("engine-0",)))
     monkeypatch.setattr(steps, "running", lambda _: {"engine-0": "old"})
+    monkeypatch.setattr(processes, "ours", lambda _: Ours((), ()))
     monkeypatch.setattr(convergence, "converge", lambda *_: pytest.fail("converged"))
     with pytest.raises(CncpError, match="engine-0 is busy"):
         up.up(cluster, Console(quiet=True))

@@ -34,7 +34,7 @@ from cncp.machine.convergence import Engine
 from cncp.machine.desired import Desired
 from cncp.machine.health import REGISTERS, Answers, Revive, wait
 from cncp.machine.node import Node, check_profile, resolve
-from cncp.machine.services import ServiceManager, service_manager
+from cncp.machine.services import ServiceManager, processes, service_manager
 from cncp.machine.services.base import unkept
 from cncp.machine.services.processes import running
 from cncp.machine.services.systemd import check_owner
@@ -226,7 +226,9 @@ def _ended(todo: Plan, manager: ServiceManager) -> set[str]:
     """Return the services that run and that a plan stops or starts anew."""
     if todo.leave:
         return set(_past(todo.node).services)
-    return {*todo.stop, *steps.running(manager)}.intersection({*todo.stop, *todo.start})
+    # What has lost its service manager runs as well, and is ended to be kept again.
+    runs = {*steps.running(manager), *(one.name for one in processes.ours(_past(todo.node)).services)}
+    return runs.intersection({*todo.stop, *todo.start})
 
 
 def reviver(node: Node, manager: ServiceManager, actor: Actor, console: Console) -> Revive:

@@ -30,6 +30,7 @@ if __name__ == "__main__":
 
 try:
     import argparse
+    import difflib
     from collections.abc import Mapping, Sequence
     from dataclasses import replace
     from pathlib import Path
@@ -56,7 +57,11 @@ HANDED_OVER = ("file", "json", "quiet", "forget", "wait", "force")
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"command line: {message}", "see all options: bash ./baremetal.sh --help")
+        first = message.partition("unrecognized arguments: ")[2].partition(" ")[0].partition("=")[0]
+        known = [flag for action in self._actions for flag in action.option_strings]
+        close = difflib.get_close_matches(first, known, 1, 0.7) if first.startswith("--") else []
+        hint = f"did you mean {close[0]}? All options: " if close else "see all options: "
+        raise UsageError(f"command line: {message}", f"{hint}bash ./baremetal.sh --help")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -127,7 +132,9 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     except (KeyboardInterrupt, interrupted.Ended) as error:
         return interrupted.exit_code(error, interrupted.INSTALLING)
     if given.install_only:
-        console.note(f"next: {home / 'venv' / 'bin' / 'cncp'}, which is there; up begins a cluster")
+        console.note(
+            f"next: {home / 'venv' / 'bin' / 'cncp'} keys.copy HOST, for a cluster elsewhere; up, for one here"
+        )
         return 0
     words = [word for key in HANDED_OVER if (word := _option(key, getattr(given, key)))]
     words += [f"{setting.flag}={flags[setting.key]}" for setting in SETTINGS if setting.key in flags]

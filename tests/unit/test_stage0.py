@@ -226,3 +226,13 @@ def test_the_code_is_kept(tmp_path: Path) -> None:
     there.rename(there.with_name("code.old"))
     assert not bring()
     assert code.read(there, home) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("--thread", "--threads?"), ("--engins=4", "--engines?"), ("--x", "see all")]
+)
+def test_a_misspelt_option_is_answered_with_the_nearest(word: str, hint: str) -> None:
+    """As cncp does."""
+    with pytest.raises(UsageError) as caught:
+        stage0.parser().parse_args([word])
+    assert hint in caught.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,53 @@ from cncp.install import wheels
 
 from .server import IndexServer, serving
 from .support import Site, authority, locked, wheel
+
+KEPT = {"cache", "code", "code.lock", "install.lock", "parents", "tools", "venv"}
+"""What an installation leaves in CNCP_HOME."""
+
+
+def test_what_people_set_for_themselves(site: Site, index: IndexServer, tmp_path: Path) -> None:
+    """Variables and files for a user's own Python, uv, pip, virtualenv and git decide about nothing of ours."""
+    modules = tmp_path / "modules"
+    (modules / "zmq").mkdir(parents=True)
+    (modules / "zmq" / "__init__.py").write_text("raise ImportError('of another Python')")
+    (modules / "dataclasses.py").write_text("x = 1")
+    files = {
+        "uv/uv.toml": 'exclude-newer = "2020-01-01"\noffline = true\nlink-mode = "symlink"\nno-binary = true\n',
+        "pip/pip.conf": "[global]\ntarget = /nonexistent\nuser = true\nrequire-virtualenv = true\nno-binary = :all:\n",
+        "virtualenv/virtualenv.ini": "[virtualenv]\nsystem-site-packages = true\n",
+    }
+    for name, text in files.items():
+        path = site.home / ".config" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    del site.variables["PIP_INDEX_URL"]
+    with (site.home / ".config" / "pip" / "pip.conf").open("a") as stream:
+        stream.write(f"index-url = {index.url}\n")
+    nowhere = ("UV_CACHE_DIR", "UV_OVERRIDE", "UV_CONSTRAINT", "PIP_TARGET", "PIP_CONSTRAINT", "PIP_LOG", "PYTHONHOME")
+    site.variables |= {
+        **dict.fromkeys((*nowhere, "GIT_DIR", "VIRTUAL_ENV", "PIP_CONFIG_FILE"), "/nonexistent/x"),
+        **dict.fromkeys(("UV_OFFLINE", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "VIRTUALENV_SYSTEM_SITE_PACKAGES"), "1"),
+        "UV_EXCLUDE_NEWER": "2020-01-01",
+        "PYTHONPATH": str(modules),
+        "PYTHONWARNINGS": "error",
+        "LC_ALL": "C",
+        "TAR_OPTIONS": "--frobnicate",
+        "POSIXLY_CORRECT": "1",
+    }
+    assert "installed in" in site.install()
+    assert site.works()
+    assert "include-system-site-packages = false" in (site.state / "venv" / "pyvenv.cfg").read_text()
+
+
+def test_a_virtualenv_that_lost_a_package(site: Site) -> None:
+    """The next run misses it and brings it back."""
+    site.install()
+    folder = next(site.state.glob("venv/lib/python3*/site-packages"))
+    shutil.rmtree(folder / "zmq")
+    assert not site.works()
+    assert "installed in" in site.install()
+    assert site.works()
 
 
 def test_an_index_with_a_password_and_no_hashes(site: Site, index: IndexServer) -> None:
@@ -28,7 +76,7 @@ def test_an_index_with_a_password_and_no_hashes(site: Site, index: IndexServer) 
     assert index.asked == []
     # All that was needed in between is in our own folder, or gone.
     assert {one.name for one in site.home.iterdir()} == {".local"}
-    assert {one.name for one in site.state.iterdir()} == {"cache", "install.lock", "parents", "tools", "venv"}
+    assert {one.name for one in site.state.iterdir()} == KEPT
 
 
 def test_a_private_authority_a_proxy_and_two_indexes(site: Site, index: IndexServer, tmp_path: Path) -> None:
@@ -152,5 +200,5 @@ def test_an_installation_that_is_killed_is_repaired(site: Site) -> None:
             process.wait()
     site.install()
     assert site.works()
-    assert {one.name for one in site.state.iterdir()} == {"cache", "install.lock", "parents", "tools", "venv"}
+    assert {one.name for one in site.state.iterdir()} == KEPT
     assert site.install() == ""

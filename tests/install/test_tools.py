@@ -28,10 +28,12 @@ class Unreachable(Index):
         raise NotServed(f"packages.invalid did not serve {locked.name}", 401)
 
 
-def make(home: Path, options: Mapping[str, str], kind: type[Index] = Unreachable) -> tools.Kit:
+def make(
+    home: Path, options: Mapping[str, str], kind: type[Index] = Unreachable, python: str = sys.executable
+) -> tools.Kit:
     """Make a kit for the Python of the tests."""
     home.mkdir(exist_ok=True)
-    return tools.ensure(home, sys.executable, wheels.here(), kind(options, Web(options, {})), None)
+    return tools.ensure(home, python, wheels.here(), kind(options, Web(options, {})), None)
 
 
 def only(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
@@ -58,10 +60,16 @@ def test_every_way_to_a_pip(home: Path, index: IndexServer, monkeypatch: pytest.
     for way in ("pip", "ensurepip", "virtualenv"):
         with monkeypatch.context() as patch:
             settle(patch, home, PIP_INDEX_URL=index.url)
+            python = sys.executable
             if way == "virtualenv":
-                patch.setenv("PYTHONPATH", str(home / "pip" / "tools"))
+                # One that has it without PYTHONPATH, which is left aside.
+                python = str(home / "python")
+                Path(python).write_text(
+                    f'#!/bin/sh\n[ "$1" = -E ] && shift\nPYTHONPATH={home}/pip/tools exec {sys.executable} "$@"\n'
+                )
+                Path(python).chmod(0o755)
             only(patch, way)
-            kit = make(home / way, {"index-url": index.url})
+            kit = make(home / way, {"index-url": index.url}, python=python)
             assert kit.uv() is not None
             assert "virtualenv" in version(kit, "virtualenv")
             assert version(kit, "uv").startswith("uv ")

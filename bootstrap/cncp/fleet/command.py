@@ -97,10 +97,30 @@ class Running:
 _RUNNING: set[Running] = set()
 
 
-def end_all() -> None:
-    """End all commands that run, wherever they do."""
-    for one in list(_RUNNING):
-        one.end()
+LOGINS: set[subprocess.Popen[bytes]] = set()
+"""Processes that log in."""
+
+_STOPPED = threading.Event()
+
+
+@contextlib.contextmanager
+def stopped() -> Iterator[None]:
+    """End all commands and logins that run, wherever they do, and let none begin for the length of a block."""
+    _STOPPED.set()
+    try:
+        for one in list(_RUNNING):
+            one.end()
+        for login in list(LOGINS):
+            login.kill()
+        yield
+    finally:
+        _STOPPED.clear()
+
+
+def refuse_when_stopped(host: str) -> None:
+    """Raise HostError where nothing is to begin any more."""
+    if _STOPPED.is_set():
+        raise HostError(host, "interrupted", "run it again")
 
 
 @contextlib.contextmanager
@@ -124,6 +144,8 @@ def started(
     ) as process:
         it = Running(process, way)
         _RUNNING.add(it)
+        if _STOPPED.is_set():
+            it.end()
 
         def give_up() -> None:
             it.late.set()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cncp.console import Console
 from cncp.errors import SOME_HOSTS, CncpError, ours, plural
-from cncp.fleet.command import HostError
+from cncp.fleet.command import HostError, stopped
 from cncp.fleet.ssh import Host, Remote, host
 from cncp.inventory import HostSpec
 
@@ -110,13 +111,24 @@ def _open(remote: Remote) -> None:
 S = TypeVar("S")
 
 
+@contextlib.contextmanager
+def stopping(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """Have work in threads end, and no more of it begin, where a signal ends the ``with`` block."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        with stopped():
+            pool.shutdown(wait=True, cancel_futures=True)
+        raise
+
+
 def at_once(subjects: Mapping[str, S], work: Callable[[S], T]) -> Outcome[T]:
     """Do ``work`` for all subjects at the same time and wait for all of it."""
     results: dict[str, T] = {}
     failures: dict[str, CncpError] = {}
     if not subjects:
         return Outcome(results, failures)
-    with ThreadPoolExecutor(min(_AT_ONCE, len(subjects)), thread_name_prefix="host") as pool:
+    with ThreadPoolExecutor(min(_AT_ONCE, len(subjects)), thread_name_prefix="host") as pool, stopping(pool):
         begun = {name: pool.submit(work, subject) for name, subject in subjects.items()}
         for name, future in begun.items():
             try:
@@ -124,8 +136,4 @@ def at_once(subjects: Mapping[str, S], work: Callable[[S], T]) -> Outcome[T]:
             except (CncpError, OSError) as error:
                 # A disk that is full here, or a name that it does not take, is of no concern to the others.
                 failures[name] = ours(error)
-            except BaseException:
-                # Interrupted: what has not begun does not begin.
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
     return Outcome(results, failures)

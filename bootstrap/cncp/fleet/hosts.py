@@ -12,7 +12,7 @@ from cncp.errors import CncpError
 from cncp.fleet.command import HostError
 from cncp.fleet.crew import Crew, Outcome, SomeHostsFailed
 from cncp.fleet.ssh import Host
-from cncp.fleet.stream import interruptible, lines
+from cncp.fleet.stream import lines
 from cncp.inventory import HostSpec
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class Ran:
 
 def everywhere(specs: tuple[HostSpec, ...], work: Callable[[Host], T], *, strict: bool) -> Outcome[T]:
     """Do something on all hosts at the same time; hosts that cannot be reached are among the failures."""
-    with interruptible(), Crew(specs, strict=strict) as crew:
+    with Crew(specs, strict=strict) as crew:
         outcome = crew.each(work)
     failures = {**crew.failures, **outcome.failures}
     # In the order of the inventory, whatever failed first.

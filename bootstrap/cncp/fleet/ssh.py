@@ -18,13 +18,25 @@ import shutil
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cncp import openssh
-from cncp.fleet.command import HostError, Line, Result, Running, Way, checked, late, never_begun, ran
+from cncp.fleet.command import (
+    LOGINS,
+    HostError,
+    Line,
+    Result,
+    Running,
+    Way,
+    checked,
+    late,
+    never_begun,
+    ran,
+    refuse_when_stopped,
+)
 from cncp.fleet.line import MARK
 from cncp.fleet.line import line as line_of
 from cncp.fleet.refusals import CONNECT_TIMEOUT, refused
@@ -84,6 +96,7 @@ class Host(ABC):
         end in time, the connection is lost or, with ``check``, it fails.
         """
         name = self.spec.name
+        refuse_when_stopped(name)
         try:
             it, result = ran(self.way(argv), timeout, data=input, line=line, out=out)
         except OSError as error:
@@ -196,6 +209,7 @@ class Remote(Host):
 
     def open(self) -> None:
         """Log in. Raises HostError saying why that was not possible."""
+        refuse_when_stopped(self.spec.name)
         # Short, because the path of a socket has at most 107 bytes.
         folder = Path(tempfile.mkdtemp(prefix="cncp-"))
         self._folder = folder
@@ -208,18 +222,7 @@ class Remote(Host):
         # A file rather than a pipe, which the process that stays behind would hold open.
         with (folder / _SAID).open("wb") as said:
             try:
-                status = subprocess.run(
-                    [*words, "--", self.spec.name],
-                    check=False,
-                    env=env,
-                    stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=said,
-                    timeout=2 * CONNECT_TIMEOUT,
-                    start_new_session=True,
-                ).returncode
-            except subprocess.TimeoutExpired:
-                status = 124
+                status = _login([*words, "--", self.spec.name], env, said)
             except BaseException:
                 self.close()
                 raise
@@ -256,6 +259,21 @@ class Remote(Host):
             return False
         ask = [*self._over("-O", "check"), "--", self.spec.name]
         return subprocess.run(ask, check=False, capture_output=True, timeout=10).returncode == 0
+
+
+def _login(words: Sequence[str], env: Mapping[str, str], said: IO[bytes]) -> int:
+    """Run an ssh that logs in and goes into the background; return its exit status, 124 where it took too long."""
+    with subprocess.Popen(
+        words, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+    ) as process:
+        LOGINS.add(process)
+        try:
+            return process.wait(2 * CONNECT_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return 124
+        finally:
+            LOGINS.discard(process)
 
 
 def _content(path: Path) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from cncp.fleet.command import HostError, Line, Running, end_all, late, started
+from cncp.fleet.command import Line, Running, late, refuse_when_stopped, started
 from cncp.fleet.ssh import Host
 
 _GRACE = 10
@@ -16,7 +14,6 @@ _GRACE = 10
 
 _TIMED_OUT = 124  # timeout(1)
 
-_INTERRUPTED = threading.Event()
 
 # A command whose ssh is killed goes on: without a terminal nothing tells it. Here the end of its
 # input does, which we hold open, and timeout(1). With a file as input it reads to its end anyway.
@@ -44,23 +41,6 @@ def limited(argv: Sequence[str], timeout: float, *, feed: bool) -> list[str]:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """For the length of a ``with`` block have Ctrl-C end all commands, wherever they run."""
-
-    def interrupt(*_: object) -> None:
-        _INTERRUPTED.set()
-        end_all()
-        raise KeyboardInterrupt
-
-    former = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)
-        _INTERRUPTED.clear()
-
-
-@contextlib.contextmanager
 def running(
     host: Host, argv: Sequence[str], timeout: float, *, source: IO[bytes] | None = None, err: Line | None = None
 ) -> Iterator[Running]:
@@ -70,8 +50,7 @@ def running(
     HostError when it does not end within ``timeout`` seconds, or the connection is lost.
     """
     name = host.spec.name
-    if _INTERRUPTED.is_set():
-        raise HostError(name, "interrupted", "run it again")
+    refuse_when_stopped(name)
     way = host.way(limited(argv, timeout, feed=source is not None))
     with started(way, timeout + _GRACE, source=source, err=err) as it:
         yield it

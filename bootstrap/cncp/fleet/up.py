@@ -14,7 +14,7 @@ from cncp.errors import PreflightError, UsageError, plural
 from cncp.fleet import deploy, gates, place, tunnels
 from cncp.fleet.command import HostError
 from cncp.fleet.controller import Controller
-from cncp.fleet.crew import Crew, Outcome, at_once
+from cncp.fleet.crew import Crew, Outcome, at_once, stopping
 from cncp.fleet.gates import Gate
 from cncp.fleet.job import Done, Fleet
 from cncp.fleet.place import Placed
@@ -159,7 +159,7 @@ def _with_controller(
     """Bring the controller up while the hosts are installed; return each host's settings."""
     name = fleet.inventory.controller.name
     began = time.monotonic()
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, stopping(pool):
         waiting: Future[Outcome[dict[str, Value]]] | None = None if alone else pool.submit(prepare.all, hosts)
         done.reports[name] = controller.up()
         done.seconds[name] = time.monotonic() - began

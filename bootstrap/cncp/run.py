@@ -19,6 +19,7 @@ _OPENSSH = ("openssh-client", "openssh-clients")
 
 PACKAGES: Mapping[str, tuple[str, str]] = {
     "bash": ("bash", "bash"),
+    "busctl": ("systemd", "systemd"),
     "chown": ("coreutils", "coreutils"),
     "crontab": ("cron", "cronie"),
     "env": ("coreutils", "coreutils"),

@@ -39,8 +39,10 @@ if how == "kill":
 if how == "group":
     os.killpg(0, signal.SIGKILL)
 if how == "term":
+    # Once the shell has come to ignore it (proc(5), SigIgn).
+    while not int(Path(f"/proc/{watch.pid}/status").read_text().partition("SigIgn:")[2].split()[0], 16) & 1 << 14:
+        time.sleep(0.01)
     os.kill(watch.pid, signal.SIGTERM)
-    time.sleep(0.1)
 os._exit(3)
 """
 

@@ -180,7 +180,7 @@ def test_a_profile_of_plain_ipyparallel(tmp_path: Path) -> None:
         "'-oX=y' = 4 is left out",
         "'gold6' = 'many' is left out",
         "ssh_args = ['-tt', '-oUser=x'] has no counterpart",
-        "computed, and so not read: c.Cluster.delay = os.getenv('DELAY')",
+        'computed, and so not read: c.Cluster.delay = os.getenv("DELAY")',
         "not read: open(",
         "not read: if True:",
         "enable_curve = False: cncp encrypts",

@@ -216,7 +216,7 @@ def test_what_a_machine_cannot_hold_is_refused(tmp_path: Path) -> None:
         machines.of(one.name).path.mkdir(parents=True)
         machines.of(one.name).save(one)
     machines.check(Wanted(2, 2**20, 1))
-    with pytest.raises(CncpError, match="there are 2 machines already"):
+    with pytest.raises(CncpError, match="2 machines there already"):
         machines.check(Wanted(1, 768, 1))
 
 

@@ -95,8 +95,9 @@ def test_a_command_that_does_not_end_is_ended_on_its_host() -> None:
     assert subprocess.run(["pgrep", "-fx", f"sleep {UNIQUE}"], check=False, stdout=subprocess.DEVNULL).returncode == 1
 
 
-def test_an_interrupt_ends_the_commands(tmp_path: Path) -> None:
-    """Ctrl-C ends what runs on the hosts, and then the program, without a traceback."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_ends_the_commands(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C and other signals end what runs on the hosts, and then the program, without a traceback."""
     argv = [
         sys.executable,
         "-m",
@@ -112,9 +113,9 @@ def test_an_interrupt_ends_the_commands(tmp_path: Path) -> None:
     with subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
         assert it.stdout is not None
         assert it.stdout.readline() == "[localhost] on\n"
-        it.send_signal(signal.SIGINT)
-        _, err = it.communicate(timeout=10)
-    assert it.returncode == 130
+        it.send_signal(number)
+        _, err = it.communicate(timeout=20)
+    assert it.returncode == 128 + number
     assert err.splitlines()[-1] == "interrupted"
     assert "Traceback" not in err
     deadline = time.monotonic() + 5

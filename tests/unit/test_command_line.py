@@ -284,3 +284,10 @@ def test_completion_in_a_shell(shell: str, capsys: pytest.CaptureFixture[str], t
     assert answer(["--print-completion-script", shell]) == 0
     (tmp_path / "script").write_text(capsys.readouterr().out)
     subprocess.run([program, "-n", str(tmp_path / "script")], check=True)
+
+
+@pytest.mark.parametrize("words", ["--python 3.12", "--python=3.12", "--offline x.tar", "--install-only"])
+def test_options_of_the_installation_are_the_script_s(words: str) -> None:
+    """Which Python and from where is said to baremetal.sh, and which one that is."""
+    hint = refusal(["up", *words.split()]).hint
+    assert re.search(r"bash \S+/baremetal\.sh " + words.replace("=", " ") + "$", hint), hint

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext
 
+from cncp.attributes import SOURCE
 from cncp.errors import UsageError
 from cncp.tasks import guide
 from cncp.tasks.command import Verb
+
+_SCRIPT = SOURCE / "baremetal.sh"
+
+_OF_THE_INSTALLATION = {"--python", "--offline", "--offline-digest", "--install-only"}
+"""Options of baremetal.sh alone."""
 
 _TRIAL = {"--dry", "--dry-run", "--simulate", "--noop", "--no-act", "--what-if", "-R", "-n", "-N"}
 """What other programs call a run that changes nothing."""
@@ -130,6 +137,10 @@ def _no_option(made: ParserContext, flag: str, value: str) -> UsageError:
     if flag in _TRIAL:
         hint = "see what would change: cncp plan" if made.name == "up" else "there is no trial run but of up: cncp plan"
         return refusal(what, hint)
+    if flag in _OF_THE_INSTALLATION:
+        # Which Python and from where: that is made before there is a cncp, by the script that is kept with the code.
+        given = f" {value}" if value and flag != "--install-only" and not value.startswith("-") else ""
+        return refusal(what, f"it is one of the installation: bash {shlex.quote(str(_SCRIPT))} {flag}{given}")
     close = _alike(flag, list(made.flags))
     if not close:
         return refusal(what, _help(str(made.name)))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cncp.attributes import STATIC
 from cncp.machine import converge, manifest
 from cncp.machine.actor import Actor
 from cncp.machine.desired import Desired, desired
@@ -203,3 +205,13 @@ def test_the_shell_command_survives_any_path(tmp_path: Path) -> None:
     assert run("status", "a b").stdout.endswith("/__main__.py|status|a b|")
     (code / "cncp" / "__main__.py").unlink()
     assert "the code of this cluster is gone" in run("status").stderr
+
+
+@pytest.mark.parametrize(("result", "lines"), [("success", 0), ("exit-code", 1), ("oom-kill", 1), ("", 1)])
+def test_only_ends_that_nobody_asked_for_are_recorded(tmp_path: Path, result: str, lines: int) -> None:
+    """A unit that was stopped, and ended in order, has not failed: `status` counts no restart for it."""
+    told = {"SERVICE_RESULT": result, "EXIT_CODE": "exited", "EXIT_STATUS": "0"}
+    record = str(STATIC / "libexec" / "record-exit")
+    subprocess.run(["/bin/sh", record, str(tmp_path / "engine-0.exits")], check=True, env={**os.environ, **told})
+    path = tmp_path / "engine-0.exits"
+    assert len(path.read_text().splitlines() if path.exists() else []) == lines

@@ -44,7 +44,7 @@ def test_a_controller_s_profile_says_that_it_has_a_cluster(jupyter: bool) -> Non
     assert found.mode == 0o600
 
 
-def test_ipyparallel_finds_the_cluster(profile: Path) -> None:
+def test_ipyparallel_finds_the_cluster(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its file, however that is named; and a context leaves it running."""
     for found in (
         ipyparallel.Cluster.from_file(profile_dir=str(profile)),
@@ -55,15 +55,16 @@ def test_ipyparallel_finds_the_cluster(profile: Path) -> None:
         assert found.controller is not None
         assert (found.controller.pid, found.engines["cncp"].n) == (7, 2)
         assert "engine_sets=['cncp']" in repr(found)
-    assert found.start_cluster_sync() is found
-    found.__exit__()
+    monkeypatch.setattr("cncp.serve.running.Client", lambda **named: SimpleNamespace(**named, close=lambda: None))
+    with found as client:
+        assert client.profile_dir == str(profile)
 
 
 def test_nobody_else_starts_and_stops_it(profile: Path) -> None:
     """Every way to do so ends with the sentence that says who does."""
     found = ipyparallel.Cluster.from_file(profile_dir=str(profile))
-    ways = "stop_cluster stop_engines stop_controller start_engines start_controller restart_engines".split()  # noqa: SIM905
-    for way in ways:
+    ways = [f"{verb}_{what}" for verb in ("start", "stop") for what in ("cluster", "controller", "engines")]
+    for way in (*ways, "restart_engines"):
         with pytest.raises(HTTPError, match="cncp keeps this cluster running"):
             getattr(found, f"{way}_sync")()
     with pytest.raises(HTTPError, match="cncp keeps this cluster running"):

@@ -100,11 +100,15 @@ class Running(Cluster):  # type: ignore[misc]  # ipyparallel has no types
         finally:
             client.close()
 
-    async def start_cluster(self, *_: object, **__: object) -> Running:
-        """Leave it running; refuse where it does not."""
+    async def start_and_connect(self, *_: object, **__: object) -> Client:
+        """Return a client, as a context does; refuse where the cluster does not run."""
         if not self._is_running():
             _refuse()
-        return self
+        return await self.connect_client()
+
+    async def start_cluster(self, *_: object, **__: object) -> NoReturn:
+        """Refuse."""
+        _refuse()
 
     async def start_controller(self, **_: Any) -> NoReturn:
         """Refuse."""

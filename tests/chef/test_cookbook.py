@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -48,3 +49,40 @@ def test_without_rights(user_site: Site, program: Path) -> None:
     user_site.solo(program, {})
     assert {path.lstat().st_uid for path in (user_site.folder / "home").rglob("*")} == {user_site.user}
     assert user_site.solo(program, {})["updated"] == []
+
+
+def test_what_makes_no_sense_changes_nothing(site: Site, program: Path) -> None:
+    """Attributes that cannot be are refused in one line before the first change; numbers may come as text."""
+    site.solo(program, {"python": "python3", "timeout": "30", "packages": "false"})
+    assert site.solo(program, {"python": "python3", "timeout": "30", "packages": "false"})["updated"] == []
+    running = site.cncp("status", "--json").stdout
+    for wrong, said in (
+        ({"timeout": -5, "heartbeat": 600}, "timeout"),
+        ({"requirements": ["numpy"], "heartbeat": 600}, "requirements"),
+        ({"home": 5}, "home"),
+        ({"python": "/nonexistent", "heartbeat": 600}, "there is no Python /nonexistent"),
+    ):
+        with pytest.raises(AssertionError, match=said):
+            site.solo(program, wrong)
+    again = site.cncp("status", "--json").stdout
+    assert [one["pid"] for one in json.loads(again)] == [one["pid"] for one in json.loads(running)]
+
+
+def test_only_what_changes_is_updated(site: Site, program: Path) -> None:
+    """An engine that goes is the engines' matter: the controller is not reported, which others may subscribe to."""
+    site.solo(program, {"engines": 2, "threads": 1})
+    for options in (("--why-run",), ()):
+        updated = [one["resource"] for one in site.solo(program, {"engines": 1, "threads": 1}, *options)["updated"]]
+        assert any(one.startswith("cncp_engines") for one in updated)
+        assert not [one for one in updated if one.startswith(("cncp_controller", "cncp_tunnels", "cncp_jupyter"))]
+
+
+def test_a_home_with_letters_in_the_locale_c(site: Site, program: Path) -> None:
+    """Chef reads its configuration whatever the locale is."""
+    lettered = dataclasses.replace(
+        site, variables={**site.variables, "LC_ALL": "C", "CNCP_HOME": f"{site.folder}/\u00fc"}
+    )
+    said = json.loads(lettered.baremetal("--engine", "chef", "--json").stdout)
+    assert (said["engine"], said["answering"]) == ("chef", [0])
+    python = site.folder / "\u00fc" / "venv" / "bin" / "python"
+    lettered.run(python, "-s", "-m", "cncp", "uninstall")

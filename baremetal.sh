@@ -19,6 +19,7 @@ GIT=(-c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.attributesFile=
 
 QUIET=
 PYTHON=
+ROOT_PYTHON=
 LOGIN=
 LOGIN_HOME=
 
@@ -208,17 +209,65 @@ check_options() {
     done
 }
 
-# Print the version of a Python, as 3.12.1; fails where it is none.
-version_of() { "$1" -I -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null; }
+# Whether nobody but root, and who called sudo, could have written what find(1) finds: root runs nothing else.
+roots_alone() { # roots_alone FIND_ARGUMENT...
+    local caller=() group=() name=${SUDO_USER-}
+    if [ -n "$name" ] && id -u -- "$name" >/dev/null 2>&1; then
+        caller=(! -uid "$(id -u -- "$name")")
+        # A group of that name is that account's alone.
+        if [ "$(id -gn -- "$name")" = "$name" ]; then group=(! -gid "$(id -g -- "$name")"); fi
+    fi
+    [ -z "$(find "$@" \( -type l -o ! -uid 0 "${caller[@]}" -o ! \( -type d -perm -1000 \) \
+        \( -perm -0002 -o -perm -0020 ! -gid 0 "${group[@]}" \) \) -print -quit 2>&1)" ]
+}
 
-new_enough() { "$1" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
+# The same of a path and of every folder above it.
+roots_path() { # roots_path PATH
+    local path
+    path=$(realpath -e -- "$1" 2>/dev/null) || return 1
+    while roots_alone "$path" -maxdepth 0; do
+        if [ "$path" = / ]; then return; fi
+        path=$(dirname -- "$path")
+    done
+    return 1
+}
+
+# Root's own Python, for root's small step.
+find_root_python() {
+    local candidate
+    for candidate in /usr/bin/python3 /usr/libexec/platform-python /usr/local/bin/python3 \
+        python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+        if candidate=$(realpath -e -- "$(type -P -- "$candidate")" 2>/dev/null) && roots_path "$candidate" && new_enough "$candidate"; then
+            ROOT_PYTHON=$candidate
+            return
+        fi
+    done
+    fail 4 "root has no Python 3.10 or newer of its own, which nobody else can change" "install one (package python3)"
+}
+
+# Root's own code, which becomes the account and does what only root can.
+root_code() { # root_code FOLDER
+    local part
+    for part in bootstrap cookbooks roles; do
+        if ! roots_path "$1/$part" || ! roots_alone "$1/$part"; then
+            fail 4 "$1 can be written by others than root, who is to run it for $LOGIN" "have a copy where only root can write, and run that: cp -R $1 /opt/cncp && chown -R root:root /opt/cncp && CNCP_USER=$LOGIN bash /opt/cncp/baremetal.sh"
+        fi
+    done
+    as_account test -r "$1/bootstrap/stage0.py" ||
+        fail 4 "$LOGIN cannot read the code in $1" "have a copy where everybody can read and only root can write, such as /opt/cncp"
+}
+
+# Print the version of a Python, as 3.12.1; fails where it is none.
+version_of() { as_account "$1" -I -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])'; }
+
+new_enough() { as_account "$1" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))'; }
 
 find_python() { # find_python NAMED
-    local candidate version hint="name one with --python (its path, or a version) or CNCP_PYTHON, or leave it out"
+    local candidate path version unusable='' hint="name one with --python (its path, or a version) or CNCP_PYTHON, or leave it out"
     if [[ $1 =~ ^3(\.[0-9]+){0,2}$ ]]; then
         # On PATH, or where pyenv and uv keep theirs.
-        for candidate in "python$(cut -d. -f1,2 <<<"$1")" python3 "${HOME-}/.pyenv/versions/$1"*/bin/python3 \
-            "${HOME-}/.local/share/uv/python/cpython-$1"*/bin/python3; do
+        for candidate in "python$(cut -d. -f1,2 <<<"$1")" python3 "$LOGIN_HOME/.pyenv/versions/$1"*/bin/python3 \
+            "$LOGIN_HOME/.local/share/uv/python/cpython-$1"*/bin/python3; do
             version=$(version_of "$candidate") || continue
             if [[ $version. == "$1".* ]] && new_enough "$candidate"; then
                 PYTHON=$(type -P -- "$candidate")
@@ -227,49 +276,59 @@ find_python() { # find_python NAMED
         done
         fail 4 "there is no Python $1 on this machine${version:+; python3 is $version}" "$hint"
     elif [ -n "$1" ]; then
-        if new_enough "$1"; then
-            PYTHON=$(type -P -- "$1")
+        path=$(type -P -- "$1" || true)
+        # The account does not stand in the folder that root stands in.
+        case $path in '' | /*) ;; *) path=$PWD/$path ;; esac
+        if [ -n "$path" ] && new_enough "$path"; then
+            PYTHON=$path
             return
         fi
-        type -P -- "$1" >/dev/null || fail 4 "there is no program $1 on this machine" "$hint"
+        path=$(type -P -- "$1") || fail 4 "there is no program $1 on this machine" "$hint"
+        as_account test -x "$(realpath -- "$path")" || fail 4 "$LOGIN cannot run $1" "$hint"
         version=$(version_of "$1") || fail 4 "$1 is not a Python" "$hint"
         fail 4 "$1 is Python $version; 3.10 or newer is needed" "$hint"
     fi
-    for candidate in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
-        if new_enough "$candidate"; then
-            PYTHON=$(type -P -- "$candidate")
-            return
-        fi
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11 python3.10 /usr/bin/python3; do
+        # Those of one name that stand one after the other on PATH: the first may be root's alone.
+        while read -r path; do
+            if [ -n "$path" ] && new_enough "$path"; then
+                PYTHON=$path
+                return
+            fi
+            if [ -n "$path" ] && [ -z "$unusable" ] && ! as_account test -x "$path"; then unusable=$path; fi
+        done <<<"$(type -aP -- "$candidate")"
     done
+    if [ -n "$unusable" ]; then fail 4 "$LOGIN cannot run $unusable, and there is no other Python 3.10 or newer" "install one (package python3)"; fi
     fail 4 "there is no Python 3.10 or newer on this machine" "install one (package python3), or name one with CNCP_PYTHON"
 }
 
 # The account whose cluster it is: who called sudo, else who runs this.
 find_login() {
-    local me named
-    me=$(id -un)
-    LOGIN=$me
-    named=${CNCP_USER:-${SUDO_USER-}}
-    if [ "$(id -u)" -eq 0 ] && [ -n "$named" ]; then
-        LOGIN=$named
-    fi
+    local named
+    LOGIN=$(id -un)
     LOGIN_HOME=${HOME-}
-    if [ "$LOGIN" != "$me" ] || [ -z "$LOGIN_HOME" ]; then
-        LOGIN_HOME=$("$PYTHON" -I -c 'import pwd, sys; print(pwd.getpwnam(sys.argv[1]).pw_dir)' "$LOGIN" 2>/dev/null) ||
-            fail 2 "there is no account $LOGIN on this machine" "set CNCP_USER to one that is"
-    fi
+    named=${CNCP_USER:-${SUDO_USER-}}
+    if [ "$(id -u)" -ne 0 ] || [ -z "$named" ] || [ "$named" = root ]; then return; fi
+    id -u -- "$named" >/dev/null 2>&1 || fail 2 "there is no account $named on this machine" "set CNCP_USER to one that is"
+    if [ "$(id -u -- "$named")" -eq 0 ]; then return; fi
+    find_root_python
+    LOGIN=$named
+    LOGIN_HOME=$("$ROOT_PYTHON" -I -c 'import pwd, sys; print(pwd.getpwnam(sys.argv[1]).pw_dir)' "$LOGIN")
 }
 
-# Run a program with the login user's rights: root leaves nothing of its own in that home.
-as_login() {
-    if [ "$LOGIN" = "$(id -un)" ]; then
+# Run a program as the account: where this is root, with none of root's rights and away from root's terminal.
+as_account() {
+    if [ -z "$ROOT_PYTHON" ]; then
         "$@"
     else
         command -v runuser >/dev/null || fail 4 "there is no runuser to act as $LOGIN with" "install the package util-linux, or run this as $LOGIN"
         # From / because root's working directory may be closed to that user.
-        (cd / && runuser -u "$LOGIN" -- env HOME="$LOGIN_HOME" USER="$LOGIN" LOGNAME="$LOGIN" "$@")
+        (cd / && setsid --wait runuser -u "$LOGIN" -- env HOME="$LOGIN_HOME" USER="$LOGIN" LOGNAME="$LOGIN" "$@" </dev/null)
     fi
 }
+
+# Run a program on the folder that the code of a lone script is in: root keeps one of its own.
+as_login() { "$@"; }
 
 # git that asks nothing where nobody can answer, and does not wait for ever.
 quiet_git() { # quiet_git SECONDS ARGUMENT...
@@ -329,7 +388,7 @@ make_home() { # make_home FOLDER
     check_home "$1"
     if [ -d "$1" ]; then return; fi
     while folder=$(dirname -- "$folder") && [ ! -d "$folder" ]; do missing+=("$folder"); done
-    as_login mkdir -p -m 700 -- "$1" || fail 4 "$1 cannot be made" "set CNCP_HOME to a folder that can be"
+    as_login mkdir -p -m "$([ -n "$ROOT_PYTHON" ] && echo 755 || echo 700)" -- "$1" || fail 4 "$1 cannot be made" "set CNCP_HOME to a folder that can be"
     if [ "${#missing[@]}" -gt 0 ]; then printf '%s\n' "${missing[@]}" | as_login tee -- "$1/parents" >/dev/null; fi
 }
 
@@ -479,6 +538,8 @@ get_code() { # get_code FOLDER ARGUMENT...
         fail 2 "$url is not encrypted: whoever is on the way could put code in its place" "use https:// or ssh, or set CNCP_REF to the commit's 40 digits, or CNCP_PLAIN_URL=true"
     fi
     if [ -n "$bundle" ] && [ ! -e "$bundle" ]; then fail 2 "there is no bundle $bundle" "name the file that cncp bundle.make wrote"; fi
+    # The account is to read what root keeps here.
+    if [ -n "$ROOT_PYTHON" ]; then umask 022; fi
     make_home "${folder%/*}"
     as_login touch -- "$folder.lock" || fail 4 "${folder%/*} is not writable" "set CNCP_HOME to a folder that is"
     exec 9<"$folder.lock"
@@ -506,10 +567,40 @@ own_surroundings() {
     umask "$(printf '%04o' $((8#$(umask) | 8#022)))"
 }
 
+# The folder this script is in, "" where it comes from standard input.
+own_folder() {
+    local source=${BASH_SOURCE[0]-}
+    if [ -f "$source" ]; then CDPATH='' cd -- "$(dirname -- "$source")" && pwd; fi
+}
+
+# Where a script that stands alone keeps the code: for another account root does, where only root can write.
+lone_folder() {
+    if [ -n "$ROOT_PYTHON" ]; then
+        printf '/usr/local/lib/cncp/%s/code' "$LOGIN"
+    else
+        printf '%s/code' "${CNCP_HOME:-$LOGIN_HOME/.local/share/cncp}"
+    fi
+}
+
+# Any verb, by root for another account: the account's own cncp as that account, with root at hand.
+as_cncp() {
+    local code
+    if [ -z "$ROOT_PYTHON" ]; then fail 2 "command line: cncp is for root, and for another account: CNCP_USER" "run cncp itself"; fi
+    code=$(own_folder)
+    if [ ! -f "$code/bootstrap/asroot.py" ]; then code=$(lone_folder); fi
+    root_code "$code"
+    exec "$ROOT_PYTHON" -I -B "$code/bootstrap/asroot.py" run "$LOGIN" "${CNCP_HOME:-$LOGIN_HOME/.local/share/cncp}/venv/bin/python" -s -m cncp "$@"
+}
+
 main() {
-    local argument source here code named as_other=()
+    local argument here code named
     # Python says the same of itself, from its first import on.
     trap 'echo "interrupted: what was done stays; bash ./baremetal.sh goes on from there" >&2; exit 130' INT
+    if [ "${1-}" = cncp ]; then
+        own_surroundings
+        find_login
+        as_cncp "${@:2}"
+    fi
     for argument in "$@"; do
         case $argument in
         -h | --help)
@@ -527,26 +618,26 @@ main() {
     CNCP_BEGAN=${EPOCHREALTIME:-$(date +%s)}
     export CNCP_BEGAN=${CNCP_BEGAN/,/.}
     if switch --quiet CNCP_QUIET "$@"; then QUIET=yes; fi
+    find_login
     named=$(option --python "$@")
     find_python "${named:-${CNCP_PYTHON-}}"
-    source=${BASH_SOURCE[0]-}
-    here=
-    if [ -f "$source" ]; then here=$(CDPATH='' cd -- "$(dirname -- "$source")" && pwd); fi
+    here=$(own_folder)
     code=$here
     if [ -z "$here" ] || [ ! -f "$here/bootstrap/stage0.py" ]; then
         check_options "$@"
-        find_login
-        code=${CNCP_HOME:-$LOGIN_HOME/.local/share/cncp}/code
+        code=$(lone_folder)
         case $code in
         /*) ;;
         *) code=$PWD/$code ;;
         esac
         get_code "$code" "$@"
     fi
-    # Root acting for another leaves no bytecode of its own in that user's home.
-    if [ "$(id -u)" -eq 0 ] && [ -n "${CNCP_USER:-${SUDO_USER-}}" ]; then as_other=(-B); fi
     # -S: stage0 has it done once it can say that it was interrupted.
-    exec "$PYTHON" -I -S "${as_other[@]}" "$code/bootstrap/stage0.py" "$@"
+    if [ -n "$ROOT_PYTHON" ]; then
+        root_code "$code"
+        exec "$ROOT_PYTHON" -I -B "$code/bootstrap/asroot.py" run "$LOGIN" "$PYTHON" -I -S "$code/bootstrap/stage0.py" "$@"
+    fi
+    exec "$PYTHON" -I -S "$code/bootstrap/stage0.py" "$@"
 }
 
 {

@@ -40,7 +40,7 @@ try:
     from cncp.cluster import SETTINGS, Cluster
     from cncp.console import Console
     from cncp.errors import CncpError, UsageError
-    from cncp.install import bundled, bytecode, code, environment, preflight, rights
+    from cncp.install import bundled, bytecode, code, environment, preflight
     from cncp.machine import checks, place
     from cncp.surroundings import PYTHON
 except ImportError as lacking:
@@ -126,7 +126,7 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
             settings = replace(settings, jupyter=False)
         here = given.in_place or attributes.switched(variables, "CNCP_HERE")
         keep = None if here else code.read(attributes.SOURCE, home)
-        rights.with_rights_of(account, lambda: install(home, given, settings, keep, console))
+        install(home, given, settings, keep, console)
     except (CncpError, OSError) as error:
         return console.error(error)
     except (KeyboardInterrupt, interrupted.Ended) as error:
@@ -140,12 +140,10 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     words += [f"{setting.flag}={flags[setting.key]}" for setting in SETTINGS if setting.key in flags]
     venv_python = str(home / "venv" / "bin" / "python")
     os.environ["CNCP_HOME"] = str(home)
-    # Root acting for another leaves no bytecode of its own in that user's home.
-    own = ["-B"] if rights.acts_for(account) else []
     # It takes what has come in the meantime once it can say so.
     interrupted.hold()
     program = environment.program(code.kept(home) if keep else attributes.SOURCE)
-    return os.execv(venv_python, [venv_python, *PYTHON, *own, "-S", str(program), "up", *words])
+    return os.execv(venv_python, [venv_python, *PYTHON, "-S", str(program), "up", *words])
 
 
 def check_machine(settings: Cluster, variables: Mapping[str, str], home: Path, python: str) -> None:
@@ -154,9 +152,7 @@ def check_machine(settings: Cluster, variables: Mapping[str, str], home: Path, p
     profile = place.ipython_folder(variables, account) / f"profile_{settings.profile}"
     controller = settings.role != "engine"
     folders = (home, profile)
-    rights.with_rights_of(
-        account, lambda: checks.insist(settings, controller=controller, folders=folders, python=python)
-    )
+    checks.insist(settings, controller=controller, folders=folders, python=python)
 
 
 def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path, *, idle: bool) -> None:

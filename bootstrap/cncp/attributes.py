@@ -61,7 +61,7 @@ VM_VARIABLES = {
 }
 """Those of virtual machines; all but the folder are read by vm/compute/Vagrantfile."""
 
-_INTERNAL = {"CNCP_BEGAN", "CNCP_HERE", "CNCP_INSTANCE"}
+_INTERNAL = {"CNCP_BEGAN", "CNCP_BY_ROOT", "CNCP_HERE", "CNCP_INSTANCE", "CNCP_ROOT"}
 """Variables by which baremetal.sh, stage0 and `cncp up`, here and on other hosts, hand things to one another."""
 
 

@@ -1,4 +1,4 @@
-"""Root setting up another user's cluster: what is the user's is done as the user."""
+"""Root making something for an account: what lies in the account's folders is done as the account."""
 
 from __future__ import annotations
 
@@ -11,17 +11,12 @@ from cncp.errors import CncpError
 from cncp.machine.place import Account
 
 Work = Callable[[], None]
-"""Something to be done with the rights of the login user."""
-
-
-def acts_for(account: Account) -> bool:
-    """Tell whether this is root, setting up another user's cluster."""
-    return os.geteuid() == 0 and account.uid != 0
+"""Something to be done with the rights of the account."""
 
 
 def with_rights_of(account: Account, work: Work) -> None:
-    """Do ``work`` as the login user: where root acts for one, in a child that has dropped root."""
-    if not acts_for(account):
+    """Do ``work`` as the account: where this is root, in a child that has dropped all of root's rights."""
+    if os.geteuid() != 0 or account.uid == 0:
         work()
         return
     child = os.fork()
@@ -29,12 +24,8 @@ def with_rights_of(account: Account, work: Work) -> None:
         code = 1
         try:
             os.initgroups(account.name, account.gid)
-            os.setgid(account.gid)
-            os.setuid(account.uid)
-            os.environ.update(HOME=account.home, USER=account.name, LOGNAME=account.name)
-            # Root's own places for caches and configuration are closed to the user.
-            for name in [one for one in os.environ if one.startswith("XDG_")]:
-                del os.environ[name]
+            os.setresgid(account.gid, account.gid, account.gid)
+            os.setresuid(account.uid, account.uid, account.uid)
             work()
             code = 0
         except (CncpError, OSError) as error:

@@ -27,12 +27,6 @@ def attach(node: Node, name: str, console: Console) -> None:
         )
     words = service_manager(node, Actor(node.account)).attach_command(name)
     console.note(f"leave with {_LEAVING[node.manager]}; Ctrl-C would end {name}")
-    if os.geteuid() == 0 and node.account.uid != 0:
-        # The session is the account's, and so must be whoever attaches.
-        os.initgroups(node.account.name, node.account.gid)
-        os.setgid(node.account.gid)
-        os.setuid(node.account.uid)
-        os.environ["HOME"] = node.account.home
     # Ours is a server of its own: no nesting of the user's.
     os.environ.pop("TMUX", None)
     become(words)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -58,21 +57,19 @@ def converge(node: Node, program: Path, actor: Actor) -> tuple[Update, ...]:
     Raises CncpError with the message of the resource that failed, and LicenceError.
     """
     folder = Path(node.home) / "chef"
-    owner = _owner(node)
-    actor.remove(folder / "state", owner)
+    actor.remove(folder / "state")
     if not folder.is_dir():
         actor.mkdir(folder, 0o700)
     try:
-        return _run(node, program, folder, actor, owner, ())
+        return _run(node, program, folder, actor, ())
     finally:
-        actor.remove(folder / "state", owner)
+        actor.remove(folder / "state")
 
 
 def plan(node: Node, program: Path, actor: Actor) -> tuple[Update, ...]:
     """Return what Chef would change, with its diffs. Changes nothing, here or in CNCP_HOME."""
-    owner = _owner(node)
-    with _scratch(actor, owner) as folder:
-        return _run(node, program, folder, actor, owner, ("--why-run",))
+    with tempfile.TemporaryDirectory(prefix="cncp-chef.") as folder:
+        return _run(node, program, Path(folder), actor, ("--why-run",))
 
 
 def attributes(node: Node) -> dict[str, Any]:
@@ -133,33 +130,13 @@ def _ruby(value: str | int | bool) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _owner(node: Node) -> str:
-    """Whose rights Chef needs: root's for units of the system, else those of who runs this."""
-    return "root" if node.scope == "system" or os.geteuid() == 0 else "login"
-
-
-@contextmanager
-def _scratch(actor: Actor, owner: str) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="cncp-chef."))
-    try:
-        yield folder
-    finally:
-        actor.remove(folder / "state", owner)
-        shutil.rmtree(folder)
-
-
-def _run(
-    node: Node, program: Path, folder: Path, actor: Actor, owner: str, options: tuple[str, ...]
-) -> tuple[Update, ...]:
-    scratch = options != ()
-    owned = "root" if scratch and os.geteuid() == 0 else "login"
+def _run(node: Node, program: Path, folder: Path, actor: Actor, options: tuple[str, ...]) -> tuple[Update, ...]:
+    """Run Chef as the account, never as root for it: units of the system are a step that the cookbook asks for."""
     report = folder / "report.json"
-    actor.write(folder / "solo.rb", configuration(folder).encode(), 0o600, owned)
-    actor.write(folder / "attributes.json", to_json(attributes(node)), 0o600, owned)
-    # Made here, so that it is ours also where Chef fills it as root.
-    actor.write(report, b"", 0o600, owned)
+    actor.write(folder / "solo.rb", configuration(folder).encode(), 0o600)
+    actor.write(folder / "attributes.json", to_json(attributes(node)), 0o600)
+    actor.write(report, b"", 0o600)
     argv = [
-        *(["sudo"] if owner == "root" and os.geteuid() != 0 else []),
         str(program),
         *("-c", str(folder / "solo.rb"), "-j", str(folder / "attributes.json")),
         # An override run list, so that no attribute of this run outlives it.
@@ -168,7 +145,7 @@ def _run(
     ]
     done = run(argv, check=False, cwd="/", timeout=_TIMEOUT)
     log = folder / "chef.log"
-    actor.write(log, (done.stdout + done.stderr).encode(), 0o600, owned)
+    actor.write(log, (done.stdout + done.stderr).encode(), 0o600)
     return _updates(read_json(report), done, log)
 
 

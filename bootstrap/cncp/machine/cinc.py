@@ -22,7 +22,7 @@ from typing import Any
 
 from cncp.errors import CncpError
 from cncp.machine import chef
-from cncp.machine.actor import Actor
+from cncp.run import run
 
 HOST = "omnitruck.cinc.sh"
 _RELEASE = "18"
@@ -68,13 +68,12 @@ def reachable(host: str = HOST, port: int = 443, patience: float = _PATIENCE) ->
 
 
 def install(
-    actor: Actor,
     say: Callable[[str], None],
     *,
     base: str = f"https://{HOST}",
     context: ssl.SSLContext | None = None,
 ) -> Path:
-    """Install Cinc and return cinc-solo. Raises CncpError, with nothing installed."""
+    """Install Cinc, as root, and return cinc-solo. Raises CncpError, with nothing installed."""
     context = context or ssl.create_default_context()
     installer = _installer()
     if installer is None:
@@ -84,7 +83,7 @@ def install(
     with tempfile.TemporaryDirectory(prefix="cncp-cinc.") as folder:
         target = Path(folder) / urllib.parse.urlsplit(package["url"]).path.rpartition("/")[2]
         fetch(package["url"], package["sha256"], target, context)
-        actor.run([*installer, str(target)], "root", timeout=600)
+        run([*installer, str(target)], timeout=600)
     program = chef.find()
     if program is None:
         raise CncpError("Cinc was installed, and yet there is no cinc-solo", _HINT)

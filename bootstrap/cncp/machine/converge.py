@@ -53,10 +53,10 @@ def apply(found: Sequence[Change], actor: Actor) -> None:
             ) from None
 
 
-def remove(paths: Sequence[tuple[str, str]], actor: Actor) -> None:
-    """Remove files and links (path, owner) that are no longer wanted."""
-    for path, owner in paths:
-        actor.remove(Path(path), owner)
+def remove(paths: Sequence[str], actor: Actor) -> None:
+    """Remove files and links that are no longer wanted."""
+    for path in paths:
+        actor.remove(Path(path))
 
 
 def _compare(resource: Resource) -> Iterator[Change]:
@@ -94,18 +94,18 @@ def _apply(resource: Resource, actor: Actor) -> None:
     if not path.parent.is_dir():
         for folder in reversed([path.parent, *path.parent.parents]):
             if not folder.is_dir():
-                actor.mkdir(folder, 0o755, resource.owner)
+                actor.mkdir(folder, 0o755)
     if isinstance(resource, Link):
-        actor.link(path, resource.target, resource.owner)
+        actor.link(path, resource.target)
     elif isinstance(resource, Directory):
         if path.is_dir():
-            actor.chmod(path, resource.mode, resource.owner)
+            actor.chmod(path, resource.mode)
         else:
-            actor.mkdir(path, resource.mode, resource.owner)
+            actor.mkdir(path, resource.mode)
     elif isinstance(resource, File):
-        actor.write(path, resource.text().encode(), resource.mode, resource.owner)
+        actor.write(path, resource.text().encode(), resource.mode)
     else:
         before = read_bytes(path)
         mode = path.stat().st_mode & 0o7777 if before is not None else 0o644
         text = resource.within((before or b"").decode(errors="surrogateescape"))
-        actor.write(path, text.encode(errors="surrogateescape"), mode, resource.owner)
+        actor.write(path, text.encode(errors="surrogateescape"), mode)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cncp.errors import CncpError, PreflightError
-from cncp.machine import chef, cinc, facts
+from cncp.machine import authority, chef, cinc, facts
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 
@@ -36,7 +36,7 @@ def insist(node: Node) -> None:
 
 def root_at_hand() -> bool:
     """Tell whether commands can be run as root without anybody being asked."""
-    return os.geteuid() == 0 or facts.sudo() == "silent"
+    return os.geteuid() == 0 or authority.reachable() or facts.sudo() == "silent"
 
 
 def present(node: Node) -> Engine | None:
@@ -59,7 +59,8 @@ def choose(node: Node, actor: Actor, environment: Mapping[str, str], say: Callab
     if refusal:
         return Engine("embedded", refusal)
     try:
-        program = cinc.install(actor, say)
+        say("having root install Cinc (set CNCP_CHEF_INSTALL=no to have it left out)")
+        program = actor.root.cinc()
     except CncpError as error:
         return Engine("embedded", f"Cinc could not be installed: {error.message}")
     return Engine("chef", "Cinc was installed", program)
@@ -91,8 +92,6 @@ def plan(node: Node, actor: Actor) -> tuple[chef.Update, ...] | None:
     """
     engine = present(node)
     if engine is None or engine.program is None:
-        return None
-    if node.scope == "system" and not root_at_hand():
         return None
     try:
         return chef.plan(node, engine.program, actor)

@@ -77,18 +77,22 @@ def _command(node: Node) -> str:
         "fi\n"
         f"CNCP_HOME={quote(node.home)}\n"
         "export CNCP_HOME\n"
-        # Root acting for the account leaves no bytecode of its own in the account's home.
-        f'bytecode=; [ "$(id -u)" -eq {node.account.uid} ] || bytecode=-B\n'
+        # Root becomes the account first. An image is made by root alone, with its own right to do so.
+        f'if [ "$(id -u)" -ne {node.account.uid} ] && [ "${{1-}}" != vm.box ]; then\n'
+        f"    CNCP_USER={quote(node.account.name)}\n"
+        "    export CNCP_USER\n"
+        '    exec bash "$code/baremetal.sh" cncp "$@"\n'
+        "fi\n"
         f"python={quote(str(node.python))}\n"
         # Before this file Python does next to nothing in which a Ctrl-C could end in a traceback.
         'if [ -x "$python" ]; then\n'
-        f'    exec "$python" {" ".join(PYTHON)} $bytecode -S "$code/bootstrap/cncp/__main__.py" "$@"\n'
+        f'    exec "$python" {" ".join(PYTHON)} -S "$code/bootstrap/cncp/__main__.py" "$@"\n'
         "fi\n"
         # Without it the rest can still be undone, by any Python that is new enough.
         "for other in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do\n"
         '    [ "${1-}" = uninstall ] || break\n'
         "    if \"$other\" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then\n"
-        f'        exec "$other" {" ".join(PYTHON)} $bytecode "$code/bootstrap/uninstall.py" "$@"\n'
+        f'        exec "$other" {" ".join(PYTHON)} "$code/bootstrap/uninstall.py" "$@"\n'
         "    fi\n"
         "done\n"
         'echo "error: the Python of this cluster is gone: $python" >&2\n'

@@ -10,6 +10,8 @@ it is. The answer is JSON on standard output; no secret is ever in it.
 desired   user, group, home, environment; resources in their order, each with kind, path, mode,
           owner, part and source, content or target; removals; services with the digests they are to
           run with, running with those they do
+install   files of the parts named, by cncp itself, and units of the system: changed, in words
+units     units of the system, which root has to install: changed, in words
 prepare   what comes before the files are written: changed, in words
 services  stop, reload, start (all services or those of one kind): stop, start, warning
 wait      wait until the engines answer, for 60 SECONDS or as many as are given: answering, engines
@@ -33,7 +35,7 @@ from cncp.cluster import layer
 from cncp.console import Console, answered
 from cncp.errors import CncpError, UsageError
 from cncp.files import read_bytes, read_json
-from cncp.machine import health, kinds, steps, up
+from cncp.machine import converge, health, kinds, steps, up
 from cncp.machine.actor import Actor
 from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, from_document
@@ -41,6 +43,9 @@ from cncp.machine.place import home
 from cncp.machine.resources import Block, Directory, File, Link, Resource
 from cncp.machine.services import ServiceManager, service_manager
 from cncp.shape import Misfit, made
+
+_PARTS = ("home", "profile", "units")
+"""Parts of what is installed beside those of the kinds of services."""
 
 _KNOWN = {"settings", "engine_ids", "path", "machine"}
 
@@ -88,12 +93,12 @@ def desired(node: Node, manager: ServiceManager) -> dict[str, Any]:
         "environment": steps.environment_digest(node),
         "group": node.account.gid,
         "home": node.home,
-        "removals": [
-            {"path": path, "owner": owner, "part": _part(node, path)} for path, owner in steps.removals(node, goal)
-        ],
-        "resources": list(_resources(goal.resources)),
+        "removals": [{"path": path, "part": _part(node, path)} for path in steps.removals(node, goal)],
+        # Units of the system are root's step, whoever installs the rest.
+        "resources": list(_resources(steps.own(goal.resources))),
         "running": steps.running(manager),
         "services": dict(goal.services),
+        "units": len(steps.own(goal.resources)) < len(goal.resources),
         "user": node.account.name,
     }
 
@@ -172,6 +177,23 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, console: Console,
         return {"changed": steps.prepare(node, manager, actor, console.phase)}
 
 
+def install(node: Node, actor: Actor, parts: Sequence[str], *, dry: bool) -> dict[str, Any]:
+    """Do, or say, with the account's own rights, what Chef does elsewhere: files of these parts, and units."""
+    goal = steps.wanted(node)
+    found = converge.changes([one for one in steps.own(goal.resources) if one.part in parts])
+    gone = [path for path in steps.removals(node, goal) if _part(node, path) in parts]
+    changed = [f"{one.what} {one.path}" for one in found] + [f"remove {path}" for path in gone]
+    if not dry:
+        converge.apply(found, actor)
+        converge.remove(gone, actor)
+    return {"changed": [*changed, *(units(node, actor, dry=dry)["changed"] if "units" in parts else [])]}
+
+
+def units(node: Node, actor: Actor, *, dry: bool) -> dict[str, Any]:
+    """Have root bring units of the system to what is wanted, or say what that would change."""
+    return {"changed": steps.units_planned(node) if dry else steps.units(node, actor)}
+
+
 def services(
     node: Node, manager: ServiceManager, actor: Actor, console: Console, kinds: Sequence[str], *, dry: bool
 ) -> dict[str, Any]:
@@ -197,10 +219,12 @@ def answer(words: Sequence[str], given: Mapping[str, Any], environment: Mapping[
     verbs: dict[str, Callable[[], dict[str, Any]]] = {
         "desired": lambda: desired(node, manager),
         "prepare": lambda: prepare(node, manager, actor, console, dry=dry),
+        "install": lambda: install(node, actor, rest, dry=dry),
+        "units": lambda: units(node, actor, dry=dry),
         "services": lambda: services(node, manager, actor, console, rest or list(KINDS), dry=dry),
         "wait": lambda: wait(node, manager, rest),
     }
-    fits = all(map(str.isdigit, rest[:1])) if verb == "wait" else set(rest) <= set(KINDS)
+    fits = all(map(str.isdigit, rest[:1])) if verb == "wait" else set(rest) <= {*KINDS, *_PARTS}
     if verb not in verbs or not fits:
         raise UsageError(f"there is no {' '.join(words)!r}", f"VERB is one of {', '.join(verbs)}")
     console = Console()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cncp.machine import authority
 from cncp.machine.place import Account, account
 from cncp.run import run
 
@@ -53,7 +54,7 @@ def gather(environment: Mapping[str, str]) -> Facts:
     by_sudo = sudo()
     return Facts(
         account=who,
-        root=os.geteuid() == 0,
+        root=authority.began_by_root(),
         sudo=by_sudo,
         cores=cores(),
         gpus=gpus(environment),
@@ -73,7 +74,7 @@ def lingers(who: Account) -> bool:
 
 def sudo() -> str:
     """Return how sudo runs a command: "silent", after a "prompt", or "none" where it cannot or need not."""
-    if os.geteuid() == 0 or shutil.which("sudo") is None:
+    if os.geteuid() == 0 or authority.reachable() or shutil.which("sudo") is None:
         return "none"
     if run(["sudo", "-n", "true"], check=False).ok:
         return "silent"

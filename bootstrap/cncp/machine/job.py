@@ -18,7 +18,7 @@ from typing import Any
 from cncp import files
 from cncp.cluster import SETTINGS
 from cncp.console import Console, answered
-from cncp.install import environment, rights
+from cncp.install import environment
 from cncp.machine import jupyter, spare
 from cncp.machine.lifecycle import remember
 from cncp.machine.node import Node
@@ -50,10 +50,9 @@ def bring_environment(node: Node, console: Console) -> None:
     home = Path(node.home)
     before = files.read_bytes(environment.stamp_path(home))
     bundle = os.environ.get("CNCP_OFFLINE")
-    rights.with_rights_of(node.account, lambda: _install(node, Path(bundle) if bundle else None, console))
+    _install(node, Path(bundle) if bundle else None, console)
     if files.read_bytes(environment.stamp_path(home)) != before:
-        own = ["-B"] if rights.acts_for(node.account) else []
-        os.execv(sys.executable, [sys.executable, *own, *sys.orig_argv[1:]])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _install(node: Node, bundle: Path | None, console: Console) -> None:

@@ -21,7 +21,7 @@ from cncp.machine.node import Node
 from cncp.machine.place import Account
 from cncp.machine.services import service_manager
 from cncp.machine.spare import Manners
-from cncp.machine.up import START_TIMEOUT, Outcome, choose, locked, reviver, up
+from cncp.machine.up import START_TIMEOUT, Outcome, choose, locked, require_root, reviver, up
 
 
 def remember(account: Account, home: Path, former: Kept, flags: Mapping[str, str], file: Path | None) -> None:
@@ -102,6 +102,7 @@ def restart(node: Node, wanted: Sequence[str], console: Console) -> Answers:
     """Stop and start services, and wait until the engines answer."""
     actor = Actor(node.account)
     manager = service_manager(node, actor)
+    require_root(node, "restart")
     with locked(node, actor, "cncp restart"):
         console.phase(f"restarting {', '.join(wanted)}")
         steps.stop_services(node, manager, wanted)
@@ -115,6 +116,7 @@ def down(node: Node, console: Console) -> bool:
     """Stop everything until the next `cncp up`, over reboots too; return whether anything ran."""
     actor = Actor(node.account)
     manager = service_manager(node, actor)
+    require_root(node, "down")
     with locked(node, actor, "cncp down"):
         running = steps.running(manager)
         if running:

@@ -21,8 +21,8 @@ class Account:
     home: str
 
 
-def account(environment: Mapping[str, str]) -> Account:
-    """Return the login user: CNCP_USER, else who called sudo, else who runs this."""
+def named(environment: Mapping[str, str]) -> Account:
+    """Return whose cluster it is: CNCP_USER, who called sudo, or who runs this. Raises UsageError."""
     name = environment.get("CNCP_USER") or (environment.get("SUDO_USER") if os.geteuid() == 0 else "")
     try:
         entry = pwd.getpwnam(name) if name else pwd.getpwuid(os.geteuid())
@@ -38,6 +38,22 @@ def account(environment: Mapping[str, str]) -> Account:
     own = entry.pw_uid == os.geteuid()
     home = (environment.get("HOME") if own else "") or entry.pw_dir
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, home)
+
+
+def account(environment: Mapping[str, str]) -> Account:
+    """Return whose cluster it is, who is always who runs this. Raises UsageError.
+
+    Root never opens an account's files, nor runs its programs: for another account baremetal.sh becomes
+    that account first (bootstrap/asroot.py).
+    """
+    who = named(environment)
+    if who.uid != os.geteuid():
+        raise UsageError(
+            f"root does not act for {who.name} with what {who.name} can write",
+            f"as root: CNCP_USER={who.name} bash ./baremetal.sh, or ... baremetal.sh cncp VERB; "
+            "for root's own cluster: CNCP_USER=root",
+        )
+    return who
 
 
 def home_folder(environment: Mapping[str, str], account: Account) -> Path:

@@ -24,7 +24,7 @@ from cncp.machine.desired import Desired, desired
 from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, installed
 from cncp.machine.resources import Directory, Resource
-from cncp.machine.services import ServiceManager, ServiceState, service_manager
+from cncp.machine.services import ServiceManager, ServiceState, service_manager, systemd
 from cncp.machine.services.base import running_process, sweep, unkept
 from cncp.machine.services.systemd import check_owner
 
@@ -80,15 +80,41 @@ def _resources(node: Node, goal: Desired) -> tuple[Resource, ...]:
     return (*goal.resources, *connection.resources(node))
 
 
-def removals(node: Node, goal: Desired) -> tuple[tuple[str, str], ...]:
-    """Return (path, owner) of what earlier runs wrote and nothing wants any more."""
+def removals(node: Node, goal: Desired) -> tuple[str, ...]:
+    """Return what earlier runs wrote of the account's own, and nothing wants any more."""
     known = manifest.load(manifest_path(node))
     kept = {resource.path for resource in _resources(node, goal)}
     return tuple(
-        (path, owner)
+        path
         for path, (owner, kind) in sorted(known.made.items(), reverse=True)
-        if path not in kept and kind in ("file", "link") and os.path.lexists(path)
+        if owner == "login" and path not in kept and kind in ("file", "link") and os.path.lexists(path)
     )
+
+
+def stale_units(node: Node, goal: Desired) -> tuple[str, ...]:
+    """Return units of the system that nothing wants any more: root takes them away."""
+    if (node.manager, node.scope) != ("systemd", "system"):
+        return ()
+    return tuple(systemd.stale(node.prefix, {resource.path for resource in goal.resources}))
+
+
+def own(resources: Sequence[Resource]) -> list[Resource]:
+    """Return what is the account's own to install; the rest are units of the system."""
+    return [one for one in resources if one.owner == "login"]
+
+
+def units(node: Node, actor: Actor) -> list[str]:
+    """Have root bring the system's units to what is wanted; return in words what was changed."""
+    if (node.manager, node.scope) != ("systemd", "system"):
+        return []
+    return actor.root.units(node, wanted(node).services) if units_planned(node) else []
+
+
+def units_planned(node: Node) -> list[str]:
+    """Return in words what ``units`` would change."""
+    goal = wanted(node)
+    found = converge.changes([one for one in goal.resources if one.owner == "root"])
+    return [f"{one.what} {one.path}" for one in found] + [f"remove {path}" for path in stale_units(node, goal)]
 
 
 def running(manager: ServiceManager) -> dict[str, str]:
@@ -141,7 +167,7 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list
     written is noted, and keys, ports and connection files are there in the end.
     """
     check_owner(node)
-    changed = _leave_former(node, say)
+    changed = _leave_former(node, actor, say)
     seen = running(manager)
     changed += end_unkept(node, manager, say)
     ports.check(node, set(seen))
@@ -152,11 +178,11 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list
         say(f"stopping {', '.join(stop)}")
         stop_services(node, manager, stop)
         changed.append(f"stopped {', '.join(stop)}")
-    own = Path(node.account.home)
+    login = Path(node.account.home)
     # Where nothing says any more what is ours, that is not to be taken for somebody else's.
-    ipython = {Path(node.profile_dir).parent, own / ".ipython"}
-    memory = removal.remembered(Path(node.home), own, ipython, Path(node.source) / "notebooks")
-    memory.claim(_resources(node, goal), actor)
+    ipython = {Path(node.profile_dir).parent, login / ".ipython"}
+    memory = removal.remembered(Path(node.home), login, ipython, Path(node.source) / "notebooks")
+    memory.claim(tuple(own(_resources(node, goal))), actor)
     folders = [one for one in goal.resources if isinstance(one, Directory) and one.part in ("home", "profile")]
     converge.apply(converge.changes(folders), actor)
     secret = [*connection.write(node, actor), *jupyter.write(node, actor), *write_variables(node, actor)]
@@ -181,8 +207,10 @@ def settle(node: Node, manager: ServiceManager, actor: Actor, say: Say, kinds: C
     goal = wanted(node)
     memory = manifest.load(manifest_path(node))
     kept = {resource.path for resource in _resources(node, goal)}
-    for path in [path for path in memory.made if path not in kept and not os.path.lexists(path)]:
-        del memory.made[path]
+    # Those of root, which earlier versions noted here, are known by their names.
+    for path, (owner, _) in list(memory.made.items()):
+        if owner != "login" or (path not in kept and not os.path.lexists(path)):
+            del memory.made[path]
     memory.save(actor)
     todo = services(goal, running(manager), kinds)
     if todo.stop:
@@ -239,16 +267,19 @@ def _end(pids: Sequence[int]) -> None:
     psutil.wait_procs(processes, timeout=2)
 
 
-def _leave_former(node: Node, say: Say) -> list[str]:
+def _leave_former(node: Node, actor: Actor, say: Say) -> list[str]:
     """Stop what another service manager, scope or profile of this home ran before."""
     left = leaving(node)
     past = former(Path(node.home))
     if not left or past is None:
         return []
     say(left)
-    manager = service_manager(past, Actor(past.account))
+    manager = service_manager(past, actor)
     manager.stop(list(running(manager)))
     manager.forget()
+    if (past.manager, past.scope) == ("systemd", "system"):
+        actor.root.remove(past.prefix)
+        manager.reload()
     return [left]
 
 

@@ -13,7 +13,7 @@ from cncp.machine.actor import Actor
 from cncp.machine.lifecycle import down
 from cncp.machine.node import Node, installed
 from cncp.machine.services import service_manager
-from cncp.machine.up import locked
+from cncp.machine.up import locked, require_root
 
 
 def of_home(home: Path, console: Console) -> list[str]:
@@ -31,6 +31,7 @@ def of_home(home: Path, console: Console) -> list[str]:
 def uninstall(node: Node, console: Console) -> list[str]:
     """Stop and remove all; return what others have put into our folders, which stays."""
     actor = Actor(node.account)
+    require_root(node, "uninstall")
     down(node, console)
     home, profile = Path(node.home), Path(node.profile_dir)
     own = Path(node.account.home)

@@ -16,6 +16,7 @@ from cncp.cluster import Cluster
 from cncp.console import Console
 from cncp.errors import plural
 from cncp.machine import (
+    authority,
     checks,
     connection,
     converge,
@@ -50,7 +51,7 @@ class Plan:
     node: Node
     wanted: Desired
     files: tuple[converge.Change, ...]
-    removals: tuple[tuple[str, str], ...]
+    removals: tuple[str, ...]
     secrets: tuple[str, ...]
     start: tuple[str, ...]
     stop: tuple[str, ...]
@@ -133,7 +134,7 @@ def plan(node: Node, manager: ServiceManager) -> Plan:
         node=node,
         wanted=wanted,
         files=tuple(converge.changes(wanted.resources)),
-        removals=steps.removals(node, wanted),
+        removals=(*steps.removals(node, wanted), *steps.stale_units(node, wanted)),
         secrets=(
             *connection.outdated(node),
             *jupyter.outdated(node),
@@ -154,6 +155,17 @@ def locked(node: Node, actor: Actor, what: str) -> Iterator[None]:
             files.make_home(home)
             held.enter_context(files.lock(home / "lock", what))
         yield
+
+
+def require_root(node: Node, verb: str) -> None:
+    """Raise PreflightError, before anything is touched, where root's step is needed and cannot be had.
+
+    Units of the system that are there need it too, where the cluster is to leave them.
+    """
+    past = steps.former(Path(node.home))
+    for one in (node, *([past] if past else [])):
+        if one.scope == "system":
+            authority.require(one, facts.sudo(), verb)
 
 
 @dataclass(frozen=True)
@@ -201,6 +213,7 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
     with locked(node, actor, "cncp up"):
         todo = plan(node, manager)
         if not todo.empty:
+            require_root(node, "up")
             spare.insist(spare.of(_past(node), _ended(todo, manager)), "this", spare.said(os.environ), console.phase)
             checks.room(_folders(node))
             for doubt in checks.doubts(node.settings):
@@ -252,6 +265,7 @@ def carry_out(todo: Plan, manager: ServiceManager, actor: Actor, console: Consol
         console.phase(f"writing {plural(len(todo.files) + len(todo.secrets), 'file')}")
     # With the keys in place the services' digests are final.
     wanted = steps.wanted(node)
-    converge.apply(converge.changes(wanted.resources), actor)
+    converge.apply(converge.changes(steps.own(wanted.resources)), actor)
+    steps.units(node, actor)
     converge.remove(steps.removals(node, wanted), actor)
     steps.settle(node, manager, actor, console.phase)

@@ -20,7 +20,6 @@ from cncp.fleet import verbs
 from cncp.fleet.controller import Here
 from cncp.fleet.job import Fleet
 from cncp.fleet.up import up as everywhere
-from cncp.install import rights
 from cncp.machine import doctor, job, jupyter, lifecycle, place, spare, steps
 from cncp.machine import logs as logfiles
 from cncp.machine import status as states
@@ -147,7 +146,7 @@ def _fleet_up(asked: converging.Request, wanted: Fleet, console: Console, *, as_
     first = not places.load(wanted.home)
     # Before anything is done: verbs on what was cut off need to know the hosts.
     lifecycle.remember(node.account, wanted.home, asked.former, asked.flags, asked.file)
-    done = everywhere(wanted, here, console, alone=rights.acts_for(node.account))
+    done = everywhere(wanted, here, console)
     following = _following(node, "" if here else head.name) if first else ()
     fleets.report(wanted, done, console, following=following, elapsed=_elapsed(), as_json=as_json)
 

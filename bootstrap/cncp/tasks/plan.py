@@ -88,7 +88,7 @@ def _document(todo: converging.Plan) -> dict[str, Any]:
     return {
         "leave": todo.leave,
         "files": [{"path": one.path, "what": one.what, "diff": one.diff} for one in todo.files],
-        "remove": [path for path, _ in todo.removals],
+        "remove": list(todo.removals),
         "secrets": list(todo.secrets),
         "start": list(todo.start),
         "stop": list(todo.stop),
@@ -111,7 +111,7 @@ def _lines(node: Node, todo: converging.Plan) -> Iterator[str]:
         yield f"{change.what} {change.path}"
         yield from (f"    {line}" for line in change.diff.splitlines())
     yield from todo.secrets
-    yield from (f"remove {path}" for path, _ in todo.removals)
+    yield from (f"remove {path}" for path in todo.removals)
     for verb, names in (("stop", todo.stop), ("start", todo.start)):
         if names:
             yield f"{verb} {', '.join(names)}"

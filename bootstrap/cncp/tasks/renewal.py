@@ -14,7 +14,6 @@ from cncp.fleet.controller import Controller, Here
 from cncp.fleet.crew import SomeHostsFailed
 from cncp.fleet.job import Done
 from cncp.fleet.up import up as everywhere
-from cncp.install import rights
 from cncp.machine import place
 from cncp.machine.node import Node, installed
 from cncp.machine.up import Request
@@ -64,8 +63,7 @@ def _rotate(
         done = rotating.rotate_there(scene, console, patience=patience)
     if not done.running:
         return done, Done()
-    alone = rights.acts_for(place.account(asked.environment))
-    return done, everywhere(wanted, here, console, alone=alone)
+    return done, everywhere(wanted, here, console)
 
 
 def _controller_node() -> Node:

@@ -9,8 +9,8 @@ from invoke.context import Context
 
 from cncp.console import Console
 from cncp.errors import UsageError
+from cncp.install import rights
 from cncp.machine import place
-from cncp.machine.actor import Actor
 from cncp.run import become
 from cncp.tasks.asked import JSON, QUIET
 from cncp.tasks.cluster import converge
@@ -161,17 +161,16 @@ def box(
     if path.exists() and not force:
         raise UsageError(f"{path} exists", "machines may stand on it; replace it all the same with --force")
     images.check()
-    account = place.account(os.environ)
-    with Actor(account).as_login():
-        # What root makes here for a user, the user is to go on with.
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # What root makes here for a user, the user is to go on with.
+    account = place.named(os.environ)
+    rights.with_rights_of(account, lambda: path.parent.mkdir(mode=0o700, parents=True, exist_ok=True))
     if path.suffix == ".box":
         boxes.build(path, suite, mirror, console.phase)
         then = f"vagrant box add --name cncp-base {path}"
     else:
         images.build(path, suite, mirror, console.phase)
         then = "cncp vm.up --count 2"
-    os.chown(path, account.uid, account.gid)
+    os.chown(path, account.uid, account.gid, follow_symlinks=False)
     console.say(f"{path}: {path.stat().st_size // 2**20} MB · next: {then}")
 
 

@@ -70,8 +70,52 @@ module CncpCookbook
 
   # The environment of our own programs: CNCP_* variables of whoever runs Chef are not for them.
   def environment(home, user, environment = ENV)
-    foreign = environment.keys.select { |name| name.start_with?('CNCP_') }
+    foreign = environment.keys.select { |name| name.start_with?('CNCP_') && !AT_HAND.include?(name) }
     foreign.map { |name| [name, nil] }.to_h.merge('CNCP_HOME' => home, 'CNCP_USER' => user)
+  end
+
+  # How a `cncp up` that runs this has root at hand.
+  AT_HAND = %w(CNCP_ROOT CNCP_BY_ROOT).freeze
+
+  # The Python that root runs: its own, and no other's to change.
+  def root_python(candidates = %w(/usr/bin/python3 /usr/libexec/platform-python /usr/local/bin/python3))
+    candidates.find { |path| File.executable?(path) && roots?(File.realpath(path)) && new_enough?(path) } ||
+      raise(Error.new('root has no Python 3.10 or newer of its own', 'install one (package python3)'))
+  end
+
+  def new_enough?(python)
+    system(python, '-I', '-c', 'import sys; sys.exit(sys.version_info < (3, 10))', err: File::NULL) ? true : false
+  end
+
+  # The program that root runs for another account, from a checkout that others cannot change.
+  def asroot(source)
+    parts = %w(bootstrap cookbooks roles).map { |name| File.join(source, name) }
+    wrong = parts.flat_map { |folder| [folder, *Dir.glob(File.join(folder, '**', '*'), File::FNM_DOTMATCH)] }
+                 .find { |path| !only_roots?(path) } || (source unless roots?(source))
+    return File.join(source, 'bootstrap', 'asroot.py') unless wrong
+
+    raise Error.new("#{wrong} can be written by others than root, who is to run it for an account",
+                    'have the checkout of cncp belong to root: chown -R root, chmod -R go-w')
+  end
+
+  # Whether a path, and every folder above it, can be written by root, and who called sudo, alone.
+  def roots?(path)
+    only_roots?(path) && (path == '/' || roots?(File.dirname(path)))
+  end
+
+  def only_roots?(path, environment = ENV)
+    status = File.lstat(path)
+    caller = environment['SUDO_USER'].to_s.empty? ? nil : account(environment['SUDO_USER'])
+    return false if status.symlink? || ![0, caller && caller.uid].include?(status.uid)
+
+    shared = status.mode & 0o020 != 0 && !private_group?(status.gid, caller)
+    open = status.mode & 0o002 != 0 || shared
+    !open || (status.directory? && status.sticky?)
+  end
+
+  # Whether nobody else is in a group: root's, or the one of the caller's own name.
+  def private_group?(gid, caller)
+    gid.zero? || (!caller.nil? && gid == caller.gid && Etc.getgrgid(gid).name == caller.name)
   end
 
   # The command line that builds or repairs the virtualenv. ``python`` nil: the one that is found.

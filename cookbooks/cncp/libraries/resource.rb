@@ -51,11 +51,23 @@ module CncpCookbook
 
   # Methods for actions.
   module Actions
-    # Run a program of ours as cncp's user. A dry run may do so only to ask.
+    # Run a program of ours as cncp's user: what is that user's no root ever runs. A dry run may do so only to ask.
     def cncp_run(words, input = nil, timeout = 120)
       environment = CncpCookbook.environment(new_resource.home, new_resource.user)
+      words = cncp_for_another(words) if cncp_for_another?
       done = shell_out(*words, input: input, environment: environment, cwd: '/', timeout: timeout, default_env: false)
       [done.exitstatus, done.stdout, done.stderr]
+    end
+
+    # Whether this is root, converging another account's cluster.
+    def cncp_for_another?
+      Process.euid.zero? && !CncpCookbook.account(new_resource.user).uid.zero?
+    end
+
+    # With root's own Python and code, which becomes that account and has root at hand for units of the system.
+    def cncp_for_another(words)
+      source = Properties.source(new_resource)
+      [CncpCookbook.root_python, '-I', '-B', CncpCookbook.asroot(source), 'run', new_resource.user, *words]
     end
 
     # Ask cncp, or have it take a step, and return the answer.
@@ -89,12 +101,34 @@ module CncpCookbook
 
     # Install everything of these parts, and remove what is no longer wanted; return whether anything differed.
     def cncp_install(*parts)
+      return cncp_installed(*parts) if cncp_for_another?
+
       entries = cncp_desired['resources'].select { |entry| parts.include?(entry['part']) }
-      entries.map { |entry| cncp_resource(entry).updated_by_last_action? }.any?
+      [entries.map { |entry| cncp_resource(entry).updated_by_last_action? }.any?, cncp_units(*parts)].any?
+    end
+
+    # Root opens no file of another account's, in which a link could lead anywhere: the account installs them itself.
+    def cncp_installed(*parts)
+      cncp_said(cncp('install', *parts, *('--dry-run' if whyrun_mode?))['changed'])
+    end
+
+    # Units of the system are root's step in any case, and belong to no resource of Chef's.
+    def cncp_units(*parts)
+      return false unless cncp_desired['units'] && parts.include?('units')
+
+      cncp_said(cncp('units', *('--dry-run' if whyrun_mode?))['changed'])
+    end
+
+    def cncp_said(changed)
+      converge_by(changed) {} unless changed.empty?
+      !changed.empty?
     end
 
     # Remove what is no longer wanted of these parts: each resource takes away what was its own.
     def cncp_remove(*parts)
+      # Taken away by `cncp_installed`.
+      return false if cncp_for_another?
+
       entries = cncp_desired['removals'].select { |entry| parts.include?(entry['part']) }
       entries.map { |entry| cncp_removal(entry['path']).updated_by_last_action? }.any?
     end
@@ -130,27 +164,18 @@ module CncpCookbook
       digests.select { |name, _| name.split('-').first == kind }
     end
 
-    # Whoever is not root makes everything as themselves, whatever their groups are.
-    def cncp_owner(entry)
-      return [nil, nil] unless Process.euid.zero?
-
-      entry['owner'] == 'root' ? [0, 0] : [cncp_desired['user'], cncp_desired['group']]
-    end
-
+    # Whoever runs this makes everything as themselves, whatever their groups are.
     def cncp_resource(entry)
-      owner_name, group_id = cncp_owner(entry)
-      return cncp_file(entry, owner_name, group_id) if entry['kind'] == 'file'
+      return cncp_file(entry) if entry['kind'] == 'file'
 
       declared = entry['kind'] == 'link' ? :link : :directory
       send(declared, entry['path']) do
-        owner owner_name if owner_name
-        group group_id if group_id
         entry['kind'] == 'link' ? to(entry['target']) : mode(entry['mode'])
       end
     end
 
     # A link at the place of a file is followed: people keep their configuration elsewhere.
-    def cncp_file(entry, owner_name, group_id)
+    def cncp_file(entry)
       send(entry['source'] ? :cookbook_file : :file, entry['path']) do
         if entry['source']
           source entry['source']
@@ -158,8 +183,6 @@ module CncpCookbook
         else
           content entry['content']
         end
-        owner owner_name if owner_name
-        group group_id if group_id
         mode entry['mode']
         backup false
         manage_symlink_source false

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.resources import Resource
-from cncp.machine.services import sessions, supervisor, systemd
+from cncp.machine.services import supervisor, systemd
 from cncp.machine.services.base import ServiceManager, ServiceState
 
 __all__ = ["ServiceManager", "ServiceState", "manager_files", "service_manager"]
@@ -25,4 +25,7 @@ def service_manager(node: Node, actor: Actor) -> ServiceManager:
         return systemd.Systemd(node, actor)
     if node.manager == "supervisor":
         return supervisor.Supervisor(node, actor)
+    # Root's step reads the units of this package, and has the standard library alone.
+    from cncp.machine.services import sessions
+
     return sessions.session_manager(node, actor)

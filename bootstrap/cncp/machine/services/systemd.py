@@ -7,9 +7,7 @@ any other. Facts: systemd.unit(5), systemd.service(5), systemctl(1).
 from __future__ import annotations
 
 import os
-import shutil
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cncp.cluster import Cluster
@@ -23,11 +21,17 @@ from cncp.machine.resources import Directory, File, Link, Resource
 from cncp.machine.services.base import ServiceState, command, exits, forget_exits
 from cncp.machine.services.processes import as_recorded
 
+SYSTEM = Path("/etc/systemd/system")
+"""The folder of units of the system."""
+
+DROP_IN = "10-cncp.conf"
+"""The file beside a unit that holds what varies."""
+
 
 def unit_dir(node: Node) -> Path:
     """Return the folder the node's units are in."""
     if node.scope == "system":
-        return Path("/etc/systemd/system")
+        return SYSTEM
     return Path(node.account.home) / ".config" / "systemd" / "user"
 
 
@@ -63,7 +67,7 @@ def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
         yield File(str(folder / installed), 0o644, kind, source=f"systemd/{described.unit}", owner=owner)
         yield Directory(str(folder / f"{installed}.d"), 0o755, kind, owner)
         yield File(
-            str(folder / f"{installed}.d" / "10-cncp.conf"),
+            str(folder / f"{installed}.d" / DROP_IN),
             0o644,
             kind,
             content=_drop_in(node, kind, services[named[0]]),
@@ -104,8 +108,7 @@ def check_owner(node: Node) -> None:
     if node.scope != "system":
         return
     for kind in kinds.KINDS.values():
-        drop_in = unit_dir(node) / f"{node.prefix}-{kind.unit}.d" / "10-cncp.conf"
-        first = (read_bytes(drop_in) or b"").decode(errors="replace").partition("\n")[0]
+        first = first_line(unit_dir(node) / f"{node.prefix}-{kind.unit}.d" / DROP_IN)
         if first and first != _first_line(node):
             raise CncpError(
                 f"{node.prefix}-{kind.unit} is another cluster's: {first.removeprefix('# ')}",
@@ -113,8 +116,38 @@ def check_owner(node: Node) -> None:
             )
 
 
+def first_line(path: Path) -> str:
+    """Return the first line of a unit file, "" where there is none: it says whose it is."""
+    return (read_bytes(path) or b"").decode(errors="replace").partition("\n")[0]
+
+
+def written_for(name: str) -> str:
+    """Return what drop-ins of an account's clusters begin with."""
+    return f"# Rendered by cncp for {name} and "
+
+
 def _first_line(node: Node) -> str:
-    return f"# Rendered by cncp for {node.account.name} and {node.home}; written again by every `cncp up`."
+    return f"{written_for(node.account.name)}{node.home}; written again by every `cncp up`."
+
+
+def stale(prefix: str, wanted: Collection[str]) -> list[str]:
+    """Return what is there of the system's units of a prefix and not wanted, what is in a folder before it.
+
+    Names alone say what is ours; no record is needed, or believed.
+    """
+    units = [f"{prefix}-{kind.unit}" for kind in kinds.KINDS.values()]
+    wants = SYSTEM / f"{prefix}.target.wants"
+    links = sorted(path.name for path in wants.iterdir()) if wants.is_dir() else []
+    ours = [
+        SYSTEM / "default.target.wants" / f"{prefix}.target",
+        *(wants / name for name in links if kinds.of_unit(prefix, name)),
+        wants,
+        *(SYSTEM / f"{one}.d" / DROP_IN for one in units),
+        *(SYSTEM / f"{one}.d" for one in units),
+        *(SYSTEM / one for one in units),
+        SYSTEM / f"{prefix}.target",
+    ]
+    return [str(path) for path in ours if os.path.lexists(path) and str(path) not in wanted]
 
 
 class Systemd:
@@ -128,10 +161,22 @@ class Systemd:
             # A login by su or cron lacks the variable that systemctl finds the manager by.
             os.environ.setdefault("XDG_RUNTIME_DIR", f"/run/user/{node.account.uid}")
 
-    def _systemctl(self, *words: str, check: bool = True, privileged: bool = True) -> str:
-        owner = "root" if self._system and privileged else "login"
+    def _ask(self, *words: str) -> str:
         scope = [] if self._system else ["--user"]
-        return self._actor.run(["systemctl", *scope, *words], owner, check=check).stdout
+        return self._actor.run(["systemctl", *scope, *words], check=False).stdout
+
+    def _do(self, verb: str, names: Sequence[str] = (), *, check: bool = True) -> None:
+        """Run systemctl on services, on the target where none is named."""
+        if self._system:
+            self._actor.root.systemctl(self._node, verb, names, check=check)
+            return
+        units = [] if verb == "daemon-reload" else [unit(self._node, name) for name in names] or [self._target]
+        waiting = ["--no-block"] if verb in ("start", "restart") else []
+        self._actor.run(["systemctl", "--user", verb, *waiting, *units], check=check)
+
+    @property
+    def _target(self) -> str:
+        return f"{self._node.prefix}.target"
 
     def states(self) -> dict[str, ServiceState]:
         """Ask systemd about all units of this cluster in one call."""
@@ -139,7 +184,7 @@ class Systemd:
         properties = "Id,LoadState,ActiveState,SubState,MainPID,NRestarts"
         patterns = kinds.patterns(prefix)
         wanted = [unit(self._node, name) for name in self._node.services]
-        shown = self._systemctl("show", "--all", "-p", properties, *patterns, *wanted, check=False, privileged=False)
+        shown = self._ask("show", "--all", "-p", properties, *patterns, *wanted)
         found: dict[str, ServiceState] = {}
         for paragraph in shown.strip().split("\n\n"):
             fields = dict(line.partition("=")[::2] for line in paragraph.splitlines())
@@ -165,28 +210,33 @@ class Systemd:
 
     def reload(self) -> None:
         """Have systemd read the units again."""
-        self._systemctl("daemon-reload")
+        self._do("daemon-reload")
 
     def start(self, services: Mapping[str, str]) -> None:
         """Start or restart units; those that run are taken down first by systemd itself."""
-        units = [unit(self._node, name) for name in services]
-        self._systemctl("reset-failed", *units, check=False)
-        self._systemctl("restart", "--no-block", *units)
+        self._do("reset-failed", list(services), check=False)
+        self._do("restart", list(services))
         # Not restarted: that would restart, once more, all that is part of it.
-        self._systemctl("start", "--no-block", f"{self._node.prefix}.target")
+        self._do("start")
 
     def stop(self, names: Sequence[str]) -> None:
-        """Stop units and wait until they are down."""
-        if names:
-            self._systemctl("stop", *(unit(self._node, name) for name in names), check=False)
-            self._systemctl("reset-failed", *(unit(self._node, name) for name in names), check=False)
-            forget_exits(self._node, names)
+        """Stop units and wait until they are down. Raises CncpError, with no record lost, where they are not."""
+        if not names:
+            return
+        self._do("stop", names, check=False)
+        states = self.states()
+        left = [name for name in names if name in states and states[name].running]
+        if left:
+            scope = "" if self._system else "--user "
+            raise CncpError(f"{', '.join(left)} did not stop", f"look at: systemctl {scope}status {self._target}")
+        self._do("reset-failed", names, check=False)
+        forget_exits(self._node, names)
 
     def persist(self) -> str:
         """Turn on lingering, without which the user's units end with the last session."""
         if self._system or lingers(self._node.account):
             return ""
-        if self._linger("enable-linger"):
+        if self._linger(on=True):
             self._actor.write(self._lingering_mark, b"", 0o600)
             return ""
         remedy = f"loginctl enable-linger {self._node.account.name}"
@@ -194,31 +244,35 @@ class Systemd:
 
     def forget(self) -> None:
         """Stop the target, which nothing else would, and take it out of the boot."""
-        target = f"{self._node.prefix}.target"
-        self._systemctl("stop", target, check=False)
-        boot = unit_dir(self._node) / "default.target.wants" / target
+        self._do("stop", check=False)
+        boot = unit_dir(self._node) / "default.target.wants" / self._target
         if boot.is_symlink():
-            self._actor.remove(boot, "root" if self._system else "login")
+            self._disable(boot)
+
+    def _disable(self, boot: Path) -> None:
+        if self._system:
+            self._actor.root.disable(self._node)
+        else:
+            self._actor.remove(boot)
 
     def clean_up(self) -> None:
         """Have systemd forget units whose files are gone; end the lingering that we began."""
+        if self._system:
+            self._actor.root.remove(self._node.prefix, everything=True)
         self.reload()
         if self._lingering_mark.exists():
-            self._linger("disable-linger")
+            self._linger(on=False)
 
     @property
     def _lingering_mark(self) -> Path:
         return Path(self._node.home) / "lingering"
 
-    def _linger(self, verb: str) -> bool:
-        """Turn lingering on or off, with sudo where that is needed."""
-        words = [verb, self._node.account.name]
-        if self._actor.run(["loginctl", "--no-ask-password", *words], check=False).ok:
+    def _linger(self, *, on: bool) -> bool:
+        """Turn lingering on or off, by root where that is needed."""
+        verb = "enable-linger" if on else "disable-linger"
+        if self._actor.run(["loginctl", "--no-ask-password", verb, self._node.account.name], check=False).ok:
             return True
-        # sudo asks on the terminal, where there is one; never where nobody would see it.
-        quietly = [] if sys.stdin.isatty() else ["-n"]
-        command = ["sudo", *quietly, "loginctl", *words]
-        return shutil.which("sudo") is not None and self._actor.run(command, check=False).ok
+        return self._actor.root.linger(on=on)
 
     def attach_command(self, name: str) -> list[str]:
         """Follow the journal."""

@@ -283,8 +283,8 @@ find_python() { # find_python NAMED
             PYTHON=$path
             return
         fi
-        path=$(type -P -- "$1") || fail 4 "there is no program $1 on this machine" "$hint"
-        as_account test -x "$(realpath -- "$path")" || fail 4 "$LOGIN cannot run $1" "$hint"
+        [ -n "$path" ] || fail 4 "there is no program $1 on this machine" "$hint"
+        as_account test -x "$path" || fail 4 "$LOGIN cannot run $1" "$hint"
         version=$(version_of "$1") || fail 4 "$1 is not a Python" "$hint"
         fail 4 "$1 is Python $version; 3.10 or newer is needed" "$hint"
     fi
@@ -316,14 +316,15 @@ find_login() {
     LOGIN_HOME=$("$ROOT_PYTHON" -I -c 'import pwd, sys; print(pwd.getpwnam(sys.argv[1]).pw_dir)' "$LOGIN")
 }
 
-# Run a program as the account: where this is root, with none of root's rights and away from root's terminal.
+# Whether a program does well as the account: where this is root, with none of root's rights and away from root's
+# terminal. What it says is left out here and not by the caller, who may be interrupted and then has something to say.
 as_account() {
     if [ -z "$ROOT_PYTHON" ]; then
-        "$@"
+        "$@" 2>/dev/null
     else
         command -v runuser >/dev/null || fail 4 "there is no runuser to act as $LOGIN with" "install the package util-linux, or run this as $LOGIN"
         # From / because root's working directory may be closed to that user.
-        (cd / && setsid --wait runuser -u "$LOGIN" -- env HOME="$LOGIN_HOME" USER="$LOGIN" LOGNAME="$LOGIN" "$@" </dev/null)
+        (cd / && setsid --wait runuser -u "$LOGIN" -- env HOME="$LOGIN_HOME" USER="$LOGIN" LOGNAME="$LOGIN" "$@" </dev/null 2>/dev/null)
     fi
 }
 

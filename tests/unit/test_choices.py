@@ -10,8 +10,8 @@ import pytest
 
 from cncp import attributes
 from cncp.attributes import Kept
-from cncp.errors import CncpError
-from cncp.machine import up
+from cncp.errors import CncpError, PreflightError
+from cncp.machine import authority, up
 from cncp.machine.facts import Facts, gpus
 from cncp.machine.node import Node, from_document, resolve
 from cncp.machine.place import Account
@@ -33,10 +33,10 @@ PLAIN = Facts(
 
 def node(facts: dict[str, Any] | None = None, **flags: Any) -> Node:
     """Resolve settings on a machine with these facts; ``present`` are engines that are there."""
-    present = flags.pop("present", ())
+    present, past = flags.pop("present", ()), flags.pop("past", None)
     wanted = attributes.gather(file=None, environment={}, flags=flags, former=Kept({}))
     seen = dataclasses.replace(PLAIN, **(facts or {}))
-    return resolve(wanted, seen, home=Path("/h"), ipython_dir=Path("/i"), present=present)
+    return resolve(wanted, seen, home=Path("/h"), ipython_dir=Path("/i"), present=present, past=past)
 
 
 @pytest.mark.parametrize(
@@ -161,3 +161,55 @@ def test_paths_are_those_of_where_they_are_named(home: Path, monkeypatch: pytest
         assert named(CNCP_REQUIREMENTS=value) == value
     asked = up.request({}, file=None, flags={"requirements": "../r.txt", "engines": "2"}, forget=True)
     assert asked.flags == {"requirements": f"{here}/../r.txt", "engines": "2"}
+
+
+def _past(**changes: Any) -> Node:
+    """Return what is installed: units of the system, made by root."""
+    made = node({"root": True})
+    return dataclasses.replace(made, **changes)
+
+
+@pytest.mark.parametrize(
+    ("past", "facts", "flags", "chosen"),
+    [
+        # Without sudo, with it, and with a manager of the user's own that would do.
+        ({}, {}, {}, ("systemd", "system")),
+        ({}, {"can_linger": True}, {}, ("systemd", "system")),
+        ({}, {"sudo": "silent"}, {}, ("systemd", "system")),
+        ({"scope": "user"}, {"root": True}, {}, ("systemd", "user")),
+        ({"manager": "supervisor", "scope": "user"}, {"root": True}, {}, ("supervisor", "user")),
+        ({"manager": "supervisor", "scope": "user"}, {"can_linger": True}, {}, ("supervisor", "user")),
+        # A setting says otherwise, or needs otherwise; or the machine has it no more.
+        ({}, {"can_linger": True}, {"scope": "user"}, ("systemd", "user")),
+        ({}, {}, {"service_manager": "tmux"}, ("tmux", "user")),
+        ({"manager": "supervisor", "scope": "user"}, {"can_linger": True}, {"memory": "1G"}, ("systemd", "user")),
+        ({}, {"systemd": False}, {}, ("supervisor", "user")),
+        ({"scope": "user"}, {"user_manager": False}, {}, ("supervisor", "user")),
+        ({"instance": "other"}, {}, {}, ("supervisor", "user")),
+    ],
+)
+def test_what_is_installed_holds(
+    past: dict[str, Any], facts: dict[str, Any], flags: dict[str, Any], chosen: tuple[str, str]
+) -> None:
+    """Who runs a verb does not decide what the cluster is."""
+    made = node(facts, past=_past(**past), **flags)
+    assert (made.manager, made.scope) == chosen
+
+
+def test_the_reason_holds_as_well() -> None:
+    """It is written down, so that another one would be a change."""
+    past = _past()
+    assert node({}, past=past).why == past.why == "run by root"
+
+
+def test_without_roots_rights_a_step_of_root_is_refused_before_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hint is a command that has them."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.delenv("CNCP_ROOT", raising=False)
+    past = _past(source="/opt/its code")
+    for sudo in ("silent", "prompt"):
+        authority.require(past, sudo, "down")
+    with pytest.raises(PreflightError) as refused:
+        authority.require(past, "none", "down")
+    assert "CNCP_USER=ada bash '/opt/its code/baremetal.sh' cncp down" in refused.value.hint
+    authority.require(_past(scope="user"), "none", "down")

@@ -19,7 +19,7 @@ from cncp.machine import connection, steps
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.services import ServiceManager, service_manager
-from cncp.machine.up import locked, up
+from cncp.machine.up import locked, require_root, up
 
 _RESTART = 300.0  # s for what a host does beside waiting for tasks
 
@@ -52,6 +52,8 @@ def rotate(node: Node, console: Console, *, patience: float | None) -> Rotated:
     actor = Actor(node.account)
     manager = service_manager(node, actor)
     running = bool(steps.running(manager))
+    if running:
+        require_root(node, "keys.rotate")
     with locked(node, actor, "cncp keys.rotate"):
         if running and patience is not None:
             console.phase("waiting for the tasks there are")

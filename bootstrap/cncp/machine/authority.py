@@ -129,8 +129,8 @@ def require(node: Node, sudo: str, what: str) -> None:
         return
     script = shlex.quote(f"{node.source}/baremetal.sh")
     raise PreflightError(
-        f"{what} needs root here, whose units keep this cluster, and sudo cannot ask for a password",
-        f"nothing was changed; as root: CNCP_USER={node.account.name} bash {script} {what}",
+        f"{what} needs root: units of the system keep this cluster, and sudo cannot ask for a password here",
+        f"in a terminal sudo can ask; or, as root: CNCP_USER={node.account.name} bash {script} cncp {what}",
     )
 
 

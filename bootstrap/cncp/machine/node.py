@@ -153,14 +153,15 @@ def resolve(
     instance: str = "",
     tunnels: tuple[Tunnel, ...] = (),
     idle: bool = False,
+    past: Node | None = None,
 ) -> Node:
     """Make every choice that the settings leave open. Raises CncpError where one is impossible.
 
     ``present`` are the ids of the engines there are, those to keep first: scaling touches as few
     engines as it can. ``instance`` tells hosts apart that share a home. ``idle`` is a machine that
-    runs nothing itself and is in charge of others.
+    runs nothing itself and is in charge of others. ``past`` is what is installed.
     """
-    manager, scope, why = _service_manager(cluster, facts)
+    manager, scope, why = _held(cluster, facts, past, instance) or _service_manager(cluster, facts)
     engines = 0 if idle or cluster.role == "controller" else _engine_count(cluster.engines, facts)
     if engines == 0 and cluster.role == "engine" and not idle:
         raise CncpError("an engine machine with no engines does nothing", "set engines to 1 or more")
@@ -214,6 +215,24 @@ def _engine_count(wanted: str | int, facts: Facts) -> int:
             f"engines = {wanted} leaves none: this machine has {facts.cores} cores", "set engines to a number"
         )
     return facts.cores - left_out
+
+
+def _held(cluster: Cluster, facts: Facts, past: Node | None, instance: str) -> tuple[str, str, str] | None:
+    """Return (manager, scope, why) of what is installed, where that holds.
+
+    Who runs a verb, with or without sudo, does not decide what a cluster is. It holds until a setting says
+    otherwise, needs another one, or the machine no longer has it.
+    """
+    if past is None or past.instance != instance:
+        return None
+    if (past.settings.service_manager, past.settings.scope) != (cluster.service_manager, cluster.scope):
+        return None
+    if past.manager == "systemd":
+        there = facts.systemd and (past.scope == "system" or facts.user_manager)
+    else:
+        there = past.manager == "supervisor" or past.manager in facts.tools
+        there = there and cluster.memory == "none" and cluster.logs != "journal"
+    return (past.manager, past.scope, past.why) if there else None
 
 
 def _service_manager(cluster: Cluster, facts: Facts) -> tuple[str, str, str]:  # noqa: C901, PLR0911  # one decision table

@@ -121,6 +121,7 @@ def choose(environment: Mapping[str, str], wanted: Cluster, present: Sequence[in
         instance=environment.get("CNCP_INSTANCE", ""),
         tunnels=tunnels.load(home),
         idle=idle,
+        past=steps.former(home),
     )
 
 

@@ -127,7 +127,9 @@ def require(node: Node, sudo: str, what: str) -> None:
     """
     if node.scope != "system" or os.geteuid() == 0 or sudo != "none" or reachable():
         return
-    script = shlex.quote(f"{node.source}/baremetal.sh")
+    # Code that is the account's own is none for root to run.
+    kept = Path(node.home) in Path(node.source).parents
+    script = "ROOTS_OWN_CHECKOUT/baremetal.sh" if kept else shlex.quote(f"{node.source}/baremetal.sh")
     raise PreflightError(
         f"{what} needs root: units of the system keep this cluster, and sudo cannot ask for a password here",
         f"in a terminal sudo can ask; or, as root: CNCP_USER={node.account.name} bash {script} cncp {what}",

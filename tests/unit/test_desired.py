@@ -185,6 +185,7 @@ def test_the_shell_command_survives_any_path(tmp_path: Path) -> None:
     (code / "cncp" / "__main__.py").touch()
     (code / "uninstall.py").write_text("import os, sys; print('undone', os.environ['CNCP_HOME'], sys.argv[1:])")
     made = dataclasses.replace(node(), home=str(home), source=str(home / "code"))
+    made = dataclasses.replace(made, account=dataclasses.replace(made.account, uid=os.getuid()))
     script = next(
         one.text() for one in state(made).resources if isinstance(one, File) and one.path.endswith("bin/cncp")
     )

@@ -7,8 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import psutil
-
 from cncp.machine.kinds import split
 from cncp.machine.node import Node
 from cncp.machine.services import processes
@@ -102,6 +100,9 @@ def unkept(node: Node, manager: ServiceManager, states: Mapping[str, ServiceStat
 
 def sweep(node: Node, names: Collection[str], patience: float = 1.0) -> None:
     """End what services that were stopped have left behind, as systemd does with a unit's: by force in the end."""
+    # Root's step reads this module, and has the standard library alone.
+    import psutil
+
     left = []
     for pid in processes.leavings(node, names):
         with contextlib.suppress(psutil.Error):

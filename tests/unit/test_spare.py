@@ -158,6 +158,7 @@ def test_so_does_one_that_takes_what_nobody_keeps(monkeypatch: pytest.MonkeyPatc
 
 def test_up_refuses_before_anything_is_touched(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that restarts a busy engine ends with its name, nothing written and nothing stopped."""
+    monkeypatch.setattr("os.geteuid", lambda: cluster.account.uid)
     monkeypatch.setattr(up, "locked", lambda *_: nullcontext())
     monkeypatch.setattr(up, "service_manager", lambda *_: None)
     monkeypatch.setattr(up, "plan", lambda *_: plan(cluster, start=("engine-0",)))

@@ -233,7 +233,7 @@ roots_path() { # roots_path PATH
 }
 
 # Root's own Python, for root's small step.
-find_root_python() {
+roots_python() {
     local candidate
     for candidate in /usr/bin/python3 /usr/libexec/platform-python /usr/local/bin/python3 \
         python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
@@ -311,7 +311,7 @@ find_login() {
     if [ "$(id -u)" -ne 0 ] || [ -z "$named" ] || [ "$named" = root ]; then return; fi
     id -u -- "$named" >/dev/null 2>&1 || fail 2 "there is no account $named on this machine" "set CNCP_USER to one that is"
     if [ "$(id -u -- "$named")" -eq 0 ]; then return; fi
-    find_root_python
+    roots_python
     LOGIN=$named
     LOGIN_HOME=$("$ROOT_PYTHON" -I -c 'import pwd, sys; print(pwd.getpwnam(sys.argv[1]).pw_dir)' "$LOGIN")
 }

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _DELIMITER = b"<IDS|MSG>"
 
+_SOCKETS = 3
+"""How many sockets in a row a message is tried on."""
+
 
 class NoAnswer(CncpError):
     """The controller did not answer in time."""
@@ -86,10 +89,11 @@ class Hub:
         while (reply := self._receive("registration", deadline)) is not None:
             if reply["parent_header"].get("msg_id") == sent:
                 return dict(reply["content"])
-        raise NoAnswer(
-            f"the controller did not answer within {timeout:g} s at {_address(self._connection, 'registration')}",
-            "look at: cncp status, cncp logs --name controller",
-        )
+        raise self._no_answer(f"the controller did not answer within {timeout:g} s")
+
+    def _no_answer(self, what: str) -> NoAnswer:
+        where = _address(self._connection, "registration")
+        return NoAnswer(f"{what} at {where}", "look at: cncp status, cncp logs controller")
 
     def unregister(self, number: int, uuid: str, timeout: float = 1.0) -> None:
         """Tell the hub that an engine is gone, rather than have it wait out the tolerance. Raises NoAnswer."""
@@ -146,18 +150,23 @@ class Hub:
         frames = [json.dumps(part).encode() for part in (header, {}, {}, content)]
         signature = self._sign(frames)
         route = [to.encode()] if to is not None else []
-        self._sending(channel).send_multipart([*route, _DELIMITER, signature, *frames], zmq.NOBLOCK)
+        self._deliver(channel, [*route, _DELIMITER, signature, *frames])
         return header["msg_id"]
 
-    def _sending(self, channel: str) -> zmq.Socket[bytes]:
-        """Return a socket that takes a message now.
+    def _deliver(self, channel: str, message: list[bytes]) -> None:
+        """Hand a message to a socket that takes it, without waiting. Raises NoAnswer.
 
         One whose peer spoke another protocol, as a proxy does or a stranger on the port, is given up by
-        ZeroMQ for good: it neither connects again nor takes a message, and a send would wait for ever.
+        ZeroMQ for good, at whatever moment: it neither connects again nor takes a message.
         """
-        if not self._socket(channel).poll(0, zmq.POLLOUT):
-            self._sockets.pop(channel).close(linger=0)
-        return self._socket(channel)
+        for _ in range(_SOCKETS):
+            try:
+                self._socket(channel).send_multipart(message, zmq.NOBLOCK)
+            except zmq.Again:
+                self._sockets.pop(channel).close(linger=0)
+            else:
+                return
+        raise self._no_answer("the controller takes no message")
 
     def _receive(self, channel: str, deadline: float) -> dict[str, Any] | None:
         """Return the next well-signed message, or None when the deadline has passed."""

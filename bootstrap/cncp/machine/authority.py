@@ -87,16 +87,19 @@ class Authority:
         """Install Cinc, and return cinc-solo. Raises CncpError."""
         return Path(self._ask({"do": "cinc"})["program"])
 
+    def at_hand(self) -> None:
+        """Have root at hand from here on, for this process and for all that it starts."""
+        if os.geteuid() != 0 and not reachable():
+            os.environ[AT_HAND] = _by_sudo(self._account)
+
     def _ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         if os.geteuid() == 0:
             # It renders units, and so stands above the gate that this is a part of.
             from cncp.machine import rootstep
 
             return rootstep.perform(self._account, asked)
-        answer = _exchange(asked) if reachable() else None
-        if answer is None:
-            os.environ[AT_HAND] = _by_sudo(self._account)
-            answer = _exchange(asked)
+        self.at_hand()
+        answer = _exchange(asked)
         if "error" in answer:
             raise CncpError(str(answer["error"]), str(answer["hint"]))
         return answer

@@ -158,15 +158,16 @@ def locked(node: Node, actor: Actor, what: str) -> Iterator[None]:
         yield
 
 
-def require_root(node: Node, verb: str) -> None:
-    """Raise PreflightError, before anything is touched, where root's step is needed and cannot be had.
+def require_root(node: Node, verb: str) -> bool:
+    """Tell whether root's step is needed; raise PreflightError, before anything is touched, where it cannot be had.
 
     Units of the system that are there need it too, where the cluster is to leave them.
     """
     past = steps.former(Path(node.home))
-    for one in (node, *([past] if past else [])):
-        if one.scope == "system":
-            authority.require(one, facts.sudo(), verb)
+    concerned = [one for one in (node, past) if one is not None and one.scope == "system"]
+    for one in concerned:
+        authority.require(one, facts.sudo(), verb)
+    return bool(concerned)
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,9 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
     with locked(node, actor, "cncp up"):
         todo = plan(node, manager)
         if not todo.empty:
-            require_root(node, "up")
+            if require_root(node, "up"):
+                # What Chef starts has no terminal that sudo could ask on.
+                actor.root.at_hand()
             spare.insist(spare.of(_past(node), _ended(todo, manager)), "this", spare.said(os.environ), console.phase)
             checks.room(_folders(node))
             for doubt in checks.doubts(node.settings):

@@ -328,9 +328,6 @@ as_account() {
     fi
 }
 
-# Run a program on the folder that the code of a lone script is in: root keeps one of its own.
-as_login() { "$@"; }
-
 # git that asks nothing where nobody can answer, and does not wait for ever.
 quiet_git() { # quiet_git SECONDS ARGUMENT...
     local seconds=$1 limit=()
@@ -339,7 +336,7 @@ quiet_git() { # quiet_git SECONDS ARGUMENT...
     if [ ! -t 0 ]; then
         export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -o BatchMode=yes}"
     fi
-    as_login "${limit[@]}" git "${GIT[@]}" "$@"
+    "${limit[@]}" git "${GIT[@]}" "$@"
 }
 
 # Print the commit that REF of URL is; fails where URL cannot be reached.
@@ -389,8 +386,9 @@ make_home() { # make_home FOLDER
     check_home "$1"
     if [ -d "$1" ]; then return; fi
     while folder=$(dirname -- "$folder") && [ ! -d "$folder" ]; do missing+=("$folder"); done
-    as_login mkdir -p -m "$([ -n "$ROOT_PYTHON" ] && echo 755 || echo 700)" -- "$1" || fail 4 "$1 cannot be made" "set CNCP_HOME to a folder that can be"
-    if [ "${#missing[@]}" -gt 0 ]; then printf '%s\n' "${missing[@]}" | as_login tee -- "$1/parents" >/dev/null; fi
+    # shellcheck disable=SC2174  # the mode is for that folder alone
+    mkdir -p -m "$([ -n "$ROOT_PYTHON" ] && echo 755 || echo 700)" -- "$1" || fail 4 "$1 cannot be made" "set CNCP_HOME to a folder that can be"
+    if [ "${#missing[@]}" -gt 0 ]; then printf '%s\n' "${missing[@]}" >"$1/parents"; fi
 }
 
 # A sparse, shallow clone of what provisioning needs, made beside the old one and put in its place.
@@ -398,7 +396,7 @@ clone() { # clone URL REF FOLDER
     local url=$1 ref=$2 folder=$3 new=$3.new has='' wanted said
     command -v git >/dev/null || fail 4 "there is no git to get the code with" "install the package git, or use a bundle: --offline FILE"
     if [ -f "$folder/bootstrap/stage0.py" ]; then
-        has=$(as_login git "${GIT[@]}" --git-dir="$folder/.git" rev-parse --verify --quiet HEAD 2>/dev/null) || has="an unknown version"
+        has=$(git "${GIT[@]}" --git-dir="$folder/.git" rev-parse --verify --quiet HEAD 2>/dev/null) || has="an unknown version"
     fi
     if ! wanted=$(remote_commit "$url" "$ref"); then
         if [ -n "$has" ]; then
@@ -409,10 +407,10 @@ clone() { # clone URL REF FOLDER
     fi
     if [ -n "$has" ] && [ "$has" = "$wanted" ]; then return; fi
     say "getting the code: $ref of $url"
-    as_login rm -rf -- "$new"
-    as_login mkdir -p -- "$new"
+    rm -rf -- "$new"
+    mkdir -p -- "$new"
     if ! said=$(checkout "$url" "${wanted:-$ref}" "$new" 2>&1); then
-        as_login rm -rf -- "$new"
+        rm -rf -- "$new"
         if [ -n "$has" ]; then
             warn "$url did not give $ref; going on with the code of the last run ($has)"
             return
@@ -425,14 +423,13 @@ clone() { # clone URL REF FOLDER
 
 checkout() { # checkout URL COMMIT FOLDER
     # No -e here, where the caller asks how it ended.
-    as_login git "${GIT[@]}" -C "$3" init --quiet &&
-        as_login git "${GIT[@]}" -C "$3" config remote.origin.url "$1" &&
-        as_login git "${GIT[@]}" -C "$3" config remote.origin.promisor true &&
-        as_login git "${GIT[@]}" -C "$3" config remote.origin.partialclonefilter blob:none &&
-        as_login git "${GIT[@]}" -C "$3" config core.sparseCheckout true &&
-        as_login mkdir -p -- "$3/.git/info" &&
-        printf '%s\n' /baremetal.sh /bootstrap/ /cookbooks/ /notebooks/ /roles/ |
-        as_login tee "$3/.git/info/sparse-checkout" >/dev/null &&
+    git "${GIT[@]}" -C "$3" init --quiet &&
+        git "${GIT[@]}" -C "$3" config remote.origin.url "$1" &&
+        git "${GIT[@]}" -C "$3" config remote.origin.promisor true &&
+        git "${GIT[@]}" -C "$3" config remote.origin.partialclonefilter blob:none &&
+        git "${GIT[@]}" -C "$3" config core.sparseCheckout true &&
+        mkdir -p -- "$3/.git/info" &&
+        printf '%s\n' /baremetal.sh /bootstrap/ /cookbooks/ /notebooks/ /roles/ >"$3/.git/info/sparse-checkout" &&
         # A server that cannot filter sends all of one commit, which is small enough.
         quiet_git 300 -C "$3" fetch --quiet --depth 1 --filter=blob:none origin "$2" &&
         quiet_git 300 -C "$3" checkout --quiet --force --detach FETCH_HEAD
@@ -495,12 +492,12 @@ unbundle() { # unbundle FILE DIGEST FOLDER
     if [ -d "$file" ]; then fail 2 "$file is a folder; a script that stands alone needs the bundle itself" "name the file that cncp bundle.make wrote"; fi
     [ -f "$file" ] || fail 2 "there is no bundle $file" "name the file that cncp bundle.make wrote"
     [ -f "$folder/bootstrap/stage0.py" ] || present=/dev/null
-    as_login rm -rf -- "$new"
+    rm -rf -- "$new"
     # Opened here and unpacked there: the login user need not be able to read the file.
-    said=$(as_login "$PYTHON" -I -c "$UNBUNDLE" "$new" "$digest" "$present" <"$file" 2>&1) || status=$?
+    said=$("$PYTHON" -I -c "$UNBUNDLE" "$new" "$digest" "$present" <"$file" 2>&1) || status=$?
     if [ "$status" -eq 3 ]; then return; fi
     if [ "$status" -ne 0 ]; then
-        as_login rm -rf -- "$new"
+        rm -rf -- "$new"
         fail 2 "$file is not the bundle that was made: ${said##*$'\n'}" "get it again, or name the file that cncp bundle.make wrote"
     fi
     say "unpacked the code of $file"
@@ -509,13 +506,13 @@ unbundle() { # unbundle FILE DIGEST FOLDER
 
 put_in_place() { # put_in_place FOLDER ORIGIN
     if [ ! -f "$1.new/bootstrap/stage0.py" ]; then
-        as_login rm -rf -- "$1.new"
+        rm -rf -- "$1.new"
         fail 1 "$2 is not this project: it holds no bootstrap/stage0.py" "check CNCP_REPO_URL and CNCP_REF"
     fi
-    as_login rm -rf -- "$1.old"
-    if [ -e "$1" ]; then as_login mv -- "$1" "$1.old"; fi
-    as_login mv -- "$1.new" "$1"
-    as_login rm -rf -- "$1.old"
+    rm -rf -- "$1.old"
+    if [ -e "$1" ]; then mv -- "$1" "$1.old"; fi
+    mv -- "$1.new" "$1"
+    rm -rf -- "$1.old"
 }
 
 # Get the code, for a script that stands alone, into FOLDER. One run at a time.
@@ -542,11 +539,11 @@ get_code() { # get_code FOLDER ARGUMENT...
     # The account is to read what root keeps here.
     if [ -n "$ROOT_PYTHON" ]; then umask 022; fi
     make_home "${folder%/*}"
-    as_login touch -- "$folder.lock" || fail 4 "${folder%/*} is not writable" "set CNCP_HOME to a folder that is"
+    touch -- "$folder.lock" || fail 4 "${folder%/*} is not writable" "set CNCP_HOME to a folder that is"
     exec 9<"$folder.lock"
     if command -v flock >/dev/null; then flock 9; fi
     # Cut off between two renames: what was there before is as good as new.
-    if [ ! -e "$folder" ] && [ -e "$folder.old" ]; then as_login mv -- "$folder.old" "$folder"; fi
+    if [ ! -e "$folder" ] && [ -e "$folder.old" ]; then mv -- "$folder.old" "$folder"; fi
     if [ -n "$bundle" ]; then
         unbundle "$bundle" "$digest" "$folder"
     else

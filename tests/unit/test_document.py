@@ -156,10 +156,10 @@ def test_beneath_a_run_that_holds_the_lock_nothing_is_locked(environment: Mappin
     with lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         lock.write_text(json.dumps({"pid": os.getppid(), "since": 0, "what": "cncp up"}))
-        with document.locked(node, Actor(node.account), "test"):
+        with document.locked(node, "test"):
             pass
         lock.write_text(json.dumps({"pid": os.getpid(), "since": 0, "what": "cncp up"}))
-        with pytest.raises(CncpError, match="held by cncp up"), document.locked(node, Actor(node.account), "test"):
+        with pytest.raises(CncpError, match="held by cncp up"), document.locked(node, "test"):
             pass
 
 

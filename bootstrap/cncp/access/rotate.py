@@ -54,15 +54,14 @@ def rotate(node: Node, console: Console, *, patience: float | None) -> Rotated:
     running = bool(steps.running(manager))
     if running:
         require_root(node, "keys.rotate")
-    with locked(node, actor, "cncp keys.rotate"):
+    with locked(node, "cncp keys.rotate"):
         if running and patience is not None:
             console.phase("waiting for the tasks there are")
             ports = clientfile.ports(former)
             idle.wait_idle(former, connection.local_address(node), ports, patience, console.note)
         _stop(node, manager, console)
         console.phase("making new keys")
-        with actor.as_login():
-            keys.renew(node.identity)
+        keys.renew(node.identity)
         connection.write(node, actor)
     # Cut off before this, the next `cncp up` does the same.
     engines = len(up(node, console).answers.answering) if running else 0

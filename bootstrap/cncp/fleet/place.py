@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import Any
 from cncp.files import make_home, read_shape, to_json, write_atomic
 from cncp.fleet.survey import Surveyed
 from cncp.inventory import HostSpec, Inventory
-from cncp.machine.actor import Actor
-from cncp.machine.place import account
 from cncp.surroundings import PYTHON
 
 
@@ -60,12 +57,11 @@ def save(home: Path, places: Mapping[str, Placed]) -> None:
 
 def keep(file: Path, document: Mapping[str, Any] | None) -> None:
     """Write a file into the home of the machine in charge; None where there is nothing to keep in it."""
-    with Actor(account(os.environ)).as_login():
-        if document:
-            make_home(file.parent)
-            write_atomic(file, to_json(document), 0o600)
-        else:
-            file.unlink(missing_ok=True)
+    if document:
+        make_home(file.parent)
+        write_atomic(file, to_json(document), 0o600)
+    else:
+        file.unlink(missing_ok=True)
 
 
 def forgotten(hosts: Inventory | None, home: Path) -> dict[str, HostSpec]:

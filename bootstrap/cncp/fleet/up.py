@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
@@ -27,17 +27,14 @@ from cncp.machine import logs
 from cncp.machine.up import START_TIMEOUT
 
 
-def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool = False) -> Done:
+def up(fleet: Fleet, here: Controller | None, console: Console) -> Done:
     """Bring all hosts to what the settings say, and wait until their engines answer.
 
-    ``here`` is the controller, where that is on this machine. ``alone`` keeps other work apart from
-    the controller's, for a process that changes the user it acts as. Raises PreflightError where nothing
-    can be gone on with; what fails on some hosts is in the answer.
+    ``here`` is the controller, where that is on this machine. Raises PreflightError where nothing can be gone
+    on with; what fails on some hosts is in the answer.
     """
     done = Done()
     head = fleet.inventory.controller
-    if alone and not all(spec.direct for spec in fleet.inventory.hosts):
-        raise UsageError("connect = forward and reverse need the account itself", "run this as that user, without sudo")
     remote = [] if head.local else [head]
     console.phase(f"connecting to {plural(len(fleet.hosts) + len(remote), 'host')}")
     with Crew([*remote, *fleet.hosts], strict=fleet.strict) as crew:
@@ -55,7 +52,7 @@ def up(fleet: Fleet, here: Controller | None, console: Console, *, alone: bool =
         ours = deploy.code()
         prepare = Preparation(fleet, ours, console)
         controller = here or prepare.controller(seen.hosts[head.name])
-        prepared = _with_controller(controller, hosts, prepare, done, fleet, alone=alone)
+        prepared = _with_controller(controller, hosts, prepare, done, fleet)
         done.fail(prepared.failures, console)
         ready = {name: one for name, one in hosts.items() if name in prepared.results}
         secret = controller.engine_file()
@@ -153,14 +150,12 @@ def _with_controller(
     prepare: Preparation,
     done: Done,
     fleet: Fleet,
-    *,
-    alone: bool,
 ) -> Outcome[dict[str, Value]]:
     """Bring the controller up while the hosts are installed; return each host's settings."""
     name = fleet.inventory.controller.name
     began = time.monotonic()
     with ThreadPoolExecutor(1) as pool, stopping(pool):
-        waiting: Future[Outcome[dict[str, Value]]] | None = None if alone else pool.submit(prepare.all, hosts)
+        waiting = pool.submit(prepare.all, hosts)
         done.reports[name] = controller.up()
         done.seconds[name] = time.monotonic() - began
-        return waiting.result() if waiting else prepare.all(hosts)
+        return waiting.result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cncp.errors import CncpError
@@ -74,8 +74,3 @@ class Actor:
         with contextlib.suppress(OSError):
             path.rmdir()
         return not path.exists()
-
-    @contextlib.contextmanager
-    def as_login(self) -> Iterator[None]:
-        """Do what stands in the block with the account's rights: those of this process."""
-        yield

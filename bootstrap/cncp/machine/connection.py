@@ -56,9 +56,8 @@ def write(node: Node, actor: Actor) -> list[str]:
         for path, content in taken:
             actor.write(path, content, keys.SECRET)
         return [str(path) for path, _ in taken]
-    with actor.as_login():
-        before = read_bytes(node.identity)
-        identity = keys.ensure(node.identity, node.settings.ports)
+    before = read_bytes(node.identity)
+    identity = keys.ensure(node.identity, node.settings.ports)
     written = [str(node.identity)] if read_bytes(node.identity) != before else []
     for path, content in _differing(node, identity):
         actor.write(path, content, keys.SECRET)

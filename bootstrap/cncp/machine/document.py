@@ -159,13 +159,13 @@ def _block(resource: Block, path: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(node: Node, actor: Actor, what: str) -> Iterator[None]:
+def locked(node: Node, what: str) -> Iterator[None]:
     """Keep other runs away; beneath a `cncp up` that already does, there is nothing to lock."""
     holder = (read_json(Path(node.home) / "lock") or {}).get("pid")
     if holder in {parent.pid for parent in psutil.Process().parents()}:
         yield
         return
-    with up.locked(node, actor, what):
+    with up.locked(node, what):
         yield
 
 
@@ -173,7 +173,7 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, console: Console,
     """Do, or say, what comes before the files are written."""
     if dry:
         return {"changed": steps.preparations(node, manager)}
-    with locked(node, actor, "chef"):
+    with locked(node, "chef"):
         return {"changed": steps.prepare(node, manager, actor, console.phase)}
 
 
@@ -201,7 +201,7 @@ def services(
     if dry:
         found = steps.services(steps.wanted(node), steps.running(manager), kinds)
         return {**found.document(), "warning": ""}
-    with locked(node, actor, "chef"):
+    with locked(node, "chef"):
         done = steps.settle(node, manager, actor, console.phase, kinds)
         return {**done.document(), "warning": manager.persist()}
 

@@ -82,9 +82,8 @@ def write(node: Node, actor: Actor) -> list[str]:
     """Make port and token where there are none; return what was changed. The folder is there."""
     if not outdated(node):
         return []
-    with actor.as_login():
-        made = load(node) or Access(_free_port(node), secrets.token_hex(24))
-        actor.write(access_path(node), to_json(made.document()), keys.SECRET)
+    made = load(node) or Access(_free_port(node), secrets.token_hex(24))
+    actor.write(access_path(node), to_json(made.document()), keys.SECRET)
     return [str(access_path(node))]
 
 

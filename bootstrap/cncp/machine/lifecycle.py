@@ -103,13 +103,13 @@ def restart(node: Node, wanted: Sequence[str], console: Console) -> Answers:
     actor = Actor(node.account)
     manager = service_manager(node, actor)
     require_root(node, "restart")
-    with locked(node, actor, "cncp restart"):
+    with locked(node, "cncp restart"):
         console.phase(f"restarting {', '.join(wanted)}")
         steps.stop_services(node, manager, wanted)
         login.refresh(node, actor)
         digests = steps.wanted(node).services
         manager.start({name: digests[name] for name in wanted})
-    return wait(node, manager, START_TIMEOUT, reviver(node, manager, actor, console))
+    return wait(node, manager, START_TIMEOUT, reviver(node, manager, console))
 
 
 def down(node: Node, console: Console) -> bool:
@@ -117,7 +117,7 @@ def down(node: Node, console: Console) -> bool:
     actor = Actor(node.account)
     manager = service_manager(node, actor)
     require_root(node, "down")
-    with locked(node, actor, "cncp down"):
+    with locked(node, "cncp down"):
         running = steps.running(manager)
         if running:
             console.phase(f"stopping {', '.join(running)}")

@@ -126,7 +126,7 @@ def _restore(memory: Manifest, actor: Actor) -> None:
 def folders(memory: Manifest, home: Path, actor: Actor) -> list[str]:
     """Remove ``home``, and the folders we made if they are empty; return what others have in those that are not."""
     made = [Path(path) for path, (owner, kind) in memory.made.items() if (owner, kind) == ("login", "directory")]
-    with actor.as_login(), contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(home)
     there = [path for path in sorted(made, reverse=True) if path != home and path.is_dir()]
     left = [path for path in there if not actor.rmdir(path)]

@@ -36,7 +36,7 @@ def uninstall(node: Node, console: Console) -> list[str]:
     home, profile = Path(node.home), Path(node.profile_dir)
     own = Path(node.account.home)
     memory = removal.remembered(home, own, {profile.parent, own / ".ipython"}, SOURCE / "notebooks", console.warn)
-    with locked(node, actor, "cncp uninstall"):
+    with locked(node, "cncp uninstall"):
         console.phase(f"removing {plural(len(memory.made), 'path')}")
         removal.written(memory, [profile], actor)
         service_manager(node, actor).clean_up()

@@ -148,13 +148,11 @@ def plan(node: Node, manager: ServiceManager) -> Plan:
 
 
 @contextlib.contextmanager
-def locked(node: Node, actor: Actor, what: str) -> Iterator[None]:
+def locked(node: Node, what: str) -> Iterator[None]:
     """Keep a second run away from this machine's cluster."""
     home = Path(node.home)
-    with contextlib.ExitStack() as held:
-        with actor.as_login():
-            files.make_home(home)
-            held.enter_context(files.lock(home / "lock", what))
+    files.make_home(home)
+    with files.lock(home / "lock", what):
         yield
 
 
@@ -212,7 +210,7 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
     check_profile(node)
     check_owner(node)
     used = convergence.NONE
-    with locked(node, actor, "cncp up"):
+    with locked(node, "cncp up"):
         todo = plan(node, manager)
         if not todo.empty:
             if require_root(node, "up"):
@@ -231,7 +229,7 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
         if warning and not todo.empty:
             console.warn(warning)
     console.phase("waiting for answers")
-    return Outcome(wait(node, manager, timeout, reviver(node, manager, actor, console)), not todo.empty, used)
+    return Outcome(wait(node, manager, timeout, reviver(node, manager, console)), not todo.empty, used)
 
 
 def _past(node: Node) -> Node:
@@ -248,12 +246,12 @@ def _ended(todo: Plan, manager: ServiceManager) -> set[str]:
     return runs.intersection({*todo.stop, *todo.start})
 
 
-def reviver(node: Node, manager: ServiceManager, actor: Actor, console: Console) -> Revive:
+def reviver(node: Node, manager: ServiceManager, console: Console) -> Revive:
     """Return what starts engines anew that do not find their controller."""
 
     def revive(names: Sequence[str]) -> None:
         console.phase(f"restarting {', '.join(names)}: not registered with the controller after {REGISTERS:.0f} s")
-        with locked(node, actor, "cncp up"):
+        with locked(node, "cncp up"):
             steps.stop_services(node, manager, names)
             digests = steps.wanted(node).services
             manager.start({name: digests[name] for name in names})

@@ -141,8 +141,7 @@ def _fleet_up(asked: converging.Request, wanted: Fleet, console: Console, *, as_
     here = Here(node, console) if head.local else None
     if here is None:
         converging.up(node, console)
-    with Actor(node.account).as_login():
-        files.make_home(wanted.home)
+    files.make_home(wanted.home)
     first = not places.load(wanted.home)
     # Before anything is done: verbs on what was cut off need to know the hosts.
     lifecycle.remember(node.account, wanted.home, asked.former, asked.flags, asked.file)

@@ -12,7 +12,6 @@ from cncp.fleet import choose, starter
 from cncp.fleet import facts as inspection
 from cncp.fleet import hosts as everywhere
 from cncp.machine import place
-from cncp.machine.actor import Actor
 from cncp.tasks.asked import HOST_KEYS, is_strict
 from cncp.tasks.command import command
 from cncp.tasks.hosts import seconds
@@ -34,8 +33,7 @@ def init(context: Context, hosts: str, host_keys: str = "accept-new", timeout: i
         raise UsageError("there are no hosts to look at", "name them: cncp init gold1 gold[2-7]")
     specs = choose.named(hosts, where="command line")
     found = starter.gather(specs, seconds(timeout), strict=is_strict(host_keys))
-    with Actor(place.account(os.environ)).as_login():
-        inspection.keep(place.home(os.environ), found.facts)
+    inspection.keep(place.home(os.environ), found.facts)
     console.out.write(starter.text(specs, found))
     everywhere.conclude(found.failures, len(specs), console)
 

@@ -15,6 +15,9 @@ from types import ModuleType
 from typing import Any
 
 _LOADING = threading.RLock()
+"""Held while a package runs: other threads wait until it has run."""
+
+_running: set[str] = set()
 
 
 class _Deferred(ModuleType):
@@ -27,12 +30,18 @@ class _Deferred(ModuleType):
         if importlib.util.find_spec(submodule) is not None:
             return importlib.import_module(submodule)
         with _LOADING:
-            if type(self) is _Deferred:
-                self.__class__ = ModuleType  # type: ignore[assignment]  # an ordinary package from here on
+            # Another thread may have run it meanwhile; and while it runs, this thread asks for what is not there yet.
+            if type(self) is _Deferred and self.__name__ not in _running:
                 assert self.__spec__ is not None  # noqa: S101  # `defer` gave it one
                 assert self.__spec__.loader is not None  # noqa: S101
-                self.__spec__.loader.exec_module(self)
-        return getattr(self, name)
+                _running.add(self.__name__)
+                try:
+                    self.__spec__.loader.exec_module(self)
+                finally:
+                    _running.discard(self.__name__)
+                # Not before: to another thread an ordinary package would lack what it has not come to.
+                self.__class__ = ModuleType  # type: ignore[assignment]
+            return ModuleType.__getattribute__(self, name)
 
 
 def defer(name: str) -> None:

@@ -20,8 +20,8 @@ from cncp.machine.services import processes
 from cncp.machine.services.base import ServiceState, command, running_process, sweep, unkept
 from cncp.machine.services.processes import as_recorded, command_line, environment, ours, running
 from cncp.serve import record
+from cncp.serve.inheritance import MARK
 from cncp.serve.slots import slot, uuid_of
-from cncp.serve.surroundings import MARK
 from tests.unit.test_choices import node
 
 IDLE = """

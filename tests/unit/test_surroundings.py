@@ -1,239 +1,181 @@
-"""What services have of whatever starts them: the table, and that nothing else gets through."""
+"""What is set around us reaches a program that we start only where it says where things come from."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import ast
 import os
-import resource
-import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cncp.machine import login
-from cncp.machine.actor import Actor
-from cncp.machine.facts import gather
-from cncp.machine.node import Node
-from cncp.serve import surroundings
-from cncp.serve.surroundings import MARK, environment
-from tests.unit.test_choices import node
+from cncp import surroundings
+from cncp.errors import CncpError
+from cncp.install import environment, packages, web
+from cncp.run import CommandError, Completed, error_line, run
 
-CODE = Path(__file__).resolve().parents[2] / "bootstrap"
-
-BEGINS = "cncp: the login begins here\n"
-
-TELL = """
-import json, os, resource, signal, sys
-sys.path.insert(0, CODE)
-sys.orig_argv[1:] = ["-c", "ME", "engine", "0", "--node", NODE, "--digest", "d"] and sys.orig_argv[1:]
-from cncp.serve import surroundings
-assert surroundings.begin(["engine", "0", "--node", NODE, "--digest", "d"])
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-names = {number: signal.Signals(number).name for number in signal.valid_signals() if number < 32}
-print(json.dumps({
-    "environment": dict(os.environ),
-    "stdin": os.readlink("/proc/self/fd/0"),
-    "others": sorted(set(os.listdir("/proc/self/fd")) & {"7", "8", "9"}),
-    "blocked": int(status["SigBlk"], 16),
-    "ignored": [name for number, name in names.items() if signal.getsignal(number) is signal.SIG_IGN],
-    "umask": os.umask(0),
-    "files": resource.getrlimit(resource.RLIMIT_NOFILE),
-    "core": resource.getrlimit(resource.RLIMIT_CORE),
-    "nice": os.nice(0),
-    "oom": int(open("/proc/self/oom_score_adj").read()),
-    "folder": os.getcwd(),
-    "terminal": int(open("/proc/self/stat").read().rpartition(")")[2].split()[4]),
-    "leads": os.getpgrp() == os.getpid(),
-}))
-"""
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Node:
-    """A node of this account under supervisord, written down, with a login of its own."""
-    account = dataclasses.replace(gather({}).account, home=str(tmp_path))
-    made = dataclasses.replace(
-        node(engines="1", service_manager="supervisor", environment="MINE='a b' LD_LIBRARY_PATH=/opt/lib"),
-        account=account,
-        home=str(tmp_path / "cncp"),
-    )
-    Path(made.home).mkdir()
-    Path(made.home, "environment").write_text(f"{made.settings.environment}\n")
-    Path(made.home, "node.json").write_text(json.dumps(made.document()))
-    found = {"umask": 0o027, "variables": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}}
-    Path(made.home, "login.json").write_text(json.dumps(found))
-    return made
-
+CODE = Path(__file__).resolve().parents[2] / "bootstrap" / "cncp"
 
 HOSTILE = {
-    "PATH": "/evil:/usr/bin",
-    "LD_PRELOAD": "",
-    "PYTHONSTARTUP": "/evil",
-    "SUPERVISOR_ENABLED": "1",
-    "TMUX": "x",
-    "FOO": "1",
-    "HOME": "/",
+    "python3": ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONSAFEPATH", "PYTHONNOUSERSITE", "VIRTUALENV_CLEAR"],
+    "/h/tools/bin/uv": [
+        *("UV_EXCLUDE_NEWER", "UV_OFFLINE", "UV_CACHE_DIR", "UV_OVERRIDE", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT"),
+        *(
+            "UV_RESOLUTION",
+            "UV_PRERELEASE",
+            "UV_NO_BINARY",
+            "UV_CONFIG_FILE",
+            "UV_LINK_MODE",
+            "VIRTUAL_ENV",
+            "PIP_USER",
+        ),
+    ],
+    "git": ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CONFIG", "GIT_TRACE", "GIT_TEMPLATE_DIR"],
+    "tar": ["TAR_OPTIONS"],
+    "tmux": ["TMUX", "TMUX_TMPDIR"],
+    "screen": ["SCREENDIR", "SCREENRC"],
+    "sh": ["BASH_ENV", "ENV", "CDPATH", "POSIXLY_CORRECT", "GREP_OPTIONS", "BASH_FUNC_cd%%"],
+}
+
+MEANT = {
+    "python3": ["PATH", "LANG", "HOME", "https_proxy", "SSL_CERT_FILE", "CNCP_HOME"],
+    "uv": [
+        "UV_INDEX",
+        "UV_DEFAULT_INDEX",
+        "UV_INDEX_OURS_PASSWORD",
+        "UV_INDEX_URL",
+        "UV_KEYRING_PROVIDER",
+        "HTTPS_PROXY",
+    ],
+    "git": ["GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_ASKPASS", "GIT_CONFIG_GLOBAL", "SSH_AUTH_SOCK"],
+    "tmux": ["TERM", "PATH"],
+    "ssh": ["SSH_AUTH_SOCK", "PYTHONPATH"],
 }
 
 
-def told(made: Node, hostile: Mapping[str, str] = HOSTILE) -> dict[str, Any]:
-    """Begin a service in hostile surroundings, and return what it then has."""
-
-    def spoil() -> None:
-        os.setsid()
-        os.umask(0o777)
-        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGQUIT, signal.SIGUSR1):
-            signal.signal(ignored, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP, signal.SIGTERM, signal.SIGUSR2])
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-        os.nice(5)
-        os.chdir("/")
-        for number in (7, 8, 9):
-            os.dup2(2, number)
-
-    terminal, other = os.openpty()
-    code = TELL.replace("CODE", repr(str(CODE))).replace("NODE", repr(f"{made.home}/node.json"))
-    done = subprocess.run(
-        [sys.executable, "-c", code], stdin=other, capture_output=True, text=True, check=False, env=hostile,
-        preexec_fn=spoil, pass_fds=(), timeout=60,
-    )  # fmt: skip
-    os.close(terminal)
-    os.close(other)
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen
+@pytest.mark.parametrize("program", HOSTILE)
+def test_what_does_not_count(program: str) -> None:
+    """No setting for the user's own use of a program reaches it, started directly or through another."""
+    around = dict.fromkeys(HOSTILE[program], "x")
+    assert surroundings.without([program, "--version"], around) == {}
+    assert surroundings.without(["sudo", "-n", "env", "A=b", program], around) == {}
 
 
-def test_nothing_hostile_gets_through(made: Node) -> None:
-    """Whatever starts it, an engine has what the table says, and no more."""
-    seen = told(made)
-    variables = seen.pop("environment")
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    many = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    assert seen.pop("nice") == (0 if os.geteuid() == 0 else 5)
-    assert seen == {
-        "stdin": "/dev/null",
-        "others": [],
-        "blocked": 0,
-        "ignored": ["SIGPIPE", "SIGXFSZ"],
-        "umask": 0o027,
-        "files": [many, hard],
-        "core": list(resource.getrlimit(resource.RLIMIT_CORE)),
-        "oom": 500,
-        "folder": made.account.home,
-        "terminal": 0,
-        "leads": True,
-    }
-    pid = variables.pop(MARK).split()[1]
-    assert pid.isdigit()
-    variables.pop("XDG_RUNTIME_DIR", None)
-    assert variables == {
-        "PATH": f"{made.home}/venv/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "HOME": made.account.home,
-        "USER": made.account.name,
-        "LOGNAME": made.account.name,
-        "SHELL": variables["SHELL"],
-        "IPYTHONDIR": "/i",
-        "VIRTUAL_ENV": f"{made.home}/venv",
-        "MINE": "a b",
-        "LD_LIBRARY_PATH": "/opt/lib",
-    }
+@pytest.mark.parametrize("program", MEANT)
+def test_what_counts(program: str) -> None:
+    """Where things come from, and what is for every program, stays."""
+    around = dict.fromkeys(MEANT[program], "x")
+    assert surroundings.without([program], around) == around
 
 
-def test_the_table_is_whole() -> None:
-    """Each row takes over something, and has a reason."""
-    assert [name for name, _ in surroundings.HANDED_DOWN] == [
-        "standard input",
-        "open files of others",
-        "terminal and process group",
-        "signals",
-        "umask",
-        "limit of open files",
-        "priority",
-        "who goes when memory runs out",
-        "working folder",
-    ]
-    assert all(take_over.__doc__ for _, take_over in surroundings.HANDED_DOWN)
+def test_nothing_is_started_without_asking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The one caller of programs leaves out what does not count; what we say ourselves stays."""
+    (tmp_path / "json.py").write_text("raise SystemExit('not the one of Python')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    shown = run([sys.executable, "-c", "import json, os; print(os.environ.get('PYTHONPATH'))"]).stdout
+    assert shown == "None\n"
+    assert (
+        run([sys.executable, "-c", "import os; print(os.environ['PYTHONPATH'])"], env={"PYTHONPATH": "a"}).stdout
+        == "a\n"
+    )
 
 
-def test_variables_of_a_unit_count_and_of_a_session_do_not(made: Node) -> None:
-    """Under systemd a drop-in of the user's own adds variables; elsewhere nothing inherited counts."""
-    session = {"TERM": "x", "INVOCATION_ID": "i", "PYTHONPATH": "/p", "CNCP_ENGINES": "3"}
-    inherited = {"OWN": "1", "HOME": "/evil", **session}
-    document = {**made.document(), "manager": "systemd"}
-    found = environment(document, {}, "engine-0", inherited)
-    assert found["OWN"] == "1"
-    assert not set(session) & set(found)
-    assert found["HOME"] == made.account.home
-    assert found["PATH"] == f"{made.home}/venv/bin:/usr/local/bin:/usr/bin:/bin"
-    assert "OWN" not in environment(made.document(), {}, "engine-0", inherited)
+def test_every_python_of_ours_is_isolated() -> None:
+    """Wherever a module or a line of Python is run by a command line of ours, PYTHON stands before it."""
+    wrong = []
+    for path in CODE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, (ast.List, ast.Tuple)):
+                continue
+            words = [ast.unparse(one) for one in node.elts]
+            for flag in ("'-m'", "'-c'"):
+                if flag not in words or not any("python" in word.lower() or "executable" in word for word in words):
+                    continue
+                before = words[: words.index(flag)]
+                if before[-1:] != ["'sh'"] and not {"*PYTHON", "*_PYTHON", "'-I'", "*here()"} & set(before):
+                    wrong.append(f"{path.name}:{node.lineno}: {' '.join(words)}")
+    # Its PYTHONPATH is the checkout that it runs from, and nothing else.
+    assert [one for one in wrong if not one.startswith("background.py")] == []
 
 
-def test_only_engines_have_the_setting(made: Node) -> None:
-    """The controller and Jupyter have none of the engines' variables; a file that is lost is no reason to fail."""
-    assert environment(made.document(), {}, "engine-0", {})["MINE"] == "a b"
-    assert "MINE" not in environment(made.document(), {}, "controller", {})
-    assert surroundings.variables("none") == {}
-    assert surroundings.variables(f"@{made.home}/none") == {}
-
-
-def test_variables_are_no_part_of_a_document(made: Node) -> None:
-    """What is written down, and what Chef sees, names a file; who reads it has them, and nothing without it."""
-    assert made.document()["settings"]["environment"] == f"@{made.home}/environment"
-    from cncp.machine.node import from_document
-
-    assert from_document(made.document()) == made
-    Path(made.home, "environment").unlink()
-    assert from_document(made.document()).settings.environment == "none"
+def test_a_folder_of_any_name_is_found_in_any_locale(tmp_path: Path) -> None:
+    """What tells the virtualenv where the code is can be read in a locale that has no such characters."""
+    folder = tmp_path / "ñ 'x' \\ \udce9"
+    folder.mkdir()
+    (folder / "found_it.py").touch()
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "cncp.pth").write_bytes(environment._on_path(folder))
+    code = "import site, sys; site.addsitedir(sys.argv[1]); import found_it"
+    for locale in ("C", "C.UTF-8", "en_US.ISO-8859-1"):
+        argv = [sys.executable, *surroundings.PYTHON, "-c", code, str(site)]
+        done = subprocess.run(argv, env={"LC_ALL": locale}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (locale, done.stderr)
 
 
 @pytest.mark.parametrize(
-    ("said", "read"),
+    ("said", "line"),
     [
-        (f"noise\nmore\n{BEGINS}0022\nPATH=/a:/b\0FOO=1\0TZ=UTC\0", {"PATH": "/a:/b", "TZ": "UTC"}),
-        (f"{BEGINS}22\nhttps_proxy=//p\0NO_PROXY=x\0LC_TIME=\0", {"https_proxy": "//p", "NO_PROXY": "x"}),
-        (f"{BEGINS}022\nPATH=/\ufffd\0LANG=C\nx\0", {"LANG": "C\nx"}),
+        ("Error: The minimum number of file descriptors\nFor help, use supervisord.py -h\n", "Error: The minimum"),
+        ("warning: x\nfatal: not a repository\nhint: y\n", "fatal: not a repository"),
+        ("[2026-11-25T10:00:00] FATAL: Chef failed\nlibarchive is old\n", "[2026-11-25T10:00:00] FATAL: Chef"),
+        ("git: error: no such option\nusage: git\n", "git: error: no such option"),
+        ("E: Unable to locate package\nmore\n", "E: Unable to locate"),
+        ("Traceback (most recent call last):\n  x\nModuleNotFoundError: No module named 'a'\n", "ModuleNotFoundError"),
+        ("one\ntwo\n", "two"),
+        ("", ""),
     ],
 )
-def test_what_a_login_says(said: str, read: dict[str, str]) -> None:
-    """Umask and some variables, whatever the login files print before."""
-    assert login.read(said) == {"umask": 0o022, "variables": read}
+def test_a_program_is_quoted_by_its_error(said: str, line: str) -> None:
+    """The line that tells the error is shown, not whatever the program said last."""
+    assert error_line(said).startswith(line)
+    assert error_line(said, "out\n") or not said
+    assert line in CommandError(Completed(("x",), 1, said, "")).message if not said else True
+    assert line in CommandError(Completed(("x",), 1, "", said)).message
 
 
-@pytest.mark.parametrize("said", ["", "This account is not available.\n", BEGINS, "x\n022\n"])
-def test_a_login_that_says_nothing(said: str) -> None:
-    """An account without a login, or one whose files end the shell, has none."""
-    assert login.read(said) is None
+@pytest.mark.parametrize(
+    ("said", "network"),
+    [
+        ("error: Failed to fetch: `http://a/`\n  Caused by: error sending request", True),
+        ("ERROR: Could not find a version ... HTTPConnectionPool: Max retries exceeded", True),
+        ("  x No solution found when resolving dependencies:\n  there is no version of asttokens==3.0.2", False),
+        ("error: Failed to initialize cache at `/nonexistent/x`", False),
+    ],
+)
+def test_the_network_is_blamed_only_where_nothing_was_reached(said: str, network: bool) -> None:
+    """The hint is about the network where uv or pip reached nobody, and about what it is in all other cases."""
+    assert web.unreachable(said) is network
 
 
-def test_the_login_is_asked_and_not_the_caller(made: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The PATH and umask are those of the account's login files, in a file for the account alone."""
-    monkeypatch.setattr(login, "_shell", lambda _: "/bin/bash")
-    monkeypatch.setenv("PATH", f"/evil:{os.environ['PATH']}")
-    monkeypatch.setenv("FOO", "1")
-    Path(made.account.home, ".profile").write_text("echo noise; PATH=/login/bin:$PATH; umask 027; export TZ=UTC\n")
-    Path(made.home, "login.json").unlink()
-    actor = Actor(made.account)
-    former = os.umask(0o077)
-    try:
-        assert login.refresh(made, actor) == [f"{made.home}/login.json"]
-    finally:
-        os.umask(former)
-    stored = json.loads(Path(made.home, "login.json").read_text())
-    assert stored["umask"] == 0o027
-    assert stored["variables"]["PATH"].startswith("/login/bin:")
-    assert "/evil" not in stored["variables"]["PATH"]
-    assert stored["variables"]["TZ"] == "UTC"
-    assert "FOO" not in stored["variables"]
-    assert Path(made.home, "login.json").stat().st_mode & 0o777 == 0o600
-    assert login.refresh(made, actor) == []
-    # Files that end the shell leave what is known.
-    Path(made.account.home, ".profile").write_text("exit 3\n")
-    assert login.refresh(made, actor) == []
+def test_uv_that_fails_by_itself(tmp_path: Path) -> None:
+    """A uv that crashes is told from a lock that cannot be had: pip may do the work."""
+    target = packages.Packages(tmp_path, (), None, None, packages.Sources({}, {}, None))  # type: ignore[arg-type]
+    for status, said, kind in (
+        (2, "error: cache", True),
+        (-4, "", True),
+        (1, "No solution", False),
+        (2, "timed out", False),
+    ):
+        result = Completed(("/k/bin/uv", "pip"), status, "", said)
+
+        def fail(result: Completed = result) -> None:
+            raise CommandError(result)
+
+        with pytest.raises(CncpError) as caught:
+            target._carefully(fail)
+        assert isinstance(caught.value, packages.Broken) is kind
+        assert ("network" in caught.value.hint) is ("timed out" in said)
+
+
+def test_what_a_virtualenv_has_lost(tmp_path: Path) -> None:
+    """A package whose folder is gone is missed, however whole the rest looks."""
+    folder = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name in ("zmq", "zmq-1.dist-info"):
+        (folder / name).mkdir(parents=True)
+    (folder / "zmq-1.dist-info" / "RECORD").write_text("zmq/a.py,,\nzmq-1.dist-info/RECORD,,\n../../../bin/x,,\n")
+    assert environment.lacking(tmp_path) == []
+    os.rmdir(folder / "zmq")
+    assert environment.lacking(tmp_path) == ["zmq"]
+    assert environment.lacking(tmp_path / "nowhere") != []

@@ -15,7 +15,7 @@ from cncp.errors import CncpError
 from cncp.files import read_bytes, to_json
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
-from cncp.serve.surroundings import LOGIN
+from cncp.serve.inheritance import LOGIN
 
 SECRET = 0o600  # proxies can hold a password
 

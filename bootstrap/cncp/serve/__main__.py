@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from cncp.serve import surroundings
+from cncp.serve import inheritance
 
 # First of all: it may execute this program again, and what is imported before is imported twice.
-surroundings.begin(sys.argv[1:])
+inheritance.begin(sys.argv[1:])
 
 import argparse  # noqa: E402  # after the above
 import contextlib  # noqa: E402

@@ -15,8 +15,8 @@ from pathlib import Path
 from cncp.machine.kinds import known, split
 from cncp.machine.node import Node
 from cncp.serve import record
+from cncp.serve.inheritance import MARK
 from cncp.serve.slots import uuid_of
-from cncp.serve.surroundings import MARK
 
 _TELLER = "cncp.serve.death"
 

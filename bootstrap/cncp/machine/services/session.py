@@ -9,7 +9,7 @@ from cncp.machine.facts import lingers
 from cncp.machine.node import Node
 from cncp.machine.services.processes import ours
 from cncp.run import run
-from cncp.serve.surroundings import MARK
+from cncp.serve.inheritance import MARK
 
 _MORTAL = "logind ends all with your session (KillUserProcesses=yes)"
 

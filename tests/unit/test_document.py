@@ -9,15 +9,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from cncp import keys
 from cncp.errors import CncpError, UsageError
-from cncp.machine import converge, document, steps
+from cncp.machine import converge, document, manifest, steps
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
+from cncp.machine.services import ServiceManager
 
 SETTINGS = {"service_manager": "supervisor", "engines": 2}
 
@@ -180,3 +181,31 @@ def test_what_goes_is_the_part_of_the_resource_it_was_of(profile: str, environme
         (f"{node.profile_dir}/ipengine_config.py", "profile"),
     ):
         assert document._part(node, path) == part, path
+
+
+class Quiet:
+    """A service manager under which nothing runs."""
+
+    def states(self) -> dict[str, Any]:
+        """Return none."""
+        return {}
+
+    def reload(self) -> None:
+        """Have nothing to read."""
+
+
+def test_folders_of_units_go_when_their_manager_is_left(home: Path, environment: Mapping[str, str]) -> None:
+    """Those in which others have something stay, and are known for `cncp uninstall`."""
+    node = described(environment)
+    units = Path(node.account.home) / ".config" / "systemd" / "user"
+    folders = [units / name for name in ("cncp-engine@.service.d", "cncp.target.wants", "default.target.wants")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    (folders[2] / "mine.service").symlink_to("../mine.service")
+    memory = manifest.Manifest(steps.manifest_path(node))
+    memory.made = {str(folder): ["login", "directory"] for folder in (*folders, Path(node.profile_dir) / "old")}
+    actor = Actor(node.account)
+    memory.save(actor)
+    steps.settle(node, cast("ServiceManager", Quiet()), actor, lambda _: None, kinds=())
+    assert list(units.iterdir()) == [folders[2]]
+    assert list(manifest.load(memory.path).made) == [str(folders[2])]

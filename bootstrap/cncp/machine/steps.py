@@ -206,11 +206,7 @@ def settle(node: Node, manager: ServiceManager, actor: Actor, say: Say, kinds: C
     """Do what comes after files were written: forget what was removed, reload, stop, start."""
     goal = wanted(node)
     memory = manifest.load(manifest_path(node))
-    kept = {resource.path for resource in _resources(node, goal)}
-    # Those of root, which earlier versions noted here, are known by their names.
-    for path, (owner, _) in list(memory.made.items()):
-        if owner != "login" or (path not in kept and not os.path.lexists(path)):
-            del memory.made[path]
+    _forget(memory, {resource.path for resource in _resources(node, goal)}, Path(node.account.home), actor)
     memory.save(actor)
     todo = services(goal, running(manager), kinds)
     if todo.stop:
@@ -225,6 +221,17 @@ def settle(node: Node, manager: ServiceManager, actor: Actor, say: Say, kinds: C
         say(f"starting {', '.join(todo.start)}")
         manager.start({name: goal.services[name] for name in todo.start})
     return todo
+
+
+def _forget(memory: manifest.Manifest, kept: Collection[str], login: Path, actor: Actor) -> None:
+    """Forget what was removed, and with it the folders of units in which nothing is left."""
+    for path, (owner, kind) in sorted(memory.made.items(), reverse=True):
+        gone = path not in kept
+        if owner == "login" and gone and kind == "directory" and Path(path).parent == systemd.user_dir(login):
+            actor.rmdir(Path(path))
+        # Those of root, which earlier versions noted here, are known by their names.
+        if owner != "login" or (gone and not os.path.lexists(path)):
+            del memory.made[path]
 
 
 def stop_services(node: Node, manager: ServiceManager, names: Sequence[str]) -> None:

@@ -32,7 +32,12 @@ def unit_dir(node: Node) -> Path:
     """Return the folder the node's units are in."""
     if node.scope == "system":
         return SYSTEM
-    return Path(node.account.home) / ".config" / "systemd" / "user"
+    return user_dir(Path(node.account.home))
+
+
+def user_dir(home: Path) -> Path:
+    """Return the folder of the units of an account's own manager."""
+    return home / ".config" / "systemd" / "user"
 
 
 def unit(node: Node, name: str) -> str:

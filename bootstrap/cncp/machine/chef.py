@@ -81,7 +81,7 @@ def attributes(node: Node) -> dict[str, Any]:
             "machine": node.document(),
             # What the embedded engine does not install, and uninstall could not take back.
             "packages": False,
-            # The services' PATH is this login's, not the one Chef or sudo make for themselves.
+            # Where programs are looked for is this run's, not what Chef makes for itself. Services have the login's.
             "path": os.environ.get("PATH", os.defpath),
             "source": node.source,
             "timeout": 0,

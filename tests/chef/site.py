@@ -109,7 +109,9 @@ class Site:
     def _entries(self) -> Iterator[tuple[str, tuple[int, int, str]]]:
         for path in sorted(self.folder.rglob("*")):
             name = str(path.relative_to(self.folder))
-            if name.startswith((*_TRANSIENT, "solo")) or re.search(r"/profile_cncp/(log|pid|db|history)\b.", name):
+            # Bytecode holds when its source was copied.
+            passing = r"/profile_cncp/(log|pid|db|history)\b.|/__pycache__\b"
+            if name.startswith((*_TRANSIENT, "solo")) or re.search(passing, name):
                 continue
             status = path.lstat()
             yield name, (status.st_mode, status.st_uid, self._content(path))

@@ -122,7 +122,10 @@ def victim(index: IndexServer) -> Iterator[Victim]:
         pytest.skip("there is no useradd, or no Python that everybody may run")
     folder = Path(tempfile.mkdtemp(prefix="cncp-"))
     folder.chmod(0o755)
-    subprocess.run(["useradd", "--create-home", "--home-dir", folder / "home", "-s", "/bin/bash", _NAME], check=True)
+    # A number that no account of a lab has: what is left of this one is ended by it.
+    numbers = ["-K", "UID_MIN=70000", "-K", "UID_MAX=79999", "-K", "GID_MIN=70000", "-K", "GID_MAX=79999"]
+    home = ["--create-home", "--home-dir", str(folder / "home"), "--shell", "/bin/bash"]
+    subprocess.run(["useradd", *numbers, *home, _NAME], check=True)
     try:
         made = Victim(
             folder, pwd.getpwnam(_NAME), {"PIP_INDEX_URL": index.url, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}

@@ -587,7 +587,7 @@ as_cncp() {
     code=$(own_folder)
     if [ ! -f "$code/bootstrap/asroot.py" ]; then code=$(lone_folder); fi
     root_code "$code"
-    exec "$ROOT_PYTHON" -I -B "$code/bootstrap/asroot.py" run "$LOGIN" "${CNCP_HOME:-$LOGIN_HOME/.local/share/cncp}/venv/bin/python" -s -m cncp "$@"
+    exec "$ROOT_PYTHON" -I -B "$code/bootstrap/asroot.py" run "$LOGIN" "${CNCP_HOME:-$LOGIN_HOME/.local/share/cncp}/venv/bin/python" -I -Xutf8 -m cncp "$@"
 }
 
 main() {

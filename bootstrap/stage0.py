@@ -126,15 +126,15 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
             settings = replace(settings, jupyter=False)
         here = given.in_place or attributes.switched(variables, "CNCP_HERE")
         keep = None if here else code.read(attributes.SOURCE, home)
-        install(home, given, settings, keep, console)
+        installed = install(home, given, settings, keep, console)
     except (CncpError, OSError) as error:
         return console.error(error)
     except (KeyboardInterrupt, interrupted.Ended) as error:
         return interrupted.exit_code(error, interrupted.INSTALLING)
     if given.install_only:
-        console.note(
-            f"next: {home / 'venv' / 'bin' / 'cncp'} keys.copy HOST, for a cluster elsewhere; up, for one here"
-        )
+        if installed:
+            program = home / "venv" / "bin" / "cncp"
+            console.note(f"next: {program} keys.copy HOST, for a cluster elsewhere; up, for one here")
         return 0
     words = [word for key in HANDED_OVER if (word := _option(key, getattr(given, key)))]
     words += [f"{setting.flag}={flags[setting.key]}" for setting in SETTINGS if setting.key in flags]
@@ -176,8 +176,8 @@ def _option(key: str, value: object) -> str:
     return f"--{key}" if value is True else f"--{key}={value}"
 
 
-def install(home: Path, given: argparse.Namespace, settings: Cluster, keep: code.Code | None, console: Console) -> None:
-    """Bring the virtualenv to what is wanted, from the network or from a bundle."""
+def install(home: Path, given: argparse.Namespace, settings: Cluster, keep: code.Code | None, console: Console) -> bool:
+    """Bring the virtualenv to what is wanted, from the network or from a bundle; tell whether that took anything."""
     began = console.elapsed()
     changed = environment.ensure(
         home,
@@ -195,6 +195,7 @@ def install(home: Path, given: argparse.Namespace, settings: Cluster, keep: code
         making = bytecode.make(home / "venv" / "bin" / "python")
         if given.install_only:
             making.wait()
+    return changed
 
 
 if __name__ == "__main__":

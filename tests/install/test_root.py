@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -17,6 +18,8 @@ from .support import ROOT, clean
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 SYSTEM_PYTHON = "/usr/bin/python3"
+ROOTS_CODE = Path("/usr/local/lib/cncp/nobody")
+"""Where root keeps code that it runs for this account."""
 
 
 @pytest.fixture
@@ -26,11 +29,14 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+    shutil.rmtree(ROOTS_CODE, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        ROOTS_CODE.parent.rmdir()
 
 
 @pytest.mark.skipif(not os.access(SYSTEM_PYTHON, os.X_OK), reason="there is no Python that everybody may run")
 def test_under_sudo(open_folder: Path, index: IndexServer) -> None:
-    """A lone script under sudo: clone, virtualenv and bytecode are made by the user who called sudo."""
+    """A lone script under sudo: the clone is root's, virtualenv and bytecode are the caller's."""
     user = pwd.getpwnam("nobody")
     repository, home = open_folder / "repository", open_folder / "a home"
     home.mkdir()
@@ -42,7 +48,6 @@ def test_under_sudo(open_folder: Path, index: IndexServer) -> None:
     who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
         subprocess.run(["git", "-C", str(repository), *who, *words], check=True)
-    subprocess.run(["chown", "-R", "nobody", repository], check=True)
     script = open_folder / "baremetal.sh"
     shutil.copy(ROOT / "baremetal.sh", script)
     # root's own home is closed to the user, and so is the folder root stands in.
@@ -73,3 +78,4 @@ def test_under_sudo(open_folder: Path, index: IndexServer) -> None:
     strangers = {str(path) for path in home.rglob("*") if path.lstat().st_uid != user.pw_uid}
     assert strangers == set()
     assert len(list((home / "state" / "venv").rglob("*.pyc"))) > 100
+    assert {path.lstat().st_uid for path in (ROOTS_CODE, *ROOTS_CODE.rglob("*"))} == {0}

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cncp.run import run
+from cncp.run import Completed, run
 
 _ALWAYS = ("ForwardX11=no", "ForwardAgent=no", "PermitLocalCommand=no", "RequestTTY=no", "Tunnel=no")
 _FOREGROUND = "ForkAfterAuthentication=no"
@@ -50,6 +50,24 @@ def settings(*, background: bool = False, session: bool = False) -> list[str]:
 def words(chosen: Iterable[str]) -> list[str]:
     """Return settings as words of a command line."""
     return [word for one in chosen for word in ("-o", one)]
+
+
+def carrier(socket: str | Path) -> list[str]:
+    """Return the words of an ssh that stays in front, runs nothing, and carries the ports `carry` asks of it.
+
+    Not with -L and -R on its command line: the only setting that keeps the configuration's own forwards out,
+    which a person's session may hold at the time, clears those as well (ssh_config(5), ClearAllForwardings).
+    """
+    return ["-M", "-S", str(socket), "-N", "-T", *words(["ControlPersist=no", "ClearAllForwardings=yes"])]
+
+
+def carry(socket: str | Path, name: str, forwards: Sequence[str], cwd: Path | None = None) -> Completed:
+    """Have an open connection forward ports, ``forwards`` being words like -L; what is refused is an error.
+
+    The configuration is of no use to that, and its forwards would be asked for as well.
+    """
+    asked = ["ssh", "-F", os.devnull, "-S", socket, "-O", "forward", *forwards, "--", name]
+    return run(asked, check=False, timeout=_PATIENCE, cwd=cwd)
 
 
 def identities(way: Sequence[str], name: str, ours: Path) -> list[str]:

@@ -223,17 +223,12 @@ def test_a_browser_is_opened_without_the_token_on_its_command_line(
 
 
 def test_a_tunnel_has_the_same_port_where_that_is_free() -> None:
-    """Else another one; ssh listens on loopback alone, and ends where it cannot."""
+    """Else another one."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         other = forward.local_port(port)
         assert other != port
     assert forward.local_port(other) == other
-    words = forward.command(HostSpec("gold1", user="ada"), 8000, 9000)
-    assert words[words.index("-L") + 1] == "127.0.0.1:8000:127.0.0.1:9000"
-    assert words.index("ClearAllForwardings=no") < words.index("ClearAllForwardings=yes")
-    assert "ExitOnForwardFailure=yes" in words
-    assert words[-2:] == ["--", "gold1"]
 
 
 def test_hosts_are_named_as_everywhere() -> None:

@@ -35,6 +35,7 @@ Host *
 """
 
 SPEC = HostSpec("gold1", jump="gate1,gate2")
+SERVED = tunnels.Tunnel("gold1", "gold1", ("ssh-ed25519 AAAA",), (1,), "127.0.0.1", reverse=True)
 
 
 @pytest.fixture
@@ -65,9 +66,10 @@ def test_every_ssh_of_ours_keeps_a_person_s_settings_out(said: Path, tmp_path: P
     tunnel = Tunnel(Remote(SPEC), [])
     with pytest.raises(CncpError):
         tunnel.open()
-    served = tunnels.Tunnel("gold1", "gold1", ("ssh-ed25519 AAAA",), (1,), "127.0.0.1", reverse=False)
-    ways = [*calls(said), list(way.words), forward.command(SPEC, 1, 2), tunnels.command(tmp_path, served)]
-    assert len(ways) == 6
+    carriers = [forward.command(SPEC, tmp_path), tunnels.command(tmp_path, SERVED, "s"), calls(said)[-1]]
+    assert all({"ClearAllForwardings=yes", "-M"} <= set(words) for words in carriers)
+    ways = [*calls(said), list(way.words), *carriers]
+    assert len(ways) == 7
     for words in ways:
         wanted = {"RemoteCommand=none", "RequestTTY=no", "PermitLocalCommand=no", "StdinNull=no", "ForwardAgent=no"}
         assert wanted <= set(words), words
@@ -101,6 +103,28 @@ def test_they_win_over_a_real_configuration(tmp_path: Path) -> None:
     wanted = ["sessiontype default", "stdinnull no", "requesttty false", "permitlocalcommand no", "tunnel false"]
     assert {*wanted, "forkafterauthentication no", "forwardagent no", "loglevel INFO"} <= set(shown)
     assert not any("tmux" in line for line in shown)
+
+
+def test_no_forward_of_a_person_s_is_asked_for(tmp_path: Path) -> None:
+    """One that is in use would end ours, and one that is free would be held: as OpenSSH itself reads both."""
+    openssh._known.cache_clear()
+    config = tmp_path / "config"
+    config.write_text("Host *\n  LocalForward 1 a:1\n  RemoteForward 2 b:2\n  DynamicForward 3\n  ControlPersist yes\n")
+    for _, *words in (forward.command(SPEC, tmp_path / "s"), tunnels.command(tmp_path, SERVED, "s")):
+        shown = run(["ssh", "-F", config, "-G", *words]).stdout.splitlines()
+        assert {"clearallforwardings yes", "controlmaster true", "controlpersist no"} <= set(shown)
+        assert not {line.partition(" ")[0] for line in shown} & {"localforward", "remoteforward", "dynamicforward"}
+
+
+def test_forwards_are_asked_for_without_a_configuration(said: Path, tmp_path: Path) -> None:
+    """Its own would be asked for beside ours."""
+    assert openssh.carry(tmp_path / "s", "gold1", tunnels.forwards(SERVED)).ok
+    assert calls(said) == [
+        [
+            *("-F", os.devnull, "-S", str(tmp_path / "s"), "-O", "forward"),
+            *("-R", "127.0.0.1:1:127.0.0.1:1", "--", "gold1"),
+        ]
+    ]
 
 
 def test_our_key_comes_beside_the_user_s_own(home: Path, tmp_path: Path) -> None:

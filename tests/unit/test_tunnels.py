@@ -15,7 +15,7 @@ from cncp.fleet import answers, authorized, tunnels
 from cncp.fleet.ssh import Local
 from cncp.inventory import LOCAL, HostSpec
 from cncp.keys import ENGINE_CHANNELS
-from cncp.machine.tunnels import Tunnel, command, deliver, folder, key, label, load
+from cncp.machine.tunnels import Tunnel, command, deliver, folder, forwards, key, label, load
 
 KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + letter * 43 for letter in "AB"]
 """Public keys in form: 51 bytes, of which the last 32 are the key."""
@@ -59,16 +59,18 @@ def test_delivered_once_and_taken_away(tmp_path: Path) -> None:
 
 
 def test_ssh_accepts_the_command_line(tmp_path: Path) -> None:
-    """What ssh makes of it, as it says itself: these ports, this key, this host, and no question."""
+    """What ssh makes of it, as it says itself: these ports, this key and host, and no question."""
     home = tmp_path / "a 100% home"
     home.mkdir()
     deliver(home, [SILVER])
-    words = command(home, SILVER)
+    words = command(home, SILVER, "s")
     assert words[-2:] == ["--", "silver"]
-    assert words.count("-L") == 2
-    assert command(home, GOLD).count("-R") == 2
+    assert forwards(SILVER) == [
+        *("-L", "127.0.0.1:20000:127.0.0.1:20000"),
+        *("-L", "127.0.0.1:20001:127.0.0.1:20001"),
+    ]
+    assert forwards(GOLD).count("-R") == 2
     shown = subprocess.run(["ssh", "-G", *words[1:]], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert "localforward [127.0.0.1]:20001 [127.0.0.1]:20001" in shown
     assert "hostkeyalias silver" in shown
     assert "stricthostkeychecking true" in shown
     assert "batchmode yes" in shown

@@ -10,12 +10,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from cncp import openssh
 from cncp.errors import CncpError
-from cncp.fleet.command import HostError
 from cncp.fleet.refusals import CONNECT_TIMEOUT, refused
 from cncp.fleet.ssh import Remote
 from cncp.ports import is_free
-from cncp.run import Completed, run
+from cncp.run import Completed
 
 _LOGIN_TIMEOUT = 2.0 * CONNECT_TIMEOUT
 
@@ -42,20 +42,9 @@ class Tunnel:
             raise PortsTaken(taken)
         folder = Path(tempfile.mkdtemp(prefix="cncp-"))
         self._folder = folder
-        options = [
-            "-M",
-            "-S",
-            str(folder / "s"),
-            "-N",
-            "-T",
-            "-o",
-            "ControlPersist=no",
-            "-o",
-            "ExitOnForwardFailure=yes",
-        ]
         with (folder / "said").open("wb") as said:
             self._process = subprocess.Popen(
-                ["ssh", *options, *self._remote.options(), "--", self._remote.spec.name],
+                ["ssh", *openssh.carrier(folder / "s"), *self._remote.options(), "--", self._remote.spec.name],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
@@ -70,7 +59,7 @@ class Tunnel:
 
     def _forward(self, folder: Path) -> None:
         forwards = [word for one in self._forwards for word in ("-L", "127.0.0.1:{}:{}:{}".format(*one))]
-        done = self._ask("-O", "forward", *forwards)
+        done = openssh.carry(folder / "s", self._remote.spec.name, forwards)
         if not done.ok:
             raise self._refused(folder, done)
 
@@ -83,15 +72,6 @@ class Tunnel:
                 raise refused(self._remote.spec, (folder / "said").read_text(errors="replace"), status)
             if time.monotonic() > deadline:
                 raise refused(self._remote.spec, "", 124)
-
-    def _socket(self) -> Path:
-        if self._folder is None:
-            raise HostError(self._remote.spec.name, "not connected", "open the tunnel first")
-        return self._folder / "s"
-
-    def _ask(self, *words: str) -> Completed:
-        name = self._remote.spec.name
-        return run(["ssh", "-S", self._socket(), *words, "--", name], check=False, timeout=_LOGIN_TIMEOUT)
 
     def _refused(self, folder: Path, done: Completed) -> CncpError:
         said = [*(folder / "said").read_text(errors="replace").splitlines(), *done.stderr.splitlines()]

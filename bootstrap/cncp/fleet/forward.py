@@ -1,4 +1,4 @@
-"""A port of another machine's loopback on ours: one ``ssh -N -L``, for as long as somebody wants it."""
+"""A port of another machine's loopback on ours: carried by one ssh for as long as somebody wants it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import contextlib
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from cncp import openssh
 from cncp.fleet.command import HostError
 from cncp.fleet.ssh import Remote
 from cncp.inventory import HostSpec
@@ -30,27 +33,31 @@ def local_port(wished: int) -> int:
     raise OSError("no free port on loopback")
 
 
-def command(spec: HostSpec, here: int, there: int) -> list[str]:
-    """Return the argument list of ssh that forwards our port ``here`` to the host's port ``there``."""
-    # What stands first counts: the options of a host clear all forwardings.
-    own = ["-o", "ClearAllForwardings=no", "-o", "ExitOnForwardFailure=yes", "-o", "ControlPath=none"]
-    return ["ssh", "-N", *own, "-L", f"127.0.0.1:{here}:127.0.0.1:{there}", *Remote(spec).options(), "--", spec.name]
+def command(spec: HostSpec, socket: Path) -> list[str]:
+    """Return the argument list of the ssh that is asked for the forward at ``socket``."""
+    return ["ssh", *openssh.carrier(socket), *Remote(spec).options(), "--", spec.name]
 
 
 @contextlib.contextmanager
 def forwarded(spec: HostSpec, here: int, there: int) -> Iterator[subprocess.Popen[str]]:
     """Forward a port for the length of a ``with`` block; give the ssh that does. Raises HostError."""
-    with subprocess.Popen(
-        command(spec, here, there),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Ctrl-C is for us: we end it.
-        start_new_session=True,
-    ) as process:
+    with (
+        tempfile.TemporaryDirectory(prefix="cncp-") as folder,
+        subprocess.Popen(
+            command(spec, socket := Path(folder, "s")),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Ctrl-C is for us: we end it.
+            start_new_session=True,
+        ) as process,
+    ):
         try:
-            _await(spec, process, here)
+            _await(spec, process, socket)
+            done = openssh.carry(socket, spec.name, ["-L", f"127.0.0.1:{here}:127.0.0.1:{there}"])
+            if not done.ok:
+                raise _refused(spec, done.stderr)
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
@@ -65,15 +72,23 @@ def hold(spec: HostSpec, process: subprocess.Popen[str]) -> None:
     raise HostError(spec.name, "the connection has ended" + _said(process), "check the network, then run this again")
 
 
-def _await(spec: HostSpec, process: subprocess.Popen[str], port: int) -> None:
+def _await(spec: HostSpec, process: subprocess.Popen[str], socket: Path) -> None:
     deadline = time.monotonic() + _PATIENCE
+    # ssh makes the socket once it is let in.
     while process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        if socket.exists():
             return
         if time.monotonic() > deadline:
-            raise HostError(spec.name, f"no forwarding within {_PATIENCE:g} s", f"try by hand: ssh {spec.name}")
+            raise HostError(spec.name, f"no login within {_PATIENCE:g} s", f"try by hand: ssh {spec.name}")
         time.sleep(0.05)
     raise HostError(spec.name, "the port could not be forwarded" + _said(process), f"try by hand: ssh {spec.name}")
+
+
+def _refused(spec: HostSpec, said: str) -> HostError:
+    what = "".join(f": {line}" for line in said.strip().splitlines()[:1])
+    return HostError(
+        spec.name, "the port could not be forwarded" + what, "see AllowTcpForwarding in its sshd_config(5)"
+    )
 
 
 def _said(process: subprocess.Popen[str]) -> str:

@@ -74,18 +74,19 @@ def load(home: Path) -> tuple[Tunnel, ...]:
     return stored["tunnels"] if stored else ()
 
 
-def command(home: Path, one: Tunnel) -> list[str]:
-    """Return the argument list of ssh."""
+def forwards(one: Tunnel) -> list[str]:
+    """Return the words by which ssh is asked for the ports of a tunnel."""
     way = "-R" if one.reverse else "-L"
+    return [word for port in one.ports for word in (way, f"{LOOPBACK}:{port}:{one.bound}:{port}")]
+
+
+def command(home: Path, one: Tunnel, socket: str) -> list[str]:
+    """Return the argument list of the ssh that is asked for the forwards at ``socket``."""
     # ssh expands percent signs in the names of files (which -i would look for as they stand).
     files = str(folder(home)).replace("%", "%%")
     options = (
         "BatchMode=yes",
         "ConnectTimeout=10",
-        "ControlMaster=no",
-        "ControlPath=none",
-        # Some of the ports would be a cluster that half works.
-        "ExitOnForwardFailure=yes",
         "HostKeyAlias=" + one.name,
         "IdentitiesOnly=yes",
         f'IdentityFile="{files}/{key(home).name}"',
@@ -99,9 +100,7 @@ def command(home: Path, one: Tunnel) -> list[str]:
         *([f"ProxyJump={one.jump}"] if one.jump else []),
         *([f"HostName={one.address}"] if one.address else []),
     )
-    forwards = [word for port in one.ports for word in (way, f"{LOOPBACK}:{port}:{one.bound}:{port}")]
-    chosen = [word for option in options for word in ("-o", option)]
-    return ["ssh", "-N", "-T", *chosen, *forwards, "--", one.host]
+    return ["ssh", *openssh.carrier(socket), *openssh.words(options), "--", one.host]
 
 
 def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) -> dict[str, Any]:

@@ -6,13 +6,18 @@ like one that crashes, nor keep the service manager busy.
 
 from __future__ import annotations
 
+import collections
 import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+from cncp import openssh
+from cncp.errors import CncpError
 from cncp.machine import tunnels
 from cncp.machine.node import Node
 from cncp.serve.logs import log_to
@@ -33,22 +38,48 @@ def serve(node: Node, name: str) -> None:
     while (one := next((one for one in tunnels.load(home) if one.name == name), None)) is not None:
         log.info("connecting to %s", one.host)
         began = time.monotonic()
-        log.warning("%s: %s", one.host, _run(tunnels.command(home, one)))
+        log.warning("%s: %s", one.host, _run(node.run_dir, home, one))
         wait = _FIRST_WAIT if time.monotonic() - began > _STEADY else min(2 * wait, _LONGEST_WAIT)
         time.sleep(wait)
     sys.exit(f"there is no tunnel {name} in {tunnels.folder(home)}: cncp up says which there are")
 
 
-def _run(argv: list[str]) -> str:
-    """Run ssh to its end and return what it said last."""
-    last = ""
+def _run(folder: Path, home: Path, one: tunnels.Tunnel) -> str:
+    """Run ssh to its end and return what it said last, or why it does not carry the ports.
+
+    Its socket is named from the folder it is in, because the path of a socket has at most 107 bytes.
+    """
+    socket, said = folder / f"{one.name}.s", collections.deque[str](maxlen=1)
+    # A predecessor that was killed leaves its own.
+    socket.unlink(missing_ok=True)
     with subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        errors="replace", preexec_fn=_die_with_parent,  # noqa: PLW1509  # there is one thread
+        tunnels.command(home, one, socket.name), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, errors="replace", cwd=folder,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509  # there is one thread
     ) as ssh:  # fmt: skip
-        for line in ssh.stderr or ():
-            last = line.strip() or last
-    return last or f"ssh ended with {ssh.returncode}"
+        reader = threading.Thread(target=_read, args=(ssh.stderr or (), said), daemon=True)
+        reader.start()
+        # ssh makes the socket once it is let in.
+        while ssh.poll() is None and not socket.exists():
+            time.sleep(0.05)
+        # Some of the ports would be a cluster that half works.
+        refusal = _refusal(folder, socket.name, one) if ssh.poll() is None else ""
+        if refusal:
+            ssh.terminate()
+        reader.join()
+    return refusal or next(iter(said), f"ssh ended with {ssh.returncode}")
+
+
+def _refusal(folder: Path, socket: str, one: tunnels.Tunnel) -> str:
+    try:
+        done = openssh.carry(socket, one.host, tunnels.forwards(one), cwd=folder)
+    except CncpError as error:
+        return error.message
+    return "" if done.ok else (done.stderr.strip() or "the ports are refused").splitlines()[0].strip()
+
+
+def _read(lines: Iterable[str], said: collections.deque[str]) -> None:
+    said.extend(line.strip() for line in lines if line.strip())
 
 
 def _die_with_parent() -> None:

@@ -20,7 +20,7 @@ from typing import IO
 from cncp import __version__
 from cncp.attributes import SOURCE
 from cncp.errors import CncpError, UsageError
-from cncp.files import to_json
+from cncp.files import insist_on_file, to_json
 from cncp.install import pipconf, wheels
 from cncp.install.bundled import MANIFEST
 from cncp.install.index import Index, NoWheel
@@ -50,6 +50,7 @@ def make(
     wanted = targets(platforms, pythons)
     if output.is_dir():
         raise UsageError(f"{output} is a folder", f"name a file in it: --output {output / 'cncp.tar'}")
+    insist_on_file(output)
     options = pipconf.read(environment)
     locks = (*LOCKS, JUPYTER) if jupyter else LOCKS
     files = dict(_wheels(_needed(wanted, locks), Index(options, Web(options, environment))))

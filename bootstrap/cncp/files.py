@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cncp.errors import CncpError
+from cncp.errors import CncpError, UsageError
 from cncp.shape import Misfit, made, parse
 
 PARENTS = "parents"
@@ -27,10 +27,11 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
     repositories; what is no file, such as /dev/null or a pipe, is written into and stays what it is.
     Raises OSError with the old file untouched.
     """
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file() and not path.is_dir():
+    # Asked before links are followed: what is behind /dev/stdout may have no path.
+    if is_special(path):
         path.write_bytes(content)
         return
+    path = Path(os.path.realpath(path))
     # mkstemp creates at 0600: a secret is never readable by others, not even for a moment.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
     try:
@@ -45,6 +46,17 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
             os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def is_special(path: Path) -> bool:
+    """Tell whether there is a device, a pipe or a socket, which no file may take the place of."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def insist_on_file(path: Path) -> None:
+    """Raise UsageError where what a user named for a large file cannot become one, or be read again."""
+    if is_special(path):
+        raise UsageError(f"{path} is no file", "name one with --output")
 
 
 def make_home(home: Path) -> None:

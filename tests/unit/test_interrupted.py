@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from cncp import files, interrupted
-from cncp.tasks import guide
+from cncp.tasks import guide, program
+from cncp.vm import package
 
 from .refusal import ROOT
 
@@ -225,3 +226,36 @@ def test_what_is_no_file_stays_what_it_is(tmp_path: Path) -> None:
         files.write_atomic(path, b"content")
         assert reader.communicate(timeout=30)[0] == b"content"
     assert path.is_fifo()
+    # What is behind /dev/stdout there has no path of its own.
+    code = "import pathlib; from cncp import files; files.write_atomic(pathlib.Path('/dev/stdout'), b'content')"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "bootstrap")}, stdout=subprocess.PIPE, check=True
+    )
+    assert shown.stdout == b"content"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "bundle.make --output PIPE",
+        "vm.box --force --output PIPE",
+        "vm.box --force --output PIPE.box",
+        "vm.package --force --output .",
+        "hosts.get --force --hosts localhost wanted out",
+        "hosts.put --force --hosts localhost wanted PIPE",
+    ],
+)
+def test_no_file_takes_the_place_of_a_device(
+    line: str, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is too large to be written into one, or read again, is refused where a device or pipe is named."""
+    monkeypatch.chdir(home)
+    (home / "wanted").write_text("content")
+    pipes = [home / name for name in ("PIPE", "PIPE.box", package.IMAGE, "out/localhost/wanted")]
+    pipes[-1].parent.mkdir(parents=True)
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    assert program.answer(line.split()) in (2, 3)
+    assert " no file" in capfd.readouterr().err
+    assert all(pipe.is_fifo() for pipe in pipes)
+    assert [one.name for one in home.rglob(".*-*")] == []

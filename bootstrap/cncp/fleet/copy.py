@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from cncp.errors import UsageError
+from cncp.files import is_special
 from cncp.fleet.command import HostError
 from cncp.fleet.ssh import Host
 from cncp.fleet.stream import running
@@ -27,7 +28,9 @@ case $dest in */) dest=$dest$name ;; *) if [ -d "$dest" ]; then dest=$dest/$name
 above=$(dirname -- "$dest")
 if [ -e "$dest" ] || [ -L "$dest" ]; then
     [ "$force" = yes ] || exit {_EXISTS}
-    if [ -d "$dest" ] && [ ! -L "$dest" ]; then is=folder; else is=file; fi
+    if [ -d "$dest" ] && [ ! -L "$dest" ]; then is=folder
+    elif [ -e "$dest" ] && [ ! -f "$dest" ]; then is=device
+    else is=file; fi
     [ "$is" = "$kind" ] || exit {_OTHER_KIND}
 fi
 mkdir -p -- "$above"
@@ -133,6 +136,8 @@ def _replace(arrived: Path, place: Path, beside: Path, *, force: bool) -> None:
     if os.path.lexists(place):
         if not force:
             raise UsageError(f"{str(place)!r} exists", "name another folder, or replace it with --force")
+        if is_special(place):
+            raise UsageError(f"{str(place)!r} is no file", "name another folder")
         place.rename(beside / ".former")
     arrived.rename(place)
 

@@ -9,6 +9,7 @@ from invoke.context import Context
 
 from cncp.console import Console
 from cncp.errors import UsageError
+from cncp.files import insist_on_file
 from cncp.install import rights
 from cncp.machine import place
 from cncp.run import become
@@ -158,6 +159,7 @@ def box(
     """Make the base image from Debian's packages, as root."""
     console, site = Console(quiet=quiet), _site()
     path = Path(output).absolute() if output else _qemu(site).image
+    insist_on_file(path)
     if path.exists() and not force:
         raise UsageError(f"{path} exists", "machines may stand on it; replace it all the same with --force")
     images.check()
@@ -185,9 +187,11 @@ def box(
 def package(context: Context, name: str = "", output: str = ".", force: bool = False, quiet: bool = False) -> None:
     """Make an image and a box of a machine: without keys, names or history, for others to start their own from."""
     console, site, folder = Console(quiet=quiet), _site(), Path(output).absolute()
+    present = [path for path in packages.files(folder) if path.exists()]
+    for path in present:
+        insist_on_file(path)
     machines = _qemu(site)
     source = packages.source(machines, name)
-    present = [path for path in packages.files(folder) if path.exists()]
     if present and not force:
         raise UsageError(f"{present[0]} exists", "name another --output, or replace it with --force")
     with site.locked("vm.package"):

@@ -11,11 +11,12 @@ from typing import NoReturn
 import pytest
 
 from cncp.attributes import Kept
+from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
 from cncp.machine import connection, converge, jupyter, lifecycle, manifest, steps, up
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
-from cncp.machine.services import crontab
+from cncp.machine.services import crontab, supervisor
 from cncp.serve import record
 from cncp.tasks import program
 
@@ -41,6 +42,9 @@ VERBS = (
     "down",
 )
 """What can be asked of a cluster that does not run."""
+
+CHANGES = ("scale 2", "restart", "keys.rotate", "uninstall")
+"""What changes it or takes it away: stopped, it stays so, and its manager is not to be started here."""
 
 IN_HOME = (
     "fleet.json",
@@ -106,21 +110,36 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 @pytest.mark.parametrize("name", [*IN_HOME, *IN_PROFILE])
 def test_no_damage_makes_a_traceback(name: str, cluster: Node, capsys: pytest.CaptureFixture[str]) -> None:
     """Every verb ends with an exit code of ours, and what it complains of has a hint."""
-    path = Path(cluster.home if name in IN_HOME else cluster.profile_dir) / name
+    path = _path(cluster, name)
     saved = path.read_bytes() if path.is_file() else None
     for damage, content in DAMAGE.items():
         for verb in VERBS:
             _put(path, content)
-            try:
-                code = program.answer(verb.split())
-            except Exception as error:  # noqa: BLE001  # any of them is what this is about
-                pytest.fail(f"{verb}, {name} {damage}: {error!r}")
-            said = capsys.readouterr().err.splitlines()
-            assert code in (0, 1, 2, 4), (verb, name, damage, said)
-            errors = [line for line in said if line.startswith("error: ")]
-            hints = [line for line in said if line.startswith("hint: ")]
-            assert len(errors) == len(hints) <= 1, (verb, name, damage, said)
+            _answered(verb, f"{name} {damage}", capsys)
         _put(path, saved if saved is not None else b"")
+
+
+@pytest.mark.parametrize("name", [*IN_HOME, *IN_PROFILE])
+def test_nor_do_verbs_that_change_it(
+    name: str, cluster: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them begins with the cluster as it was before, but for the damage; nothing is started."""
+    for method in ("reload", "start"):
+        monkeypatch.setattr(supervisor.Supervisor, method, _not_started)
+    places = (Path(cluster.home), Path(cluster.profile_dir))
+    for folder in places:
+        shutil.copytree(folder, tmp_path / "whole" / folder.name, symlinks=True)
+    for damage, content in DAMAGE.items():
+        for verb in CHANGES:
+            for folder in places:
+                shutil.rmtree(folder, ignore_errors=True)
+                shutil.copytree(tmp_path / "whole" / folder.name, folder, symlinks=True)
+            _put(_path(cluster, name), content)
+            said = _answered(verb, f"{name} {damage}", capsys)
+            # That one may name the file with its hosts, which are not to be forgotten: it is for the user to remove.
+            if verb == "uninstall" and damage != "folder" and name != "kept.json":
+                assert not Path(cluster.home).exists(), (f"{name} {damage}", said)
+    Path(cluster.home).mkdir(exist_ok=True)
 
 
 def test_whole_files_are_no_error(cluster: Node) -> None:
@@ -128,6 +147,27 @@ def test_whole_files_are_no_error(cluster: Node) -> None:
     assert cluster.services
     verbs = ("status", "plan", "logs", "jupyter.token", "keys.show", "down")
     assert [verb for verb in verbs if program.answer([verb])] == []
+
+
+def _path(cluster: Node, name: str) -> Path:
+    return Path(cluster.home if name in IN_HOME else cluster.profile_dir) / name
+
+
+def _answered(verb: str, what: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    try:
+        code = program.answer(verb.split())
+    except Exception as error:  # noqa: BLE001  # any of them is what this is about
+        pytest.fail(f"{verb}, {what}: {error!r}")
+    said = capsys.readouterr().err.splitlines()
+    assert code in (0, 1, 2, 4), (verb, what, said)
+    errors = [line for line in said if line.startswith("error: ")]
+    hints = [line for line in said if line.startswith("hint: ")]
+    assert len(errors) == len(hints) <= 1, (verb, what, said)
+    return said
+
+
+def _not_started(*_: object) -> NoReturn:
+    raise CncpError("nothing is started in this test", "none")
 
 
 def _silence(*_: object) -> NoReturn:

@@ -19,7 +19,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_TRANSIENT = ("cncp/venv", "cncp/tools", "cncp/cache", "cncp/run", "cncp/chef", "cncp/lock", "cncp/install.lock")
+_TRANSIENT = (
+    *("cncp/venv", "cncp/tools", "cncp/cache", "cncp/run", "cncp/chef"),
+    *("cncp/lock", "cncp/install.lock", "cncp/code.lock"),
+)
 _CONVERGE = """
 import json
 from pathlib import Path

@@ -79,7 +79,7 @@ class Site:
 
     @contextmanager
     def without(self, package: str) -> Iterator[None]:
-        """Take a package out of the virtualenv for a while."""
+        """Take a package out of the virtualenv for a while: one in another, or `up` would bring it back."""
         find = "import importlib.util as u, sys; print(u.find_spec(sys.argv[1]).submodule_search_locations[0])"
         folder = self.python(find, package).stdout.strip()
         self.host.exec(["mv", folder, f"{folder}.away"])

@@ -52,7 +52,7 @@ def test_engine_killed(site: Site) -> None:
 
 def test_an_engine_that_cannot_start(site: Site) -> None:
     """It is said with what the log ends with, before the time is over; nothing else is lost, and it can be mended."""
-    with site.without("ipykernel"):
+    with site.without("ipykernel.comm"):
         done = site.cncp("restart", "--name=engine-2", check=False)
     assert done.returncode == 1
     assert "error: engine-2 ends again and again: exit code 1; its log ends with: ModuleNotFoundError" in done.stderr

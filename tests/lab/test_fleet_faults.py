@@ -117,7 +117,7 @@ def test_engines_that_cannot_start(fleet: Fleet) -> None:
     """What the log of a silent engine ends with is shown with its host."""
     fleet.master.cncp("up")
     fleet.master.cncp("down", "--limit", "delta3")
-    with fleet.hosts["delta3"].without("ipykernel"):
+    with fleet.hosts["delta3"].without("ipykernel.comm"):
         done = fleet.master.cncp("up", check=False)
     assert done.returncode == 3
     assert "0 of 2 engines answer; its log ends with: ModuleNotFoundError" in done.stdout

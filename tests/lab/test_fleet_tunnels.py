@@ -116,7 +116,7 @@ def test_ssh_and_sshd_are_killed(fleet: Fleet, name: str) -> None:
     """A tunnel that is cut at either end is there again, and so are the engines, under their ids."""
     ids = fleet.ids()
     client, server = (fleet.master, fleet.hosts[name]) if name == "tau1" else (fleet.hosts[name], fleet.master)
-    client.host.exec(["pkill", "-KILL", "-u", "bob", "-f", "ssh -N -T -o"])
+    client.host.exec(["pkill", "-KILL", "-u", "bob", "-f", "ssh -M -S [^ ]+ -N -T -o"])
     fleet.await_engines(NAMES)
     assert fleet.ids() == ids
     server.host.exec(["pkill", "-KILL", "-u", "bob", "-x", "sshd"])

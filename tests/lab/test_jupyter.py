@@ -167,7 +167,7 @@ def test_from_another_machine(seats: Fleet, make_seat: Callable[[str], Site]) ->
     assert terminal.exitstatus == 0
     listening = here.host.exec(["ss", "-Hltn"]).stdout
     assert f":{port}" not in listening
-    assert here.host.exec(["pgrep", "-u", "bob", "-fa", "ssh -N"], check=False).stdout == ""
+    assert here.host.exec(["pgrep", "-u", "bob", "-fa", "ssh -M -S"], check=False).stdout == ""
 
     bob.cncp("jupyter.down", "--quiet")
     refused = here.host.run([*command, "seat1"], "bob", check=False)

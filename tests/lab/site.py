@@ -112,8 +112,10 @@ class Site:
             assert process.stdin is not None
             process.stdin.write(code)
             process.stdin.close()
-            yield process
-            process.kill()
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def tree(self) -> dict[str, str]:
         """Return all that a run may touch: mode and content of every file, outside of what machines change."""

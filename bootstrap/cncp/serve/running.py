@@ -48,7 +48,10 @@ class Running(Cluster):  # type: ignore[misc]  # ipyparallel has no types
         made.shutdown_atexit = False
         made.home = Path(d["home"])
         if getattr(Application._instance, "start_cluster", None):  # noqa: SLF001  # `ipcluster start`
-            _refuse()
+            if made._is_running():
+                _refuse()
+            # ipcluster takes any error for a cluster that was stopped, and starts its own with the profile.
+            raise CncpError("cncp's cluster does not run", "plain ipcluster may use the profile until cncp up")
         return made
 
     def to_dict(self) -> dict[str, Any]:

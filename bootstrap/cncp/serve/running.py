@@ -44,14 +44,20 @@ class Running(Cluster):  # type: ignore[misc]  # ipyparallel has no types
         """Make one from what stands in its file."""
         # Those that the file was found by.
         others = {key: value for key, value in named.items() if key not in ("cluster_id", "profile", "profile_dir")}
-        made = cls(profile_dir=d["cluster"]["profile_dir"], cluster_id="", **others)
-        made.shutdown_atexit = False
-        made.home = Path(d["home"])
+        made = cls.described(d, **others)
         if getattr(Application._instance, "start_cluster", None):  # noqa: SLF001  # `ipcluster start`
             if made._is_running():
                 _refuse()
             # ipcluster takes any error for a cluster that was stopped, and starts its own with the profile.
             raise CncpError("cncp's cluster does not run", "plain ipcluster may use the profile until cncp up")
+        return made
+
+    @classmethod
+    def described(cls, d: Mapping[str, Any], **named: Any) -> Running:
+        """Make one from what stands in its file, whoever asks."""
+        made = cls(profile_dir=d["cluster"]["profile_dir"], cluster_id="", **named)
+        made.shutdown_atexit = False
+        made.home = Path(d["home"])
         return made
 
     def to_dict(self) -> dict[str, Any]:
@@ -158,7 +164,7 @@ class Launcher(LocalControllerLauncher):  # type: ignore[misc]  # ipyparallel ha
         if not named.get("cluster_id") and named.get("profile_dir"):
             found = Path(named["profile_dir"]) / "security" / "cluster-.json"
             document = read_json(found) or {}
-            if "home" in document and Running.from_dict(document)._is_running():  # noqa: SLF001  # it has no other name
+            if "home" in document and Running.described(document)._is_running():  # noqa: SLF001  # it has no other name
                 _refuse()
         super().__init__(**named)
 

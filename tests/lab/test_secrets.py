@@ -52,6 +52,7 @@ def test_nobody_reads_keys_while_they_are_made(site: Site) -> None:
         assert reader.stdout.readline().strip() == "[]"
     modes = site.host.exec(["find", f"{site.home}/.ipython/profile_cncp/security", "-printf", "%m %P\n"]).stdout
     assert sorted(modes.splitlines()) == [
+        "600 cluster-.json",
         "600 cncp-identity.json",
         "600 ipcontroller-client.json",
         "600 ipcontroller-engine.json",

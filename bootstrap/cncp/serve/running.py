@@ -46,7 +46,7 @@ class Running(Cluster):  # type: ignore[misc]  # ipyparallel has no types
         others = {key: value for key, value in named.items() if key not in ("cluster_id", "profile", "profile_dir")}
         made = cls.described(d, **others)
         if getattr(Application._instance, "start_cluster", None):  # noqa: SLF001  # `ipcluster start`
-            if made._is_running():
+            if made._is_running():  # noqa: SLF001  # it has no other name
                 _refuse()
             # ipcluster takes any error for a cluster that was stopped, and starts its own with the profile.
             raise CncpError("cncp's cluster does not run", "plain ipcluster may use the profile until cncp up")

@@ -160,6 +160,9 @@ class Running(Cluster):  # type: ignore[misc]  # ipyparallel has no types
 class Launcher(LocalControllerLauncher):  # type: ignore[misc]  # ipyparallel has no types
     """Starts the controllers of other clusters of our profile, and refuses to start ours."""
 
+    # What a cluster's file calls it; left alone ipyparallel writes a name there that it cannot read again.
+    entrypoint_name = f"{__name__}.Launcher"
+
     def __init__(self, **named: Any) -> None:
         if not named.get("cluster_id") and named.get("profile_dir"):
             found = Path(named["profile_dir"]) / "security" / "cluster-.json"

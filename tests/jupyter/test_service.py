@@ -188,7 +188,7 @@ def test_in_a_session(bundle_with_jupyter: Path, manager: str) -> None:
         mine = place / "first_steps.ipynb"
         mine.write_text("mine")
         said_last = other.cncp("uninstall").stdout
-        assert f"left, because it holds what is not ours: {place}" in said_last
+        assert f"left, because it is not ours: {mine}" in said_last
         assert sorted(set(other.folder.rglob("*")) - set(before)) == [place, mine]
     finally:
         other.remove()

@@ -10,14 +10,18 @@ from typing import NoReturn
 
 import pytest
 
+from cncp import files
 from cncp.attributes import Kept
 from cncp.errors import CncpError
+from cncp.fleet import place
 from cncp.hub import Hub, NoAnswer
+from cncp.inventory import HostSpec
 from cncp.machine import connection, converge, jupyter, lifecycle, manifest, steps, up
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.services import crontab, supervisor
 from cncp.serve import record
+from cncp.tasks import fleet as fleets
 from cncp.tasks import program
 
 DAMAGE: dict[str, bytes | None] = {
@@ -104,7 +108,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
         record.write(made.run_dir, "engine-0", "d", "u")
         yield made
     finally:
-        shutil.rmtree(place)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.mark.parametrize("name", [*IN_HOME, *IN_PROFILE])
@@ -136,10 +140,8 @@ def test_nor_do_verbs_that_change_it(
                 shutil.copytree(tmp_path / "whole" / folder.name, folder, symlinks=True)
             _put(_path(cluster, name), content)
             said = _answered(verb, f"{name} {damage}", capsys)
-            # That one may name the file with its hosts, which are not to be forgotten: it is for the user to remove.
-            if verb == "uninstall" and damage != "folder" and name != "kept.json":
+            if verb == "uninstall" and (damage != "folder" or name == "kept.json"):
                 assert not Path(cluster.home).exists(), (f"{name} {damage}", said)
-    Path(cluster.home).mkdir(exist_ok=True)
 
 
 def test_whole_files_are_no_error(cluster: Node) -> None:
@@ -147,6 +149,30 @@ def test_whole_files_are_no_error(cluster: Node) -> None:
     assert cluster.services
     verbs = ("status", "plan", "logs", "jupyter.token", "keys.show", "down")
     assert [verb for verb in verbs if program.answer([verb])] == []
+
+
+@pytest.mark.parametrize("lost", ["kept.json", "kept.json and fleet.json", "cluster.toml"])
+def test_hosts_that_nothing_names_any_more_are_uninstalled(
+    lost: str, cluster: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the record of the file in use is damaged, or that file gone; what cannot be known is said."""
+    home = Path(cluster.home)
+    far = place.Placed("far", "/home/ada/.local/share/cncp", "/home/ada/x", {}, (), HostSpec("far", user="ada"))
+    place.save(home, {"far": far})
+    files.write_atomic(home / "kept.json", files.to_json({"settings": {}, "file": str(tmp_path / "cluster.toml")}))
+    if "kept.json" in lost:
+        (home / "kept.json").write_bytes(b"{")
+    if "fleet.json" in lost:
+        (home / "fleet.json").write_bytes(b"{")
+    asked: list[list[str]] = []
+    monkeypatch.setattr(fleets, "uninstall", lambda scene, _: asked.append([host.name for host in scene.limit]))
+    said = _answered("uninstall", lost, capsys)
+    assert any("which hosts the cluster has is not known" in line for line in said)
+    if "fleet.json" in lost:
+        assert not home.exists()
+        assert "fleet.json is damaged as well" in said[0]
+    else:
+        assert ["far" in names for names in asked] == [True]
 
 
 def _path(cluster: Node, name: str) -> Path:

@@ -42,9 +42,17 @@ def path(home: Path) -> Path:
     return home / "fleet.json"
 
 
+_STORED = {"hosts": dict[str, Placed]}
+
+
+def readable(home: Path) -> bool:
+    """Tell whether what was noted can be read, or nothing was."""
+    return not path(home).exists() or read_shape(path(home), _STORED) is not None
+
+
 def load(home: Path) -> dict[str, Placed]:
     """Return the hosts that `up` has set up from here, by name."""
-    stored = read_shape(path(home), {"hosts": dict[str, Placed]})
+    stored = read_shape(path(home), _STORED)
     return {name: replace(one, name=name) for name, one in stored["hosts"].items()} if stored else {}
 
 

@@ -150,12 +150,13 @@ def _fleet_up(asked: converging.Request, wanted: Fleet, console: Console, *, as_
     fleets.report(wanted, done, console, following=following, elapsed=_elapsed(), as_json=as_json)
 
 
-def _scene(file: str | None, limit: str, *, forgotten: bool = False) -> verbs.Scene | None:
-    """Return the hosts of the cluster in use, None where it is this machine alone.
+def _scene(file: str | None, limit: str) -> verbs.Scene | None:
+    """Return the hosts of the cluster in use, None where it is this machine alone."""
+    return _of_hosts(fleets.asked(file), limit, forgotten=False)
 
-    ``forgotten`` takes in those that are set up, but no longer in the file.
-    """
-    asked = fleets.asked(file)
+
+def _of_hosts(asked: converging.Request, limit: str, *, forgotten: bool) -> verbs.Scene | None:
+    """Return the hosts of a cluster; ``forgotten`` takes in those that are set up, but no longer in the file."""
     hosts = fleets.inventory(asked)
     if forgotten and not switched(os.environ, "CNCP_HERE"):
         hosts = fleets.set_up_from_here(hosts, place.home(os.environ))
@@ -324,7 +325,7 @@ def _for_busy(wait: int, *, force: bool) -> list[str]:
 def uninstall(context: Context, quiet: bool = False, file: str | None = None, limit: str = "") -> None:
     """Stop everything and remove all that was written; what stood there before comes back."""
     console = Console(quiet=quiet)
-    if scene := _scene(file, limit, forgotten=True):
+    if scene := _of_hosts(fleets.asked_at_the_end(file, console.warn), limit, forgotten=True):
         fleets.uninstall(scene, console)
         return
     for path in removal.of_home(place.home(os.environ), console):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from invoke.exceptions import Exit
@@ -11,12 +11,12 @@ from invoke.exceptions import Exit
 from cncp import attributes
 from cncp.cluster import Value
 from cncp.console import Console
-from cncp.errors import CncpError, plural
+from cncp.errors import CncpError, ours, plural
 from cncp.fleet import verbs
 from cncp.fleet.command import HostError
 from cncp.fleet.crew import SomeHostsFailed, at_once, tell
 from cncp.fleet.job import Done, Fleet
-from cncp.fleet.place import forgotten
+from cncp.fleet.place import forgotten, readable
 from cncp.fleet.ssh import Host
 from cncp.inventory import LOCAL, HostSpec, Inventory
 from cncp.machine import place
@@ -130,8 +130,27 @@ def set_up_from_here(hosts: Inventory | None, home: Path) -> Inventory | None:
 
 def asked(file: str | None) -> Request:
     """Return what a verb without settings asks for: the file in use, and nothing else."""
-    home = place.home(os.environ)
-    former = attributes.kept(home)
+    return _asked(file, attributes.kept(place.home(os.environ)))
+
+
+def asked_at_the_end(file: str | None, warn: Callable[[str], None]) -> Request:
+    """Return what `uninstall` asks for, which goes on, and says so, where nothing tells which file is in use."""
+    home, lost = place.home(os.environ), ""
+    former = attributes.Kept({})
+    try:
+        former = attributes.kept(home)
+        if former.file and not Path(former.file).is_file():
+            lost = f"{former.file}, the file in use, is gone"
+            former = attributes.Kept({})
+    except (CncpError, OSError) as error:
+        lost = ours(error).message
+    if lost and _asked(file, former).file is None:
+        hosts = "but for those set up from here" if readable(home) else "fleet.json is damaged as well"
+        warn(f"{lost}; which hosts the cluster has is not known, {hosts}")
+    return _asked(file, former)
+
+
+def _asked(file: str | None, former: attributes.Kept) -> Request:
     return Request(os.environ, attributes.find_file(file, os.environ, former, Path.cwd()), {}, former)
 
 

@@ -126,6 +126,23 @@ def test_engines_that_cannot_start(fleet: Fleet) -> None:
     fleet.await_engines(NAMES)
 
 
+def test_an_engine_that_stays_silent_is_restarted(fleet: Fleet) -> None:
+    """One that the controller has given up, and that does nothing: `up` starts it anew, and no other."""
+    fleet.master.cncp("up")
+    before = fleet.status()
+    pids = {name: str(one["pid"]) for name, one in before.items()}
+    fleet.hosts["delta2"].host.exec(["kill", "-STOP", pids["delta2 engine-1"]])
+    others = [*NAMES]
+    others.remove("delta2")
+    fleet.await_engines(others)
+    done = fleet.master.cncp("up")
+    assert "[delta2] restarting engine-1: not registered with the controller after 40 s" in done.stderr
+    assert "6/6 engines answer" in done.stdout
+    after = fleet.status()
+    assert [name for name, pid in pids.items() if str(after[name]["pid"]) != pid] == ["delta2 engine-1"]
+    assert after["delta2 engine-1"]["id"] == before["delta2 engine-1"]["id"]
+
+
 def test_a_cable_pulled_for_5_seconds_and_for_longer_than_the_tolerance(fleet: Fleet) -> None:
     """Engines of a host that was cut off come back by themselves, under the ids they had."""
     fleet.master.cncp("up")

@@ -61,3 +61,9 @@ class Done:
         report = self.reports.get(name, {"engines": [], "uuids": []})
         pairs = zip(report["engines"], report["uuids"], strict=True)
         return [number for number, uuid in pairs if self.engines.get(uuid, {}).get("state") not in ("idle", "busy")]
+
+    def unknown(self, name: str) -> list[int]:
+        """Return the numbers of a host's engines that the controller does not know."""
+        report = self.reports.get(name, {"engines": [], "uuids": []})
+        pairs = zip(report["engines"], report["uuids"], strict=True)
+        return [number for number, uuid in pairs if uuid not in self.engines]

@@ -12,6 +12,7 @@ from cncp.cluster import Value
 from cncp.console import Console
 from cncp.errors import PreflightError, UsageError, plural
 from cncp.fleet import deploy, gates, place, tunnels
+from cncp.fleet.await_engines import await_engines
 from cncp.fleet.command import HostError
 from cncp.fleet.controller import Controller
 from cncp.fleet.crew import Crew, Outcome, at_once, stopping
@@ -24,7 +25,6 @@ from cncp.fleet.start import Start
 from cncp.fleet.survey import SameMachine, Survey, Surveyed, survey
 from cncp.inventory import LOCAL, REVERSE, HostSpec
 from cncp.machine import logs
-from cncp.machine.up import START_TIMEOUT
 
 
 def up(fleet: Fleet, here: Controller | None, console: Console) -> Done:
@@ -69,9 +69,8 @@ def up(fleet: Fleet, here: Controller | None, console: Console) -> Done:
         }
         _close_others(fleet, opened, started.results, seen.hosts, done, console)
         console.phase("waiting for answers")
-        uuids = [uuid for one in done.reports.values() for uuid in one["uuids"]]
         try:
-            done.engines = controller.roll_call(uuids, START_TIMEOUT)["engines"]
+            await_engines(controller, {name: ready[name] for name in started.results}, start, done, console)
         except HostError as error:
             done.fail({head.name: error}, console)
         silent = {name: one for name, one in seen.hosts.items() if done.silent(name)}

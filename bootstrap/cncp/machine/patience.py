@@ -13,9 +13,13 @@ from cncp.machine import logs
 from cncp.machine.node import Node
 from cncp.machine.services.base import ServiceManager, ServiceState, running_process
 
-_LOOK = 2.0  # s between looks: each may ask a service manager
+LOOK = 2.0
+"""Seconds between looks: each may ask a service manager."""
+
+WORK = 0.1
+"""Of a processor: who uses less does nothing. A service that only waits uses a hundredth."""
+
 _CRASHES = 4  # ends of one service within a wait, after which waiting longer is no use
-_WORK = 0.1  # of a processor; a service that only waits uses a hundredth
 _AT_MOST = 10  # times the time-out
 
 
@@ -50,7 +54,7 @@ class Patience:
         # Not before: most of the time all is well at once, and to ask a service manager takes longer.
         self._states = self._states or self._manager.states()
         now = time.monotonic()
-        if now > self._looked + _LOOK:
+        if now > self._looked + LOOK:
             self._give_up_on_crashes()
             self.working = self._at_work(silent, now - self._looked)
             if self.working:
@@ -72,7 +76,7 @@ class Patience:
                 process = psutil.Process(pid) if pid else None
                 for one in (process, *process.children(recursive=True)) if process else ():
                     self._used[one.pid] = sum(one.cpu_times()[:2])
-                    if self._used[one.pid] - former.get(one.pid, 0.0) > _WORK * seconds:
+                    if self._used[one.pid] - former.get(one.pid, 0.0) > WORK * seconds:
                         found.add(name)
         return found
 

@@ -30,6 +30,7 @@ if __name__ == "__main__":
 
 try:
     import argparse
+    import contextlib
     import difflib
     from collections.abc import Mapping, Sequence
     from dataclasses import replace
@@ -42,6 +43,7 @@ try:
     from cncp.errors import CncpError, UsageError
     from cncp.install import bundled, bytecode, code, environment, preflight
     from cncp.machine import checks, place
+    from cncp.run import run
     from cncp.surroundings import PYTHON
 except ImportError as lacking:
     # Distributions have a package of Python that leaves half of the standard library out.
@@ -53,6 +55,29 @@ SWITCHES = ("json", "quiet", "forget", "force", "install_only")
 
 HANDED_OVER = ("file", "json", "quiet", "forget", "wait", "force")
 """Options that `cncp up` has as well; the rest concerns the installation alone."""
+
+
+_ASK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+try:
+    from cncp.machine import spare
+except ImportError:
+    sys.exit(0)
+sys.exit(spare.main())
+"""
+"""Asked of this code, with the packages that are there, where they are whole."""
+
+_LOSE = 10
+"""What that exits with where the user said that tasks may be lost (``spare.LOSE``)."""
+
+
+class _Refused(Exception):
+    """Engines are at work, as was said; ``status`` is what to exit with."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class _Parser(argparse.ArgumentParser):
@@ -129,6 +154,8 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         installed = install(home, given, settings, keep, console)
     except (CncpError, OSError) as error:
         return console.error(error)
+    except _Refused as refused:
+        return refused.status
     except (KeyboardInterrupt, interrupted.Ended) as error:
         return interrupted.exit_code(error, interrupted.INSTALLING)
     if given.install_only:
@@ -176,6 +203,21 @@ def _option(key: str, value: object) -> str:
     return f"--{key}" if value is True else f"--{key}={value}"
 
 
+def spare_tasks(home: Path, given: argparse.Namespace) -> None:
+    """See to engines at work before other packages take the place of theirs, as `cncp up` does. Raises _Refused.
+
+    Only the virtualenv that is there can ask for them; a damaged one cannot, and is mended.
+    """
+    busy = {name: value for name, value in (("CNCP_WAIT", given.wait), ("CNCP_FORCE", given.force and "true")) if value}
+    with contextlib.suppress(CncpError):
+        argv = [str(home / "venv" / "bin" / "python"), *PYTHON, "-c", _ASK, os.path.dirname(os.path.abspath(__file__))]
+        status = run(argv, env={"CNCP_HOME": str(home), **busy}, check=False, capture=False).status
+        if status == _LOSE:
+            given.force = True
+        elif status > 0:
+            raise _Refused(status)
+
+
 def install(home: Path, given: argparse.Namespace, settings: Cluster, keep: code.Code | None, console: Console) -> bool:
     """Bring the virtualenv to what is wanted, from the network or from a bundle; tell whether that took anything."""
     began = console.elapsed()
@@ -188,6 +230,7 @@ def install(home: Path, given: argparse.Namespace, settings: Cluster, keep: code
         offline=Path(given.offline) if given.offline else None,
         say=console.phase,
         keep=keep,
+        spare_tasks=lambda: spare_tasks(home, given),
     )
     if changed:
         console.note(f"installed in {console.elapsed() - began:.1f} s: {home / 'venv'}")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
+from cncp.install import environment
 from cncp.machine import connection, convergence, job, lifecycle, spare, steps, up
 from cncp.machine.services import processes
 from cncp.machine.services.processes import Found, Ours
@@ -169,13 +171,20 @@ def test_up_refuses_before_anything_is_touched(cluster: Any, monkeypatch: pytest
         up.up(cluster, Console(quiet=True))
 
 
-def test_so_do_other_requirements_before_they_are_installed(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The packages under a running task stay what they were."""
-    other = replace(cluster, settings=replace(cluster.settings, requirements="/r.txt"))
+@pytest.mark.parametrize("stamped", [b'{"lock": "of an older code"}', b'{"lock": "x", "requirements": "y"}'])
+def test_so_do_other_packages_before_they_are_installed(
+    stamped: bytes, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a running task has imported stays what it was, whether requirements or the lock have changed."""
+    (tmp_path / "r.txt").touch()
+    environment.stamp_path(tmp_path).parent.mkdir()
+    environment.stamp_path(tmp_path).write_bytes(stamped)
+    settings = replace(cluster.settings, requirements=str(tmp_path / "r.txt"))
+    other = replace(cluster, home=str(tmp_path), settings=settings)
     monkeypatch.setattr(job, "describe", lambda _: other)
-    monkeypatch.setattr(job, "former", lambda _: cluster)
-    monkeypatch.setattr(job, "bring_environment", lambda *_: pytest.fail("installed"))
-    with pytest.raises(CncpError, match="other requirements would lose"):
+    monkeypatch.setattr(spare, "installed", lambda _: cluster)
+    monkeypatch.setattr(environment, "make_home", lambda _: pytest.fail("installed"))
+    with pytest.raises(CncpError, match="other packages would lose"):
         job.converge(None, Console(quiet=True))  # type: ignore[arg-type]
 
 

@@ -73,7 +73,7 @@ def install(one: Surveyed, settings: Mapping[str, Value], say: Line, wheels: byt
         say("sending the bundle")
         one.host.put(wheels, path)
         words.append(f"--offline={path}")
-    _baremetal(one, ["--install-only", *words], {"CNCP_HOME": one.root}, say)
+    _baremetal(one, ["--install-only", *words], {"CNCP_HOME": one.root, **spare.handed_on()}, say)
     if wheels is not None:
         one.host.run(["rm", "-f", "--", path])
 

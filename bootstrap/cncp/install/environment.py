@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cncp.attributes import SOURCE
 from cncp.errors import CncpError, UsageError
@@ -85,13 +86,15 @@ def ensure(
     offline: Path | None,
     say: Say,
     keep: code.Code | None = None,
+    spare_tasks: Callable[[], None] = lambda: None,
 ) -> bool:
     """Bring the virtualenv in ``home`` to what is wanted; return whether there was anything to do.
 
     ``requirements`` is the setting: "none", an absolute path or a URL; ``jupyter`` is the other one.
     ``offline`` is a bundle, the only source then. ``keep`` is code to be kept in ``home`` and run from
-    there; None leaves it where it runs from. Raises UsageError and PreflightError before anything
-    is changed, CncpError when packages cannot be had.
+    there; None leaves it where it runs from. ``spare_tasks`` is called before anything is changed that
+    engines are restarted for, and raises CncpError where they are at work. Raises UsageError and
+    PreflightError before anything is changed, CncpError when packages cannot be had.
     """
     bundle = bundled.read(offline) if offline else None
     options = {} if bundle else pipconf.read(environment)
@@ -112,6 +115,9 @@ def ensure(
     target = wheels.here(preflight.check(home, python))
     if bundle:
         bundle.check(target, jupyter=jupyter)
+    stamped = read_json(stamp_path(home))
+    if stamped is not None and of_engines(stamped) != of_engines(wanted.document()):
+        spare_tasks()
     make_home(home)
     with lock(home / "install.lock", "the installation", wait=0):
         if keep:
@@ -131,6 +137,15 @@ def ensure(
             _install(_Job(home, python, wanted, kit, holding, say))
         _keep(home, requirements, user)
     return True
+
+
+def of_engines(stamped: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a stamp controller and engines run with.
+
+    What Jupyter needs is installed on top and changes nothing of theirs; only versions that the
+    user's own requirements leave open may then be others.
+    """
+    return {name: value for name, value in stamped.items() if name != "jupyter" or stamped.get("requirements")}
 
 
 def _whole(home: Path, wanted: Wanted) -> bool:

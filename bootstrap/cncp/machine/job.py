@@ -22,27 +22,17 @@ from cncp.install import environment
 from cncp.machine import jupyter, spare
 from cncp.machine.lifecycle import remember
 from cncp.machine.node import Node
-from cncp.machine.steps import former
 from cncp.machine.up import Outcome, Request, describe, report, request, up
 
 
 def converge(asked: Request, console: Console) -> tuple[Node, Outcome]:
     """Do the main job on this machine, and keep what the command line said. Raises CncpError."""
     node = describe(asked)
-    _spare_tasks(node, console)
     bring_environment(node, console)
     console.note(f"service manager: {node.manager} ({node.why})")
     outcome = up(node, console)
     remember(node.account, Path(node.home), asked.former, asked.flags, asked.file)
     return node, outcome
-
-
-def _spare_tasks(node: Node, console: Console) -> None:
-    """Before other packages are installed, which all services are restarted for: see to those that are busy."""
-    past = former(Path(node.home))
-    if past and past.settings.requirements != node.settings.requirements:
-        manners = spare.said(os.environ)
-        spare.insist(spare.of(past, past.services), "other requirements", manners, console.phase)
 
 
 def bring_environment(node: Node, console: Console) -> None:
@@ -65,6 +55,7 @@ def _install(node: Node, bundle: Path | None, console: Console) -> None:
         jupyter=jupyter.wanted(node),
         offline=bundle,
         say=console.phase,
+        spare_tasks=lambda: spare.packages(Path(node.home), console.phase),
     )
 
 

@@ -18,6 +18,7 @@ import psutil
 from cncp import files
 from cncp.errors import CncpError
 from cncp.hub import Hub, NoAnswer
+from cncp.install import environment
 from cncp.machine import connection, converge, jupyter, login, manifest, notebooks, ports, removal, variables
 from cncp.machine.actor import Actor
 from cncp.machine.desired import Desired, desired
@@ -45,15 +46,9 @@ class Services:
 
 
 def environment_digest(node: Node) -> str:
-    """Return what controller and engines run with: the stamp that the virtualenv's installation left.
-
-    What Jupyter needs is installed on top and changes nothing of theirs; only versions that the
-    user's own requirements leave open may then be others.
-    """
-    stamp = files.read_json(Path(node.home) / "venv" / "cncp-installed.json") or {}
-    if not stamp.get("requirements"):
-        stamp.pop("jupyter", None)
-    return files.to_json(stamp).decode() if stamp else ""
+    """Return what controller and engines run with, of the stamp that the virtualenv's installation left."""
+    stamp = files.read_json(environment.stamp_path(Path(node.home))) or {}
+    return files.to_json(environment.of_engines(stamp)).decode() if stamp else ""
 
 
 def manifest_path(node: Node) -> Path:
@@ -71,8 +66,8 @@ def former(home: Path) -> Node | None:
 
 def wanted(node: Node) -> Desired:
     """Return the desired state with the virtualenv and the keys that are there now."""
-    environment, identity = environment_digest(node), connection.digest(node)
-    return desired(node, environment=environment, identity=identity, access=jupyter.digest(node))
+    identity = connection.digest(node)
+    return desired(node, environment=environment_digest(node), identity=identity, access=jupyter.digest(node))
 
 
 def _resources(node: Node, goal: Desired) -> tuple[Resource, ...]:

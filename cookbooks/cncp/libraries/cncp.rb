@@ -119,8 +119,9 @@ module CncpCookbook
   end
 
   # The command line that builds or repairs the virtualenv. ``python`` nil: the one that is found.
+  # Of engines at work this asks nobody: those that run Chef say when.
   def stage0(source, python, settings, offline = nil)
-    words = [python || 'python3', '-I', stage0_path(source), '--install-only', '--in-place', '--forget']
+    words = [python || 'python3', '-I', stage0_path(source), '--install-only', '--in-place', '--forget', '--force']
     words += ['--python', python] if python
     words += ['--requirements', settings['requirements']] if settings['requirements']
     words += ['--jupyter', settings['jupyter'].to_s] unless settings['jupyter'].nil?

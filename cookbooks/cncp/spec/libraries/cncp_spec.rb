@@ -77,7 +77,7 @@ RSpec.describe CncpCookbook do
 
   describe '.stage0' do
     it 'installs and starts nothing' do
-      expect(described_class.stage0('/s', nil, {})).to eq(%w(python3 -I /s/bootstrap/stage0.py --install-only --in-place --forget))
+      expect(described_class.stage0('/s', nil, {})).to eq(%w(python3 -I /s/bootstrap/stage0.py --install-only --in-place --forget --force))
     end
 
     it 'passes on Python, requirements, Jupyter and bundle' do

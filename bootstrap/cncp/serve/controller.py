@@ -1,8 +1,4 @@
-"""ipcontroller as a service: one that notices when it is broken, and ends, to be started again.
-
-Facts about ipyparallel 9.2 that this module rests on are in its source: ``IPController`` in
-controller/app.py and ``Hub`` in controller/hub.py.
-"""
+"""ipcontroller as a service: one that notices when it is broken, and ends, to be started again."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Functions that another Python has compiled are refused: to run them would crash the engine, or worse.
 
 ipyparallel sends functions as their bytecode, which is another in every minor version, and no message says which
-one its client runs. So the code itself is looked at. Rests on serialize/codeutil.py of ipyparallel 9.2, which
-makes code of what has come, and on ``opcode`` of CPython 3.11 to 3.14.
+one its client runs. So the code itself is looked at, by what is known of ``opcode`` of CPython 3.11 to 3.14.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What the controller makes of engines' heartbeats.
-
-Rests on ``HeartMonitor`` in controller/heartmonitor.py and ``Hub`` in controller/hub.py of ipyparallel
-9.2: an engine is registered once the monitor has told the hub of its heart.
-"""
+"""What the controller makes of engines' heartbeats: an engine is registered once the hub was told of its heart."""
 
 from __future__ import annotations
 

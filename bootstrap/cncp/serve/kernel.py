@@ -1,8 +1,4 @@
-"""The engine's kernel: what it answers in place of ipyparallel's nanny, and how it is forked.
-
-Rests on ``IPythonParallelKernel`` in engine/kernel.py, ``KernelNanny`` in engine/nanny.py of ipyparallel
-9.2, ``Kernel.process_control`` in kernelbase.py and ``IPythonKernel.start`` in ipkernel.py of ipykernel 7.4.
-"""
+"""The engine's kernel: what it answers in place of ipyparallel's nanny, and how it is forked."""
 
 from __future__ import annotations
 

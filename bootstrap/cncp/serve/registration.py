@@ -1,8 +1,4 @@
-"""Which engines the hub has, and under which ids: ours by their places, others beside them.
-
-Rests on ``Hub`` in controller/hub.py of ipyparallel 9.2: ``register_engine``, ``new_engine_id``,
-``unregister_engine``, ``_handle_stranded_msgs``, ``_load_engine_state``, ``_save_engine_state``.
-"""
+"""Which engines the hub has, and under which ids: ours by their places, others beside them."""
 
 from __future__ import annotations
 

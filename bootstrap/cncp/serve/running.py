@@ -2,8 +2,7 @@
 
 ``ipyparallel.Cluster.from_file``, ``ipcluster`` and the lab's extension make one from the profile's
 security/cluster-.json. Starting and stopping is left to the service manager, which would undo what anybody
-else does. Rests on ``Cluster`` and ``ClusterManager`` in cluster/cluster.py, ``IPClusterStart`` in
-cluster/app.py and the handlers in nbextension/handlers.py of ipyparallel 9.2.
+else does.
 """
 
 from __future__ import annotations

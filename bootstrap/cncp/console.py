@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TextIO, TypeVar
 
 from cncp.errors import CncpError, ours, shown
+
+T = TypeVar("T")
 
 
 class Console:
@@ -64,6 +66,19 @@ class Console:
         widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
         for row in (header, *cells):
             self.say("  ".join(map(str.ljust, row, widths)).rstrip())
+
+    def pages(self, look: Callable[[], T], every: float = 0.0) -> Iterator[T]:
+        """Yield what ``look`` returns, to be shown; with ``every`` again after so many s, each on a page of its own."""
+        while True:
+            seen = look()
+            if every and self.out.isatty():
+                # Home, and nothing below: ECMA-48, CUP and ED.
+                self.out.write("\x1b[H\x1b[J")
+            yield seen
+            if not every:
+                return
+            self.out.flush()
+            time.sleep(every)
 
     def elapsed(self) -> float:
         """Seconds since this console was made, which is when the command began."""

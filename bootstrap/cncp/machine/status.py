@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import psutil
 
+from cncp.errors import plural
 from cncp.hub import Hub
 from cncp.machine import connection, jupyter, rollcall
 from cncp.machine.kinds import split
@@ -145,6 +147,18 @@ def rows(found: list[Status]) -> list[list[str]]:
         ]
         for one in found
     ]
+
+
+def totals(found: list[Status]) -> str:
+    """Return a line on all engines: how many are in which state, and what all services use; "" where none runs."""
+    engines = [one for one in found if split(one.name)[0] == "engine"]
+    if not any(one.pid for one in engines):
+        return ""
+    states = ", ".join(f"{count} {state}" for state, count in Counter(one.state for one in engines).most_common())
+    hosts = len({one.host for one in engines})
+    memory = sum(one.memory for one in found) / 2**20
+    on = f" · {plural(hosts, 'host')}" if hosts > 1 else ""
+    return f"{plural(len(engines), 'engine')}: {states}{on} · {memory:.0f} MB"
 
 
 HEADER = ["SERVICE", "ID", "HOST", "PID", "STATE", "UPTIME", "MEMORY", "CPU", "RESTARTS", "LAST EXIT"]

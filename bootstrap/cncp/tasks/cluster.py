@@ -166,22 +166,25 @@ def _of_hosts(asked: converging.Request, limit: str, *, forgotten: bool) -> verb
     return fleets.scene(asked, hosts, limit)
 
 
-@command({**HOSTS, **JSON})
-def status(context: Context, file: str | None = None, limit: str = "", json: bool = False) -> None:
+@command({**HOSTS, **JSON, "watch": f"show it anew every {fleets.WATCH:.0f} s, until Ctrl-C"})
+def status(context: Context, file: str | None = None, limit: str = "", json: bool = False, watch: bool = False) -> None:
     """Show every service: id, host, pid, state, uptime, memory, CPU, restarts, last cause of death."""
     console = Console()
+    if watch and json:
+        raise UsageError("command line: --watch shows a table", "a program asks again: cncp status --json")
     if scene := _scene(file, limit):
-        fleets.status(scene, console, as_json=json)
+        fleets.status(scene, console, as_json=json, watch=watch)
         return
     node = _node()
-    found = states.status(node, service_manager(node, Actor(node.account)))
-    if json:
-        console.data([one.document() for one in found])
-        return
-    console.table(states.HEADER, states.rows(found))
-    if all(one.state == "down" for one in found):
-        stopped = not any(running_process(node, one.name).pid for one in found)
-        console.note(f"{'stopped by cncp down' if stopped else 'nothing runs'}; cncp up brings it back")
+    manager = service_manager(node, Actor(node.account))
+    for found in console.pages(lambda: states.status(node, manager), fleets.WATCH if watch else 0.0):
+        if json:
+            console.data([one.document() for one in found])
+            return
+        fleets.show(found, console)
+        if all(one.state == "down" for one in found):
+            stopped = not any(running_process(node, one.name).pid for one in found)
+            console.note(f"{'stopped by cncp down' if stopped else 'nothing runs'}; cncp up brings it back")
 
 
 @command({**HOSTS, **SERVICES, "lines": "how many of the last lines", "follow": "go on as the log grows"}, takes="name")

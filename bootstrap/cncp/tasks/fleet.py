@@ -26,6 +26,9 @@ from cncp.machine.up import Request
 FOREVER = 10.0**8
 """Seconds: until the user ends it."""
 
+WATCH = 2.0
+"""Seconds after which what is watched is looked at again."""
+
 HEADER = ["HOST", "ENGINES", "SERVICE MANAGER", "TIME", ""]
 
 
@@ -174,17 +177,26 @@ def relay(view: verbs.Scene, console: Console, *words: str, names: Sequence[str]
     return {name: reply.status for name, reply in outcome.results.items()}
 
 
-def status(view: verbs.Scene, console: Console, *, as_json: bool) -> None:
-    """Show the services of all hosts in one table."""
+def status(view: verbs.Scene, console: Console, *, as_json: bool, watch: bool) -> None:
+    """Show the services of all hosts in one table; with ``watch`` again and again."""
     with view:
-        rows = verbs.status(view)
-        if as_json:
-            console.data(rows)
-        else:
-            console.table(states.HEADER, states.rows([states.Status(**one) for one in rows]))
-            if rows and all(one["state"] == "down" for one in rows):
-                console.note("nothing runs; cncp up brings it back")
+        for rows in console.pages(lambda: verbs.status(view), WATCH if watch else 0.0):
+            if as_json:
+                console.data(rows)
+            else:
+                show([states.Status(**one) for one in rows], console)
+                if rows and all(one["state"] == "down" for one in rows):
+                    console.note("nothing runs; cncp up brings it back")
+            if watch:
+                tell(view.failures, console)
         finish(view, console)
+
+
+def show(found: list[states.Status], console: Console) -> None:
+    """Show services in a table, and what they come to."""
+    console.table(states.HEADER, states.rows(found))
+    if line := states.totals(found):
+        console.say(line)
 
 
 def logs(view: verbs.Scene, console: Console, name: str, lines: int, *, follow: bool) -> None:

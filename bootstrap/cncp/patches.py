@@ -125,7 +125,7 @@ PATCHES: tuple[Patch, ...] = (
         look="whether new hearts are still told at beats alone; what a pong between beats is taken for; which class "
         "the monitor's process takes, and from where",
         read={
-            "ipyparallel.controller.heartmonitor:HeartMonitor": "8fe87efab7a0",
+            "ipyparallel.controller.heartmonitor:HeartMonitor": "",
             "ipyparallel.controller.heartmonitor:HeartMonitor.start": "3b09c16bfd3f",
             "ipyparallel.controller.heartmonitor:HeartMonitor.beat": "69f8e5363d93",
             "ipyparallel.controller.heartmonitor:HeartMonitor.handle_pong": "fd16e7cdb60a",
@@ -170,7 +170,7 @@ PATCHES: tuple[Patch, ...] = (
         look="what is made of the file's address and location, and is to be made again for another",
         read={
             "ipyparallel.engine.app:IPEngine.load_connection_file": "aa630013fe7a",
-            "ipyparallel.engine.app:IPEngine.connection_info": "54753250374c",
+            "ipyparallel.engine.app:IPEngine.connection_info": "",
             "ipyparallel.engine.app:IPEngine.location": "26f7790d9b53",
             "ipyparallel.engine.app:IPEngine.registration_url": "0d1ffb815166",
         },

@@ -53,7 +53,9 @@ def test_the_readme_word_for_word(near: Site) -> None:
         assert run(site, f"echo 'python first.py; cncp status' | {command} shell").startswith(expected)
         # What comes next is printed once.
         assert "next:" not in run(site, f"{command} scale -1")
-        assert "next:" not in run(site, f"{command} up --engines 2")
+        example = ROOT / "examples" / "one-machine" / "cluster.toml"
+        assert "next:" not in run(site, f"{command} up --file {example}")
+        assert run(site, f"{command} run first.py") == expected
         assert run(site, f"CNCP_QUIET=true {command} restart 1").count("\n") == 1
         assert run(site, f"CNCP_JSON=true {command} status").startswith("[")
         run(site, f"{command} --dry down", status=2)

@@ -61,19 +61,19 @@ _ASK = """
 import sys
 sys.path.insert(0, sys.argv[1])
 try:
-    from cncp.machine import spare
+    from cncp.machine import job
 except ImportError:
     sys.exit(0)
-sys.exit(spare.main())
+sys.exit(job.ask(sys.argv[2] == "engines"))
 """
 """Asked of this code, with the packages that are there, where they are whole."""
 
 _LOSE = 10
-"""What that exits with where the user said that tasks may be lost (``spare.LOSE``)."""
+"""What that exits with where the user said that tasks may be lost (``job.LOSE``)."""
 
 
 class _Refused(Exception):
-    """Engines are at work, as was said; ``status`` is what to exit with."""
+    """It cannot be, as was said; ``status`` is what to exit with."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -203,14 +203,15 @@ def _option(key: str, value: object) -> str:
     return f"--{key}" if value is True else f"--{key}={value}"
 
 
-def spare_tasks(home: Path, given: argparse.Namespace) -> None:
-    """See to engines at work before other packages take the place of theirs, as `cncp up` does. Raises _Refused.
+def before_packages(home: Path, given: argparse.Namespace, *, engines: bool) -> None:
+    """Ask as `cncp up` does before other packages take the place of those that services run with. Raises _Refused.
 
-    Only the virtualenv that is there can ask for them; a damaged one cannot, and is mended.
+    Only the virtualenv that is there can ask for engines at work; a damaged one cannot, and is mended.
     """
     busy = {name: value for name, value in (("CNCP_WAIT", given.wait), ("CNCP_FORCE", given.force and "true")) if value}
     with contextlib.suppress(CncpError):
-        argv = [str(home / "venv" / "bin" / "python"), *PYTHON, "-c", _ASK, os.path.dirname(os.path.abspath(__file__))]
+        python, here = str(home / "venv" / "bin" / "python"), os.path.dirname(os.path.abspath(__file__))
+        argv = [python, *PYTHON, "-c", _ASK, here, "engines" if engines else ""]
         status = run(argv, env={"CNCP_HOME": str(home), **busy}, check=False, capture=False).status
         if status == _LOSE:
             given.force = True
@@ -230,7 +231,7 @@ def install(home: Path, given: argparse.Namespace, settings: Cluster, keep: code
         offline=Path(given.offline) if given.offline else None,
         say=console.phase,
         keep=keep,
-        spare_tasks=lambda: spare_tasks(home, given),
+        before=lambda engines: before_packages(home, given, engines=engines),
     )
     if changed:
         console.note(f"installed in {console.elapsed() - began:.1f} s: {home / 'venv'}")

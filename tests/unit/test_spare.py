@@ -182,7 +182,8 @@ def test_so_do_other_packages_before_they_are_installed(
     settings = replace(cluster.settings, requirements=str(tmp_path / "r.txt"))
     other = replace(cluster, home=str(tmp_path), settings=settings)
     monkeypatch.setattr(job, "describe", lambda _: other)
-    monkeypatch.setattr(spare, "installed", lambda _: cluster)
+    monkeypatch.setattr(job, "former", lambda _: cluster)
+    monkeypatch.setattr(job, "require_root", lambda *_: False)
     monkeypatch.setattr(environment, "make_home", lambda _: pytest.fail("installed"))
     with pytest.raises(CncpError, match="other packages would lose"):
         job.converge(None, Console(quiet=True))  # type: ignore[arg-type]

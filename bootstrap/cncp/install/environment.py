@@ -86,15 +86,15 @@ def ensure(
     offline: Path | None,
     say: Say,
     keep: code.Code | None = None,
-    spare_tasks: Callable[[], None] = lambda: None,
+    before: Callable[[bool], None] = lambda _: None,
 ) -> bool:
     """Bring the virtualenv in ``home`` to what is wanted; return whether there was anything to do.
 
     ``requirements`` is the setting: "none", an absolute path or a URL; ``jupyter`` is the other one.
     ``offline`` is a bundle, the only source then. ``keep`` is code to be kept in ``home`` and run from
-    there; None leaves it where it runs from. ``spare_tasks`` is called before anything is changed that
-    engines are restarted for, and raises CncpError where they are at work. Raises UsageError and
-    PreflightError before anything is changed, CncpError when packages cannot be had.
+    there; None leaves it where it runs from. ``before`` is called before anything is changed that
+    services depend on, and told whether engines are among them; it raises where that cannot be. Raises
+    UsageError and PreflightError before anything is changed, CncpError when packages cannot be had.
     """
     bundle = bundled.read(offline) if offline else None
     options = {} if bundle else pipconf.read(environment)
@@ -116,8 +116,8 @@ def ensure(
     if bundle:
         bundle.check(target, jupyter=jupyter)
     stamped = read_json(stamp_path(home))
-    if stamped is not None and of_engines(stamped) != of_engines(wanted.document()):
-        spare_tasks()
+    if stamped is not None and stamped != wanted.document():
+        before(of_engines(stamped) != of_engines(wanted.document()))
     make_home(home)
     with lock(home / "install.lock", "the installation", wait=0):
         if keep:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from typing import Any
 from cncp import files
 from cncp.cluster import SETTINGS
 from cncp.console import Console, answered
+from cncp.errors import CncpError
 from cncp.install import environment
 from cncp.machine import jupyter, spare
 from cncp.machine.lifecycle import remember
 from cncp.machine.node import Node
-from cncp.machine.up import Outcome, Request, describe, report, request, up
+from cncp.machine.place import home
+from cncp.machine.steps import former
+from cncp.machine.up import Outcome, Request, describe, report, request, require_root, up
 
 
 def converge(asked: Request, console: Console) -> tuple[Node, Outcome]:
@@ -37,11 +41,11 @@ def converge(asked: Request, console: Console) -> tuple[Node, Outcome]:
 
 def bring_environment(node: Node, console: Console) -> None:
     """Install what this code's lock and the settings name; begin anew as a new process if that changed."""
-    home = Path(node.home)
-    before = files.read_bytes(environment.stamp_path(home))
+    stamp = environment.stamp_path(Path(node.home))
+    before = files.read_bytes(stamp)
     bundle = os.environ.get("CNCP_OFFLINE")
     _install(node, Path(bundle) if bundle else None, console)
-    if files.read_bytes(environment.stamp_path(home)) != before:
+    if files.read_bytes(stamp) != before:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
@@ -55,8 +59,39 @@ def _install(node: Node, bundle: Path | None, console: Console) -> None:
         jupyter=jupyter.wanted(node),
         offline=bundle,
         say=console.phase,
-        spare_tasks=lambda: spare.packages(Path(node.home), console.phase),
+        before=lambda engines: before_packages(Path(node.home), console, engines=engines),
     )
+
+
+def before_packages(folder: Path, console: Console, *, engines: bool) -> None:
+    """Before packages change that services run with, ``engines`` or others: have the rights to start them anew.
+
+    Engines at work are seen to as well. Raises CncpError; what is not known is in nobody's way.
+    """
+    past = former(folder)
+    if past is None:
+        return
+    require_root(past, "up")
+    if engines:
+        spare.insist(spare.of(past, past.services), "other packages", spare.said(os.environ), console.phase)
+
+
+LOSE = 10
+"""What ``ask`` returns where the user said that tasks may be lost."""
+
+
+def ask(engines: bool) -> int:  # what stage0 has found out
+    """Be ``before_packages`` for stage0, which has no package to ask with; return the exit code."""
+    forced = spare.said(os.environ).force
+    console = Console()
+    try:
+        before_packages(home(os.environ), console, engines=engines)
+    except (CncpError, OSError) as error:
+        return console.error(error)
+    except KeyboardInterrupt:
+        # Said by who has started this.
+        return 128 + signal.SIGINT
+    return LOSE if spare.said(os.environ).force and not forced else 0
 
 
 def _main() -> dict[str, Any]:

@@ -58,7 +58,7 @@ def scale(node: Node, count: int, environment: Mapping[str, str], console: Conso
     # The engines that stay keep their number of threads: another share would restart them.
     scaled = dataclasses.replace(node.settings, engines=count, threads=node.threads)
     target = choose(environment, scaled, present)
-    outcome = up(target, console)
+    outcome = up(target, console, verb=f"scale {count}")
     former = kept(Path(node.home))
     flags = {"engines": str(count), "threads": str(node.threads)}
     remember(node.account, Path(node.home), former, flags, Path(former.file) if former.file else None)

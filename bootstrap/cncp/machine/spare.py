@@ -2,36 +2,26 @@
 
 Refused, naming them; waited for, with --wait SECONDS; lost, with --force; on a terminal it is asked.
 Both are variables, too, by which they reach other hosts and the process that goes on after an installation.
-
-``main`` asks before other packages are installed, for ``stage0``, which has none to ask with. It exits with 0
-where no task is lost, with LOSE where the user said on the terminal that they may be, and as the error that it
-says otherwise.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from cncp.attributes import switched
-from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.hub import Hub, NoAnswer
-from cncp.machine import connection, place
-from cncp.machine.node import Node, installed
+from cncp.machine import connection
+from cncp.machine.node import Node
 from cncp.machine.services.processes import running
 from cncp.serve.slots import slot
 
 WAIT, FORCE = "CNCP_WAIT", "CNCP_FORCE"
-
-LOSE = 10
-"""What this exits with where tasks may be lost."""
 
 _LONGEST = 10**7  # s, as for keys.rotate
 _ANSWER = 1.0  # s
@@ -123,16 +113,6 @@ def insist(look: Callable[[], list[str]], what: str, manners: Manners, tell: Cal
         time.sleep(_LOOK)
 
 
-def packages(home: Path, tell: Callable[[str], None]) -> None:
-    """Before other packages are installed, which all services are restarted for: see to engines at work."""
-    try:
-        past = installed(home)
-    except CncpError:
-        # What is not known is not in the way of a cluster being mended.
-        return
-    insist(of(past, past.services), "other packages", said(os.environ), tell)
-
-
 def lost(working: Collection[str]) -> str:
     """Say which tasks an end of these engines costs."""
     are, tasks = ("is", "its task is") if len(working) == 1 else ("are", "their tasks are")
@@ -157,17 +137,3 @@ def _asked(question: str) -> bool:
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def main() -> int:
-    """Be what stage0 asks; return the exit code."""
-    forced = said(os.environ).force
-    console = Console()
-    try:
-        packages(place.home(os.environ), console.phase)
-    except (CncpError, OSError) as error:
-        return console.error(error)
-    except KeyboardInterrupt:
-        # Said by who has started this.
-        return 128 + signal.SIGINT
-    return LOSE if said(os.environ).force and not forced else 0

@@ -198,8 +198,8 @@ def report(node: Node, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
-    """Converge this machine and wait until its engines answer.
+def up(node: Node, console: Console, timeout: float = START_TIMEOUT, verb: str = "up") -> Outcome:
+    """Converge this machine and wait until its engines answer. ``verb`` is what root is to be asked for.
 
     Raises CncpError when something cannot be done; what was done until then stays, and the next
     run goes on from there.
@@ -213,7 +213,7 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT) -> Outcome:
     with locked(node, "cncp up"):
         todo = plan(node, manager)
         if not todo.empty:
-            if require_root(node, "up"):
+            if require_root(node, verb):
                 # What Chef starts has no terminal that sudo could ask on.
                 actor.root.at_hand()
             spare.insist(spare.of(_past(node), _ended(todo, manager)), "this", spare.said(os.environ), console.phase)

@@ -1,4 +1,4 @@
-"""``python -m cncp.supervisord -c FILE``: a supervisord for any home, that SIGHUP does not restart.
+"""``python -m cncp.remote supervisord -c FILE``: a supervisord for any home, that SIGHUP does not restart.
 
 It is a process of the session that it was started in. At shutdown systemd sends those SIGTERM and
 SIGHUP at once (systemd.kill(5), SendSIGHUP=); Python runs the handler of SIGHUP first, for which
@@ -16,8 +16,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from supervisor import options
-from supervisor.supervisord import main
+from supervisor import options, supervisord
 
 _OPEN_FILES = 65536
 
@@ -38,6 +37,12 @@ def _prepare(configuration: Path) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be supervisord."""
     _prepare(Path(sys.argv[sys.argv.index("-c") + 1]))
+    supervisord.main()
+
+
+if __name__ == "__main__":
+    # As crontabs of earlier versions have it.
     main()

@@ -40,7 +40,7 @@ _INSTANCES_EACH = 10  # of root on a host that boots; 7 later
 CRAMPED = "skipped: too little room for the hosts; make some: sysctl fs.inotify.max_user_instances=1024"
 """What is said of sizes that cannot be measured."""
 
-SERVICES = ("cncp.serve", "ipyparallel.controller", "ipyparallel.engine")
+SERVICES = ("cncp.remote serve", "ipyparallel.controller", "ipyparallel.engine")
 """What is on the command lines of controllers and engines, of either side."""
 
 STARTER = "ipyparallel.cluster start"

@@ -75,7 +75,7 @@ def test_a_port_of_a_living_controller_is_closed(site: Site) -> None:
     processes = [
         one
         for one in psutil.process_iter(["cmdline"])
-        if {"cncp.serve", "controller"} <= {*(one.info["cmdline"] or ())}
+        if {"cncp.remote", "serve", "controller"} <= {*(one.info["cmdline"] or ())}
     ]
     assert any(stop_listening(one.pid, port) for one in processes)
     until(lambda: site.status()["controller"]["pid"] not in (0, before), 30, "another controller")
@@ -113,5 +113,7 @@ def test_service_manager_restarted(site: Site) -> None:
     site.await_engines(ENGINES)
     assert sorted(site.ask_engines()) == [str(number) for number in range(ENGINES)]
     # `keep` has the same words on its command line; the services alone begin with python.
-    running = site.host.exec(["pgrep", "-u", site.user, "-fc", "^[^ ]*python -I -Xutf8 -m cncp.serve engine"]).stdout
+    running = site.host.exec(
+        ["pgrep", "-u", site.user, "-fc", "^[^ ]*python -I -Xutf8 -m cncp.remote serve engine"]
+    ).stdout
     assert int(running) == ENGINES

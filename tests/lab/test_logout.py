@@ -30,7 +30,7 @@ def bob(bare: Host, make_site: MakeSite) -> Site:
 
 def services(site: Site) -> list[str]:
     """Return the processes of the services, as root sees them without a session of the user's."""
-    return site.host.exec(["pgrep", "-u", site.user, "-f", "cncp.serve"], check=False).stdout.split()
+    return site.host.exec(["pgrep", "-u", site.user, "-f", "cncp.remote serve"], check=False).stdout.split()
 
 
 def log_out(site: Site) -> None:

@@ -119,7 +119,9 @@ def test_user_with_sudo_on_a_terminal_lingers(ada: Site) -> None:
     ada.host.reboot()
     # Nobody has logged in: only root looks, from outside.
     until(
-        lambda: ada.host.exec(["pgrep", "-u", "ada", "-fc", "cncp.serve engine"], check=False).stdout.strip() == "2",
+        lambda: (
+            ada.host.exec(["pgrep", "-u", "ada", "-fc", "cncp.remote serve engine"], check=False).stdout.strip() == "2"
+        ),
         30,
         "ada's engines without a login",
     )

@@ -57,7 +57,7 @@ def test_controller_and_engines_on_two_hosts(
         assert "nothing to change" in near.baremetal().stdout
         assert {name: one["id"] for name, one in near.status().items()} == {"controller": None, "engine-0": 0}
         before = dict(zip(client.ids, client[:].apply_sync(os.getpid), strict=True))
-        far_host.exec(["pkill", "-KILL", "-u", "bob", "-f", "cncp.serve engine"])
+        far_host.exec(["pkill", "-KILL", "-u", "bob", "-f", "cncp.remote serve engine"])
         # Both engines of that host come back under the ids they had, not those they first asked for.
         until(lambda: again(client, before), 20, "the killed engines")
         # The network between them fails for a moment: the same engines come back by themselves.

@@ -112,7 +112,7 @@ def test_down_stays_down(site: Site) -> None:
     site.cncp("down")
     assert {one["state"] for one in site.status().values()} == {"down"}
     site.host.reboot()
-    running = site.host.exec(["pgrep", "-u", site.user, "-f", "cncp.serve"], check=False).stdout
+    running = site.host.exec(["pgrep", "-u", site.user, "-f", "cncp.remote serve"], check=False).stdout
     assert running == ""
     site.cncp("up")
     assert sorted(site.ask_engines()) == ["0", "1", "2"]
@@ -136,7 +136,7 @@ def test_supervisord_ends_with_the_session(site: Site) -> None:
     )
     until(
         # What tells the hub of an engine's end is done a moment later.
-        lambda: site.host.exec(["pgrep", "-u", site.user, "-f", "cncp.serve"], check=False).stdout == "",
+        lambda: site.host.exec(["pgrep", "-u", site.user, "-f", "cncp.remote serve"], check=False).stdout == "",
         30,
         "the end of what it kept",
     )

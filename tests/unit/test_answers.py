@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cncp import keys
+from cncp import keys, remote
 from cncp.cluster import LOOPBACK
 from cncp.console import Console
 from cncp.errors import CncpError, shown
@@ -31,6 +31,7 @@ from cncp.machine.tunnels import Tunnel
 
 from .test_hosts import CODE
 
+GREETED = f"{remote.GREETING} {remote.PROTOCOL}\n".encode()
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 SECRET = keys.connection_files(
     keys.Identity("k" * 64, "p" * 40, "s" * 40, tuple(range(20000, 20018))),
@@ -110,7 +111,7 @@ TUNNEL = Tunnel("far", "far", (KEY,), (20000,), LOOPBACK, reverse=True)
 
 
 class Canned(Host):
-    """A host that answers everything with the same bytes."""
+    """A host that answers everything with the same bytes, in today's protocol."""
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(HostSpec("far"))
@@ -120,9 +121,9 @@ class Canned(Host):
         """Never ask it for one."""
         raise AssertionError(argv)
 
-    def run(self, *_: Any, **__: Any) -> Result:
+    def run(self, argv: Any, *_: Any, **__: Any) -> Result:
         """Say it."""
-        return Result(0, self.raw, "")
+        return Result(0, (GREETED if "cncp.remote" in argv else b"") + self.raw, "")
 
 
 def found(host: Host) -> Surveyed:
@@ -294,7 +295,7 @@ def test_check_sees_engines_that_the_controller_does_not(tmp_path: Path, monkeyp
     made.inventory = Inventory((HostSpec("far"),))
     rows = [{**STATUS[0], "uptime": 900.0}, {**STATUS[0], "name": "engine-1", "uuid": "b"}, {**STATUS[0], "uuid": "c"}]
     replies = {"check": b"[]", "status": json.dumps(rows).encode()}
-    monkeypatch.setattr(made, "ask", lambda verb, *_, **__: crew.Outcome({"far": verbs.Reply(0, replies[verb], "")}))
+    monkeypatch.setattr(made, "ask", lambda verb, *_, **__: crew.Outcome({"far": verbs.Reply(0, GREETED + replies[verb], "")}))
     seen = {"b": {"id": 1, "state": "silent"}, "c": {"id": 2, "state": "idle"}}
     monkeypatch.setattr(made, "roll_call", lambda *_: {"controller": True, "engines": seen})
     found = verbs.check(made, from_hosts=False)

@@ -288,7 +288,7 @@ def test_places_are_kept_without_settings(tmp_path: Path) -> None:
     assert place.path(tmp_path).stat().st_mode & 0o777 == 0o600
     again = place.load(tmp_path)["gold2"]
     assert (again.home, again.shared, again.spec) == ("/r/gold2", made.shared, HostSpec("gold2", user="ada", port=2222))
-    assert again.module("cncp", "status")[:3] == ["env", "CNCP_HERE=true", "CNCP_HOME=/r/gold2"]
+    assert again.command("status")[:3] == ["env", "CNCP_HERE=true", "CNCP_HOME=/r/gold2"]
     hosts = Inventory((HostSpec("gold3"),))
     assert forgotten(hosts, tmp_path) == {"gold2": HostSpec("gold2", user="ada", port=2222)}
     assert list(forgotten(None, tmp_path)) == ["gold2"]

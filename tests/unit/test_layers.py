@@ -15,6 +15,7 @@ LAYERS = (
     (
         "errors",
         "interrupted",
+        "remote",
         "surroundings",
         "run",
         "console",

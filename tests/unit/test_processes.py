@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cncp import remote
 from cncp.machine import steps
 from cncp.machine.facts import gather
 from cncp.machine.node import Node
@@ -54,9 +55,8 @@ def made(tmp_path: Path) -> Node:
     home = tmp_path / "a home's 50%"
     (home / "run").mkdir(parents=True)
     (home / "libexec").mkdir()
-    for module in ("serve", "supervisord"):
-        (tmp_path / "cncp" / module).mkdir(parents=True)
-        (tmp_path / "cncp" / module / "__main__.py").write_text(IDLE)
+    (tmp_path / "cncp").mkdir()
+    (tmp_path / "cncp" / "remote.py").write_text(IDLE)
     (home / "libexec" / "keep").write_text("#!/bin/sh\nread line\nshift\n")
     return dataclasses.replace(node(engines="2"), account=gather({}).account, home=str(home))
 
@@ -120,7 +120,7 @@ def test_other_clusters_processes_are_not_ours(made: Node) -> None:
 def test_what_keeps_services_is_seen(made: Node) -> None:
     """The supervisord of our configuration, and the keep of our sessions."""
     folder = str(Path(made.home).parent)
-    daemon = [sys.executable, "-s", "-m", "cncp.supervisord", "-c", f"{made.home}/supervisor/supervisord.conf"]
+    daemon = [sys.executable, "-s", *remote.command("supervisord", "-c", f"{made.home}/supervisor/supervisord.conf")]
     keep = ["/bin/sh", f"{made.home}/libexec/keep", f"{made.run_dir}/engine-0.exits", *command(made, "engine-0", "d")]
     with begun(folder, daemon) as first, begun(folder, keep) as second, begun(folder, [*daemon[:-1], "/other.conf"]):
         first.stdout.readline()
@@ -136,6 +136,18 @@ def test_options_of_python_come_before_the_module(made: Node) -> None:
     assert processes.service(made, ["python", "-I", "-X", "utf8", "-W", "ignore", *module]) == ("engine-0", "d")
     assert processes.service(made, ["python", "script", *module]) == ("", "")
     assert processes.service(made, ["python", "-X", *module[:2]]) == ("", "")
+    assert processes.service(made, ["python", *module[:2]]) == ("", "")
+
+
+def test_processes_of_earlier_versions_are_known(made: Node) -> None:
+    """Their units and configurations named modules: they run until `up` has replaced them."""
+    words = command(made, "engine-0", "d")
+    former = ["python", "-I", "-Xutf8", "-m", "cncp.serve", *words[words.index("serve") + 1 :]]
+    assert processes.service(made, former) == processes.service(made, words) == ("engine-0", "d")
+    daemon = ["python", "-I", "-Xutf8", "-m", "cncp.supervisord", "-c", f"{made.home}/supervisor/supervisord.conf"]
+    assert processes._keeps(made, daemon)
+    assert not processes._keeps(made, [*daemon[:-1], "/other.conf"])
+    assert remote.waits_to_tell(["sh", "-c", "...", "sh", "python", "-I", "-m", "cncp.serve.death", "file"])
 
 
 def test_what_nobody_looks_after(made: Node) -> None:
@@ -167,7 +179,7 @@ def test_what_a_stopped_service_has_started_is_ended(made: Node) -> None:
     folder, idle = str(Path(made.home).parent), [sys.executable, "-c", "import sys; sys.stdin.read()"]
     marked = {**os.environ, MARK: f"engine-0 7 {made.home}"}
     foreign = {**os.environ, MARK: f"engine-0 7 {made.home}-2"}
-    teller = [*idle, "cncp.serve.death"]
+    teller = [*idle, *remote.command("death")]
     with (
         ran(made, "engine-0") as (pid, child),
         ran(made, "engine-1") as (other, _),

@@ -117,9 +117,12 @@ def test_processes_are_ended_by_what_they_are(home: Path, tmp_path: Path) -> Non
     """Services of this home end, by force where they ignore a signal; those of another home go on."""
     left, other = Left(home), tmp_path / "other"
     code = "import signal, sys; signal.signal(15, signal.SIG_IGN); print(1, flush=True); signal.pause()"
-    words = [sys.executable, "-c", code, "-m", "cncp.serve", "engine", "--node"]
+    (tmp_path / "cncp").mkdir()
+    (tmp_path / "cncp" / "remote.py").write_text(code)
+    words = [sys.executable, "-m", "cncp.remote", "serve", "engine", "--node"]
     ours, theirs = (
-        subprocess.Popen([*words, f"{one}/node.json"], stdout=subprocess.PIPE) for one in (left.home, other)
+        subprocess.Popen([*words, f"{one}/node.json"], stdout=subprocess.PIPE, cwd=tmp_path)
+        for one in (left.home, other)
     )
     try:
         for one in (ours, theirs):

@@ -23,7 +23,7 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a profile with our cluster in it, which runs with two engines."""
     folder = tmp_path / "profile_cncp"
     (folder / "security").mkdir(parents=True)
-    found = {"cluster": {"class": "cncp.serve.running.Running", "profile_dir": str(folder)}, "home": str(tmp_path)}
+    found = {"cluster": {"class": "cncp.remote.Running", "profile_dir": str(folder)}, "home": str(tmp_path)}
     (folder / "security" / "cluster-.json").write_text(json.dumps(found))
     monkeypatch.setattr("cncp.serve.running.installed", lambda _: SimpleNamespace(run_dir=tmp_path))
     monkeypatch.setattr("cncp.machine.connection.client", lambda _: {})

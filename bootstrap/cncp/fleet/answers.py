@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cncp import keypair
+from cncp import keypair, remote
 from cncp.errors import shown
 from cncp.fleet.command import HostError
 from cncp.keys import ENGINE_CHANNELS
@@ -176,6 +176,20 @@ def read(host: str, raw: bytes, shape: Shape, hint: str = "") -> Any:
         return shape(value)
     except Odd as odd:
         raise HostError(host, f"its answer is not readable: {odd}", hint) from None
+
+
+def of_another_version(host: str) -> HostError:
+    """Return the error of a host that has another cncp than this machine."""
+    return HostError(host, "its cncp is of another version than the one here", "bring it this one: cncp up")
+
+
+def of_remote(host: str, raw: bytes) -> bytes:
+    """Return the answer of a verb of `cncp.remote`. Raises HostError where it was not given in this protocol."""
+    # Something may have been printed before; and what has begun anew has said it twice.
+    greetings = list(re.finditer(rb"(?m)^%b (\d{1,9})\n" % re.escape(remote.GREETING.encode()), raw))
+    if not greetings or int(greetings[-1][1]) != remote.PROTOCOL:
+        raise of_another_version(host)
+    return raw[greetings[-1].end() :]
 
 
 def of_object(raw: bytes) -> bytes:

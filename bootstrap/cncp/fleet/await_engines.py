@@ -88,7 +88,7 @@ def _status(one: Surveyed) -> dict[str, dict[str, Any]]:
 
 
 def _run(one: Surveyed, *words: str) -> bytes:
-    result = one.host.run(Placed.of(one).module("cncp", *words), timeout=_TIMEOUT, check=False)
+    result = one.host.run(Placed.of(one).command(*words), timeout=_TIMEOUT, check=False)
     if not result.ok:
         raise deploy.failure(one.name, result.stderr, result.status)
     return result.stdout

@@ -184,11 +184,11 @@ class There:
 
 def remote_roll_call(placed: Placed, host: Host, uuids: Collection[str], patience: float) -> dict[str, Any]:
     """Ask the hub of a host about engines."""
-    argv = placed.module("cncp.machine.rollcall", str(patience))
+    argv = placed.remote("engines", str(patience))
     result = host.run(argv, input=json.dumps(sorted(uuids)).encode(), timeout=patience + 60, check=False)
     if not result.ok:
         raise deploy.failure(placed.name, result.stderr, result.status)
-    found: dict[str, Any] = answers.read(placed.name, result.stdout, answers.ROLL_CALL)
+    found: dict[str, Any] = answers.read(placed.name, answers.of_remote(placed.name, result.stdout), answers.ROLL_CALL)
     return found
 
 

@@ -114,14 +114,16 @@ def up(one: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code) -> d
     busy = spare.handed_on()
     words = flags(settings)
     if outdated(one, ours) or one.facts["made_with"][_home(one)] != one.facts["real_python"]:
-        return _report(one, _baremetal(one, ["--json", "--forget", *words], {**one.environment, **busy}, say))
+        said = _baremetal(one, ["--json", "--forget", *words], {**one.environment, **busy}, say)
+        return _report(one, answers.of_object(said))
     # What baremetal.sh would check and make is there, and costs a host half of its time.
     variables = ["env", *(f"{name}={value}" for name, value in busy.items())] if busy else []
-    return _report(one, _said(one, [*variables, *Placed.of(one).module("cncp.machine.job", *words)], say))
+    said = _said(one, [*variables, *Placed.of(one).remote("up", *words)], say)
+    return _report(one, answers.of_remote(one.name, said))
 
 
 def _report(one: Surveyed, said: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = answers.read(one.name, answers.of_object(said), answers.REPORT)
+    found: dict[str, Any] = answers.read(one.name, said, answers.REPORT)
     return found
 
 
@@ -157,6 +159,8 @@ def _progress(say: Line, line: str) -> None:
 
 def failure(name: str, stderr: str, status: int) -> HostError:
     """Return a host's error and hint as ours, from what its cncp wrote."""
+    if "No module named cncp.remote" in stderr:
+        return answers.of_another_version(name)
     what, hint = told(stderr)
     last = next(reversed(stderr.strip().splitlines()), f"its cncp exited with {status}")
     return HostError(name, what or last, hint or f"log in and look: ssh {name}")

@@ -31,7 +31,7 @@ def access(spec: HostSpec, placed: Placed | None = None) -> Access:
     """
     words = ("jupyter.token", "--json")
     with Remote(spec) as remote:
-        answer = remote.run(placed.module("cncp", *words) if placed else [_CNCP, *words], check=False)
+        answer = remote.run(placed.command(*words) if placed else [_CNCP, *words], check=False)
     if not answer.ok:
         raise _refusal(spec, answer.status, answer.stderr)
     return Access(**answers.read(spec.name, answer.stdout, answers.JUPYTER))

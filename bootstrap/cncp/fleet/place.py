@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cncp import remote
 from cncp.files import make_home, read_shape, to_json, write_atomic
 from cncp.fleet.survey import Surveyed
 from cncp.inventory import HostSpec, Inventory
@@ -29,11 +30,18 @@ class Placed:
         """Return the place of a host that was looked at."""
         return Placed(one.name, one.root, one.home, one.environment, one.shared, one.host.spec)
 
-    def module(self, name: str, *words: str) -> list[str]:
-        """Return the command that runs a module of ours there."""
+    def command(self, *words: str) -> list[str]:
+        """Return the command that runs cncp there, as a user would."""
+        return self._python("-m", "cncp", *words)
+
+    def remote(self, *words: str) -> list[str]:
+        """Return the command that runs a verb of `cncp.remote` there; `answers.of_remote` takes its answer."""
+        return self._python(*remote.command(*words))
+
+    def _python(self, *words: str) -> list[str]:
         return [
             *("env", "CNCP_HERE=true", *(f"{key}={value}" for key, value in self.environment.items())),
-            *(f"{self.home}/venv/bin/python", *PYTHON, "-m", name, *words),
+            *(f"{self.home}/venv/bin/python", *PYTHON, *words),
         ]
 
 

@@ -53,12 +53,16 @@ def _of(host: Host, placed: Placed, settings: Mapping[str, Value], ours: deploy.
     there = call(host, "probe", HOME, SHARED)["code"][SHARED if placed.shared else HOME]
     if there != ours.digest:
         return _whole("bring the code; what follows from it is known only then", as_json)
-    words = ["plan", "--detailed-exitcode", "--forget", *(["--json"] if as_json else [])]
+    words = ["plan", "--detailed-exitcode", "--forget"]
     there_too = deploy.variables(host, deploy.named_there(settings, placed.root), placed.root)
-    result = host.run(placed.module("cncp", *words, *deploy.flags(there_too)), timeout=_TIMEOUT, check=False)
+    words += deploy.flags(there_too)
+    argv = placed.remote("cncp", *words, "--json") if as_json else placed.command(*words)
+    result = host.run(argv, timeout=_TIMEOUT, check=False)
     if result.status not in (0, WOULD_CHANGE):
         raise deploy.failure(placed.name, result.stderr, result.status)
     changes = result.status == WOULD_CHANGE
     if as_json:
-        return Planned(changes, answers.read(placed.name, result.stdout, answers.PLANNED))
+        return Planned(
+            changes, answers.read(placed.name, answers.of_remote(placed.name, result.stdout), answers.PLANNED)
+        )
     return Planned(changes, result.stdout.decode(errors="replace").splitlines())

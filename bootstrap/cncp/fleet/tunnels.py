@@ -57,10 +57,10 @@ def by_trial(client: Host, server: str, user: str, port: int, addresses: Sequenc
 def leave(placed: Placed, host: Host, wanted: Sequence[Tunnel], keep: Collection[str] = ()) -> dict[str, Any]:
     """Leave on a host what its services need; return what its ``machine.tunnels`` answers. Raises HostError."""
     given = json.dumps({"wanted": [asdict(one) for one in wanted], "keep": list(keep)}).encode()
-    result = host.run(placed.module("cncp.machine.tunnels"), input=given, check=False)
+    result = host.run(placed.remote("tunnels"), input=given, check=False)
     if not result.ok:
         raise failure(placed.name, result.stderr, result.status)
-    found: dict[str, Any] = answers.read(placed.name, result.stdout, answers.TUNNELS)
+    found: dict[str, Any] = answers.read(placed.name, answers.of_remote(placed.name, result.stdout), answers.TUNNELS)
     return found
 
 

@@ -89,7 +89,7 @@ def _refuse_twice(seen: Survey) -> None:
 def _ending(one: Surveyed, number: int) -> str:
     """Return what the log of a host's engine ends with, to be added to an error."""
     name = f"engine-{number}"
-    argv = Placed.of(one).module("cncp", "logs", f"--name={name}", f"--lines={logs.TAIL}")
+    argv = Placed.of(one).command("logs", f"--name={name}", f"--lines={logs.TAIL}")
     said = one.host.run(argv, check=False).stdout.decode(errors="replace").splitlines()
     return logs.ends_with([line.removeprefix(f"[{name}] ") for line in said])
 

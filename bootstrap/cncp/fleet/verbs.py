@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cncp import remote
 from cncp.errors import CncpError
 from cncp.files import PARENTS
 from cncp.fleet import answers, deploy, gates, place
@@ -79,12 +80,14 @@ class Scene:
         return self._crew.hosts
 
     def argv(self, host: Host, *words: str) -> list[str]:
-        """Return the command that runs cncp on a host for itself alone."""
+        """Return the command that runs cncp on a host for itself alone; as JSON it is by way of `cncp.remote`."""
+        as_json = "--json" in words
         if isinstance(host, Local):
             # What is asked for in words is not asked for as JSON because the user wants JSON of the whole.
             own = ["CNCP_HERE=true", f"CNCP_HOME={self.home}", "CNCP_JSON=", "CNCP_QUIET="]
-            return ["env", *own, *here(), "-m", "cncp", *words]
-        return self.places[host.spec.name].module("cncp", *words)
+            return ["env", *own, *here(), *(remote.command("cncp", *words) if as_json else ["-m", "cncp", *words])]
+        placed = self.places[host.spec.name]
+        return placed.remote("cncp", *words) if as_json else placed.command(*words)
 
     def ask(
         self, *words: str, names: Sequence[str] | None = None, line: Callable[[str], Line] | None = None
@@ -155,7 +158,7 @@ def _answer(name: str, reply: Reply, shape: Shape, answered: bool) -> Any:  # a 
     """Return what a verb answered as JSON. Raises HostError, with its own words where it has not."""
     if not answered:
         raise deploy.failure(name, reply.stderr, reply.status)
-    return answers.read(name, reply.output, shape)
+    return answers.read(name, answers.of_remote(name, reply.output), shape)
 
 
 def uninstall(scene: Scene) -> dict[str, Reply]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cncp import remote
 from cncp.attributes import SOURCE
 from cncp.console import Console
 from cncp.errors import CncpError, plural
@@ -98,7 +99,7 @@ def processes(home: Path, uid: int) -> Iterator[int]:
         except OSError:
             continue
         keeper = f"{home}/supervisor/supervisord.conf" in words or f"{home}/libexec/keep" in words[:3]
-        if keeper or ("cncp.serve" in words and f"{home}/node.json" in words):
+        if keeper or (remote.verb_of(words)[0] == "serve" and f"{home}/node.json" in words):
             found.append((not keeper, int(entry.name)))
     yield from (pid for _, pid in sorted(found))
 

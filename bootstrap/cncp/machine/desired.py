@@ -109,7 +109,7 @@ def _profile(node: Node) -> Iterator[Resource]:
     yield File(str(directory / "cncp.json"), 0o644, "profile", content=to_json(_profile_settings(node)).decode())
     if node.controller:
         # ipyparallel's own programs find the cluster by it: Cluster.from_file, ipcluster, the lab's extension.
-        here = {"class": "cncp.serve.running.Running", "cluster_id": "", "profile_dir": node.profile_dir}
+        here = {"class": "cncp.remote.Running", "cluster_id": "", "profile_dir": node.profile_dir}
         found = to_json({"cluster": here, "home": node.home}).decode()
         yield File(str(directory / "security" / "cluster-.json"), 0o600, "profile", content=found)
     for name in _PROFILE:

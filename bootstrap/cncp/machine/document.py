@@ -1,6 +1,6 @@
 """The desired state as JSON for the cookbook, and the steps that no resource of Chef's can do.
 
-    venv/bin/python -I -Xutf8 -m cncp.machine.document VERB [--dry-run] [controller|engine|jupyter|SECONDS]
+    venv/bin/python -I -Xutf8 -m cncp.remote chef VERB [--dry-run] [controller|engine|jupyter|SECONDS]
 
 Standard input holds the node attributes, each of them optional: ``settings`` (of the cluster;
 those left out have their defaults), ``engine_ids``, ``path`` (the services' PATH) and ``machine``
@@ -234,7 +234,7 @@ def answer(words: Sequence[str], given: Mapping[str, Any], environment: Mapping[
     return verbs[verb]()
 
 
-def _main() -> Any:
+def _answer() -> Any:
     try:
         given = json.loads(sys.stdin.read() or "{}")
     except ValueError as error:
@@ -246,5 +246,6 @@ def _main() -> Any:
     return answer(sys.argv[1:], given, os.environ)
 
 
-if __name__ == "__main__":
-    sys.exit(answered(_main))
+def main() -> int:
+    """Be the program that the cookbook runs; return its exit code."""
+    return answered(_answer)

@@ -1,6 +1,6 @@
 """The main job on one machine, from what a command line asks to what it leaves: virtualenv, cluster, what is kept.
 
-    venv/bin/python -I -Xutf8 -m cncp.machine.job [--engines=4 ...]
+    venv/bin/python -I -Xutf8 -m cncp.remote up [--engines=4 ...]
 
 is that for a machine of another's cluster: the flags are those of ``cncp up``, all that was said
 before is forgotten, and the report comes as JSON. It does without Invoke, whose imports and those of
@@ -94,13 +94,14 @@ def ask(engines: bool) -> int:  # what stage0 has found out
     return LOSE if spare.said(os.environ).force and not forced else 0
 
 
-def _main() -> dict[str, Any]:
-    parser = argparse.ArgumentParser(prog="cncp.machine.job")
+def _answer() -> dict[str, Any]:
+    parser = argparse.ArgumentParser(prog="cncp.remote up")
     for one in SETTINGS:
         parser.add_argument(one.flag, dest=one.key)
     flags = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
     return report(*converge(request(os.environ, file=None, flags=flags, forget=True), Console()))
 
 
-if __name__ == "__main__":
-    sys.exit(answered(_main))
+def main() -> int:
+    """Be the program that the machine in charge runs; return its exit code."""
+    return answered(_answer)

@@ -1,6 +1,6 @@
 """Which engines, of whatever hosts, answer: asked at the controller's machine.
 
-    venv/bin/python -I -Xutf8 -m cncp.machine.rollcall [SECONDS]
+    venv/bin/python -I -Xutf8 -m cncp.remote engines [SECONDS]
 
 Standard input holds a JSON list of engine uuids. The answer is a JSON object on standard output:
 ``controller`` (whether it answers) and ``engines``, by uuid ``id``, ``state`` (idle, busy, silent) and ``busy``,
@@ -77,10 +77,11 @@ def _seconds(said: Mapping[str, Any]) -> float:
     return max(0.0, float(seconds)) if isinstance(seconds, (int, float)) else 0.0
 
 
-def _main() -> dict[str, Any]:
+def _answer() -> dict[str, Any]:
     patience = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
     return roll_call(installed(place.home(os.environ)), set(json.loads(sys.stdin.read())), patience)
 
 
-if __name__ == "__main__":
-    sys.exit(answered(_main))
+def main() -> int:
+    """Be the program that the machine in charge runs; return its exit code."""
+    return answered(_answer)

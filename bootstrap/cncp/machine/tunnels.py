@@ -1,6 +1,6 @@
 """Engines behind a firewall: ssh carries the controller's ports to the loopback of their machine.
 
-    venv/bin/python -I -Xutf8 -m cncp.machine.tunnels
+    venv/bin/python -I -Xutf8 -m cncp.remote tunnels
 
 Either machine may be the one that logs in: that of the engines to the controller's (forward), or
 the controller's to that of the engines (reverse). The machine in charge leaves on it what its
@@ -133,10 +133,11 @@ def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) ->
     return {"changed": bool(new), "public": public.read_text().strip()}
 
 
-def _main() -> dict[str, Any]:
+def _answer() -> dict[str, Any]:
     given = made({"wanted": list[Tunnel], "keep": list[str]}, parse(sys.stdin.read()))
     return deliver(place.home(os.environ), given["wanted"], given["keep"])
 
 
-if __name__ == "__main__":
-    sys.exit(answered(_main))
+def main() -> int:
+    """Be the program that the machine in charge runs; return its exit code."""
+    return answered(_answer)

@@ -1,4 +1,4 @@
-"""``python -m cncp.serve KIND [INSTANCE] --node FILE --digest DIGEST``: the command of every service."""
+"""``python -m cncp.remote serve KIND [INSTANCE] --node FILE --digest DIGEST``: the command of every service."""
 
 from __future__ import annotations
 
@@ -57,4 +57,6 @@ def main() -> None:
         raise
 
 
-main()
+if __name__ == "__main__":
+    # As units, crontabs and configurations of earlier versions have it.
+    main()

@@ -1,6 +1,6 @@
 """The hub is told at once that an engine has ended, however it ended.
 
-    python -I -m cncp.serve.death FILE UUID PID STARTED [HOST]
+    python -I -m cncp.remote death FILE UUID PID STARTED [HOST]
 
 An engine that is killed says no goodbye, and its tasks would be waited for as long as the tolerance lasts,
 which is there for networks. A shell beside the engine waits for its end, on a pipe that only the engine
@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from cncp import remote
 from cncp.files import read_json
 from cncp.hub import Hub, NoAnswer
 from cncp.serve import record
@@ -43,7 +44,7 @@ def tell(file: Path, uuid: str, host: str | None) -> subprocess.Popen[bytes]:
     os.register_at_fork(after_in_child=lambda: os.close(here))
     pid = os.getpid()
     words = [str(file), uuid, str(pid), str(record.started(pid)), *filter(None, [host])]
-    argv = [sys.executable, "-I", "-m", "cncp.serve.death", *words]
+    argv = [sys.executable, "-I", *remote.command("death", *words)]
     try:
         # A session of its own: signals for the engine's, and what ends its processes, are not for it.
         return subprocess.Popen(
@@ -75,12 +76,9 @@ def unregister(file: Path, uuid: str, host: str | None, patience: float = _PATIE
                 hub.unregister(number, uuid, max(0.0, deadline - time.monotonic()))
 
 
-def _main() -> None:
+def main() -> None:
+    """Wait for the end of an engine, and tell the hub of it."""
     file, uuid, pid, started, *host = sys.argv[1:]
     while _lives(int(pid), int(started)):
         time.sleep(_LOOK)
     unregister(Path(file), uuid, host[0] if host else None)
-
-
-if __name__ == "__main__":
-    _main()

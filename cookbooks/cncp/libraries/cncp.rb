@@ -131,7 +131,7 @@ module CncpCookbook
 
   # The command line that asks cncp for a document, or has it take a step.
   def document(home, *words)
-    [venv_python(home), *PYTHON, '-m', 'cncp.machine.document', *words]
+    [venv_python(home), *PYTHON, '-m', 'cncp.remote', 'chef', *words]
   end
 
   # What the command above reads.
@@ -141,13 +141,22 @@ module CncpCookbook
     JSON.generate(given)
   end
 
+  # What an answer begins with, and the version of the protocol that this cookbook reads.
+  GREETING = "cncp.remote 1\n".freeze
+
   # The answer of the command above; its error as an exception.
   def parse(status, output, errors)
+    raise other_version if errors.include?('No module named cncp.remote') || (status.zero? && !output.start_with?(GREETING))
     raise Error.new(*said(errors, status), status) unless status.zero?
 
-    JSON.parse(output)
+    JSON.parse(output.delete_prefix(GREETING))
   rescue JSON::ParserError
     raise Error.new('cncp gave an answer that is no JSON', 'run cncp check')
+  end
+
+  def other_version
+    Error.new('cncp in the virtualenv is of another version than this cookbook',
+              "take both from one release: node['cncp']['source']")
   end
 
   # What a program of ours said of its failure: message and hint.

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from cncp import remote
 from cncp.machine.kinds import split
 from cncp.machine.node import Node
 from cncp.machine.services import processes
@@ -69,7 +70,7 @@ def command(node: Node, name: str, digest: str) -> list[str]:
     kind, instance = split(name)
     what = [kind, instance] if instance else [kind]
     shared = ["--node", f"{node.home}/node.json", "--digest", digest]
-    return [str(node.python), *PYTHON, "-m", "cncp.serve", *what, *shared]
+    return [str(node.python), *PYTHON, *remote.command("serve", *what, *shared)]
 
 
 def running_process(node: Node, name: str) -> record.Process:

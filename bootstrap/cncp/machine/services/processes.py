@@ -1,8 +1,8 @@
 """Processes of ours, known by their command lines: whatever became of their records and of what kept them.
 
 The records in ``run`` and a service manager's socket are files that anybody may remove. What runs is
-seen in ``/proc``: a service is ``python -m cncp.serve KIND [INSTANCE] --node HOME/node.json`` of the
-account, and what keeps services is supervisord with our configuration, or ``libexec/keep``.
+seen in ``/proc``: a service is ``python -m cncp.remote serve KIND [INSTANCE] --node HOME/node.json``
+of the account, and what keeps services is supervisord with our configuration, or ``libexec/keep``.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cncp import remote
 from cncp.machine.kinds import known, split
 from cncp.machine.node import Node
 from cncp.serve import record
 from cncp.serve.inheritance import MARK
 from cncp.serve.slots import uuid_of
-
-_TELLER = "cncp.serve.death"
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def leavings(node: Node, names: Collection[str]) -> list[int]:
     found = []
     for pid in _of_account(node.account.uid):
         words = command_line(pid)
-        if pid in spared or _TELLER in words:
+        if pid in spared or remote.waits_to_tell(words):
             continue
         name = service(node, words)[0] or _marked(node, environment(pid).get(MARK, ""))
         if name in names and name not in kept:
@@ -147,23 +146,10 @@ def _of_account(uid: int) -> Iterator[int]:
                 continue
 
 
-def _module(words: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """Return which module a command line has Python run, and its arguments."""
-    options = iter(range(1, len(words) - 1))
-    for at in options:
-        if words[at] == "-m":
-            return words[at + 1], words[at + 2 :]
-        if words[at] in ("-X", "-W"):
-            next(options, None)
-        elif not words[at].startswith("-"):
-            break
-    return "", ()
-
-
 def service(node: Node, words: Sequence[str]) -> tuple[str, str]:
     """Return the name and digest of the service of a node that a command line starts; "" where it is none."""
-    module, arguments = _module(words)
-    if module != "cncp.serve" or "--node" not in arguments[:-1]:
+    verb, arguments = remote.verb_of(words)
+    if verb != "serve" or "--node" not in arguments[:-1]:
         return "", ""
     if arguments[arguments.index("--node") + 1] != f"{node.home}/node.json":
         return "", ""
@@ -173,8 +159,8 @@ def service(node: Node, words: Sequence[str]) -> tuple[str, str]:
 
 
 def _keeps(node: Node, words: Sequence[str]) -> bool:
-    module, arguments = _module(words)
-    if module == "cncp.supervisord":
+    verb, arguments = remote.verb_of(words)
+    if verb == "supervisord":
         return f"{node.home}/supervisor/supervisord.conf" in arguments
     # A shell script: its interpreter comes first.
     return len(words) > 2 and words[1] == f"{node.home}/libexec/keep" and Path(words[2]).parent == node.run_dir

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from cncp import remote
 from cncp.attributes import SOURCE
 from cncp.errors import CncpError
 from cncp.machine.actor import Actor
@@ -32,7 +33,7 @@ def _configuration(node: Node) -> Path:
 
 
 def _daemon(node: Node) -> list[str]:
-    return [str(node.python), *PYTHON, "-m", "cncp.supervisord", "-c", str(_configuration(node))]
+    return [str(node.python), *PYTHON, *remote.command("supervisord", "-c", str(_configuration(node)))]
 
 
 def _socket(node: Node) -> Path:

@@ -15,4 +15,4 @@ c.Cluster.n = _cncp["engines"]
 c.Cluster.delay = 0
 if _util.find_spec("cncp"):
     # It refuses to start what cncp keeps running.
-    c.Cluster.controller_launcher_class = "cncp.serve.running.Launcher"
+    c.Cluster.controller_launcher_class = "cncp.remote.Launcher"

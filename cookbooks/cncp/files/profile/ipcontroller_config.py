@@ -14,7 +14,7 @@ with open(_os.path.join(_profile, "security", "cncp-identity.json")) as _stream:
 c = get_config()  # noqa: F821
 
 # A cluster beside ours, with an id of its own (ipyparallel.Cluster makes one), has its own keys and ports.
-_service = "cncp.serve.controller" in _sys.modules
+_service = _os.environ.get("CNCP_SERVICE", "").startswith(f"controller {_os.getpid()} ")
 _ids = [_os.environ.get("IPP_CLUSTER_ID", ""), *(one[13:] for one in _sys.argv if one.startswith("--cluster-id="))]
 
 if not _service and any(_ids):

@@ -90,7 +90,7 @@ RSpec.describe CncpCookbook do
   describe '.document' do
     it 'is run by the virtualenv, apart from packages of the user' do
       expect(described_class.document('/h', 'services', 'engine'))
-        .to eq(%w(/h/venv/bin/python -I -Xutf8 -m cncp.machine.document services engine))
+        .to eq(%w(/h/venv/bin/python -I -Xutf8 -m cncp.remote chef services engine))
     end
   end
 
@@ -109,7 +109,7 @@ RSpec.describe CncpCookbook do
 
   describe '.parse' do
     it 'returns the answer' do
-      expect(described_class.parse(0, '{"a": [1]}', '')).to eq('a' => [1])
+      expect(described_class.parse(0, %(cncp.remote 1\n{"a": [1]}), '')).to eq('a' => [1])
     end
 
     it 'raises what was said, with the hint' do
@@ -122,7 +122,13 @@ RSpec.describe CncpCookbook do
     end
 
     it 'refuses an answer that is none' do
-      expect { described_class.parse(0, 'hello', '') }.to raise_error(/no JSON/)
+      expect { described_class.parse(0, "cncp.remote 1\nhello", '') }.to raise_error(/no JSON/)
+    end
+
+    it 'refuses the answer of another version, in what it says or in that it has none' do
+      expect { described_class.parse(0, "cncp.remote 2\n{}", '') }.to raise_error(/another version/)
+      expect { described_class.parse(0, '{}', '') }.to raise_error(/another version/)
+      expect { described_class.parse(1, '', 'python: No module named cncp.remote') }.to raise_error(/another version/)
     end
   end
 

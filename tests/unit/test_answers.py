@@ -294,8 +294,8 @@ def test_check_sees_engines_that_the_controller_does_not(tmp_path: Path, monkeyp
     made = scene(Canned(b"[]"), tmp_path)
     made.inventory = Inventory((HostSpec("far"),))
     rows = [{**STATUS[0], "uptime": 900.0}, {**STATUS[0], "name": "engine-1", "uuid": "b"}, {**STATUS[0], "uuid": "c"}]
-    replies = {"check": b"[]", "status": json.dumps(rows).encode()}
-    monkeypatch.setattr(made, "ask", lambda verb, *_, **__: crew.Outcome({"far": verbs.Reply(0, GREETED + replies[verb], "")}))
+    replies = {"check": GREETED + b"[]", "status": GREETED + json.dumps(rows).encode()}
+    monkeypatch.setattr(made, "ask", lambda verb, *_, **__: crew.Outcome({"far": verbs.Reply(0, replies[verb], "")}))
     seen = {"b": {"id": 1, "state": "silent"}, "c": {"id": 2, "state": "idle"}}
     monkeypatch.setattr(made, "roll_call", lambda *_: {"controller": True, "engines": seen})
     found = verbs.check(made, from_hosts=False)

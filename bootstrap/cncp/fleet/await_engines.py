@@ -6,7 +6,7 @@ On the controller's own machine `machine.health.wait` does the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from cncp.console import Console
@@ -46,7 +46,7 @@ def await_engines(
 
     def again(one: Surveyed) -> dict[str, Any]:
         names = ",".join(f"engine-{number}" for number in lost[one.name])
-        _run(one, "restart", "--quiet", "--force", f"--name={names}")
+        _run(one, Placed.of(one).command("restart", "--quiet", "--force", f"--name={names}"))
         return {**start(one), "changed": True}
 
     for name, numbers in lost.items():
@@ -83,12 +83,13 @@ def _stuck(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _status(one: Surveyed) -> dict[str, dict[str, Any]]:
-    rows = answers.read(one.name, _run(one, "status", "--json"), answers.STATUS)
+    said = _run(one, Placed.of(one).remote("cncp", "status", "--json"))
+    rows = answers.read(one.name, answers.of_remote(one.name, said), answers.STATUS)
     return {row["name"]: row for row in rows}
 
 
-def _run(one: Surveyed, *words: str) -> bytes:
-    result = one.host.run(Placed.of(one).command(*words), timeout=_TIMEOUT, check=False)
+def _run(one: Surveyed, argv: Sequence[str]) -> bytes:
+    result = one.host.run(argv, timeout=_TIMEOUT, check=False)
     if not result.ok:
         raise deploy.failure(one.name, result.stderr, result.status)
     return result.stdout

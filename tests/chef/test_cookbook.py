@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from .site import Site
 
 pytestmark = pytest.mark.chef
+
+
+BUSY = """
+import time, ipyparallel
+client = ipyparallel.Client(profile="cncp", timeout=60)
+task = client[0].apply_async(time.sleep, 600)
+while not client.queue_status(0)["queue"]:
+    time.sleep(0.1)
+print("at work", flush=True)
+time.sleep(600)
+"""
+
+
+def _engine(site: Site) -> dict[str, Any]:
+    found: list[dict[str, Any]] = json.loads(site.cncp("status", "--json").stdout)
+    return next(one for one in found if one["name"] == "engine-0")
 
 
 def _settings(site: Site) -> dict[str, object]:
@@ -75,6 +93,26 @@ def test_only_what_changes_is_updated(site: Site, program: Path) -> None:
         updated = [one["resource"] for one in site.solo(program, {"engines": 1, "threads": 1}, *options)["updated"]]
         assert any(one.startswith("cncp_engines") for one in updated)
         assert not [one for one in updated if one.startswith(("cncp_controller", "cncp_tunnels", "cncp_jupyter"))]
+
+
+def test_engines_at_work(site: Site, program: Path) -> None:
+    """A run that may lose no task fails before it changes anything; one to which nothing was said goes on."""
+    site.solo(program, {})
+    pid = _engine(site)["pid"]
+    python = site.cncp_home / "venv" / "bin" / "python"
+    with subprocess.Popen([python, "-c", BUSY], env=site.environment, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "at work\n"
+        careful = {"force": False, "heartbeat": 600}
+        with pytest.raises(AssertionError, match="engine-0 is busy: this run of Chef would lose its task"):
+            site.solo(program, careful)
+        assert (_engine(site)["pid"], _settings(site)["heartbeat"]) == (pid, 500)
+        # What ends nothing is no loss.
+        site.solo(program, {"force": False})
+        site.solo(program, {"heartbeat": 600})
+        client.kill()
+    assert _engine(site)["pid"] != pid
+    assert _settings(site)["heartbeat"] == 600
 
 
 def test_a_home_with_letters_in_the_locale_c(site: Site, program: Path) -> None:

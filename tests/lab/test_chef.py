@@ -14,7 +14,7 @@ import pytest
 
 from .chef import to_lend
 from .host import Host
-from .site import Site
+from .site import Site, checkout
 from .sites import MakeSite
 from .users import User
 
@@ -62,6 +62,42 @@ def test_recipes_and_embedded_engine_agree(
     assert (planned["remove"], planned["start"], planned["stop"]) == ([], [], [])
     site.cncp("uninstall")
     assert site.tree() == before
+
+
+@pytest.mark.chef
+def test_the_cookbook_alone_by_root_for_another_account(with_chef: Host, make_site: MakeSite) -> None:
+    """Root's Chef with root's checkout: the units are the system's, all else is bob's; a second run has no work."""
+    bob: Site = make_site(with_chef, "bob")
+    before = bob.tree()
+    with_chef.exec(["mkdir", "-p", "/opt/cncp", "/root/solo"])
+    with_chef.exec(["tar", "-x", "--no-same-owner", "-C", "/opt/cncp"], input=checkout())
+    solo = [
+        *("cookbook_path '/opt/cncp/cookbooks'", "role_path '/opt/cncp/roles'"),
+        "require '/opt/cncp/cookbooks/cncp/files/chef/report.rb'",
+        "event_handlers [Cncp::Report.new('/root/solo/report.json')]",
+    ]
+    with_chef.write("/root/solo/solo.rb", "\n".join(solo) + "\n")
+
+    def converge(**attributes: object) -> list[str]:
+        with_chef.write("/root/solo/node.json", json.dumps({"cncp": {"user": "bob", "packages": False, **attributes}}))
+        words = ["-c", "/root/solo/solo.rb", "-j", "/root/solo/node.json", "-o", "role[compute]", "--no-color"]
+        with_chef.run([str(to_lend().link), *words], "root", timeout=240)
+        report = json.loads(with_chef.read("/root/solo/report.json"))
+        assert report["success"], report
+        return [one["resource"] for one in report["updated"]]
+
+    assert converge(engines=1)
+    assert sorted(bob.ask_engines()) == ["0"]
+    assert with_chef.exec(["find", bob.home, "-not", "-user", "bob"]).stdout == ""
+    assert "User=bob" in with_chef.exec(["systemctl", "show", "-p", "User", "cncp-engine@0"]).stdout
+    assert converge(engines=1) == []
+    assert converge(engines=2, threads=1)
+    assert sorted(bob.ask_engines()) == ["0", "1"]
+    with_chef.reboot()
+    bob.await_engines(2)
+    uninstall = ["env", "CNCP_USER=bob", "bash", "/opt/cncp/baremetal.sh", "cncp", "uninstall"]
+    with_chef.run(uninstall, "root", timeout=240)
+    assert bob.tree() == before
 
 
 @pytest.mark.chef

@@ -48,7 +48,7 @@ def asked(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
         ({"settings": {"engines": "many"}}, "engines must be"),
         ({"settings": {"heartbeat": True}}, "heartbeat must be"),
         ({"settings": ["engines"]}, "for example"),
-        ({"setings": {}}, "there are: engine_ids"),
+        ({"setings": {}}, "there are: busy, engine_ids"),
         ({"engine_ids": "0"}, "list of numbers"),
         ({"engine_ids": [-1]}, "list of numbers"),
         ({"machine": {"host": "x"}}, "leave it out"),

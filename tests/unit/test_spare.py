@@ -144,18 +144,18 @@ def test_a_plan_ends_what_runs_and_is_started_anew(
     """A new engine ends none, and where all is left all ends."""
     made = node(engines="2")
     monkeypatch.setattr(steps, "running", lambda _: dict.fromkeys(made.services, "d"))
-    monkeypatch.setattr(up, "_past", lambda _: made)
+    monkeypatch.setattr(up, "past", lambda _: made)
     monkeypatch.setattr(processes, "ours", lambda _: Ours((), ()))
-    assert up._ended(plan(made, **changed), None) == ended  # type: ignore[arg-type]
+    assert up.ended(plan(made, **changed), None) == ended  # type: ignore[arg-type]
 
 
 def test_so_does_one_that_takes_what_nobody_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines whose service manager was killed are ended to be started anew: their tasks are tasks, too."""
     made = node(engines="1")
     monkeypatch.setattr(steps, "running", lambda _: {})
-    monkeypatch.setattr(up, "_past", lambda _: made)
+    monkeypatch.setattr(up, "past", lambda _: made)
     monkeypatch.setattr(processes, "ours", lambda _: Ours((Found("engine-0", 5, 1),), ()))
-    assert up._ended(plan(made, start=("controller", "engine-0")), None) == {"engine-0"}  # type: ignore[arg-type]
+    assert up.ended(plan(made, start=("controller", "engine-0")), None) == {"engine-0"}  # type: ignore[arg-type]
 
 
 def test_up_refuses_before_anything_is_touched(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:

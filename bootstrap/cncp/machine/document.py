@@ -3,9 +3,10 @@
     venv/bin/python -I -Xutf8 -m cncp.remote chef VERB [--dry-run] [controller|engine|jupyter|SECONDS]
 
 Standard input holds the node attributes, each of them optional: ``settings`` (of the cluster;
-those left out have their defaults), ``engine_ids``, ``path`` (the services' PATH) and ``machine``
-(what ``Node.document`` returned: every choice is made). CNCP_HOME and CNCP_USER say whose cluster
-it is. The answer is JSON on standard output; no secret is ever in it.
+those left out have their defaults), ``engine_ids``, ``path`` (the services' PATH), ``machine``
+(what ``Node.document`` returned: every choice is made) and ``busy`` (what becomes of the tasks of
+engines that are to end: ``wait`` s for them, then lost with ``force``, as without ``busy``, or refused).
+CNCP_HOME and CNCP_USER say whose cluster it is. The answer is JSON on standard output; no secret is ever in it.
 
 desired   user, group, home, environment; resources in their order, each with kind, path, mode,
           owner, part and source, content or target; removals; services with the digests they are to
@@ -20,6 +21,7 @@ wait      wait until the engines answer, for 60 SECONDS or as many as are given:
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -35,19 +37,23 @@ from cncp.cluster import layer
 from cncp.console import Console, answered
 from cncp.errors import CncpError, UsageError
 from cncp.files import read_bytes, read_json
-from cncp.machine import converge, health, kinds, steps, up
+from cncp.machine import converge, health, kinds, spare, steps, up
 from cncp.machine.actor import Actor
 from cncp.machine.kinds import KINDS, split
 from cncp.machine.node import Node, from_document
 from cncp.machine.place import home
 from cncp.machine.resources import Block, Directory, File, Link, Resource
 from cncp.machine.services import ServiceManager, service_manager
+from cncp.machine.spare import Manners
 from cncp.shape import Misfit, made
+
+LOST = Manners(force=True)
+"""What becomes of engines at work where nothing else is said: who runs Chef says when."""
 
 _PARTS = ("home", "profile", "units")
 """Parts of what is installed beside those of the kinds of services."""
 
-_KNOWN = {"settings", "engine_ids", "path", "machine"}
+_KNOWN = {"settings", "engine_ids", "path", "machine", "busy"}
 
 
 def describe(given: Mapping[str, Any], environment: Mapping[str, str]) -> Node:
@@ -169,11 +175,25 @@ def locked(node: Node, what: str) -> Iterator[None]:
         yield
 
 
-def prepare(node: Node, manager: ServiceManager, actor: Actor, console: Console, *, dry: bool) -> dict[str, Any]:
+def manners(raw: Any) -> Manners:
+    """Return what becomes of engines at work. Raises UsageError."""
+    try:
+        found: Manners = made(Manners, raw)
+    except Misfit as error:
+        raise UsageError(f"node attributes: busy is not possible: {error}", "leave it out") from None
+    return dataclasses.replace(found, wait=max(0.0, found.wait))
+
+
+def prepare(
+    node: Node, manager: ServiceManager, actor: Actor, console: Console, busy: Manners, *, dry: bool
+) -> dict[str, Any]:
     """Do, or say, what comes before the files are written."""
     if dry:
         return {"changed": steps.preparations(node, manager)}
     with locked(node, "chef"):
+        if busy != LOST:
+            ended = up.ended(up.plan(node, manager), manager)
+            spare.insist(spare.of(up.past(node), ended), "this run of Chef", busy, console.phase)
         return {"changed": steps.prepare(node, manager, actor, console.phase)}
 
 
@@ -218,7 +238,7 @@ def answer(words: Sequence[str], given: Mapping[str, Any], environment: Mapping[
     verb, *rest = [word for word in words if word != "--dry-run"] or [""]
     verbs: dict[str, Callable[[], dict[str, Any]]] = {
         "desired": lambda: desired(node, manager),
-        "prepare": lambda: prepare(node, manager, actor, console, dry=dry),
+        "prepare": lambda: prepare(node, manager, actor, console, manners(given.get("busy", asdict(LOST))), dry=dry),
         "install": lambda: install(node, actor, rest, dry=dry),
         "units": lambda: units(node, actor, dry=dry),
         "services": lambda: services(node, manager, actor, console, rest or list(KINDS), dry=dry),

@@ -216,7 +216,7 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT, verb: str =
             if require_root(node, verb):
                 # What Chef starts has no terminal that sudo could ask on.
                 actor.root.at_hand()
-            spare.insist(spare.of(_past(node), _ended(todo, manager)), "this", spare.said(os.environ), console.phase)
+            spare.insist(spare.of(past(node), ended(todo, manager)), "this", spare.said(os.environ), console.phase)
             checks.room(_folders(node))
             for doubt in checks.doubts(node.settings):
                 console.warn(doubt)
@@ -232,17 +232,17 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT, verb: str =
     return Outcome(wait(node, manager, timeout, reviver(node, manager, console)), not todo.empty, used)
 
 
-def _past(node: Node) -> Node:
+def past(node: Node) -> Node:
     """Return the node that runs now, where it is another."""
     return steps.former(Path(node.home)) or node
 
 
-def _ended(todo: Plan, manager: ServiceManager) -> set[str]:
+def ended(todo: Plan, manager: ServiceManager) -> set[str]:
     """Return the services that run and that a plan stops or starts anew."""
     if todo.leave:
-        return set(_past(todo.node).services)
+        return set(past(todo.node).services)
     # What has lost its service manager runs as well, and is ended to be kept again.
-    runs = {*steps.running(manager), *(one.name for one in processes.ours(_past(todo.node)).services)}
+    runs = {*steps.running(manager), *(one.name for one in processes.ours(past(todo.node)).services)}
     return runs.intersection({*todo.stop, *todo.start})
 
 

@@ -15,4 +15,6 @@ default['cncp']['packages'] = true    # whether root installs packages of the sy
 default['cncp']['path'] = nil        # PATH in which tmux, screen and the like are looked for: that of this run
 default['cncp']['engine_ids'] = nil  # numbers of the engines to keep, where some are to go
 default['cncp']['machine'] = nil     # all choices, made: what `cncp up` hands over
+default['cncp']['force'] = true       # whether tasks of engines that a change restarts are lost; false: the run fails
+default['cncp']['wait'] = 0          # seconds that such engines have to be idle before that
 default['cncp']['timeout'] = 60      # seconds that engines have to answer; 0: do not wait

@@ -6,7 +6,7 @@ require 'shellwords'
 
 module CncpCookbook
   # Attributes below node['cncp'] that are no settings of the cluster.
-  OTHERS = %w(user home source python offline packages path engine_ids machine timeout).freeze
+  OTHERS = %w(user home source python offline packages path engine_ids machine timeout force wait).freeze
 
   # A failure with one line that says what is wrong and one that says what to do. ``status``: what
   # the program exited with that said so.
@@ -119,14 +119,21 @@ module CncpCookbook
   end
 
   # The command line that builds or repairs the virtualenv. ``python`` nil: the one that is found.
-  # Of engines at work this asks nobody: those that run Chef say when.
-  def stage0(source, python, settings, offline = nil)
-    words = [python || 'python3', '-I', stage0_path(source), '--install-only', '--in-place', '--forget', '--force']
+  # ``busy`` says what becomes of engines at work.
+  def stage0(source, python, settings, offline = nil, busy = { 'force' => true, 'wait' => 0 })
+    words = [python || 'python3', '-I', stage0_path(source), '--install-only', '--in-place', '--forget']
+    words << '--force' if busy['force']
+    words += ['--wait', busy['wait'].to_s] if busy['wait'].positive?
     words += ['--python', python] if python
     words += ['--requirements', settings['requirements']] if settings['requirements']
     words += ['--jupyter', settings['jupyter'].to_s] unless settings['jupyter'].nil?
     words += ['--offline', offline] if offline
     words
+  end
+
+  # What becomes of engines at work that a change restarts: ``wait`` s for them, then lost with ``force`` or refused.
+  def busy(attributes)
+    { 'force' => attributes['force'].nil? || on?(attributes['force']), 'wait' => seconds(attributes['wait'], 0) }
   end
 
   # The command line that asks cncp for a document, or has it take a step.
@@ -137,6 +144,7 @@ module CncpCookbook
   # What the command above reads.
   def input(settings, attributes, environment = ENV)
     given = { 'settings' => settings, 'path' => attributes['path'] || environment['PATH'] }
+    given['busy'] = busy(attributes)
     %w(engine_ids machine).each { |key| given[key] = attributes[key] unless attributes[key].nil? }
     JSON.generate(given)
   end
@@ -190,9 +198,9 @@ module CncpCookbook
   SHAPES = {
     %w(user home source python offline path) => ['a string', ->(value) { value.is_a?(String) && !value.empty? }],
     %w(requirements service_manager) => ['a string', ->(value) { value.is_a?(String) && !value.empty? }],
-    %w(packages jupyter) => ['true or false',
-                             ->(value) { %w(true yes on 1 false no off 0).include?(value.to_s.downcase) }],
-    %w(timeout) => ['a number of seconds, 0 or more', ->(value) { value.to_s.match?(/\A\d{1,6}\z/) }],
+    %w(packages jupyter force) => ['true or false',
+                                   ->(value) { %w(true yes on 1 false no off 0).include?(value.to_s.downcase) }],
+    %w(timeout wait) => ['a number of seconds, 0 or more', ->(value) { value.to_s.match?(/\A\d{1,6}\z/) }],
   }.freeze
 
   # Refuse attributes that make no sense, before anything is changed; return them. nil stands for the default.

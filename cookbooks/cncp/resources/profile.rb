@@ -15,7 +15,8 @@ action :create do
   next unless cncp_there?
 
   # The step looks for itself and is quick; what it says it has done is what Chef reports.
-  changed = cncp('prepare', *('--dry-run' if whyrun_mode?))['changed']
+  patience = 120 + CncpCookbook.busy(node['cncp'])['wait']
+  changed = cncp('prepare', *('--dry-run' if whyrun_mode?), timeout: patience)['changed']
   converge_by(changed) {} unless changed.empty?
   cncp_install('home', 'profile', 'units')
   cncp_remove('profile')

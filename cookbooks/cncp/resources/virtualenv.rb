@@ -44,8 +44,9 @@ action_class do
   end
 
   def build
-    words = CncpCookbook.stage0(new_resource.source, base_python, new_resource.settings, new_resource.offline)
-    status, _, errors = cncp_run(words, nil, 1800)
+    busy = CncpCookbook.busy(node['cncp'])
+    words = CncpCookbook.stage0(new_resource.source, base_python, new_resource.settings, new_resource.offline, busy)
+    status, _, errors = cncp_run(words, nil, 1800 + busy['wait'])
     raise CncpCookbook::Error.new(*CncpCookbook.said(errors, status)) unless status.zero?
   end
 end

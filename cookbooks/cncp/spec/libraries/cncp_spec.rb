@@ -85,6 +85,14 @@ RSpec.describe CncpCookbook do
       expect(words.first).to eq('/p')
       expect(words.last(8)).to eq(%w(--python /p --requirements r.txt --jupyter true --offline /b.tar))
     end
+
+    it 'says what becomes of engines at work' do
+      busy = described_class.busy('force' => 'false', 'wait' => '60')
+      words = described_class.stage0('/s', nil, {}, nil, busy)
+      expect(words).not_to include('--force')
+      expect(words.last(2)).to eq(%w(--wait 60))
+      expect(described_class.busy({})).to eq('force' => true, 'wait' => 0)
+    end
   end
 
   describe '.document' do
@@ -97,13 +105,13 @@ RSpec.describe CncpCookbook do
   describe '.input' do
     it 'holds the settings and the PATH of this run' do
       expect(JSON.parse(described_class.input({ 'engines' => 1 }, {}, 'PATH' => '/bin')))
-        .to eq('settings' => { 'engines' => 1 }, 'path' => '/bin')
+        .to eq('settings' => { 'engines' => 1 }, 'path' => '/bin', 'busy' => { 'force' => true, 'wait' => 0 })
     end
 
     it 'hands on choices that were made' do
       attributes = { 'path' => '/usr/bin', 'engine_ids' => [3], 'machine' => { 'host' => 'h' } }
       expect(JSON.parse(described_class.input({}, attributes, 'PATH' => '/bin')))
-        .to eq('settings' => {}, 'path' => '/usr/bin', 'engine_ids' => [3], 'machine' => { 'host' => 'h' })
+        .to include('settings' => {}, 'path' => '/usr/bin', 'engine_ids' => [3], 'machine' => { 'host' => 'h' })
     end
   end
 

@@ -34,7 +34,7 @@ sys.orig_argv[1:] = ["-c", "ME", "engine", "0", "--node", NODE, "--digest", "d"]
 from cncp.serve import inheritance
 assert inheritance.begin(["engine", "0", "--node", NODE, "--digest", "d"])
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-names = {number: signal.Signals(number).name for number in signal.valid_signals() if number < 32}
+names = {number: number.name for number in signal.Signals if number < 32}
 print(json.dumps({
     "environment": dict(os.environ),
     "stdin": os.readlink("/proc/self/fd/0"),

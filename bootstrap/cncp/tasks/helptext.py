@@ -7,6 +7,8 @@ import os
 import platform
 import sys
 import textwrap
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from invoke.parser.argument import Argument
 
@@ -59,33 +61,53 @@ def listing(prefix: str = "") -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Help:
+    """What there is to say of a verb: arguments and options as they are written, each with what it means."""
+
+    usage: str
+    text: str
+    arguments: Mapping[str, str]
+    options: Mapping[str, str]
+    settings: Collection[str]
+    """Which of the options are settings of the cluster."""
+    examples: Sequence[str]
+
+
 def of_verb(name: str) -> str:
     """Return the help of a verb: how it is called, what it does, its options, examples."""
+    said = about(name)
+    lines = [f"usage: {said.usage}", "", *textwrap.wrap(said.text, _WIDTH)]
+    for word, text in said.arguments.items():
+        lines += ["", f"  {word}", *_indented(text)]
+    if said.options:
+        lines.append("")
+    for option, text in said.options.items():
+        lines += [f"  {option}", *_indented(text)]
+    lines += ["", "examples:", *(f"  {example}" for example in said.examples)]
+    return "\n".join(lines)
+
+
+def about(name: str) -> Help:
+    """Return what there is to say of a verb."""
     from cncp.tasks.program import task
 
     verb = task(name)
     made = line.context(name, verb)
-    needed = line.required(made, verb)
-    waiting = [_name(one).upper() for one in needed]
+    needed = {_name(one): one for one in line.required(made, verb)}
+    arguments = {word.upper(): one.help or "" for word, one in needed.items()}
     taken = [f"[{_TAKEN.get(verb.takes, verb.takes.upper())}]"] if verb.takes else []
     rest = [verb.rest if verb.verbatim else f"-- {verb.rest}"] if verb.rest else []
-    options = {
-        flag: one
-        for flag, one in made.flags.items()
-        if _name(one) not in {_name(one) for one in line.required(made, verb)}
-    }
-    usage = " ".join(["usage: cncp", name, *waiting, *taken, *(["[OPTIONS]"] if options else []), *rest])
-    text = inspect.getdoc(verb) or ""
-    lines = [usage, "", *textwrap.wrap(text, _WIDTH)]
-    for one in needed:
-        lines += ["", f"  {_name(one).upper()}", *_indented(one.help or "")]
-    if options:
-        lines.append("")
-    for flag, one in options.items():
-        text = BY_KEY[_name(one)].help if _is_setting(one) else one.help or ""
-        lines += [f"  {flag} {value(one)}".rstrip(), *_indented(text)]
-    lines += ["", "examples:", *(f"  {example}" for example in guide.VERBS[name].examples)]
-    return "\n".join(lines)
+    flags = {flag: one for flag, one in made.flags.items() if _name(one) not in needed}
+    options = {f"{flag} {value(one)}".rstrip(): _meaning(one) for flag, one in flags.items()}
+    return Help(
+        usage=" ".join(["cncp", name, *arguments, *taken, *(["[OPTIONS]"] if flags else []), *rest]),
+        text=inspect.getdoc(verb) or "",
+        arguments=arguments,
+        options=options,
+        settings=[option for option, one in zip(options, flags.values(), strict=True) if _is_setting(one)],
+        examples=guide.VERBS[name].examples,
+    )
 
 
 _TAKEN = {"name": "SERVICE...", "hosts": "HOST..."}
@@ -97,6 +119,10 @@ def _name(one: Argument) -> str:
 
 def _indented(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
+
+
+def _meaning(one: Argument) -> str:
+    return BY_KEY[_name(one)].help if _is_setting(one) else one.help or ""
 
 
 def _is_setting(one: Argument) -> bool:

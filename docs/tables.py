@@ -1,0 +1,97 @@
+"""Pages made of the tables in the code when the documents are built, so that they cannot say anything else.
+
+``.. cncp:: settings`` stands for all settings, ``.. cncp:: verbs`` for all verbs in their groups, and
+``.. cncp:: variables`` and ``.. cncp:: vm-variables`` for the variables that are no settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from docutils.nodes import Node
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.rst import escape
+
+from cncp.attributes import OTHER_VARIABLES, STATIC, VM_VARIABLES
+from cncp.cluster import SETTINGS
+from cncp.tasks import guide, helptext
+
+
+def settings() -> Iterator[str]:
+    """Yield every setting: its values, default, option and variable, and what it means."""
+    defaults = json.loads((STATIC / "defaults.json").read_bytes())
+    for setting in SETTINGS:
+        default = defaults[setting.key]
+        yield from (f".. confval:: {setting.key}", f"   :type: ``{setting.values}``")
+        yield f"   :default: ``{str(default).lower() if isinstance(default, bool) else default}``"
+        yield from ("", f"   {escape(setting.help)}", "")
+        yield from (f"   Option ``{setting.flag}``, variable :envvar:`{setting.variable}`.", "")
+
+
+def verbs() -> Iterator[str]:
+    """Yield every verb in its group: how it is called, what it does, its options, examples."""
+    for title, group in guide.GROUPS.items():
+        yield from _heading(title, "-")
+        for name in group.verbs:
+            yield from (f".. _verb-{name}:", "", *_heading(f"cncp {name}", "~"), *_verb(name))
+
+
+def _verb(name: str) -> Iterator[str]:
+    said = helptext.about(name)
+    yield from (f".. program:: cncp {name}", "", "::", "", f"   {said.usage}", "", escape(said.text), "")
+    for word, text in said.arguments.items():
+        yield from (f"``{word}``", f"   {escape(text)}", "")
+    for option, text in said.options.items():
+        if option not in said.settings:
+            yield from (f".. option:: {option}", "", f"   {escape(text)}", "")
+    if said.settings:
+        yield from ("Every setting is an option as well: see :doc:`settings`.", "")
+    yield from (".. code-block:: console", "", *(f"   $ {example}" for example in said.examples), "")
+
+
+def variables() -> Iterator[str]:
+    """Yield the variables that concern one run, or the machine, and those of the settings."""
+    yield from _variables(OTHER_VARIABLES)
+    for setting in SETTINGS:
+        yield from (f".. envvar:: {setting.variable}", "", f"   The setting :confval:`{setting.key}`.", "")
+
+
+def vm_variables() -> Iterator[str]:
+    """Yield the variables of virtual machines."""
+    return _variables(VM_VARIABLES)
+
+
+def _variables(table: Mapping[str, str]) -> Iterator[str]:
+    for name, text in sorted(table.items()):
+        yield from (f".. envvar:: {name}", "", f"   {escape(text)}", "")
+
+
+def _heading(title: str, mark: str) -> Iterator[str]:
+    yield from (title, mark * len(title), "")
+
+
+class Table(SphinxDirective):
+    """Stands for a table of the code."""
+
+    required_arguments = 1
+
+    def run(self) -> list[Node]:
+        """Return the table as nodes of the document."""
+        kinds: Mapping[str, Callable[[], Iterator[str]]] = {
+            "settings": settings,
+            "verbs": verbs,
+            "variables": variables,
+            "vm-variables": vm_variables,
+        }
+        if self.arguments[0] not in kinds:
+            raise self.error(f"there is no table {self.arguments[0]}: name one of {', '.join(kinds)}")
+        return self.parse_text_to_nodes("\n".join(kinds[self.arguments[0]]()), allow_section_headings=True)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Tell Sphinx of the directive."""
+    app.add_directive("cncp", Table)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

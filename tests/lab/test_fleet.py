@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pexpect
 import pytest
 
+from ..install.support import wheel
 from .fleets import Fleet, MakeFleet, differences
 
 POOL = """
@@ -14,6 +16,13 @@ POOL = """
 hosts = ["alpha[1-2]"]
 engines = 2
 threads = 1
+"""
+VERSIONS = """
+import ipyparallel, json
+def version():
+    import importlib.util, socket
+    return socket.gethostname(), importlib.util.find_spec("mineral") and __import__("mineral").version
+print(json.dumps(sorted(ipyparallel.Client(profile="cncp")[:].apply_async(version).get(timeout=30))))
 """
 FOUR = ["alpha1", "alpha1", "alpha2", "alpha2"]
 
@@ -85,6 +94,31 @@ def test_a_prompt_in_an_engine_of_another_machine(fleet: Fleet) -> None:
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert terminal.exitstatus == 0
+
+
+def test_a_package_of_the_users_own(fleet: Fleet, wheelhouse: Path) -> None:
+    """`cncp pip install` reaches all hosts and is noted: virtualenvs that are made anew have it, until it is undone."""
+    master, second = fleet.master, fleet.hosts["alpha2"]
+
+    def versions() -> list[list[str | None]]:
+        return list(json.loads(master.python(VERSIONS).stdout))
+
+    wheel(wheelhouse, "mineral", "1.5")
+    assert "4/4 engines answer" in master.cncp("pip", "install", "mineral>=1").stdout
+    everywhere = [[host, "1.5"] for host in FOUR]
+    assert versions() == everywhere
+    assert master.python("import mineral; print(mineral.version)").stdout == "1.5\n"
+    assert master.host.read(f"{master.state}/packages.txt") == "mineral>=1\n"
+    assert "nothing to change" in master.cncp("up").stdout
+    second.host.exec(["rm", "-rf", f"{second.state}/venv"])
+    assert "4/4 engines answer" in master.cncp("up").stdout
+    assert versions() == everywhere
+    master.host.exec(["rm", "-rf", f"{master.state}/venv"])
+    assert "4/4 engines answer" in master.baremetal().stdout
+    assert versions() == everywhere
+    assert master.python("import mineral; print(mineral.version)").stdout == "1.5\n"
+    assert "4/4 engines answer" in master.cncp("pip", "uninstall", "mineral").stdout
+    assert versions() == [[host, None] for host in FOUR]
 
 
 def test_a_host_that_is_taken_out_of_the_file(fleet: Fleet, before: dict[str, dict[str, str]]) -> None:

@@ -13,10 +13,12 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cncp import files
+from cncp.attributes import SOURCE
 from cncp.cluster import SETTINGS
 from cncp.console import Console, answered
 from cncp.errors import CncpError
@@ -27,26 +29,34 @@ from cncp.machine.node import Node
 from cncp.machine.place import home
 from cncp.machine.steps import former
 from cncp.machine.up import Outcome, Request, describe, report, request, require_root, up
+from cncp.surroundings import PYTHON
 
 
-def converge(asked: Request, console: Console) -> tuple[Node, Outcome]:
-    """Do the main job on this machine, and keep what the command line said. Raises CncpError."""
+def converge(asked: Request, console: Console, again: Sequence[str] = ()) -> tuple[Node, Outcome]:
+    """Do the main job on this machine, and keep what the command line said. Raises CncpError.
+
+    ``again`` is as for ``bring_environment``.
+    """
     node = describe(asked)
-    bring_environment(node, console)
+    bring_environment(node, console, again)
     console.note(f"service manager: {node.manager} ({node.why})")
     outcome = up(node, console)
     remember(node.account, Path(node.home), asked.former, asked.flags, asked.file)
     return node, outcome
 
 
-def bring_environment(node: Node, console: Console) -> None:
-    """Install what this code's lock and the settings name; begin anew as a new process if that changed."""
+def bring_environment(node: Node, console: Console, again: Sequence[str] = ()) -> None:
+    """Install what this code's lock and the settings name; begin anew as a new process if that changed.
+
+    ``again`` are the words of cncp that go on then: those of this process, where there are none.
+    """
     stamp = environment.stamp_path(Path(node.home))
     before = files.read_bytes(stamp)
     bundle = os.environ.get("CNCP_OFFLINE")
     _install(node, Path(bundle) if bundle else None, console)
     if files.read_bytes(stamp) != before:
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        words = [*PYTHON, "-S", str(environment.program(SOURCE)), *again] if again else sys.orig_argv[1:]
+        os.execv(sys.executable, [sys.executable, *words])
 
 
 def _install(node: Node, bundle: Path | None, console: Console) -> None:

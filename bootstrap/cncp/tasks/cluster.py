@@ -111,17 +111,21 @@ def converge(
     as_json: bool = False,
     limit: str = "",
     host_keys: str = "accept-new",
+    again: Sequence[str] = (),
 ) -> None:
-    """Do what `up` does with these settings of the command line, which are kept."""
+    """Do what `up` does with these settings of the command line, which are kept.
+
+    ``again`` are the words of cncp that go on after an installation, where this verb itself cannot.
+    """
     asked = converging.request(os.environ, file=file, flags=flags, forget=forget)
     hosts = fleets.inventory(asked)
     if hosts is not None:
         wanted = fleets.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
-        _fleet_up(asked, wanted, console, as_json=as_json)
+        _fleet_up(asked, wanted, console, as_json=as_json, again=again)
         return
     refuse_limit(limit)
     first = steps.former(place.home(os.environ)) is None
-    node, outcome = job.converge(asked, console)
+    node, outcome = job.converge(asked, console, again)
     _report(console, node, outcome, as_json, _following(node) if first else ())
 
 
@@ -134,9 +138,11 @@ def _following(node: Node, elsewhere: str = "") -> list[str]:
     )
 
 
-def _fleet_up(asked: converging.Request, wanted: Fleet, console: Console, *, as_json: bool) -> None:
+def _fleet_up(
+    asked: converging.Request, wanted: Fleet, console: Console, *, as_json: bool, again: Sequence[str]
+) -> None:
     node = converging.describe(asked)
-    job.bring_environment(node, console)
+    job.bring_environment(node, console, again)
     head = wanted.inventory.controller
     here = Here(node, console) if head.local else None
     if here is None:

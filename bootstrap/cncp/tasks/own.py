@@ -48,7 +48,8 @@ def pip(context: Context) -> None:
     node = installed(place.home(os.environ))
     packages = [one for one in words[1:] if one not in ("-y", "--yes", "-U", "--upgrade")]
     with added.noted(Path(node.home), Actor(node.account), words[0], packages, node.settings.requirements) as setting:
-        cluster.converge(Console(), {"requirements": setting})
+        # Noted by then, it is to be installed or uninstalled no second time.
+        cluster.converge(Console(), {"requirements": setting}, again=("up", f"--requirements={setting}"))
 
 
 @command(rest="[-c COMMAND]", verbatim=True)

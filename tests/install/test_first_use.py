@@ -60,7 +60,7 @@ def test_the_readme_word_for_word(near: Site) -> None:
         assert run(site, f"CNCP_JSON=true {command} status").startswith("[")
         run(site, f"{command} --dry down", status=2)
         run(site, f"{command} status down", status=2)
-        assert re.search(r"^1 engine: 1 idle · \d+ MB$", run(site, f"{command} ps"), re.MULTILINE)
+        assert re.search(r"^2 engines: 2 idle · \d+ MB$", run(site, f"{command} ps"), re.MULTILINE)
         run(site, f"{command} down")
         assert "stopped by cncp down; cncp up brings it back" in run(site, f"{command} status 2>&1")
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -301,6 +302,21 @@ def test_engines_that_others_start_take_nobody_s_id(tmp_path: Path) -> None:
         save_engines(hub, places)
         assert json.loads(file.read_text())["next_id"] > guest
     assert registered(hub, made("a", 0), 0) == 0
+
+
+def test_a_former_controller_knows_whose_the_ids_are(tmp_path: Path) -> None:
+    """The table names our engines as versions before 0.1 did; this version finds their own uuids in it again."""
+    file = tmp_path / "engines.json"
+    hub, places = Table(file), Places(file)
+    guard(hub, places)
+    uuid = made("node-a", 0)
+    assert (registered(hub, uuid, 0), registered(hub, "guest_0")) == (0, 1)
+    save_engines(hub, places)
+    former = json.loads(file.read_text())["engines"]
+    assert re.fullmatch(r"node-a\.0\.[0-9a-f]{12}", former["0"])
+    assert former["1"] == "guest_0"
+    prune(file, lambda _: True)
+    assert json.loads(file.read_text())["engines"] == {"0": uuid, "1": "guest_0"}
 
 
 def test_a_lost_engine_s_tasks_end_with_it(tmp_path: Path) -> None:

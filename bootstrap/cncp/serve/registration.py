@@ -11,7 +11,7 @@ from ipyparallel.controller.hub import Hub
 
 from cncp.files import write_atomic
 from cncp.serve.places import Places
-from cncp.serve.slots import slot
+from cncp.serve.slots import former_uuid, slot
 
 Message = dict[str, Any]
 
@@ -86,25 +86,28 @@ def replace_predecessor(hub: Hub, uuid: str) -> None:
 def save_engines(hub: Hub, places: Places) -> None:
     """Write which engines are registered, and whose ids are whose, for the next start of the controller.
 
-    ``next_id`` is beyond all of them, whatever the hub's counter is: while it reads the table it counts
-    from 0, and writes the table.
+    A controller of before 0.1 reads ``engines`` and not ``uuids``: it keeps ids for engines whose uuids it
+    understands. ``next_id`` is beyond all of them, whatever the hub's counter is: while it reads the table it
+    counts from 0, and writes the table.
     """
     if hub.engine_state_file:
         engines = {number: engine.uuid for number, engine in hub.engines.items()}
         beyond = max(hub._idcounter, *(number + 1 for number in (-1, *engines, *places.ids)))  # noqa: SLF001
-        content = json.dumps({"engines": engines, "next_id": beyond, "places": places.rows}).encode()
-        write_atomic(Path(hub.engine_state_file), content, 0o600)
+        former = {number: former_uuid(uuid) for number, uuid in engines.items()}
+        content = {"engines": former, "next_id": beyond, "places": places.rows, "uuids": engines}
+        write_atomic(Path(hub.engine_state_file), json.dumps(content).encode(), 0o600)
 
 
 def prune(path: Path, wanted: Callable[[str], bool]) -> None:
-    """Take engines that are not wanted any more out of a saved table, before a client meets them.
+    """Have a saved table name the engines that are wanted, by their own uuids, before a client meets others.
 
-    They went while there was no controller to say goodbye to. A table that cannot be read, with which the
+    Those went while there was no controller to say goodbye to. A table that cannot be read, with which the
     controller could not start, is removed.
     """
     try:
         table = json.loads(path.read_bytes())
-        kept = {number: uuid for number, uuid in table["engines"].items() if int(number) >= 0 and wanted(uuid)}
+        engines = table.get("uuids", table["engines"])
+        kept = {number: uuid for number, uuid in engines.items() if int(number) >= 0 and wanted(uuid)}
         int(table["next_id"])
     except FileNotFoundError:
         return

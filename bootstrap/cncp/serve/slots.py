@@ -36,6 +36,12 @@ def uuid_of(host: str, number: int, pid: int) -> str:
     return f"{host_in(host)}_{number}_{process[:12]}"
 
 
+def former_uuid(uuid: str) -> str:
+    """Return the uuid of one of our engines as a controller of before 0.1 knows it; others are as they are."""
+    match = _FORMS[0].fullmatch(uuid)
+    return uuid.replace("_", ".") if match else uuid
+
+
 def slot(uuid: str) -> tuple[str, int] | None:
     """Return (host, number) of one of our engines, None for an engine that others started."""
     match = next(filter(None, (form.fullmatch(uuid) for form in _FORMS)), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import re
 import subprocess
@@ -14,8 +15,9 @@ from typing import Any
 
 import pytest
 import zmq
+from ipyparallel.controller.app import IPController
 
-from cncp.serve import record
+from cncp.serve import controller, record
 from cncp.serve.controller import wanted
 from cncp.serve.hearts import expect_hearts
 from cncp.serve.places import Places
@@ -317,6 +319,23 @@ def test_a_former_controller_knows_whose_the_ids_are(tmp_path: Path) -> None:
     assert former["1"] == "guest_0"
     prune(file, lambda _: True)
     assert json.loads(file.read_text())["engines"] == {"0": uuid, "1": "guest_0"}
+
+
+def test_a_controller_that_is_told_to_stop_has_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is told so while it looks after its children, whose ports then are closed."""
+    app: Any = controller.Controller()
+    for name in ("_flush", "terminate_children"):
+        monkeypatch.setattr(controller.Controller, name, lambda _: None)
+    monkeypatch.setattr(controller.Controller, "_processes", lambda _: [])
+    monkeypatch.setattr(controller.Controller, "_ports", lambda _: {1})
+    monkeypatch.setattr(IPController, "handle_signal", lambda *_: None)
+    monkeypatch.setattr(logging, "shutdown", lambda *_: None)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    monkeypatch.setattr(controller, "listening", lambda _: set())
+    with pytest.raises(SystemExit, match="70"):
+        app._check()
+    monkeypatch.setattr(controller, "listening", lambda _: app.handle_signal(15, None) or set())
+    app._check()
 
 
 def test_a_lost_engine_s_tasks_end_with_it(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ _CHECK_PERIOD = 10_000  # ms; a look at all sockets is 30 ms of processor time, 
 class Controller(controller_app.IPController):  # type: ignore[misc]  # ipyparallel has no types
     """The controller with its schedulers under guard."""
 
+    _stopping = False
+
     def init_hub(self) -> None:
         """Let an engine that comes back take its own id, whatever became of its predecessor."""
         if self.db_class is SQLiteDB:  # type: ignore[has-type]  # a trait
@@ -82,8 +84,8 @@ class Controller(controller_app.IPController):  # type: ignore[misc]  # ipyparal
 
     def handle_signal(self, number: int, frame: object) -> None:
         """Stop, without taking it for a failure that the children end."""
-        for process in self._processes():
-            self.loop.remove_handler(process.sentinel)
+        # Not by taking the guards away: the signal may have come in the middle of a look.
+        self._stopping = True
         super().handle_signal(number, frame)
 
     def _check(self) -> None:
@@ -91,7 +93,7 @@ class Controller(controller_app.IPController):  # type: ignore[misc]  # ipyparal
         processes = self._processes()
         dead = [process.name for process in processes if not process.is_alive()]
         lost = set() if dead else self._ports() - listening([os.getpid(), *(process.pid for process in processes)])
-        if dead or lost:
+        if (dead or lost) and not self._stopping:
             what = f"{', '.join(dead)} died" if dead else f"ports {sorted(lost)} are closed"
             self.log.critical("%s: ending, to be started again", what)
             self.terminate_children()

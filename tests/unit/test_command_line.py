@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from invoke.exceptions import Exit
 
 from cncp.cluster import parse
 from cncp.errors import UsageError
-from cncp.tasks import completion, guide, helptext, line
+from cncp.tasks import guide, helptext, line
 from cncp.tasks.command import SWITCHES, command
 from cncp.tasks.program import answer, run, task
 
@@ -114,6 +112,7 @@ def test_verbs_do_not_chain(first: str, second: str) -> None:
         ("frobnicate", "cncp --list"),
         ("--list frob", "cncp --list"),
         ("--print-completion-script ksh", "bash, fish, zsh"),
+        ("--print-completion-script=ksh", "bash, fish, zsh"),
     ],
 )
 def test_what_was_meant_is_said(words: str, hint: str) -> None:
@@ -238,52 +237,6 @@ def test_switches_are_variables_too(name: str, monkeypatch: pytest.MonkeyPatch) 
             verb(Context(Config(lazy=True)), **dict.fromkeys(mine, False))
         assert caught.value.code == 2
         monkeypatch.delenv(SWITCHES[option])
-
-
-@pytest.mark.parametrize(
-    ("words", "some"),
-    [
-        ("", {"up", "status", "keys.copy"}),
-        ("st", {"status"}),
-        ("up", {"up", "--engines", "--pin"}),
-        ("log --f", {"--follow"}),
-        ("up --pin", {"none", "cores", "numa"}),
-        ("up --pin c", {"none", "cores", "numa"}),
-        ("plan --host-keys", {"accept-new", "strict"}),
-        ("logs", {"controller", "engine-0", "--lines"}),
-        ("restart e", {"engine-1"}),
-        ("logs --name e", {"engine-1"}),
-        ("status --limit", {"gold1", "gold2"}),
-        ("init g", {"--timeout", "gold1"}),
-    ],
-)
-def test_what_a_shell_completes(
-    words: str, some: set[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Verbs, options, values, services and hosts."""
-    monkeypatch.setattr(completion, "_services", lambda: ["controller", "engine-0", "engine-1"])
-    (tmp_path / "cluster.toml").write_text('[[pool]]\nhosts = ["gold[1-2]"]\n')
-    monkeypatch.chdir(tmp_path)
-    assert answer(["--complete", "--", "cncp", *words.split()]) == 0
-    assert some <= set(capsys.readouterr().out.split())
-
-
-@pytest.mark.parametrize("words", ["run", "run f", "hosts.run -- u", "frobnicate x", "restart"])
-def test_what_a_shell_completes_by_itself(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where it is files, or nothing of ours, and where there is no cluster, it is never an error."""
-    assert answer(["--complete", "--", "cncp", *words.split()]) == 0
-    assert "engine-0" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_in_a_shell(shell: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Each shell can read its script."""
-    program = shutil.which(shell)
-    if program is None:
-        pytest.skip(f"there is no {shell}")
-    assert answer(["--print-completion-script", shell]) == 0
-    (tmp_path / "script").write_text(capsys.readouterr().out)
-    subprocess.run([program, "-n", str(tmp_path / "script")], check=True)
 
 
 @pytest.mark.parametrize("words", ["--python 3.12", "--python=3.12", "--offline x.tar", "--install-only"])

@@ -20,7 +20,7 @@ from cncp.tasks.command import command
 
 @command(
     {
-        "kind": "|".join(rules.KINDS) + "; all of them without",
+        "kind": "for this one alone",
         "clients": "where clients are: addresses and networks with commas; the hosts of cluster.toml without",
         **CLUSTER_FILE,
     }

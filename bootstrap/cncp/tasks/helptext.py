@@ -25,6 +25,7 @@ _VALUES = {
     "host": "HOST",
     "hosts": "HOSTS",
     "host_keys": "accept-new|strict",
+    "kind": "nftables|ufw|firewalld",
     "limit": "HOSTS",
     "output": "FILE",
     "provider": "qemu|libvirt|virtualbox",

@@ -44,6 +44,9 @@ def answer(words: Sequence[str]) -> int:
 def run(words: Sequence[str]) -> None:
     """Do what a command line says. Raises UsageError where it makes no sense, Exit where it has failed."""
     first, *others = words or ["--help"]
+    if first.startswith("--") and "=" in first:
+        first, _, value = first.partition("=")
+        others.insert(0, value)
     if first in ("--help", "-h", "help"):
         print(helptext.of_verb(line.verb_of(*others[:2])) if others else helptext.overview())
     elif first in ("--version", "-V", "version"):
@@ -51,7 +54,8 @@ def run(words: Sequence[str]) -> None:
     elif first in ("--list", "-l"):
         print(helptext.listing(others[0] if others else ""))
     elif first == "--complete":
-        print("\n".join(completion.candidates(others[1:])))
+        for candidate in completion.candidates(others[1:] or [""]):
+            print(candidate)
     elif first == "--print-completion-script":
         print(completion.script(others[0] if others else ""))
     else:

@@ -37,6 +37,11 @@ def _site() -> Site:
     return Site(Path(named).absolute() if named else _home() / ".local" / "share" / "cncp-vm")
 
 
+def names() -> list[str]:
+    """Return the names of the machines. Raises CncpError."""
+    return list(_site().hosts())
+
+
 def _qemu(site: Site) -> Qemu:
     return Qemu(site.folder, _home())
 

@@ -55,7 +55,10 @@ def test_a_client_with_another_python_is_told(version: str) -> None:
     """Which one it has, which one the engines have, and what works."""
     parts = [getattr(test_what_this_python_compiles_is_never_refused.__code__, f"co_{name}") for name in _names()]
     parts[_names().index("code")] = written(COMPILED[version])
-    with pytest.raises(ForeignCode, match=f"Python {version}, the engines {HERE}") as caught:
+    # 3.11 and 3.12 begin functions alike: only one of them knows the other.
+    alike = {"3.11", "3.12"}
+    runs = "another Python" if version in alike and HERE not in alike else f"Python {version}"
+    with pytest.raises(ForeignCode, match=f"{runs}, the engines {HERE}") as caught:
         foreign.code(*parts)
     assert "cncp shell" in str(caught.value)
 

@@ -4,7 +4,7 @@
     python3 -I -B bootstrap/asroot.py serve ACCOUNT             root at hand, until standard input ends
 
 Root at hand is a socket, which CNCP_ROOT names: over it the account asks for one of the few things that
-`cncp.machine.rootstep` does. Constraints: the standard library alone, Python 3.10 or newer; no file
+`cncp.machine.root.step` does. Constraints: the standard library alone, Python 3.10 or newer; no file
 of the account's is opened here before all rights are dropped, and none is ever run by root.
 """
 
@@ -24,9 +24,9 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 
+from cncp.accounts import Account
 from cncp.errors import CncpError
-from cncp.machine import rootstep
-from cncp.machine.place import Account
+from cncp.machine.root import step
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -47,7 +47,7 @@ def _listening(account: Account) -> Iterator[str]:
             os.chown(path, account.uid, account.gid)
             os.chmod(path, 0o600)
             made.listen(8)
-            threading.Thread(target=rootstep.serve, args=(account, made), daemon=True).start()
+            threading.Thread(target=step.serve, args=(account, made), daemon=True).start()
             yield path
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -128,7 +128,7 @@ def main(argv: Sequence[str]) -> int:
     account = Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
     try:
         status = _serve(account) if verb == "serve" else _run(account, command)
-        rootstep.leave(account)
+        step.leave(account)
         return status
     except (CncpError, OSError) as error:
         sys.stderr.write(f"error: root's step: {error}\nhint: mend that, then run this again\n")

@@ -37,13 +37,14 @@ try:
     from pathlib import Path
     from typing import NoReturn
 
-    from cncp import attributes
-    from cncp.cluster import SETTINGS, Cluster
+    from cncp import accounts
+    from cncp.config import sources
+    from cncp.config.settings import SETTINGS, Cluster
     from cncp.console import Console
     from cncp.errors import CncpError, UsageError
-    from cncp.install import bundled, bytecode, code, environment, preflight
-    from cncp.machine import checks, place
-    from cncp.run import run
+    from cncp.install import bundle_reader, bytecode, environment, preflight, source_code
+    from cncp.machine.ops import checks
+    from cncp.process import run
     from cncp.surroundings import PYTHON
 except ImportError as lacking:
     # Distributions have a package of Python that leaves half of the standard library out.
@@ -61,15 +62,15 @@ _ASK = """
 import sys
 sys.path.insert(0, sys.argv[1])
 try:
-    from cncp.machine import job
+    from cncp.machine.ops import main
 except ImportError:
     sys.exit(0)
-sys.exit(job.ask(sys.argv[2] == "engines"))
+sys.exit(main.ask(sys.argv[2] == "engines"))
 """
 """Asked of this code, with the packages that are there, where they are whole."""
 
 _LOSE = 10
-"""What that exits with where the user said that tasks may be lost (``job.LOSE``)."""
+"""What that exits with where the user said that tasks may be lost (``main.LOSE``)."""
 
 
 class _Refused(Exception):
@@ -110,7 +111,7 @@ def parse(argv: Sequence[str], variables: Mapping[str, str]) -> argparse.Namespa
     """Read the command line, and of the environment what is not a setting. Raises UsageError."""
     given = parser().parse_args(argv)
     for switch in SWITCHES:
-        on = attributes.switched(variables, "CNCP_" + switch.upper())
+        on = sources.switched(variables, "CNCP_" + switch.upper())
         setattr(given, switch, getattr(given, switch) or on)
     named = given.python or variables.get("CNCP_PYTHON")
     given.python = preflight.executable(named) if named else sys.executable
@@ -131,16 +132,16 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         given = parse(argv, variables)
         console.quiet = given.quiet
         named = {one.key: getattr(given, one.key) for one in SETTINGS if getattr(given, one.key) is not None}
-        flags = attributes.with_paths(named, Path.cwd())
-        account = place.account(variables)
-        home = place.home_folder(variables, account)
+        flags = sources.with_paths(named, Path.cwd())
+        account = accounts.account(variables)
+        home = accounts.home_folder(variables, account)
         preflight.names(home, account.home)
-        former = attributes.Kept({}) if given.forget else attributes.kept(home)
-        file = attributes.find_file(given.file, variables, former, Path.cwd())
-        settings = attributes.gather(file=file, environment=variables, flags=flags, former=former)
+        former = sources.Kept({}) if given.forget else sources.kept(home)
+        file = sources.find_file(given.file, variables, former, Path.cwd())
+        settings = sources.gather(file=file, environment=variables, flags=flags, former=former)
         if given.offline:
-            bundled.read(Path(given.offline)).identify(given.offline_digest)
-        hosts = attributes.read(file)[1]
+            bundle_reader.read(Path(given.offline)).identify(given.offline_digest)
+        hosts = sources.read(file)[1]
         idle = hosts is not None and not hosts.controller.local
         if not given.install_only and not idle:
             check_machine(settings, variables, home, given.python)
@@ -149,8 +150,8 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         if idle:
             # Jupyter runs beside the controller.
             settings = replace(settings, jupyter=False)
-        here = given.in_place or attributes.switched(variables, "CNCP_HERE")
-        keep = None if here else code.read(attributes.SOURCE, home)
+        here = given.in_place or sources.switched(variables, "CNCP_HERE")
+        keep = None if here else source_code.read(sources.SOURCE, home)
         installed = install(home, given, settings, keep, console)
     except (CncpError, OSError) as error:
         return console.error(error)
@@ -169,14 +170,14 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     os.environ["CNCP_HOME"] = str(home)
     # It takes what has come in the meantime once it can say so.
     interrupted.hold()
-    program = environment.program(code.kept(home) if keep else attributes.SOURCE)
+    program = environment.program(source_code.kept(home) if keep else sources.SOURCE)
     return os.execv(venv_python, [venv_python, *PYTHON, "-S", str(program), "up", *words])
 
 
 def check_machine(settings: Cluster, variables: Mapping[str, str], home: Path, python: str) -> None:
     """Hold the settings against this machine, with the rights of the account, before anything is installed."""
-    account = place.account(variables)
-    profile = place.ipython_folder(variables, account) / f"profile_{settings.profile}"
+    account = accounts.account(variables)
+    profile = accounts.ipython_folder(variables, account) / f"profile_{settings.profile}"
     controller = settings.role != "engine"
     folders = (home, profile)
     checks.insist(settings, controller=controller, folders=folders, python=python)
@@ -187,11 +188,12 @@ def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path, *
 
     ``idle`` is a machine that runs nothing itself and is in charge of others.
     """
-    from cncp.machine import convergence, facts, node
+    from cncp.machine import facts, node
+    from cncp.machine.converge import engine_choice
 
-    ipython_dir = place.ipython_folder(variables, place.account(variables))
+    ipython_dir = accounts.ipython_folder(variables, accounts.account(variables))
     made = node.resolve(settings, facts.gather(variables), home=home, ipython_dir=ipython_dir, idle=idle)
-    convergence.insist(made)
+    engine_choice.insist(made)
     node.check_profile(made)
     if made.manager != "systemd":
         preflight.limits(len(made.engine_ids) if made.services else 0, made.account.uid)
@@ -219,7 +221,9 @@ def before_packages(home: Path, given: argparse.Namespace, *, engines: bool) -> 
             raise _Refused(status)
 
 
-def install(home: Path, given: argparse.Namespace, settings: Cluster, keep: code.Code | None, console: Console) -> bool:
+def install(
+    home: Path, given: argparse.Namespace, settings: Cluster, keep: source_code.Code | None, console: Console
+) -> bool:
     """Bring the virtualenv to what is wanted, from the network or from a bundle; tell whether that took anything."""
     began = console.elapsed()
     changed = environment.ensure(

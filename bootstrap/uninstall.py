@@ -10,7 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from cncp.machine import bare
+from cncp.machine.ops import bare_uninstall
 
 if __name__ == "__main__":
-    sys.exit(bare.main())
+    sys.exit(bare_uninstall.main())

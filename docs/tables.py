@@ -15,8 +15,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.rst import escape
 
-from cncp.attributes import OTHER_VARIABLES, STATIC, VM_VARIABLES
-from cncp.cluster import SETTINGS
+from cncp.config.settings import SETTINGS
+from cncp.config.sources import OTHER_VARIABLES, STATIC, VM_VARIABLES
 from cncp.tasks import guide, helptext
 
 

@@ -40,6 +40,6 @@ try:
 except ImportError as lacking:
     # What the virtualenv had is gone, and with it most verbs; the way out is not.
     sys.path.append(__file__.rpartition("/cncp/")[0])
-    from cncp.machine import bare
+    from cncp.machine.ops import bare_uninstall
 
-    sys.exit(bare.instead(lacking))
+    sys.exit(bare_uninstall.instead(lacking))

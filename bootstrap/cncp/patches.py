@@ -70,7 +70,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="results that are found again",
         versions=(_IPYPARALLEL,),
-        by=("cncp.serve.database:ResultsDB", "cncp.serve.controller:Controller"),
+        by=("cncp.serve.results_db:ResultsDB", "cncp.serve.controller:Controller"),
         why="newer versions of SQLite write names of types in capitals: each start made a new table",
         look="whether types are compared without regard to case; whether the last results are committed at its end",
         read={
@@ -120,7 +120,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="a heart monitor that does not make engines wait",
         versions=(_IPYPARALLEL,),
-        by=("cncp.serve.hearts:PromptMonitor", "cncp.serve.controller:Controller"),
+        by=("cncp.serve.heartbeat:PromptMonitor", "cncp.serve.controller:Controller"),
         why="an engine is registered once its heart was told to the hub, which is up to two beats later",
         look="whether new hearts are still told at beats alone; what a pong between beats is taken for; which class "
         "the monitor's process takes, and from where",
@@ -136,7 +136,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="restored engines that are gone",
         versions=(_IPYPARALLEL,),
-        by=("cncp.serve.hearts:expect_hearts",),
+        by=("cncp.serve.heartbeat:expect_hearts",),
         why="only hearts that have beaten before are missed: who went while the controller was away stays registered",
         look="whether engines from the saved table are given up by now; by which method the monitor's messages come",
         read={
@@ -178,7 +178,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="connections before the registration is done",
         versions=(_IPYPARALLEL,),
-        by=("cncp.serve.engine:Engine", "cncp.serve.queues:Queues"),
+        by=("cncp.serve.engine:Engine", "cncp.serve.engine_connections:Queues"),
         why="a queue drops what is sent to an engine whose connection is not made",
         look="whether all sockets are still connected by the function that is handed over, before the heart begins",
         read={
@@ -190,7 +190,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="an engine's log that is not the terminal's",
         versions=(_IPYPARALLEL,),
-        by=("cncp.serve.logs:RotatedFile",),
+        by=("cncp.serve.log_files:RotatedFile",),
         why="every handler that is a StreamHandler is pointed at the terminal",
         look="which handlers are",
         read={"ipyparallel.engine.app:IPEngine.redirect_output": "ba435c9f1eac"},
@@ -249,7 +249,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="an ipyparallel that comes when it is asked for",
         versions=(_IPYPARALLEL,),
-        by=("cncp.serve.deferred:defer", "cncp.serve.engine"),
+        by=("cncp.serve.lazy_package:defer", "cncp.serve.engine"),
         why="the package imports clients and launchers, which no engine uses",
         look="whether importing it does more than define names",
         read={"ipyparallel": "95cb719f1806"},
@@ -257,7 +257,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="functions of another Python",
         versions=(_IPYPARALLEL,),
-        by=("cncp.serve.foreign:refuse_foreign", "cncp.serve.kernel:Kernel"),
+        by=("cncp.serve.foreign_code:refuse_foreign", "cncp.serve.kernel:Kernel"),
         why="their bytecode would crash an engine",
         look="by which name code is made of what has come, and when that is looked up",
         read={
@@ -269,7 +269,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="a name of a variable from an engine's uuid",
         versions=(_IPYPARALLEL,),
-        by=("cncp.serve.slots:uuid_of",),
+        by=("cncp.ipp.engine_uuid:uuid_of",),
         why="of a broadcast message's id, which ends with the uuid, an engine makes a Python name",
         look="which characters that stands",
         read={
@@ -280,7 +280,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="our cluster as an ipyparallel.Cluster",
         versions=(_IPYPARALLEL,),
-        by=("cncp.serve.running:Running", "cncp.serve.running:Launcher"),
+        by=("cncp.serve.lab_cluster:Running", "cncp.serve.lab_cluster:Launcher"),
         why="programs find it by its file and may use it; starting and stopping is the service manager's",
         look="new methods that start or stop something; what is read from the file and from the attributes",
         read={
@@ -312,7 +312,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="which application runs",
         versions=("traitlets 5.16.1",),
-        by=("cncp.serve.running:Running", "cncp.serve.running:Launcher", "cncp.serve.running:_refuse"),
+        by=("cncp.serve.lab_cluster:Running", "cncp.serve.lab_cluster:Launcher", "cncp.serve.lab_cluster:_refuse"),
         why="a refusal is a line on ipcluster's command line, an error elsewhere; asking for the instance makes one",
         look="where the one instance of an application is kept; whether a configurable takes settings as it is made",
         read={
@@ -323,7 +323,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="clusters in the lab's list",
         versions=(_IPYPARALLEL,),
-        by=("cncp.serve.running:Clusters", "cncp.serve.jupyter:serve"),
+        by=("cncp.serve.lab_cluster:Clusters", "cncp.serve.jupyter:serve"),
         why="listing clusters makes one in every profile, and a profile_default where there is none",
         look="by which name the extension finds its manager; what listing and making are given",
         read={
@@ -337,7 +337,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="the text of a name that is asked about",
         versions=(_IPYPARALLEL,),
-        by=("cncp.machine.prompt:run",),
+        by=("cncp.machine.ops.repl:run",),
         why="`name?` answers with a payload, which a reply shows nowhere else",
         look="whether replies offer their payload",
         read={"ipyparallel.client.client:ExecuteReply._content": "20b653fe9292"},
@@ -345,7 +345,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="a client of the hub in a few frames",
         versions=(_IPYPARALLEL, "jupyter-client 8.10.0"),
-        by=("cncp.hub:Hub", "cncp.serve.logs:_worth_keeping"),
+        by=("cncp.ipp.hub:Hub", "cncp.serve.log_files:_worth_keeping"),
         why="ipyparallel.Client takes 0.4 s to import",
         look="how messages are framed and signed; what the hub answers, and writes into its log for each question",
         read={
@@ -359,7 +359,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="ports and connection files before there is a controller",
         versions=(_IPYPARALLEL,),
-        by=("cncp.keys:connection_files", "cncp.keys:CLIENT_CHANNELS", "cncp.cluster:PORTS_NEEDED"),
+        by=("cncp.ipp.keys:connection_files", "cncp.ipp.keys:CLIENT_CHANNELS", "cncp.config.settings:PORTS_NEEDED"),
         why="they are made once and stay, so that clients and engines find a restarted controller",
         look="which channels there are, and what else stands in the files; which ports are bound, and from which pool",
         read={

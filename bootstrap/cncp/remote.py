@@ -31,17 +31,17 @@ class Program:
 
 
 VERBS = {
-    "chef": Program("cncp.machine.document"),
+    "chef": Program("cncp.machine.chef_api"),
     "cncp": Program("cncp.tasks.program"),
     "death": Program("cncp.serve.death", answers=False),
-    "engines": Program("cncp.machine.rollcall"),
+    "engines": Program("cncp.machine.ops.engine_states"),
     "serve": Program("cncp.serve.__main__", answers=False),
     "supervisord": Program("cncp.supervisord", answers=False),
     "tunnels": Program("cncp.machine.tunnels"),
-    "up": Program("cncp.machine.job"),
+    "up": Program("cncp.machine.ops.main"),
 }
 
-_CLASSES = {"Running": "cncp.serve.running", "Launcher": "cncp.serve.running"}
+_CLASSES = {"Running": "cncp.serve.lab_cluster", "Launcher": "cncp.serve.lab_cluster"}
 """What ipyparallel imports by the names that stand in the profile's files."""
 
 _FORMER = {"cncp.serve": "serve", "cncp.serve.death": "death", "cncp.supervisord": "supervisord"}

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from cncp.files import read_json, to_json
-from cncp.machine import chef
+from cncp.machine.converge import chef
 from cncp.machine.node import installed
 from tests.bench import processes
 from tests.bench.results import Row

@@ -24,8 +24,8 @@ _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
 
 def _ours() -> Callable[[str], None]:
-    from cncp.fleet.ssh import Remote
-    from cncp.inventory import HostSpec
+    from cncp.config.inventory import HostSpec
+    from cncp.ssh.connection import Remote
 
     def work(name: str) -> None:
         with Remote(HostSpec(name)) as host:

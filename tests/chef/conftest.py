@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp.machine import chef
+from cncp.machine.converge import chef
 
 from .site import Site, make
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from cncp.errors import CncpError
-from cncp.machine import chef, cinc
+from cncp.machine.converge import chef, cinc
 
 PACKAGE = b"a package"
 

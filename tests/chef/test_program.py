@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from cncp.errors import CncpError, PreflightError
-from cncp.machine import chef, cinc, convergence, document
+from cncp.machine import chef_api
 from cncp.machine.actor import Actor
-from cncp.machine.authority import Authority
+from cncp.machine.converge import chef, cinc, engine_choice
 from cncp.machine.node import Node
-from cncp.run import Completed
+from cncp.machine.root.authority import Authority
+from cncp.process import Completed
 
 Program = Callable[..., Path]
 
@@ -23,7 +24,7 @@ Program = Callable[..., Path]
 def node(home: Path, tmp_path: Path) -> Node:
     """Return a node whose home is there."""
     environment = {"HOME": str(home), "CNCP_HOME": str(tmp_path)}
-    made = document.describe({"settings": {"service_manager": "tmux"}}, environment)
+    made = chef_api.describe({"settings": {"service_manager": "tmux"}}, environment)
     return dataclasses.replace(made, scope="user")
 
 
@@ -119,15 +120,15 @@ def test_its_configuration_is_utf8() -> None:
 
 def test_a_licence_is_never_accepted_for_anybody(stand_in: Program, node: Node) -> None:
     """Chef that was merely found is left out then; Chef that was asked for is an error."""
-    engine = convergence.Engine("chef", "found", stand_in(status=172))
+    engine = engine_choice.Engine("chef", "found", stand_in(status=172))
     done: list[str] = []
     actor = Actor(node.account)
-    used = convergence.converge(node, engine, actor, lambda: done.append("embedded"))
+    used = engine_choice.converge(node, engine, actor, lambda: done.append("embedded"))
     assert (used.name, done) == ("embedded", ["embedded"])
     assert "licence" in used.why
     with pytest.raises(chef.LicenceError):
-        convergence.converge(insisting(node, "chef"), engine, actor, lambda: None)
-    assert convergence.plan(node, actor) is None
+        engine_choice.converge(insisting(node, "chef"), engine, actor, lambda: None)
+    assert engine_choice.plan(node, actor) is None
 
 
 def test_which_engine_and_why(stand_in: Program, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +136,7 @@ def test_which_engine_and_why(stand_in: Program, node: Node, monkeypatch: pytest
     actor = Actor(node.account)
 
     def chosen(engine: str) -> tuple[str, str]:
-        used = convergence.choose(insisting(node, engine), actor, {}, lambda _: None)
+        used = engine_choice.choose(insisting(node, engine), actor, {}, lambda _: None)
         return used.name, used.why
 
     with pytest.raises(PreflightError) as missing:

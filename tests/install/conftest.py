@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp import bundle
+from cncp.release import bundle
 
 from .server import IndexServer, serving
 from .support import ROOT, Site

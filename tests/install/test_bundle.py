@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from cncp import bundle
 from cncp.errors import CncpError, UsageError
-from cncp.install import bundled, wheels
+from cncp.install import bundle_reader, wheels
+from cncp.release import bundle
 
 from .server import IndexServer
 from .support import ROOT, Site
@@ -142,6 +142,6 @@ def test_a_folder_serves_as_well(bundle_file: Path, tmp_path: Path) -> None:
         member = archive.next()
         assert member is not None
         archive.extract(member, tmp_path)
-    read = bundled.read(tmp_path)
+    read = bundle_reader.read(tmp_path)
     read.check(wheels.here())
     assert read.unpack(tmp_path / "elsewhere", wheels.here()) == tmp_path / "wheels"

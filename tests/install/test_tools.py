@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from cncp.errors import CncpError
-from cncp.install import tools, wheels
-from cncp.install.index import Index, NoWheel
-from cncp.install.web import NotServed, Web
+from cncp.install import bootstrap_tools, wheels
+from cncp.install.http import NotServed, Web
+from cncp.install.simple_index import Index, NoWheel
 from cncp.install.wheels import Locked, Target
-from cncp.run import run
+from cncp.process import run
 
 from .server import IndexServer
 from .support import clean
@@ -30,15 +30,15 @@ class Unreachable(Index):
 
 def make(
     home: Path, options: Mapping[str, str], kind: type[Index] = Unreachable, python: str = sys.executable
-) -> tools.Kit:
+) -> bootstrap_tools.Kit:
     """Make a kit for the Python of the tests."""
     home.mkdir(exist_ok=True)
-    return tools.ensure(home, python, wheels.here(), kind(options, Web(options, {})), None)
+    return bootstrap_tools.ensure(home, python, wheels.here(), kind(options, Web(options, {})), None)
 
 
 def only(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     """Have the machine lack every way to a pip but these."""
-    monkeypatch.setattr(tools, "_has", lambda _, module: module in modules)
+    monkeypatch.setattr(bootstrap_tools, "_has", lambda _, module: module in modules)
 
 
 def settle(monkeypatch: pytest.MonkeyPatch, home: Path, **variables: str) -> None:
@@ -49,7 +49,7 @@ def settle(monkeypatch: pytest.MonkeyPatch, home: Path, **variables: str) -> Non
         monkeypatch.setenv(name, value)
 
 
-def version(kit: tools.Kit, program: str) -> str:
+def version(kit: bootstrap_tools.Kit, program: str) -> str:
     """Return what a program of the kit says its version is."""
     words = [sys.executable, "-m", program] if program == "virtualenv" else [str(kit.folder / "bin" / program)]
     return run([*words, "--version"], env={"PYTHONPATH": str(kit.folder)}).stdout
@@ -95,7 +95,7 @@ def test_a_machine_without_a_wheel_of_uv(home: Path, index: IndexServer, monkeyp
 def test_a_machine_that_has_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The packages of the operating system that would help are named."""
     only(monkeypatch)
-    monkeypatch.setattr("cncp.install.index._default", lambda: None)
+    monkeypatch.setattr("cncp.install.simple_index._default", lambda: None)
     with pytest.raises(CncpError) as caught:
         make(home / "a", {}, Index)
     assert "neither pip nor venv nor virtualenv" in caught.value.message
@@ -121,7 +121,9 @@ def test_uv_that_breaks_off(home: Path, index: IndexServer) -> None:
 def test_an_index_of_several(home: Path, index: IndexServer) -> None:
     """One that does not have a project, or does not answer, is no obstacle while another has it."""
     options = {"index-url": "http://127.0.0.1:9/simple", "extra-index-url": f"{index.url}/nowhere {index.url}"}
-    locked = next(one for one in wheels.read_lock(tools.LOCK, wheels.here().environment) if one.name == "distlib")
+    locked = next(
+        one for one in wheels.read_lock(bootstrap_tools.LOCK, wheels.here().environment) if one.name == "distlib"
+    )
     name, content = Index(options, Web(options, {})).fetch(locked, wheels.here())
     assert locked.is_wheel(name)
     wheels.check(content, locked, name)

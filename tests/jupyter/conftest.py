@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp import bundle
+from cncp.release import bundle
 from tests.chef.site import Site, make
 
 from .support import Lab

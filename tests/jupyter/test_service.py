@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cncp.machine import chef, notebooks
+from cncp.machine.converge import chef
+from cncp.machine.jupyter import notebooks
 from tests.chef.site import ROOT, Site, make, until
 
 from .conftest import _PLAIN
@@ -156,7 +157,7 @@ def test_a_bundle_without_it_says_so(site: Site, tmp_path: Path) -> None:
     bundle = tmp_path / "plain.tar"
     other = make(os.geteuid(), _PLAIN)
     try:
-        code = "import os, sys\nfrom cncp import bundle\nfrom pathlib import Path\n"
+        code = "import os, sys\nfrom cncp.release import bundle\nfrom pathlib import Path\n"
         code += "bundle._wheels = lambda *_: ()\nbundle.make(Path(sys.argv[1]), '', '', os.environ)"
         subprocess.run([sys.executable, "-c", code, str(bundle)], cwd=ROOT / "bootstrap", check=True)
         refused = other.baremetal("--jupyter=true", f"--offline={bundle}", "--python", sys.executable, check=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp.vm import box, image
+from cncp.pools.vm import box, image
 
 from .base import cache_dir
 from .chef import to_lend
@@ -149,7 +149,7 @@ BOOT = """
 import sys
 from pathlib import Path
 from cncp.vm import seed
-from cncp.vm.machine import Folder, Machine
+from cncp.pools.vm.guest import Folder, Machine
 
 folder, image, port = Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute(), int(sys.argv[3])
 folder.mkdir()

@@ -15,17 +15,17 @@ from typing import Any
 import pexpect
 import pytest
 
-from cncp import keys
-from cncp.access import clientfile, connect, idle, record, show
-from cncp.access.askpass import Desk, asks_for_password
-from cncp.access.profile import Profile
-from cncp.access.record import Record
-from cncp.access.sshkey import PublicKey
+from cncp.client import connect, connect_state, idle, show
+from cncp.client.connect_state import Record
+from cncp.client.profile import Profile
+from cncp.config.inventory import LOCAL, HostSpec
 from cncp.errors import CncpError
 from cncp.files import to_json
-from cncp.fleet import authorized
-from cncp.fleet.ssh import Local
-from cncp.inventory import LOCAL, HostSpec
+from cncp.ipp import connection_file, keys
+from cncp.ssh import authorized_keys
+from cncp.ssh.askpass import Desk, asks_for_password
+from cncp.ssh.connection import Local
+from cncp.ssh.user_key import PublicKey
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = PublicKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIGxvbmcgZW5vdWdo", "cncp laptop")
@@ -77,14 +77,14 @@ def test_a_key_is_added_once_and_taken_out_again(before: str | None, home: Path)
     if before is not None:
         file.parent.mkdir()
         file.write_text(before)
-    assert authorized.add(here, KEY.identity, KEY.line) == authorized.ADDED
-    assert authorized.add(here, KEY.identity, KEY.line) == authorized.THERE
+    assert authorized_keys.add(here, KEY.identity, KEY.line) == authorized_keys.ADDED
+    assert authorized_keys.add(here, KEY.identity, KEY.line) == authorized_keys.THERE
     lines = (before or "").splitlines()
     assert file.read_text().splitlines() == [*lines, KEY.line]
     assert file.stat().st_mode & 0o777 == 0o600
     assert os.listdir(file.parent) == ["authorized_keys"]
-    assert authorized.remove(here, KEY.identity) == authorized.REMOVED
-    assert authorized.remove(here, KEY.identity) == authorized.ABSENT
+    assert authorized_keys.remove(here, KEY.identity) == authorized_keys.REMOVED
+    assert authorized_keys.remove(here, KEY.identity) == authorized_keys.ABSENT
     assert file.read_text().splitlines() == lines
     assert os.listdir(file.parent) == ["authorized_keys"]
 
@@ -95,10 +95,10 @@ def test_a_line_with_options_is_ours_too_and_a_comment_is_not(home: Path) -> Non
     file.parent.mkdir()
     file.write_text(f"# {KEY.line}\n")
     here = Local(HostSpec(LOCAL))
-    assert authorized.add(here, KEY.identity, KEY.line) == authorized.ADDED
+    assert authorized_keys.add(here, KEY.identity, KEY.line) == authorized_keys.ADDED
     file.write_text(f'# {KEY.line}\nfrom="10.0.0.0/8" {KEY.line}\n')
-    assert authorized.add(here, KEY.identity, KEY.line) == authorized.THERE
-    assert authorized.remove(here, KEY.identity) == authorized.REMOVED
+    assert authorized_keys.add(here, KEY.identity, KEY.line) == authorized_keys.THERE
+    assert authorized_keys.remove(here, KEY.identity) == authorized_keys.REMOVED
     assert file.read_text() == f"# {KEY.line}\n"
 
 
@@ -108,8 +108,8 @@ def test_many_hosts_of_one_home_add_one_line(home: Path) -> None:
     (home / "kept").write_text("# mine\n")
     (home / ".ssh" / "authorized_keys").symlink_to(home / "kept")
     with ThreadPoolExecutor(8) as pool:
-        said = set(pool.map(lambda _: authorized.add(Local(HostSpec(LOCAL)), KEY.identity, KEY.line), range(16)))
-    assert said <= {authorized.ADDED, authorized.THERE}
+        said = set(pool.map(lambda _: authorized_keys.add(Local(HostSpec(LOCAL)), KEY.identity, KEY.line), range(16)))
+    assert said <= {authorized_keys.ADDED, authorized_keys.THERE}
     assert (home / "kept").read_text() == f"# mine\n{KEY.line}\n"
     assert (home / ".ssh" / "authorized_keys").is_symlink()
 
@@ -191,15 +191,15 @@ def test_no_passphrase_by_mistake(home: Path) -> None:
 def test_what_is_no_client_file_is_refused(content: bytes) -> None:
     """What a host hands out is checked before anything here relies on it."""
     with pytest.raises(CncpError, match="x on y is"):
-        clientfile.parse(content, "x on y")
+        connection_file.parse(content, "x on y")
 
 
 def test_a_client_file_never_starts_ssh() -> None:
     """The field that has ipyparallel run ssh by itself is dropped; what cncp does not know is, too."""
-    found = clientfile.parse(to_json(document(ssh="evil", other="x")), "x")
+    found = connection_file.parse(to_json(document(ssh="evil", other="x")), "x")
     assert found["ssh"] == ""
     assert "other" not in found
-    assert clientfile.at(found, "10.0.0.7")["interface"] == "tcp://10.0.0.7"
+    assert connection_file.at(found, "10.0.0.7")["interface"] == "tcp://10.0.0.7"
 
 
 def test_profiles_keep_other_clusters_keys(home: Path) -> None:
@@ -208,7 +208,7 @@ def test_profiles_keep_other_clusters_keys(home: Path) -> None:
     assert profile.write(document())
     assert not profile.write(document())
     other = document("o" * 64)
-    with pytest.raises(CncpError, match=clientfile.fingerprint(other)):
+    with pytest.raises(CncpError, match=connection_file.fingerprint(other)):
         profile.check(other, force=False)
     profile.check(other, force=True)
     backup = profile.keep_former(other)
@@ -262,13 +262,13 @@ def test_what_connect_replaces_comes_back(home: Path) -> None:
     """The former file is back at the end, also after a run that was killed half-way."""
     profile = Profile(home, "p")
     profile.write(document())
-    local = clientfile.at(document(), "127.0.0.1", tuple(range(21000, 21007)))
-    last = Record(1, 0, "p", "gold1", "p", tuple(range(21000, 21007)), record.UP, 0, 0, 0, "")
+    local = connection_file.at(document(), "127.0.0.1", tuple(range(21000, 21007)))
+    last = Record(1, 0, "p", "gold1", "p", tuple(range(21000, 21007)), connect_state.UP, 0, 0, 0, "")
     with connect.in_place(profile, local, None):
         assert profile.stored() == to_json(local)
     assert profile.stored() == to_json(document())
     # As after SIGKILL: the tunnel's file in place, the former one aside.
-    again = clientfile.at(document(), "127.0.0.1", tuple(range(22000, 22007)))
+    again = connection_file.at(document(), "127.0.0.1", tuple(range(22000, 22007)))
     profile.write(local)
     profile.client.with_name(f"{profile.client.name}.before-connect").write_bytes(to_json(document()))
     with connect.in_place(profile, again, last):

@@ -15,19 +15,32 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cncp import keys, remote
-from cncp.cluster import LOOPBACK
+from cncp import remote
+from cncp.config.inventory import HostSpec, Inventory
+from cncp.config.settings import LOOPBACK
 from cncp.console import Console
 from cncp.errors import CncpError, shown
 from cncp.files import to_json
-from cncp.fleet import answers, call, controller, crew, deploy, facts, gates, place, start, starter, tunnels, verbs
-from cncp.fleet import survey as surveys
-from cncp.fleet.command import HostError, Result
-from cncp.fleet.place import Placed
-from cncp.fleet.ssh import Host
-from cncp.fleet.survey import HOME, SHARED, Surveyed
-from cncp.inventory import HostSpec, Inventory
+from cncp.fleet import (
+    controller_host,
+    deploy,
+    hardware_report,
+    init_file,
+    operations,
+    registry,
+    tunnel_grants,
+    tunnel_setup,
+)
+from cncp.fleet.model import HOME, SHARED, Surveyed
+from cncp.fleet.phases import start
+from cncp.fleet.phases import survey as surveys
+from cncp.fleet.registry import Placed
+from cncp.ipp import keys
 from cncp.machine.tunnels import Tunnel
+from cncp.ssh import answers, pool, rpc
+from cncp.ssh.command import Result
+from cncp.ssh.connection import Host
+from cncp.ssh.host_errors import HostError
 
 from .test_hosts import CODE
 
@@ -131,10 +144,10 @@ def found(host: Host) -> Surveyed:
     return Surveyed(host, answers.PROBE(PROBE))
 
 
-def scene(host: Host, home: Path) -> verbs.Scene:
+def scene(host: Host, home: Path) -> operations.Scene:
     """Return a cluster of this one host, connected."""
-    place.save(home, {"far": PLACED})
-    made = verbs.Scene(Inventory((host.spec,), host.spec), home, [host.spec])
+    registry.save(home, {"far": PLACED})
+    made = operations.Scene(Inventory((host.spec,), host.spec), home, [host.spec])
     made._crew.hosts = {"far": host}
     return made
 
@@ -154,10 +167,10 @@ def surveyed(host: Host) -> object:
 
 def starts(host: Host) -> object:
     known = answers.read("far", host.run([]).stdout, answers.HARDWARE)
-    made = starter.text([host.spec], starter.Found({"far": known}, {}))
+    made = init_file.text([host.spec], init_file.Found({"far": known}, {}))
     lines = [line for line in made.splitlines() if line and not line.startswith(("#", "engines = "))]
     assert lines == ["[[pool]]", 'hosts = ["far"]']
-    return facts.as_csv({"far": known}), facts.rows({"far": known})
+    return hardware_report.as_csv({"far": known}), hardware_report.rows({"far": known})
 
 
 def reported(host: Host) -> object:
@@ -166,35 +179,35 @@ def reported(host: Host) -> object:
 
 
 def let_in(host: Host) -> object:
-    public = tunnels.leave(PLACED, host, [TUNNEL])["public"]
+    public = tunnel_setup.leave(PLACED, host, [TUNNEL])["public"]
     assert public in ("", KEY)
     return public
 
 
 ASKED: Mapping[str, tuple[Callable[[Host, Path], Any], Any]] = {
     "probe": (alone(surveyed), PROBE),
-    "marks": (alone(lambda host: call.call(host, "marks", "n")["names"]), {"names": ["far"]}),
+    "marks": (alone(lambda host: rpc.call(host, "marks", "n")["names"]), {"names": ["far"]}),
     "dial": (alone(lambda host: start.reachable(found(host), SECRET, ["10.0.0.1"])), {"open": {"10.0.0.1": [20000]}}),
-    "ssh": (alone(lambda host: tunnels.by_trial(host, "x", "", 0, ["10.0.0.1"])), {"open": {"10.0.0.1": [22]}}),
-    "host_keys": (alone(lambda host: tunnels.by(host.spec, host, SECRET, reverse=True)), {"keys": [KEY]}),
+    "ssh": (alone(lambda host: tunnel_setup.by_trial(host, "x", "", 0, ["10.0.0.1"])), {"open": {"10.0.0.1": [22]}}),
+    "host_keys": (alone(lambda host: tunnel_setup.by(host.spec, host, SECRET, reverse=True)), {"keys": [KEY]}),
     "hardware": (alone(starts), HARDWARE),
     "report": (alone(reported), REPORT),
     "tunnels": (alone(let_in), {"changed": True, "public": KEY}),
     "rollcall": (
-        alone(lambda host: controller.remote_roll_call(PLACED, host, [], 0.0)["engines"]),
+        alone(lambda host: controller_host.remote_roll_call(PLACED, host, [], 0.0)["engines"]),
         {"controller": True, "engines": {"far-0-a": {"id": 0, "state": "idle"}}},
     ),
     "engine file": (
-        alone(lambda host: keys.ports_of(controller._content("far", host.run([]).stdout), ["mux"])),
+        alone(lambda host: keys.ports_of(controller_host._content("far", host.run([]).stdout), ["mux"])),
         SECRET,
     ),
     "plan": (
         alone(lambda host: answers.read("far", host.run([]).stdout, answers.PLANNED)),
         {"files": [{"path": "/x", "what": "new", "diff": "+a\n"}], "leave": ""},
     ),
-    "status": (lambda host, home: verbs.status(scene(host, home)), STATUS),
+    "status": (lambda host, home: operations.status(scene(host, home)), STATUS),
     "check": (
-        lambda host, home: verbs.check(scene(host, home), from_hosts=False),
+        lambda host, home: operations.check(scene(host, home), from_hosts=False),
         [{"what": "no room", "remedy": "make room"}],
     ),
     "rotated": (
@@ -295,10 +308,12 @@ def test_check_sees_engines_that_the_controller_does_not(tmp_path: Path, monkeyp
     made.inventory = Inventory((HostSpec("far"),))
     rows = [{**STATUS[0], "uptime": 900.0}, {**STATUS[0], "name": "engine-1", "uuid": "b"}, {**STATUS[0], "uuid": "c"}]
     replies = {"check": GREETED + b"[]", "status": GREETED + json.dumps(rows).encode()}
-    monkeypatch.setattr(made, "ask", lambda verb, *_, **__: crew.Outcome({"far": verbs.Reply(0, replies[verb], "")}))
+    monkeypatch.setattr(
+        made, "ask", lambda verb, *_, **__: pool.Outcome({"far": operations.Reply(0, replies[verb], "")})
+    )
     seen = {"b": {"id": 1, "state": "silent"}, "c": {"id": 2, "state": "idle"}}
     monkeypatch.setattr(made, "roll_call", lambda *_: {"controller": True, "engines": seen})
-    found = verbs.check(made, from_hosts=False)
+    found = operations.check(made, from_hosts=False)
     assert [(one["host"], one["what"]) for one in found] == [
         ("far", "engine-0 runs, but the controller does not know it"),
         ("far", "engine-1 runs, but does not answer the controller"),
@@ -315,7 +330,7 @@ def test_what_the_system_says_no_to_is_of_no_concern_to_the_others() -> None:
             raise FileExistsError(17, "File exists", "/here/x")
         return name
 
-    outcome = crew.at_once({"good": "good", "bad": "bad"}, work)
+    outcome = pool.at_once({"good": "good", "bad": "bad"}, work)
     assert (dict(outcome.results), list(outcome.failures)) == ({"good": "good"}, ["bad"])
     assert "File exists" in outcome.failures["bad"].message
 
@@ -338,12 +353,12 @@ def test_nothing_of_it_is_an_order_to_the_terminal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "read"), [("fleet.json", place.load), ("gates.json", gates.load)], ids=["fleet", "gates"]
+    ("name", "read"), [("fleet.json", registry.load), ("gates.json", tunnel_grants.load)], ids=["fleet", "gates"]
 )
 def test_our_own_notes_of_hosts_are_read_with_care(name: str, read: Callable[[Path], Any], tmp_path: Path) -> None:
     """Damaged or of another version they are as good as not there."""
-    place.save(tmp_path, {"far": PLACED})
-    gates.save(tmp_path, {gates.Gate("far", "near", KEY)})
+    registry.save(tmp_path, {"far": PLACED})
+    tunnel_grants.save(tmp_path, {tunnel_grants.Gate("far", "near", KEY)})
     good = json.loads((tmp_path / name).read_bytes())
     assert read(tmp_path)
     for value in altered(good):

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cncp import bundle, dist
 from cncp.files import to_json
+from cncp.install import source_code
+from cncp.release import installer
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "baremetal.sh"
@@ -66,7 +67,7 @@ def lone(home: Path, tmp_path: Path) -> Lone:
 def test_help_is_the_table_of_settings(home: Path) -> None:
     """The text about options in the script is the one that the settings make, and needs no Python."""
     script = SCRIPT.read_text()
-    assert dist.with_options(script) == script, "run: cncp dist.options"
+    assert installer.with_options(script) == script, "run: cncp dist.options"
     shutil.copy(SCRIPT, home)
     done = subprocess.run(
         ["/bin/bash", "baremetal.sh", "--engines", "4", "--help"], cwd=home, env={"PATH": "/nonexistent"}, check=False
@@ -81,7 +82,7 @@ def test_help_is_the_table_of_settings(home: Path) -> None:
         ["/bin/bash", "baremetal.sh", "-h"], cwd=home, env={"PATH": str(home / "bin")}, capture_output=True, check=True
     ).stdout.decode()
     assert said.startswith("usage: bash ./baremetal.sh")
-    assert dist.options() in said
+    assert installer.options() in said
     assert max(map(len, said.splitlines())) <= 100
 
 
@@ -264,7 +265,7 @@ def bundled(path: Path, word: str, **altered: bytes | None) -> str:
         members["code/extra.py"] = extra
     everything = {"manifest.json": to_json({"members": listed}), **members}
     with path.open("wb") as stream:
-        bundle.pack(stream, [(name, content, 0o644) for name, content in everything.items()])
+        source_code.pack(stream, [(name, content, 0o644) for name, content in everything.items()])
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from cncp import attributes, keys
+from cncp.config import sources
 from cncp.errors import CncpError, PreflightError, UsageError
 from cncp.files import to_json
-from cncp.machine import checks, job, up
+from cncp.ipp import keys
 from cncp.machine.node import Node
+from cncp.machine.ops import apply, checks, main
 
 from .refusal import cncp_refused, refused, tree
 
@@ -30,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def settings(**changed: Any) -> Any:
     """Return settings that are the defaults but for some."""
-    return dataclasses.replace(attributes.complete([]), **changed)
+    return dataclasses.replace(sources.complete([]), **changed)
 
 
 def insist(python: str = sys.executable, folders: tuple[Path, ...] = (), **changed: Any) -> None:
@@ -107,7 +108,9 @@ def test_a_command_line_that_asks_for_it_is_refused(
 
 def describe(home: Path, **flags: str) -> Node:
     """Return the node that a command line asks for."""
-    return up.describe(up.request({"HOME": str(home), "CNCP_HOME": NEVER_MADE}, file=None, flags=flags, forget=False))
+    return apply.describe(
+        apply.request({"HOME": str(home), "CNCP_HOME": NEVER_MADE}, file=None, flags=flags, forget=False)
+    )
 
 
 def test_ports_that_others_use_are_refused_before_anything_changes(home: Path) -> None:
@@ -132,10 +135,12 @@ def pinned(home: Path, ports: tuple[int, ...]) -> None:
 
 def test_nothing_is_kept_of_a_command_line_that_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run without it goes on as before, and nothing was installed for it."""
-    monkeypatch.setattr(job, "bring_environment", lambda *_: pytest.fail("installed"))
-    asked = up.request({"HOME": str(home), "CNCP_HOME": NEVER_MADE}, file=None, flags={"listen": FOREIGN}, forget=False)
+    monkeypatch.setattr(main, "bring_environment", lambda *_: pytest.fail("installed"))
+    asked = apply.request(
+        {"HOME": str(home), "CNCP_HOME": NEVER_MADE}, file=None, flags={"listen": FOREIGN}, forget=False
+    )
     with pytest.raises(UsageError):
-        job.converge(asked, None)  # type: ignore[arg-type]  # nothing is said
+        main.converge(asked, None)  # type: ignore[arg-type]  # nothing is said
     assert not list(home.iterdir())
     assert not Path(NEVER_MADE).exists()
 

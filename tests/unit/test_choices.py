@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from cncp import attributes
-from cncp.attributes import Kept
+from cncp.accounts import Account
+from cncp.config import sources
+from cncp.config.sources import Kept
 from cncp.errors import CncpError, PreflightError
-from cncp.machine import authority, up
 from cncp.machine.facts import Facts, gpus
 from cncp.machine.node import Node, from_document, resolve
-from cncp.machine.place import Account
+from cncp.machine.ops import apply
+from cncp.machine.root import authority
 
 PLAIN = Facts(
     account=Account("ada", 1000, 1000, "/home/ada"),
@@ -34,7 +35,7 @@ PLAIN = Facts(
 def node(facts: dict[str, Any] | None = None, **flags: Any) -> Node:
     """Resolve settings on a machine with these facts; ``present`` are engines that are there."""
     present, past = flags.pop("present", ()), flags.pop("past", None)
-    wanted = attributes.gather(file=None, environment={}, flags=flags, former=Kept({}))
+    wanted = sources.gather(file=None, environment={}, flags=flags, former=Kept({}))
     seen = dataclasses.replace(PLAIN, **(facts or {}))
     return resolve(wanted, seen, home=Path("/h"), ipython_dir=Path("/i"), present=present, past=past)
 
@@ -134,7 +135,7 @@ def test_layers_override_each_other_in_order(home: Path) -> None:
     """Defaults, role, kept values, file, environment, flags: the later wins."""
     file = home / "cluster.toml"
     file.write_text("engines = 3\nheartbeat = 300\ntolerance = 40\n")
-    made = attributes.gather(
+    made = sources.gather(
         file=file,
         environment={"CNCP_HEARTBEAT": "400", "CNCP_TOLERANCE": "50", "PATH": "/bin"},
         flags={"tolerance": "60"},
@@ -152,14 +153,14 @@ def test_paths_are_those_of_where_they_are_named(home: Path, monkeypatch: pytest
     file.write_text("requirements = 'r.txt'")
 
     def named(file: Path | None = None, **environment: str) -> str:
-        return attributes.gather(file=file, environment=environment, flags={}, former=Kept({})).requirements
+        return sources.gather(file=file, environment=environment, flags={}, former=Kept({})).requirements
 
     assert named(file) == str(home / "r.txt")
     assert named(CNCP_REQUIREMENTS="r.txt") == str(here / "r.txt")
     assert named(CNCP_REQUIREMENTS="~/r.txt") == str(home / "r.txt")
     for value in ("none", "/r.txt", "https://example.org/r.txt"):
         assert named(CNCP_REQUIREMENTS=value) == value
-    asked = up.request({}, file=None, flags={"requirements": "../r.txt", "engines": "2"}, forget=True)
+    asked = apply.request({}, file=None, flags={"requirements": "../r.txt", "engines": "2"}, forget=True)
     assert asked.flags == {"requirements": f"{here}/../r.txt", "engines": "2"}
 
 

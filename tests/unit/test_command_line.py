@@ -12,11 +12,12 @@ from invoke.config import Config
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from cncp.cluster import parse
+from cncp.config.settings import parse
 from cncp.errors import UsageError
 from cncp.tasks import guide, helptext, line
-from cncp.tasks.command import SWITCHES, command
-from cncp.tasks.program import answer, run, task
+from cncp.tasks.program import answer, run
+from cncp.tasks.task import SWITCHES, command
+from cncp.tasks.verbs import task
 
 from .refusal import cncp_refused
 

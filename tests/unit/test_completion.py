@@ -9,8 +9,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from cncp.attributes import SOURCE
-from cncp.cluster import BY_KEY
+from cncp.config.settings import BY_KEY
+from cncp.config.sources import SOURCE
 from cncp.files import write_atomic
 from cncp.tasks import completion, guide
 from cncp.tasks.program import answer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp.machine import document
+from cncp.machine import chef_api
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.services import crontab
@@ -39,7 +39,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def node(home: Path, folder: Path) -> Node:
     """Return a node of whoever runs this."""
-    return document.describe({}, {"HOME": str(home), "CNCP_HOME": str(folder)})
+    return chef_api.describe({}, {"HOME": str(home), "CNCP_HOME": str(folder)})
 
 
 def test_it_is_added_once_and_taken_out_again(folder: Path, node: Node) -> None:

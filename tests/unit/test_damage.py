@@ -10,17 +10,19 @@ from typing import NoReturn
 
 import pytest
 
-from cncp import files
-from cncp.attributes import Kept
+from cncp import files, pidfile
+from cncp.config.inventory import HostSpec
+from cncp.config.sources import Kept
 from cncp.errors import CncpError
-from cncp.fleet import place
-from cncp.hub import Hub, NoAnswer
-from cncp.inventory import HostSpec
-from cncp.machine import connection, converge, jupyter, lifecycle, manifest, steps, up
+from cncp.fleet import registry
+from cncp.ipp.hub import Hub, NoAnswer
+from cncp.machine import connection_files, manifest
 from cncp.machine.actor import Actor
+from cncp.machine.converge import embedded
+from cncp.machine.jupyter import service
 from cncp.machine.node import Node
+from cncp.machine.ops import apply, lifecycle, steps
 from cncp.machine.services import crontab, supervisor
-from cncp.serve import record
 from cncp.tasks import fleet as fleets
 from cncp.tasks import program
 
@@ -93,7 +95,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     # Nobody answers, and nobody waits for that.
     monkeypatch.setattr(Hub, "request", _silence)
     flags = {"engines": "1", "service_manager": "supervisor", "engine": "embedded", "jupyter": "true"}
-    made = up.describe(up.request(os.environ, file=None, flags=flags, forget=True))
+    made = apply.describe(apply.request(os.environ, file=None, flags=flags, forget=True))
     actor = Actor(made.account)
     place.mkdir()
     try:
@@ -101,11 +103,11 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
         for _ in ("folders", "files, which have the keys in their digests"):
             goal = steps.wanted(made)
             memory.claim(tuple(goal.resources), actor)
-            converge.apply(converge.changes(goal.resources), actor)
-            connection.write(made, actor)
-            jupyter.write(made, actor)
+            embedded.apply(embedded.changes(goal.resources), actor)
+            connection_files.write(made, actor)
+            service.write(made, actor)
         lifecycle.remember(made.account, place, Kept({}), flags, None)
-        record.write(made.run_dir, "engine-0", "d", "u")
+        pidfile.write(made.run_dir, "engine-0", "d", "u")
         yield made
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -157,8 +159,8 @@ def test_hosts_that_nothing_names_any_more_are_uninstalled(
 ) -> None:
     """Where the record of the file in use is damaged, or that file gone; what cannot be known is said."""
     home = Path(cluster.home)
-    far = place.Placed("far", "/home/ada/.local/share/cncp", "/home/ada/x", {}, (), HostSpec("far", user="ada"))
-    place.save(home, {"far": far})
+    far = registry.Placed("far", "/home/ada/.local/share/cncp", "/home/ada/x", {}, (), HostSpec("far", user="ada"))
+    registry.save(home, {"far": far})
     files.write_atomic(home / "kept.json", files.to_json({"settings": {}, "file": str(tmp_path / "cluster.toml")}))
     if "kept.json" in lost:
         (home / "kept.json").write_bytes(b"{")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp.serve.deferred import defer
+from cncp.serve.lazy_package import defer
 
 HALF = """
 import threading

@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 
-from cncp.attributes import STATIC
-from cncp.machine import converge, manifest
+from cncp.config.sources import STATIC
+from cncp.machine import manifest
 from cncp.machine.actor import Actor
+from cncp.machine.converge import embedded
 from cncp.machine.desired import Desired, desired
 from cncp.machine.facts import gather
 from cncp.machine.node import Node
-from cncp.machine.resources import BEGIN, END, Block, File, Link, split_block
+from cncp.machine.resources import Block, File, Link
 from cncp.machine.services import systemd
+from cncp.managed_block import BEGIN, END, split_block
 from tests.unit.test_choices import node
 
 
@@ -150,16 +152,16 @@ def test_converging_twice_changes_nothing(tmp_path: Path) -> None:
     )
     made = dataclasses.replace(made, account=dataclasses.replace(made.account, home=str(tmp_path)))
     resources = state(made).resources
-    assert len(converge.changes(resources)) == len(resources)
+    assert len(embedded.changes(resources)) == len(resources)
     assert not (tmp_path / "cncp").exists()
-    converge.apply(converge.changes(resources), actor)
-    assert converge.changes(resources) == []
+    embedded.apply(embedded.changes(resources), actor)
+    assert embedded.changes(resources) == []
     (tmp_path / "cncp" / "libexec" / "keep").write_text("half")
     (tmp_path / "cncp" / "run").chmod(0o755)
-    found = {Path(one.path).name: one.what for one in converge.changes(resources)}
+    found = {Path(one.path).name: one.what for one in embedded.changes(resources)}
     assert found == {"keep": "change file", "run": "mode"}
-    converge.apply(converge.changes(resources), actor)
-    assert converge.changes(resources) == []
+    embedded.apply(embedded.changes(resources), actor)
+    assert embedded.changes(resources) == []
 
 
 def test_the_manifest_remembers_what_stood_there(tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_the_manifest_remembers_what_stood_there(tmp_path: Path) -> None:
     resource = File(str(target), 0o755, "home", content="ours")
     memory = manifest.load(tmp_path / "manifest.json")
     memory.claim((resource,), actor)
-    converge.apply(converge.changes((resource,)), actor)
+    embedded.apply(embedded.changes((resource,)), actor)
     again = manifest.load(tmp_path / "manifest.json")
     again.claim((resource,), actor)
     assert (tmp_path / "before" / again.kept[str(target)]).read_text() == "somebody's own"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cncp import dist
 from cncp.errors import CncpError, UsageError
+from cncp.release import installer
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from cncp.errors import CncpError, UsageError
 def test_urls_that_are_stamped(url: str, home: Path) -> None:
     """The script, its syntax whole and its rights set, knows the URL to the letter."""
     output = home / "copy.sh"
-    dist.stamp(url, "v1.0", output)
+    installer.stamp(url, "v1.0", output)
     assert output.stat().st_mode & 0o777 == 0o755
     end = output.read_text().index("\nQUIET=")
     script = output.read_text()[:end] + '\nprintf "%s|%s" "$STAMPED_URL" "$STAMPED_REF"\n'
@@ -54,7 +54,7 @@ def test_urls_that_are_stamped(url: str, home: Path) -> None:
 def test_urls_that_are_not(url: str, home: Path) -> None:
     """What is no URL, what nobody vouches for, and passwords are refused; nothing is written."""
     with pytest.raises(UsageError):
-        dist.stamp(url, "", home / "copy.sh")
+        installer.stamp(url, "", home / "copy.sh")
     assert list(home.iterdir()) == []
 
 
@@ -62,12 +62,12 @@ def test_urls_that_are_not(url: str, home: Path) -> None:
 def test_refs_that_are_not(ref: str, home: Path) -> None:
     """So are names that git would not take for a commit."""
     with pytest.raises(UsageError):
-        dist.stamp("https://example.org/x", ref, home / "copy.sh")
+        installer.stamp("https://example.org/x", ref, home / "copy.sh")
 
 
 def test_a_place_that_cannot_be_written(home: Path) -> None:
     """It is an error of two lines."""
     with pytest.raises(CncpError, match="cannot be written"):
-        dist.stamp("https://example.org/x", "", home / "no" / "copy.sh")
+        installer.stamp("https://example.org/x", "", home / "no" / "copy.sh")
     with pytest.raises(UsageError, match="is a folder"):
-        dist.stamp("https://example.org/x", "", home)
+        installer.stamp("https://example.org/x", "", home)

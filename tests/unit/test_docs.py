@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cncp import errors
-from cncp.attributes import OTHER_VARIABLES, SOURCE, VM_VARIABLES
-from cncp.cluster import SETTINGS
+from cncp.config.settings import SETTINGS
+from cncp.config.sources import OTHER_VARIABLES, SOURCE, VM_VARIABLES
 from cncp.tasks import guide, helptext
 
 

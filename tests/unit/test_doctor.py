@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cncp.machine import doctor
-from cncp.machine.status import Status
-from cncp.serve.slots import uuid_of
+from cncp.ipp.engine_uuid import uuid_of
+from cncp.machine.ops import doctor
+from cncp.machine.ops.status import Status
 
 
 def seen(name: str, state: str, uuid: str = "", pid: int = 7) -> Status:
@@ -40,10 +40,10 @@ def test_ids_without_an_engine_are_named(
         "own": "b2a3c1d0-012345678901234567890123",
     }
     node: Any = SimpleNamespace(host="here")
-    monkeypatch.setattr("cncp.machine.connection.client", lambda _: {})
-    monkeypatch.setattr("cncp.machine.connection.local_address", lambda _: None)
+    monkeypatch.setattr("cncp.machine.connection_files.client", lambda _: {})
+    monkeypatch.setattr("cncp.machine.connection_files.local_address", lambda _: None)
     hub = SimpleNamespace(engines=lambda: {number: uuids[name] for number, name in engines.items()})
-    monkeypatch.setattr("cncp.machine.doctor.Hub", lambda *_: contextlib.nullcontext(hub))
+    monkeypatch.setattr("cncp.machine.ops.doctor.Hub", lambda *_: contextlib.nullcontext(hub))
     services = [seen("controller", "up"), seen("engine-0", "idle", uuids["now"]), seen("engine-9", "down", "", 0)]
     said = [one.what for one in doctor._ids(node, services)]
     assert len(said) == len(found)

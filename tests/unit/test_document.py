@@ -13,11 +13,13 @@ from typing import Any, cast
 
 import pytest
 
-from cncp import keys
 from cncp.errors import CncpError, UsageError
-from cncp.machine import converge, document, manifest, steps
+from cncp.ipp import keys
+from cncp.machine import chef_api, manifest
 from cncp.machine.actor import Actor
+from cncp.machine.converge import embedded
 from cncp.machine.node import Node
+from cncp.machine.ops import steps
 from cncp.machine.services import ServiceManager
 
 SETTINGS = {"service_manager": "supervisor", "engines": 2}
@@ -33,12 +35,12 @@ def environment(home: Path) -> Iterator[Mapping[str, str]]:
 
 def described(environment: Mapping[str, str], **settings: Any) -> Node:
     """Return the node that these settings describe."""
-    return document.describe({"settings": {**SETTINGS, **settings}}, environment)
+    return chef_api.describe({"settings": {**SETTINGS, **settings}}, environment)
 
 
 def asked(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
     """Return the answer to a command line."""
-    return document.answer(words, {"settings": SETTINGS}, environment)
+    return chef_api.answer(words, {"settings": SETTINGS}, environment)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def asked(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
 def test_what_makes_no_sense_is_refused(given: dict[str, Any], hint: str, environment: Mapping[str, str]) -> None:
     """Attributes pass the same checks as everything a user writes."""
     with pytest.raises(UsageError) as refused:
-        document.describe(given, environment)
+        chef_api.describe(given, environment)
     assert hint in refused.value.hint
     assert "node attributes" in refused.value.message
 
@@ -73,12 +75,12 @@ def test_a_machine_with_every_choice_made_is_taken_as_it_is(environment: Mapping
     """What `cncp up` hands over is the node it describes, whoever's rights Chef has."""
     node = described(environment, threads=3)
     given = json.loads(json.dumps({"settings": {}, "machine": node.document()}))
-    assert document.describe(given, environment) == node
+    assert chef_api.describe(given, environment) == node
 
 
 def test_engines_to_keep_are_kept(environment: Mapping[str, str]) -> None:
     """With engine_ids, engines keep their numbers."""
-    assert document.describe({"settings": SETTINGS, "engine_ids": [5, 1]}, environment).engine_ids == (1, 5)
+    assert chef_api.describe({"settings": SETTINGS, "engine_ids": [5, 1]}, environment).engine_ids == (1, 5)
 
 
 def test_resources_come_in_an_order_to_be_made_in(environment: Mapping[str, str]) -> None:
@@ -96,7 +98,7 @@ def test_it_holds_what_the_embedded_engine_installs(environment: Mapping[str, st
     """Path for path: the same content and the same modes."""
     node = described(environment)
     told = {one["path"]: one for one in asked(environment, "desired")["resources"]}
-    converge.apply(converge.changes(steps.wanted(node).resources), Actor(node.account))
+    embedded.apply(embedded.changes(steps.wanted(node).resources), Actor(node.account))
     for path, one in told.items():
         assert Path(path).stat().st_mode & 0o7777 == int(one["mode"], 8), path
         if "content" in one:
@@ -147,7 +149,7 @@ def test_a_dry_run_changes_nothing(environment: Mapping[str, str]) -> None:
 def test_a_wrong_command_line_is_refused(words: tuple[str, ...], environment: Mapping[str, str]) -> None:
     """Verbs and kinds of services are checked."""
     with pytest.raises(UsageError, match="there is no"):
-        document.answer(words, {}, environment)
+        chef_api.answer(words, {}, environment)
 
 
 def test_beneath_a_run_that_holds_the_lock_nothing_is_locked(environment: Mapping[str, str]) -> None:
@@ -157,17 +159,17 @@ def test_beneath_a_run_that_holds_the_lock_nothing_is_locked(environment: Mappin
     with lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         lock.write_text(json.dumps({"pid": os.getppid(), "since": 0, "what": "cncp up"}))
-        with document.locked(node, "test"):
+        with chef_api.locked(node, "test"):
             pass
         lock.write_text(json.dumps({"pid": os.getpid(), "since": 0, "what": "cncp up"}))
-        with pytest.raises(CncpError, match="held by cncp up"), document.locked(node, "test"):
+        with pytest.raises(CncpError, match="held by cncp up"), chef_api.locked(node, "test"):
             pass
 
 
 @pytest.mark.parametrize("profile", ["cncp", "engine"])
 def test_what_goes_is_the_part_of_the_resource_it_was_of(profile: str, environment: Mapping[str, str]) -> None:
     """A file that nothing wants any more is taken away by the resource that made it, and by no other."""
-    node = document.describe({"settings": {"profile": profile}}, environment)
+    node = chef_api.describe({"settings": {"profile": profile}}, environment)
     units = "/etc/systemd/system"
     for path, part in (
         (f"{units}/{node.prefix}.target.wants/{node.prefix}-engine@1.service", "engine"),
@@ -180,7 +182,7 @@ def test_what_goes_is_the_part_of_the_resource_it_was_of(profile: str, environme
         (f"{node.home}/supervisor/programs/tunnel-gold-2.conf", "tunnel"),
         (f"{node.profile_dir}/ipengine_config.py", "profile"),
     ):
-        assert document._part(node, path) == part, path
+        assert chef_api._part(node, path) == part, path
 
 
 class Quiet:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cncp.attributes import SOURCE
-from cncp.inventory import LOCAL
+from cncp.config.inventory import LOCAL
+from cncp.config.sources import SOURCE
 
 EXAMPLES = SOURCE / "examples"
 

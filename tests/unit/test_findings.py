@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from cncp.hub import NoAnswer
-from cncp.machine import checks, connection, doctor
+from cncp.ipp.hub import NoAnswer
+from cncp.machine import connection_files
 from cncp.machine.node import Node
-from cncp.machine.status import Status
+from cncp.machine.ops import checks, doctor
+from cncp.machine.ops.status import Status
 from tests.unit.test_choices import node
 
 CONTROLLER = Status("controller", "vm", None, 5, "up", 600.0, 1, 1.0, 0, "")
@@ -80,7 +81,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Node]:
 
         monkeypatch.setattr(doctor, "Hub", hub)
         here = {"interface": "tcp://0.0.0.0", "location": "gold", "registration": 20000}
-        monkeypatch.setattr(connection, "engine", lambda _: here)
+        monkeypatch.setattr(connection_files, "engine", lambda _: here)
         return node(role="engine", engines="1")
 
     return make

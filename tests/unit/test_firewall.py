@@ -8,10 +8,10 @@ import subprocess
 
 import pytest
 
+from cncp.config.inventory import HostSpec
 from cncp.errors import UsageError
-from cncp.fleet import addresses
-from cncp.inventory import HostSpec
-from cncp.keys import Identity, connection_files
+from cncp.fleet import host_addresses
+from cncp.ipp.keys import Identity, connection_files
 from cncp.machine.firewall import KINDS, Opening, openings, ranges, rules
 
 BLOCK = Identity("k", "p", "s", tuple(range(20000, 20018)))
@@ -84,12 +84,12 @@ def test_addresses_of_hosts() -> None:
         HostSpec("gold2", address="10.1.2.4"),
         HostSpec("no-such-host.invalid"),
     ]
-    assert addresses.of_hosts(specs) == (HOSTS, ["no-such-host.invalid"])
+    assert host_addresses.of_hosts(specs) == (HOSTS, ["no-such-host.invalid"])
 
 
 @pytest.mark.parametrize("text", ["gold1", "10.1.2.300", "10.1.2.3/33", "10.1.2.3/8", "::1", "10.1.2.3;ls"])
 def test_clients_are_addresses(text: str) -> None:
     """What is no address or network would become part of a command, and is refused."""
     with pytest.raises(UsageError):
-        addresses.networks(text, "--clients")
-    assert addresses.networks("10.1.2.3, 192.168.7.0/24", "--clients") == ["10.1.2.3", "192.168.7.0/24"]
+        host_addresses.networks(text, "--clients")
+    assert host_addresses.networks("10.1.2.3, 192.168.7.0/24", "--clients") == ["10.1.2.3", "192.168.7.0/24"]

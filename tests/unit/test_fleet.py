@@ -19,24 +19,25 @@ from typing import Any
 
 import pytest
 
-from cncp import attributes, inventory
-from cncp.attributes import Kept
+from cncp.config import inventory, sources
+from cncp.config.inventory import HostSpec, Inventory
+from cncp.config.sources import Kept
 from cncp.console import Console
 from cncp.errors import UsageError, plural
 from cncp.files import PARENTS
-from cncp.fleet import agent, authorized, deploy, gates, offline, place, survey
-from cncp.fleet import up as ups
-from cncp.fleet.call import call
-from cncp.fleet.command import HostError, Result
-from cncp.fleet.gates import Gate
-from cncp.fleet.job import Fleet
-from cncp.fleet.place import Placed, forgotten
-from cncp.fleet.refusals import refused
-from cncp.fleet.ssh import Local
-from cncp.fleet.start import reachable
-from cncp.fleet.survey import HOME, SHARED, Surveyed
-from cncp.inventory import HostSpec, Inventory
-from cncp.keys import ENGINE_CHANNELS, ports_of
+from cncp.fleet import deploy, model, offline_bundle, registry, tunnel_grants
+from cncp.fleet import rollout as ups
+from cncp.fleet.model import HOME, SHARED, Fleet, Surveyed
+from cncp.fleet.phases import survey
+from cncp.fleet.phases.start import reachable
+from cncp.fleet.registry import Placed, forgotten
+from cncp.fleet.tunnel_grants import Gate
+from cncp.ipp.keys import ENGINE_CHANNELS, ports_of
+from cncp.ssh import authorized_keys, bare_host
+from cncp.ssh.command import Result
+from cncp.ssh.connection import Local
+from cncp.ssh.host_errors import HostError, refused
+from cncp.ssh.rpc import call
 
 KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + letter * 43 for letter in "AB"]
 """Public keys in form."""
@@ -71,7 +72,7 @@ class Fake:
         }
 
 
-def looked(monkeypatch: pytest.MonkeyPatch, *hosts: Fake, marks: Sequence[Sequence[str]] = ()) -> survey.Survey:
+def looked(monkeypatch: pytest.MonkeyPatch, *hosts: Fake, marks: Sequence[Sequence[str]] = ()) -> model.Survey:
     """Survey hosts that are not there."""
     seen = {name: list(group) for group in marks for name in group}
 
@@ -162,18 +163,18 @@ def test_settings_of_hosts_and_of_the_controller(tmp_path: Path) -> None:
     """The host's win over the pool's and these over the file's; what is the controller's stays with it."""
     file = tmp_path / "cluster.toml"
     file.write_text(FILE)
-    _, hosts = attributes.read(file)
+    _, hosts = sources.read(file)
     assert hosts is not None
 
     def of(host: HostSpec, **flags: str) -> dict[str, Any]:
-        return attributes.for_host(host, file=file, environment={}, flags=flags, former=Kept({}))
+        return sources.for_host(host, file=file, environment={}, flags=flags, former=Kept({}))
 
     assert [of(host) for host in hosts.hosts] == [
         {"threads": 2, "engines": 4, "role": "engine"},
         {"threads": 2, "engines": 1, "role": "engine"},
     ]
     assert of(hosts.hosts[1], engines="3")["engines"] == 3
-    mine = attributes.gather(file=file, environment={}, flags={}, former=Kept({}))
+    mine = sources.gather(file=file, environment={}, flags={}, former=Kept({}))
     assert (mine.role, mine.listen, mine.database) == ("controller", "0.0.0.0", "sqlite")
     with pytest.raises(UsageError, match="tolerance"):
         of(hosts.hosts[0], tolerance="5", heartbeat="60000")
@@ -183,7 +184,7 @@ def test_engines_on_this_machine_too(tmp_path: Path) -> None:
     """With localhost in a pool, the controller's machine runs engines as that pool says."""
     file = tmp_path / "cluster.toml"
     file.write_text('[[pool]]\nhosts = ["localhost"]\nengines = 3\n')
-    mine = attributes.gather(file=file, environment={}, flags={}, former=Kept({}))
+    mine = sources.gather(file=file, environment={}, flags={}, former=Kept({}))
     assert (mine.role, mine.engines, mine.listen) == ("compute", 3, "127.0.0.1")
 
 
@@ -191,7 +192,7 @@ def test_limit_names_hosts_of_the_cluster(tmp_path: Path) -> None:
     """Ranges and commas; a stranger is refused with the nearest name."""
     file = tmp_path / "cluster.toml"
     file.write_text(FILE)
-    _, hosts = attributes.read(file)
+    _, hosts = sources.read(file)
     assert hosts is not None
     assert [one.name for one in hosts.limited("gold[3],localhost")] == ["localhost", "gold3"]
     with pytest.raises(UsageError, match="names gold4") as caught:
@@ -221,9 +222,9 @@ def test_the_agent_by_itself(here: Local, home: Path) -> None:
 def test_a_python_that_is_not_there(here: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host without a Python that is new enough is told apart, with what to do."""
     shell = shutil.which("sh") or ""
-    lost = subprocess.run([shell, "-c", agent.FIND, "sh", ""], env={"PATH": "/nowhere"}, check=False)
-    assert lost.returncode == agent.NO_PYTHON
-    monkeypatch.setattr(here, "run", lambda *_, **__: Result(agent.NO_PYTHON, b"", ""))
+    lost = subprocess.run([shell, "-c", bare_host.FIND, "sh", ""], env={"PATH": "/nowhere"}, check=False)
+    assert lost.returncode == bare_host.NO_PYTHON
+    monkeypatch.setattr(here, "run", lambda *_, **__: Result(bare_host.NO_PYTHON, b"", ""))
     with pytest.raises(HostError, match="no Python 3") as caught:
         call(here, "probe", HOME)
     assert (caught.value.host, "python = ..." in caught.value.hint) == ("here", True)
@@ -270,7 +271,7 @@ def test_the_address_is_found_by_trying(monkeypatch: pytest.MonkeyPatch) -> None
     """The first that answers on all ports; else what is closed is named, with the address."""
     one = Surveyed(Local(HostSpec("far")), {"home": "/h"})
     answers: dict[str, list[int]] = {"10.0.0.1": [], "10.0.0.2": [7]}
-    monkeypatch.setattr("cncp.fleet.start.call", lambda *_, **__: {"open": answers})
+    monkeypatch.setattr("cncp.fleet.phases.start.call", lambda *_, **__: {"open": answers})
     assert reachable(one, secret(7), ["10.0.0.1", "10.0.0.2"]) == "10.0.0.2"
     assert len(ports_of(secret(7), ENGINE_CHANNELS)) == 9
     with pytest.raises(HostError, match=r"at none of 10.0.0.1"):
@@ -284,37 +285,37 @@ def test_places_are_kept_without_settings(tmp_path: Path) -> None:
     """What `up` notes is enough to find things again; settings are the file's to say."""
     spec = HostSpec("gold2", user="ada", port=2222, settings={"engines": 4})
     made = Placed("gold2", "/r", "/r/gold2", {"CNCP_HOME": "/r/gold2"}, ("gold2", "gold3"), spec)
-    place.save(tmp_path, {"gold2": made})
-    assert place.path(tmp_path).stat().st_mode & 0o777 == 0o600
-    again = place.load(tmp_path)["gold2"]
+    registry.save(tmp_path, {"gold2": made})
+    assert registry.path(tmp_path).stat().st_mode & 0o777 == 0o600
+    again = registry.load(tmp_path)["gold2"]
     assert (again.home, again.shared, again.spec) == ("/r/gold2", made.shared, HostSpec("gold2", user="ada", port=2222))
     assert again.command("status")[:3] == ["env", "CNCP_HERE=true", "CNCP_HOME=/r/gold2"]
     hosts = Inventory((HostSpec("gold3"),))
     assert forgotten(hosts, tmp_path) == {"gold2": HostSpec("gold2", user="ada", port=2222)}
     assert list(forgotten(None, tmp_path)) == ["gold2"]
-    place.save(tmp_path, {})
-    assert place.load(tmp_path) == {}
+    registry.save(tmp_path, {})
+    assert registry.load(tmp_path) == {}
     assert forgotten(hosts, tmp_path) == {}
 
 
 def test_gates_are_closed_where_they_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line goes with the last tunnel of a home that needs it; a machine out of reach is noted further on."""
     removed: list[tuple[str, str]] = []
-    monkeypatch.setattr(authorized, "remove", lambda host, key, _: removed.append((host.spec.name, key)))
+    monkeypatch.setattr(authorized_keys, "remove", lambda host, key, _: removed.append((host.spec.name, key)))
     places = {name: Placed(name, "/r", "/h", {}, ("a", "b"), HostSpec(name)) for name in ("a", "b")}
     first, second, far = Gate("a", "a", KEYS[0]), Gate("b", "b", KEYS[0]), Gate("gone", "a", KEYS[1])
-    gates.save(tmp_path, {first, second, far})
+    tunnel_grants.save(tmp_path, {first, second, far})
 
     def reach(name: str) -> AbstractContextManager[Any]:
         return nullcontext(None if name == "gone" else SimpleNamespace(spec=HostSpec(name)))
 
-    assert gates.close(tmp_path, {first, far}, places, reach) == {far}
+    assert tunnel_grants.close(tmp_path, {first, far}, places, reach) == {far}
     assert removed == []
-    assert gates.load(tmp_path) == {second, far}
-    assert gates.close(tmp_path, {second}, places, reach) == set()
+    assert tunnel_grants.load(tmp_path) == {second, far}
+    assert tunnel_grants.close(tmp_path, {second}, places, reach) == set()
     assert removed == [("b", KEYS[0])]
-    assert gates.load(tmp_path) == {far}
-    gates.save(tmp_path, set())
+    assert tunnel_grants.load(tmp_path) == {far}
+    tunnel_grants.save(tmp_path, set())
     assert not list(tmp_path.glob("*.json"))
 
 
@@ -360,7 +361,7 @@ def test_an_error_of_a_host_is_told_in_its_words() -> None:
 def test_platforms_are_named_as_wheels_do(libc: list[str], named: str) -> None:
     """PEP 600, with the host's own glibc."""
     one = Surveyed(Local(HostSpec("x")), {"libc": libc, "processor": "x86_64"})
-    assert offline.platform(one) == named
+    assert offline_bundle.platform(one) == named
 
 
 def test_a_command_that_does_not_end_is_cut_off_with_its_last_words(here: Local) -> None:

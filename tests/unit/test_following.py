@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp.machine.place import Account
+from cncp.accounts import Account
 from cncp.tasks import following
 
 SHELLS = [one for one in ("sh", "bash", "zsh", "fish", "tcsh") if shutil.which(one)]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ipyparallel.serialize import codeutil, deserialize_object, serialize_object
 
-from cncp.serve import foreign
-from cncp.serve.foreign import ForeignCode
+from cncp.serve import foreign_code
+from cncp.serve.foreign_code import ForeignCode
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -44,10 +44,10 @@ def test_what_this_python_compiles_is_never_refused() -> None:
     import asyncio
     import json
 
-    folders = [Path(module.__file__ or "").parent for module in (asyncio, json, foreign)]
+    folders = [Path(module.__file__ or "").parent for module in (asyncio, json, foreign_code)]
     for path in (path for folder in folders for path in folder.rglob("*.py")):
         for one in codes(compile(path.read_bytes(), str(path), "exec")):
-            foreign.check(one)
+            foreign_code.check(one)
 
 
 @pytest.mark.parametrize("version", [version for version in COMPILED if version != HERE])
@@ -59,7 +59,7 @@ def test_a_client_with_another_python_is_told(version: str) -> None:
     alike = {"3.11", "3.12"}
     runs = "another Python" if version in alike and HERE not in alike else f"Python {version}"
     with pytest.raises(ForeignCode, match=f"{runs}, the engines {HERE}") as caught:
-        foreign.code(*parts)
+        foreign_code.code(*parts)
     assert "cncp shell" in str(caught.value)
 
 
@@ -71,20 +71,20 @@ def test_what_ipyparallel_itself_sends_is_here(version: str) -> None:
     given = {"code": written(COMPILED[version]), "filename": "/x/site-packages/ipyparallel/util.py", "name": "_push"}
     sample = test_what_this_python_compiles_is_never_refused.__code__
     parts = [given.get(name, getattr(sample, f"co_{name}")) for name in _names()]
-    assert foreign.code(*parts) is util._push.__code__
+    assert foreign_code.code(*parts) is util._push.__code__
 
 
 def test_a_client_of_before_3_11_is_told() -> None:
     """Its code has two parts less."""
     with pytest.raises(ForeignCode, match=r"3\.10 or older"):
-        foreign.code(*range(16))
+        foreign_code.code(*range(16))
 
 
 def test_functions_come_through_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the way that ipyparallel sends them, with their closures and what is in them."""
     monkeypatch.setattr(codeutil, "code_ctor", codeutil.code_ctor)
-    foreign.refuse_foreign()
-    assert codeutil.code_ctor is foreign.code
+    foreign_code.refuse_foreign()
+    assert codeutil.code_ctor is foreign_code.code
     sent: Callable[[int], Any] = _made(3)
     got, _ = deserialize_object(serialize_object(sent))
     assert got(4) == sent(4) == [12, 24]

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from cncp import attributes
+from cncp.config import ipyparallel_profile, profile_export, sources, writer
+from cncp.config.inventory import HostSpec, Inventory
 from cncp.errors import UsageError
-from cncp.fleet import foreign, handover, written
-from cncp.inventory import HostSpec, Inventory
-from cncp.machine.resources import BEGIN, END
+from cncp.managed_block import BEGIN, END
 
 from .test_hosts import cncp
 
@@ -45,8 +44,8 @@ NEEDS = (
 
 def read(path: Path) -> tuple[dict[str, Any], Inventory | None]:
     """Return what cncp reads in a file that it accepts."""
-    written.checked(path.read_text())
-    return attributes.read(path)
+    writer.checked(path.read_text())
+    return sources.read(path)
 
 
 def test_there_and_back_without_what_is_mine(tmp_path: Path, home: Path) -> None:
@@ -214,8 +213,8 @@ def test_single_lines(line: str, expected: dict[str, Any], tmp_path: Path) -> No
     """What is possible is taken over, what is not is told; never both."""
     file = tmp_path / "ipcluster_config.py"
     file.write_text(line)
-    found = foreign.read(file)
-    made = foreign.settings(found, found.notes)
+    found = ipyparallel_profile.read(file)
+    made = ipyparallel_profile.settings(found, found.notes)
     assert made == expected
     assert bool(found.notes) != bool(expected) or line.endswith("None")
 
@@ -226,29 +225,29 @@ def test_what_is_no_configuration(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "ipcluster_config.py"
     file.write_bytes(content)
     with pytest.raises(UsageError):
-        foreign.read(file)
+        ipyparallel_profile.read(file)
     with pytest.raises(UsageError, match="holds no configuration"):
-        foreign.read(tmp_path / "home")
+        ipyparallel_profile.read(tmp_path / "home")
 
 
 def test_our_own_profile_says_nothing(tmp_path: Path) -> None:
     """The part that belongs to cncp is not taken for the user's."""
     folder = tmp_path / "profile_cncp"
     folder.mkdir()
-    for name in foreign.FILES:
-        ours = (attributes.STATIC / "profile" / name).read_text()
+    for name in ipyparallel_profile.FILES:
+        ours = (sources.STATIC / "profile" / name).read_text()
         (folder / name).write_text(f"{BEGIN}\n{ours}{END}\n")
-    found = foreign.read(folder)
+    found = ipyparallel_profile.read(folder)
     assert (found.settings, found.hosts, found.notes) == ({}, [], [])
 
 
 def test_what_is_written_is_read_back() -> None:
     """Text with quotes, controls and odd characters survives; comments stay comments."""
     odd = 'a"b\\c\nd\te\x7f\u2028grün'
-    toml = attributes._toml_reader()
-    text = "\n".join(written.lines({"profile": odd}, None, [odd, "x\rengines = 3"]))
+    toml = sources._toml_reader()
+    text = "\n".join(writer.lines({"profile": odd}, None, [odd, "x\rengines = 3"]))
     assert toml.loads(text) == {"profile": odd}
     hosts = Inventory((HostSpec("gold2", settings={"engines": 4}),), HostSpec("gold1", user="ada", port=22))
-    assert toml.loads("\n".join(written.lines({}, hosts)))["controller"] == "ada@gold1:22"
+    assert toml.loads("\n".join(writer.lines({}, hosts)))["controller"] == "ada@gold1:22"
     with pytest.raises(UsageError):
-        handover.load(Path("/nonexistent"))
+        profile_export.load(Path("/nonexistent"))

@@ -21,14 +21,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cncp.config import selection
+from cncp.config.inventory import HostSpec
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
-from cncp.fleet import choose, copy, facts, hardware
-from cncp.fleet.command import HostError
-from cncp.fleet.hosts import conclude, run
-from cncp.fleet.ssh import Local
-from cncp.inventory import HostSpec
-from cncp.tasks.command import remainder
+from cncp.fleet import hardware, hardware_report
+from cncp.fleet.adhoc import conclude, run
+from cncp.ssh import transfer
+from cncp.ssh.connection import Local
+from cncp.ssh.host_errors import HostError
+from cncp.tasks.task import remainder
 
 UNIQUE = f"54321.{os.getpid()}"
 """Seconds that no program sleeps but those of this run."""
@@ -49,7 +51,7 @@ def cncp(*words: str, folder: Path, status: int = 0) -> subprocess.CompletedProc
 def names(hosts: str = "", limit: str = "", file: Path | None = None) -> list[str]:
     """Return whom a command line means."""
     home = Path(os.environ["HOME"]) / "cncp"
-    return [one.name for one in choose.chosen(str(file) if file else None, hosts, limit, {}, home)]
+    return [one.name for one in selection.chosen(str(file) if file else None, hosts, limit, {}, home)]
 
 
 def test_hosts_come_from_the_command_line_or_the_file(tmp_path: Path) -> None:
@@ -60,7 +62,7 @@ def test_hosts_come_from_the_command_line_or_the_file(tmp_path: Path) -> None:
     assert names(file=file) == ["gold2", "gold3", "gold4"]
     assert names(limit="gold[3-4]", file=file) == ["gold3", "gold4"]
     assert names("gold[2-4]", "gold4", file=file) == ["gold4"]
-    found = choose.chosen(str(file), "gold2,bob@gold3", "", {}, tmp_path)
+    found = selection.chosen(str(file), "gold2,bob@gold3", "", {}, tmp_path)
     assert (found[0].user, found[0].port, found[1].user, found[1].port) == ("ada", 2222, "bob", 0)
     file.write_text('controller = "gold1"\n[[pool]]\nhosts = ["gold2"]\n')
     assert names(file=file) == ["gold1", "gold2"]
@@ -183,10 +185,10 @@ def content(folder: Path) -> dict[bytes, tuple[int, bytes]]:
 def test_there_and_back(tmp_path: Path, home: Path) -> None:
     """Binary content, odd names, modes and links survive the way to a host and back."""
     folder = odd_folder(tmp_path)
-    with copy.packed(folder) as archive:
-        copy.put(HERE, archive, folder, "new/-copy", 20, force=False)
+    with transfer.packed(folder) as archive:
+        transfer.put(HERE, archive, folder, "new/-copy", 20, force=False)
     assert content(home / "new/-copy") == content(folder)
-    copy.get(HERE, "new/-copy", tmp_path / "got" / "-copy", 20, force=False)
+    transfer.get(HERE, "new/-copy", tmp_path / "got" / "-copy", 20, force=False)
     assert content(tmp_path / "got" / "-copy") == content(folder)
     assert [one.name for one in (tmp_path / "got").iterdir()] == ["-copy"]
     assert [one.name for one in (home / "new").iterdir()] == ["-copy"]
@@ -199,8 +201,8 @@ def test_put_goes_into_folders_and_replaces_only_by_force(tmp_path: Path, home: 
     (home / "there").mkdir()
 
     def put(remote: str, *, force: bool = False) -> None:
-        with copy.packed(file) as archive:
-            copy.put(HERE, archive, file, copy.remote_path(remote), 20, force=force)
+        with transfer.packed(file) as archive:
+            transfer.put(HERE, archive, file, transfer.remote_path(remote), 20, force=force)
 
     put("there")
     put("made/")
@@ -226,12 +228,12 @@ def test_get_never_overwrites(tmp_path: Path, home: Path) -> None:
     target.parent.mkdir()
     target.write_text("old")
     with pytest.raises(CncpError, match="exists"):
-        copy.get(HERE, "f", target, 20, force=False)
+        transfer.get(HERE, "f", target, 20, force=False)
     assert target.read_text() == "old"
-    copy.get(HERE, "f", target, 20, force=True)
+    transfer.get(HERE, "f", target, 20, force=True)
     assert target.read_text() == "new"
     with pytest.raises(HostError, match="there is no such file or folder"):
-        copy.get(HERE, "absent", tmp_path / "h" / "absent", 20, force=False)
+        transfer.get(HERE, "absent", tmp_path / "h" / "absent", 20, force=False)
     assert [one.name for one in target.parent.iterdir()] == ["f"]
     cncp("hosts.get", "--hosts=localhost", "f", "out", folder=tmp_path)
     done = cncp("hosts.get", "--hosts=localhost", "f", "out", folder=tmp_path, status=2)
@@ -259,7 +261,7 @@ def test_an_archive_of_a_bad_host_stays_in_its_folder(tmp_path: Path) -> None:
     archive.seek(0)
     folder = tmp_path / "in"
     folder.mkdir()
-    copy.unpack(archive, folder)
+    transfer.unpack(archive, folder)
     assert sorted(str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*") if "home" not in one.parts) == [
         "in",
         "in/good",
@@ -312,7 +314,7 @@ def test_links_of_a_bad_host_stay_in_the_copy(tmp_path: Path) -> None:
     archive = archive_of({name: text for name, (text, _) in LINKS.items()}, ["it/p/q/r"], ["it/p/q/r/f"])
     folder = tmp_path / "in"
     folder.mkdir()
-    copy.unpack(archive, folder)
+    transfer.unpack(archive, folder)
     made = {str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_symlink()}
     assert made == {name for name, (_, wanted) in LINKS.items() if wanted}
     assert all(path == "it" or path.startswith("it/") for path in leads_to(folder))
@@ -331,7 +333,7 @@ def test_no_set_of_links_leads_out(links: dict[str, str], folders: list[str]) ->
         folder = Path(top).resolve()
         with contextlib.suppress(OSError):
             # A file where a folder is to be: the copy fails as a whole.
-            copy.unpack(archive_of(links, folders, []), folder)
+            transfer.unpack(archive_of(links, folders, []), folder)
         assert all(path == "it" or path.startswith("it/") for path in leads_to(folder))
 
 
@@ -342,9 +344,9 @@ def test_a_name_twice_costs_that_host_alone(tmp_path: Path, home: Path, monkeypa
         for name in ("it", "it/x"):
             tar.addfile(tarfile.TarInfo(name))
     (home / "twice.tar").write_bytes(twice.getvalue())
-    monkeypatch.setattr(copy, "_GET", 'cat "$1"')
+    monkeypatch.setattr(transfer, "_GET", 'cat "$1"')
     with pytest.raises(HostError, match="no archive"):
-        copy.get(HERE, "twice.tar", tmp_path / "out", 20, force=False)
+        transfer.get(HERE, "twice.tar", tmp_path / "out", 20, force=False)
     assert not (tmp_path / "out").exists()
 
 
@@ -353,7 +355,7 @@ def test_what_is_named_is_meant_even_by_a_link(tmp_path: Path, home: Path) -> No
     (home / "real").mkdir()
     (home / "real" / "f").write_text("x")
     (home / "link").symlink_to("real")
-    copy.get(HERE, "link", tmp_path / "got" / "link", 20, force=False)
+    transfer.get(HERE, "link", tmp_path / "got" / "link", 20, force=False)
     assert (tmp_path / "got" / "link" / "f").read_text() == "x"
     assert not (tmp_path / "got" / "link").is_symlink()
 
@@ -362,13 +364,13 @@ def test_what_is_named_is_meant_even_by_a_link(tmp_path: Path, home: Path) -> No
 def test_paths_that_are_none(path: str) -> None:
     """What names no file is refused before any host is asked."""
     with pytest.raises(UsageError):
-        copy.remote_path(path)
+        transfer.remote_path(path)
 
 
 def test_hardware(tmp_path: Path, home: Path) -> None:
     """Every field is there and plausible; the cache has the same, and --cached asks nobody."""
-    found = facts.look(HERE, 30)
-    assert set(found) == set(facts.FIELDS)
+    found = hardware_report.look(HERE, 30)
+    assert set(found) == set(hardware_report.FIELDS)
     assert found["cores"] == len(os.sched_getaffinity(0))
     assert found["memory"] > 2**27
     assert found["home"] == str(home)
@@ -378,7 +380,7 @@ def test_hardware(tmp_path: Path, home: Path) -> None:
     cached = cncp("hosts.facts", "--hosts=localhost", "--cached", "--json", folder=tmp_path)
     assert json.loads(cached.stdout)["localhost"]["cores"] == found["cores"]
     table = cncp("hosts.facts", "--hosts=localhost", "--cached", "--csv", folder=tmp_path).stdout.splitlines()
-    assert table[0] == "host," + ",".join(facts.FIELDS)
+    assert table[0] == "host," + ",".join(hardware_report.FIELDS)
     cncp("hosts.facts", "--hosts=localhost,other", "--cached", folder=tmp_path, status=3)
 
 
@@ -391,6 +393,6 @@ def test_hardware_is_asked_of_old_pythons() -> None:
 
 def test_units_and_numbers() -> None:
     """Sizes and equal GPUs are shown as people write them."""
-    assert facts.size(512 * 2**20) == "512 MB"
-    assert facts.size(64 * 2**30) == "64 GB"
-    assert facts.counted(["A100", "A100", "T4"]) == "2 x A100, 1 x T4"
+    assert hardware_report.size(512 * 2**20) == "512 MB"
+    assert hardware_report.size(64 * 2**30) == "64 GB"
+    assert hardware_report.counted(["A100", "A100", "T4"]) == "2 x A100, 1 x T4"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
-from cncp.hub import Hub, NoAnswer
+from cncp.ipp.hub import Hub, NoAnswer
 
 FRAMES = 7
 """Of a request as the hub gets it: the client's identity, the delimiter, the signature, four parts."""

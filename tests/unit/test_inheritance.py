@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from cncp.machine import login
+from cncp import inheritance
+from cncp.inheritance import MARK, environment
+from cncp.machine import login_environment
 from cncp.machine.actor import Actor
 from cncp.machine.facts import gather
 from cncp.machine.node import Node
-from cncp.serve import inheritance
-from cncp.serve.inheritance import MARK, environment
 from tests.unit.test_choices import node
 
 CODE = Path(__file__).resolve().parents[2] / "bootstrap"
@@ -31,7 +31,7 @@ TELL = """
 import json, os, resource, signal, sys
 sys.path.insert(0, CODE)
 sys.orig_argv[1:] = ["-c", "ME", "engine", "0", "--node", NODE, "--digest", "d"] and sys.orig_argv[1:]
-from cncp.serve import inheritance
+from cncp import inheritance
 assert inheritance.begin(["engine", "0", "--node", NODE, "--digest", "d"])
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 names = {number: number.name for number in signal.Signals if number < 32}
@@ -204,18 +204,18 @@ def test_variables_are_no_part_of_a_document(made: Node) -> None:
 )
 def test_what_a_login_says(said: str, read: dict[str, str]) -> None:
     """Umask and some variables, whatever the login files print before."""
-    assert login.read(said) == {"umask": 0o022, "variables": read}
+    assert login_environment.read(said) == {"umask": 0o022, "variables": read}
 
 
 @pytest.mark.parametrize("said", ["", "This account is not available.\n", BEGINS, "x\n022\n"])
 def test_a_login_that_says_nothing(said: str) -> None:
     """An account without a login, or one whose files end the shell, has none."""
-    assert login.read(said) is None
+    assert login_environment.read(said) is None
 
 
 def test_the_login_is_asked_and_not_the_caller(made: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """The PATH and umask are those of the account's login files, in a file for the account alone."""
-    monkeypatch.setattr(login, "_shell", lambda _: "/bin/bash")
+    monkeypatch.setattr(login_environment, "_shell", lambda _: "/bin/bash")
     monkeypatch.setenv("PATH", f"/evil:{os.environ['PATH']}")
     monkeypatch.setenv("FOO", "1")
     Path(made.account.home, ".profile").write_text("echo noise; PATH=/login/bin:$PATH; umask 027; export TZ=UTC\n")
@@ -223,7 +223,7 @@ def test_the_login_is_asked_and_not_the_caller(made: Node, monkeypatch: pytest.M
     actor = Actor(made.account)
     former = os.umask(0o077)
     try:
-        assert login.refresh(made, actor) == [f"{made.home}/login.json"]
+        assert login_environment.refresh(made, actor) == [f"{made.home}/login.json"]
     finally:
         os.umask(former)
     stored = json.loads(Path(made.home, "login.json").read_text())
@@ -233,7 +233,7 @@ def test_the_login_is_asked_and_not_the_caller(made: Node, monkeypatch: pytest.M
     assert stored["variables"]["TZ"] == "UTC"
     assert "FOO" not in stored["variables"]
     assert Path(made.home, "login.json").stat().st_mode & 0o777 == 0o600
-    assert login.refresh(made, actor) == []
+    assert login_environment.refresh(made, actor) == []
     # Files that end the shell leave what is known.
     Path(made.account.home, ".profile").write_text("exit 3\n")
-    assert login.refresh(made, actor) == []
+    assert login_environment.refresh(made, actor) == []

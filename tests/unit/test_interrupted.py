@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from cncp import files, interrupted
+from cncp.pools.vm import package
 from cncp.tasks import guide, program
-from cncp.vm import package
 
 from .refusal import ROOT
 
@@ -34,7 +34,9 @@ sys.argv = {argv!r}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("module", ["cncp.tasks", "invoke.collection", "cncp.cluster", "cncp.machine.job", "psutil"])
+@pytest.mark.parametrize(
+    "module", ["cncp.tasks", "invoke.collection", "cncp.config.settings", "cncp.machine.ops.main", "psutil"]
+)
 def test_while_a_command_is_imported(module: str, number: signal.Signals, home: Path) -> None:
     """From the first import of ours to the last: it says so in a line."""
     text = AT_IMPORT.format(
@@ -47,7 +49,7 @@ def test_while_a_command_is_imported(module: str, number: signal.Signals, home: 
     ended(text, number, home)
 
 
-@pytest.mark.parametrize("module", ["argparse", "cncp.attributes", "cncp.machine.place", "cncp.install.preflight"])
+@pytest.mark.parametrize("module", ["argparse", "cncp.config.sources", "cncp.accounts", "cncp.install.preflight"])
 def test_while_the_installation_is_imported(module: str, home: Path) -> None:
     """So does stage0, which runs before there is a virtualenv."""
     script = str(ROOT / "bootstrap" / "stage0.py")

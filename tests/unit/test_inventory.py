@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp import attributes, inventory
+from cncp.config import hostlist, sources
 from cncp.errors import UsageError
 
 from .refusal import tree
@@ -127,7 +127,7 @@ def test_files_that_make_no_sense(content: str, tmp_path: Path) -> None:
     path = tmp_path / "cluster.toml"
     path.write_text(content)
     with pytest.raises(UsageError) as caught:
-        attributes.read(path)
+        sources.read(path)
     assert str(tmp_path) in caught.value.message
     assert "\n" not in caught.value.message + caught.value.hint
     assert caught.value.hint
@@ -139,7 +139,7 @@ def test_lists_that_make_no_sense(content: str, tmp_path: Path) -> None:
     path = tmp_path / "hosts.txt"
     path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(UsageError) as caught:
-        attributes.read(path)
+        sources.read(path)
     assert str(path) in caught.value.message
     assert caught.value.hint
 
@@ -170,11 +170,11 @@ def test_what_was_probably_meant(tmp_path: Path) -> None:
     path = tmp_path / "cluster.toml"
     path.write_text('[[pool]]\nhosts = ["gold[1-3]"]\nengins = 4')
     with pytest.raises(UsageError) as caught:
-        attributes.read(path)
+        sources.read(path)
     assert caught.value.hint == "did you mean engines?"
     path.write_text('[[pool]]\nhosts = ["gold[1-3]"]\n[pool.host.gould1]\nengines = 2')
     with pytest.raises(UsageError) as caught:
-        attributes.read(path)
+        sources.read(path)
     assert caught.value.hint == "did you mean gold1?"
 
 
@@ -190,7 +190,7 @@ def test_ranges() -> None:
         "gold": ["gold"],
     }
     for pattern, names in cases.items():
-        assert list(inventory.expand(pattern, "test")) == names
+        assert list(hostlist.expand(pattern, "test")) == names
 
 
 def test_pools_hosts_and_lists(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_pools_hosts_and_lists(tmp_path: Path) -> None:
         '[pool.host.gold2]\nengines = 2\naddress = "10.0.0.2"\n'
         '[[pool]]\nhosts = "more.txt"\n'
     )
-    settings, hosts = attributes.read(path)
+    settings, hosts = sources.read(path)
     assert settings == {"heartbeat": 300}
     assert hosts is not None
     assert hosts.controller is hosts.hosts[0]
@@ -217,6 +217,6 @@ def test_pools_hosts_and_lists(tmp_path: Path) -> None:
         ("silver3", "bob", 22, None, ""),
     ]
     assert [one.name for one in hosts.limited("gold[2-3],silver1")] == ["gold2", "gold3", "silver1"]
-    listed = attributes.read(tmp_path / "more.txt")[1]
+    listed = sources.read(tmp_path / "more.txt")[1]
     assert listed is not None
     assert [one.name for one in listed.everyone] == ["localhost", "silver1", "silver2", "silver3"]

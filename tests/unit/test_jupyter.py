@@ -12,18 +12,21 @@ from typing import Any
 
 import pytest
 
-from cncp.attributes import SOURCE
+from cncp.config.inventory import HostSpec
+from cncp.config.sources import SOURCE
 from cncp.errors import CncpError, UsageError
-from cncp.fleet import forward, lab
-from cncp.fleet.command import HostError
-from cncp.inventory import HostSpec
-from cncp.machine import browser, jupyter, manifest, notebooks, removal, steps
+from cncp.fleet import remote_jupyter
+from cncp.machine import manifest, removal
 from cncp.machine.actor import Actor
 from cncp.machine.facts import gather
-from cncp.machine.jupyter import Access
+from cncp.machine.jupyter import browser, notebooks, service
+from cncp.machine.jupyter.service import Access
 from cncp.machine.node import Node
+from cncp.machine.ops import steps
 from cncp.machine.resources import File
 from cncp.serve.jupyter import configuration, environment
+from cncp.ssh import forward
+from cncp.ssh.host_errors import HostError
 from cncp.tasks import jupyter as tasks
 from tests.unit.test_choices import node
 
@@ -40,7 +43,7 @@ def made(tmp_path: Path, home: Path) -> Node:
         profile_dir=str(tmp_path / "profile"),
         account=account,
     )
-    jupyter.folder(found).mkdir(parents=True)
+    service.folder(found).mkdir(parents=True)
     return found
 
 
@@ -65,39 +68,39 @@ def test_where_it_is_not_is_said(made: Node) -> None:
 def test_port_and_token_are_made_once(made: Node) -> None:
     """At mode 0600 from the start; a second run changes nothing, a lax mode is closed, what is damaged is made anew."""
     actor = Actor(made.account)
-    path = jupyter.access_path(made)
-    assert len(jupyter.outdated(made)) == 1
-    assert jupyter.write(made, actor) == [str(path)]
-    first = jupyter.load(made)
+    path = service.access_path(made)
+    assert len(service.outdated(made)) == 1
+    assert service.write(made, actor) == [str(path)]
+    first = service.load(made)
     assert first is not None
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(first.token) >= 40
-    assert jupyter.write(made, actor) == jupyter.outdated(made) == []
+    assert service.write(made, actor) == service.outdated(made) == []
     path.chmod(0o644)
-    jupyter.write(made, actor)
-    assert (jupyter.load(made), path.stat().st_mode & 0o777) == (first, 0o600)
-    digest = jupyter.digest(made)
+    service.write(made, actor)
+    assert (service.load(made), path.stat().st_mode & 0o777) == (first, 0o600)
+    digest = service.digest(made)
     path.write_text("half")
-    jupyter.write(made, actor)
-    second = jupyter.load(made)
+    service.write(made, actor)
+    second = service.load(made)
     assert second is not None
     assert second.token != first.token
-    assert jupyter.digest(made) != digest
-    assert first.token not in repr(jupyter.outdated(made)) + jupyter.digest(made)
-    assert jupyter.outdated(node()) == []
+    assert service.digest(made) != digest
+    assert first.token not in repr(service.outdated(made)) + service.digest(made)
+    assert service.outdated(node()) == []
 
 
 def test_a_port_that_is_taken_is_named(made: Node) -> None:
     """Before the start, unless it is our own Jupyter that listens."""
-    jupyter.write(made, Actor(made.account))
-    known = jupyter.load(made)
+    service.write(made, Actor(made.account))
+    known = service.load(made)
     assert known is not None
-    jupyter.check(made, set())
+    service.check(made, set())
     with socket.create_server(("127.0.0.1", known.port)):
-        jupyter.check(made, {"jupyter"})
-        assert not jupyter.answers(made)
+        service.check(made, {"jupyter"})
+        assert not service.answers(made)
         with pytest.raises(CncpError, match=f"port {known.port} is taken"):
-            jupyter.check(made, set())
+            service.check(made, set())
 
 
 def test_its_packages_restart_nothing_else(made: Node) -> None:
@@ -122,14 +125,14 @@ def test_its_packages_restart_nothing_else(made: Node) -> None:
 
 def test_the_kernel_is_described(made: Node) -> None:
     """It is the virtualenv's Python in the cluster's profile; no description holds a secret."""
-    jupyter.write(made, Actor(made.account))
-    known = jupyter.load(made)
+    service.write(made, Actor(made.account))
+    known = service.load(made)
     assert known is not None
-    files = {Path(one.path).name: json.loads(one.text()) for one in jupyter.resources(made) if isinstance(one, File)}
+    files = {Path(one.path).name: json.loads(one.text()) for one in service.resources(made) if isinstance(one, File)}
     assert files["kernel.json"]["argv"][0] == f"{made.home}/venv/bin/python"
     assert files["kernel.json"]["argv"][-2:] == ["--profile-dir", made.profile_dir]
     assert known.token not in json.dumps(files) + json.dumps(environment(made))
-    assert list(jupyter.resources(node())) == []
+    assert list(service.resources(node())) == []
 
 
 def test_jupyter_keeps_to_loopback_and_to_its_folder(made: Node) -> None:
@@ -139,7 +142,7 @@ def test_jupyter_keeps_to_loopback_and_to_its_folder(made: Node) -> None:
     assert (server["ip"], server["port"], server["port_retries"]) == ("127.0.0.1", 4711, 0)
     assert server["root_dir"] == made.account.home
     assert "preferred_dir" not in server
-    folder = str(jupyter.folder(made))
+    folder = str(service.folder(made))
     folders = {key: value for key, value in environment(made).items() if key.startswith("JUPYTER_")}
     assert len(folders) == 4
     kept = [*folders.values(), settings["FileCheckpoints"]["root_dir"], *map(str, settings["LabApp"].values())]
@@ -233,10 +236,10 @@ def test_a_tunnel_has_the_same_port_where_that_is_free() -> None:
 
 def test_hosts_are_named_as_everywhere() -> None:
     """User and port belong to the name; what could be an option of ssh is refused."""
-    assert lab.host("ada@gold1:2222") == HostSpec("gold1", user="ada", port=2222)
+    assert remote_jupyter.host("ada@gold1:2222") == HostSpec("gold1", user="ada", port=2222)
     for wrong in ("-oProxyCommand=x", "a b", "", "gold1:0"):
         with pytest.raises(UsageError):
-            lab.host(wrong)
+            remote_jupyter.host(wrong)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +252,7 @@ def test_hosts_are_named_as_everywhere() -> None:
 )
 def test_what_a_host_answers_instead(status: int, said: str, message: str, hint: str) -> None:
     """Its own two lines are handed on."""
-    refusal = lab._refusal(HostSpec("gold1"), status, said)
+    refusal = remote_jupyter._refusal(HostSpec("gold1"), status, said)
     assert isinstance(refusal, HostError)
     assert (refusal.host, refusal.message) == ("gold1", message)
     assert hint in refusal.hint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cncp.machine import kinds
+from cncp.machine.services import kinds
 
 UNITS = {
     "controller": "cncp-controller.service",

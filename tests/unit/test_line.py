@@ -10,11 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cncp.fleet.command import HostError, Way
-from cncp.fleet.line import MARK, line
-from cncp.fleet.ssh import Host, Local
-from cncp.fleet.stream import lines, running
-from cncp.inventory import HostSpec
+from cncp.config.inventory import HostSpec
+from cncp.ssh.command import Way
+from cncp.ssh.command_line import MARK, line
+from cncp.ssh.connection import Host, Local
+from cncp.ssh.host_errors import HostError
+from cncp.ssh.stream import lines, running
 
 SHELLS = [name for name in ("sh", "bash", "dash", "zsh", "fish", "tcsh", "csh", "mksh", "ksh") if shutil.which(name)]
 

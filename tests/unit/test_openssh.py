@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from cncp import openssh
-from cncp.access.tunnel import Tunnel
+from cncp.config.inventory import HostSpec
 from cncp.errors import CncpError
-from cncp.fleet import forward
-from cncp.fleet.ssh import Remote
-from cncp.inventory import HostSpec
 from cncp.machine import tunnels
-from cncp.run import PACKAGES, CommandError, run
+from cncp.process import PACKAGES, CommandError, run
+from cncp.ssh import forward, openssh
+from cncp.ssh.client_tunnel import Tunnel
+from cncp.ssh.connection import Remote
 
 OF_A_PERSON = """
 Host *

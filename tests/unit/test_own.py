@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cncp.errors import UsageError
-from cncp.machine import own
+from cncp.machine import user_programs
 
 from .refusal import ROOT
 
@@ -148,10 +148,10 @@ def test_an_interactive_shell(shell: str, venv: Path, home: Path) -> None:
 def test_shells_that_are_none(home: Path) -> None:
     """An account without a login shell gets one all the same."""
     for named in ("/usr/sbin/nologin", "/bin/false", "", "/nonexistent/zsh"):
-        assert own.shell({"SHELL": named}, interactive=False)[0] == ["/bin/sh"]
+        assert user_programs.shell({"SHELL": named}, interactive=False)[0] == ["/bin/sh"]
 
 
 def test_a_script_is_needed(tmp_path: Path) -> None:
     """An empty name is none."""
     with pytest.raises(UsageError):
-        own.script(tmp_path, [""])
+        user_programs.script(tmp_path, [""])

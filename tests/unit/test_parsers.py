@@ -12,14 +12,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cncp import attributes, inventory
-from cncp.access import clientfile
-from cncp.attributes import Kept
+from cncp.config import hostlist, inventory, ipyparallel_profile, profile_export, selection, sources, writer
+from cncp.config.hostlist import fold
+from cncp.config.inventory import HostSpec
+from cncp.config.sources import Kept
 from cncp.errors import CncpError, UsageError
-from cncp.fleet import choose, foreign, handover, written
-from cncp.fleet.ranges import fold
-from cncp.inventory import HostSpec
-from cncp.machine.up import request
+from cncp.ipp import connection_file
+from cncp.machine.ops.apply import request
 from cncp.tasks import fleet as fleets
 
 PARTS = st.text("ab0129.-_", min_size=1, max_size=8)
@@ -28,7 +27,7 @@ NAMES = st.from_regex(r"(?:[a-z][a-z0-9]{0,3}@)?[a-z0-9_][a-z0-9._-]{0,9}(?::[0-
 
 def expanded(patterns: list[str]) -> list[str]:
     """Return the names that patterns stand for."""
-    return [name for pattern in patterns for name in inventory.expand(pattern, "test")]
+    return [name for pattern in patterns for name in hostlist.expand(pattern, "test")]
 
 
 @settings(max_examples=300, deadline=None)
@@ -52,7 +51,7 @@ def test_ranges_are_all_their_numbers(first: str, bounds: list[tuple[int, int]])
     try:
         found = expanded([pattern])
     except UsageError:
-        assert wanted == 0 or wanted > inventory.MAX_HOSTS
+        assert wanted == 0 or wanted > hostlist.MAX_HOSTS
     else:
         assert len(found) == wanted
 
@@ -72,9 +71,9 @@ def test_ranges_are_all_their_numbers(first: str, bounds: list[tuple[int, int]])
 def test_too_many_hosts_are_too_many_at_once(pattern: str) -> None:
     """They are counted, not made, before that is said."""
     with pytest.raises(UsageError):
-        next(iter(inventory.expand(pattern, "test")))
+        next(iter(hostlist.expand(pattern, "test")))
     with pytest.raises(UsageError):
-        choose.named(pattern)
+        selection.named(pattern)
     with pytest.raises(UsageError):
         inventory.Inventory((HostSpec("a"),)).limited(pattern)
 
@@ -118,16 +117,16 @@ def test_bad_files_are_refused_in_a_line(content: bytes, name: str, tmp_path: Pa
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(UsageError):
-        attributes.read(path)
-    ours(lambda: handover.load(path))
-    ours(lambda: foreign.read(path))
-    ours(lambda: written.checked(content.decode(errors="replace")))
+        sources.read(path)
+    ours(lambda: profile_export.load(path))
+    ours(lambda: ipyparallel_profile.read(path))
+    ours(lambda: writer.checked(content.decode(errors="replace")))
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "/nowhere", "/", "/etc/shadow/x", "a\0b", "~nosuch/x"])
 def test_files_that_are_none(name: str) -> None:
     """Endless, missing, a folder, or no name at all."""
-    for read in (attributes.read, inventory.read_names, handover.load, foreign.read):
+    for read in (sources.read, inventory.read_names, profile_export.load, ipyparallel_profile.read):
         ours(functools.partial(read, Path(name)))
 
 
@@ -149,9 +148,11 @@ def test_odd_profiles_are_read_as_far_as_they_say_anything(source: str, tmp_path
     path.write_text(source)
 
     def read() -> None:
-        found = foreign.read(path)
-        made = foreign.settings(found, found.notes)
-        written.checked("".join(f"{line}\n" for line in written.lines(made, foreign.with_pools(found), found.notes)))
+        found = ipyparallel_profile.read(path)
+        made = ipyparallel_profile.settings(found, found.notes)
+        writer.checked(
+            "".join(f"{line}\n" for line in writer.lines(made, ipyparallel_profile.with_pools(found), found.notes))
+        )
 
     ours(read)
 
@@ -185,17 +186,17 @@ def test_any_file_is_read_or_refused(content: str) -> None:
         for name in ("cluster.toml", "hosts.txt"):
             path = Path(folder) / name
             path.write_text(content, encoding="utf-8", errors="replace")
-            ours(functools.partial(attributes.read, path))
+            ours(functools.partial(sources.read, path))
 
 
 @settings(max_examples=200, deadline=None)
 @given(words=st.text(max_size=20) | st.text("a[1-9],]@:.", max_size=20), raw=st.binary(max_size=60))
 def test_any_words_are_hosts_or_refused(words: str, raw: bytes) -> None:
     """Those of a command line, and connection files."""
-    ours(lambda: choose.named(words))
+    ours(lambda: selection.named(words))
     ours(lambda: inventory.spec(words, "test"))
-    ours(lambda: clientfile.parse(raw, "test"))
-    ours(lambda: clientfile.parse(b"[" * 100_000, "test"))
+    ours(lambda: connection_file.parse(raw, "test"))
+    ours(lambda: connection_file.parse(b"[" * 100_000, "test"))
 
 
 MANY = '[[pool]]\nhosts = ["gold[1-1024]"]\n'
@@ -227,15 +228,15 @@ def test_one_machine_becomes_many(key: str, tmp_path: Path) -> None:
     path.write_text('[[pool]]\nhosts = ["gold1"]\n')
     value = {"engines": 1, "threads": 2, "pin": "cores", "memory": "2G"}[key]
     once = Kept({key: value, "heartbeat": 600})
-    former = attributes.of_many(once, path)
-    mine = attributes.gather(file=path, environment={}, flags={}, former=former)
+    former = sources.of_many(once, path)
+    mine = sources.gather(file=path, environment={}, flags={}, former=former)
     assert (mine.role, mine.heartbeat) == ("controller", 600)
     host = HostSpec("gold1")
-    assert key not in attributes.for_host(host, file=path, environment={}, flags={}, former=former)
+    assert key not in sources.for_host(host, file=path, environment={}, flags={}, former=former)
     # Kept from a command line for this very file, or on it now, it is said of the hosts.
     for kept, flags in ((Kept({key: value}, str(path)), {}), (Kept({}), {key: str(value)})):
-        again = attributes.of_many(kept, path)
-        assert attributes.gather(file=path, environment={}, flags=flags, former=again).role == "controller"
-        found = attributes.for_host(host, file=path, environment={}, flags=flags, former=again)
+        again = sources.of_many(kept, path)
+        assert sources.gather(file=path, environment={}, flags=flags, former=again).role == "controller"
+        found = sources.for_host(host, file=path, environment={}, flags=flags, former=again)
         assert found[key] == value
-    assert attributes.of_many(once, None) == once
+    assert sources.of_many(once, None) == once

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
+from cncp import pidfile
 from cncp.errors import CncpError
-from cncp.machine.logs import written_since
-from cncp.machine.patience import Patience
 from cncp.machine.services.base import ServiceState
-from cncp.serve import record
+from cncp.machine.services.logs import written_since
+from cncp.machine.services.startup import Patience
 
 
 class Manager:
@@ -49,7 +49,7 @@ def node(folder: Path) -> Any:
 def service(folder: Path, name: str, code: str) -> Iterator[int]:
     """Run a process and leave its record."""
     with subprocess.Popen([sys.executable, "-c", code]) as process:
-        record.write(folder, name, pid=process.pid)
+        pidfile.write(folder, name, pid=process.pid)
         try:
             yield process.pid
         finally:

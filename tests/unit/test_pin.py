@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp.serve.pin import numa_nodes, parsed, share
+from cncp.serve.affinity import numa_nodes, parsed, share
 
 EIGHT = range(8)
 TWO_NODES = {0: range(4), 1: range(4, 8)}
@@ -55,7 +55,7 @@ def test_lists_of_the_kernel(tmp_path: Path) -> None:
 def test_a_process_is_pinned() -> None:
     """What is said is done, and threads begun later have it as well."""
     code = (
-        "import os, threading; from cncp.serve import pin; mine = pin.apply('cores', 0, 1)\n"
+        "import os, threading; from cncp.serve import affinity; mine = affinity.apply('cores', 0, 1)\n"
         "seen = []; t = threading.Thread(target=lambda: seen.append(os.sched_getaffinity(0))); t.start(); t.join()\n"
         "print(len(mine), len(seen[0]), os.sched_getaffinity(0) == seen[0] == set(mine))"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp.install import pipconf, uvconf
+from cncp.install import pip_config, uv_config
 
 FILES = {
     ".config/pip/pip.conf": "[global]\nindex-url = http://user.invalid/\ntimeout = 3\n[install]\nfind_links = /a /b\n",
@@ -28,7 +28,7 @@ def _by_pip(environment: dict[str, str]) -> dict[str, str]:
     pairs = [line.partition("=")[::2] for line in done.stdout.splitlines()]
     for name, value in sorted(pairs, key=lambda pair: order.index(pair[0].partition(".")[0])):
         key = name.partition(".")[2].replace("_", "-")
-        if key in pipconf._OPTIONS:
+        if key in pip_config._OPTIONS:
             found[key] = " ".join(value.strip("'\"").replace("\\n", " ").split())
     return found
 
@@ -52,14 +52,14 @@ def test_like_pip(variables: dict[str, str], home: Path) -> None:
         variables = {**variables, "PIP_CONFIG_FILE": str(home / variables["PIP_CONFIG_FILE"])}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     environment.update(variables)
-    ours = {key: " ".join(value.split()) for key, value in pipconf.read(environment).items()}
+    ours = {key: " ".join(value.split()) for key, value in pip_config.read(environment).items()}
     assert ours == _by_pip(environment)
 
 
 def test_a_broken_file_is_passed_over(home: Path) -> None:
     """What pip could not read does not stop us; pip will say so itself."""
     (home / "broken.conf").write_text(FILES["broken.conf"])
-    assert "index-url" not in pipconf.read({"PIP_CONFIG_FILE": str(home / "broken.conf"), "HOME": str(home)})
+    assert "index-url" not in pip_config.read({"PIP_CONFIG_FILE": str(home / "broken.conf"), "HOME": str(home)})
 
 
 def test_for_uv(tmp_path: Path) -> None:
@@ -73,15 +73,15 @@ def test_for_uv(tmp_path: Path) -> None:
         "cert": str(tmp_path),
         "proxy": "http://h:1",
     }
-    made = pipconf.for_uv(options, {"UV_DEFAULT_INDEX": "http://mine/"}, {})
+    made = pip_config.for_uv(options, {"UV_DEFAULT_INDEX": "http://mine/"}, {})
     assert "UV_DEFAULT_INDEX" not in made
     assert made["UV_INDEX"] == "http://b/ http://c/"
     assert made["UV_FIND_LINKS"] == "/d,/e"
     assert made["UV_NO_INDEX"] == "1"
     assert made["UV_INSECURE_HOST"] == "f g:1"
     own = [{"name": "ours", "url": "http://mine/", "default": True}]
-    assert "UV_DEFAULT_INDEX" not in pipconf.for_uv(options, {}, {"index": own})
-    assert pipconf.for_uv(options, {}, {"index": [{"name": "more", "url": "http://more/"}]})["UV_DEFAULT_INDEX"]
+    assert "UV_DEFAULT_INDEX" not in pip_config.for_uv(options, {}, {"index": own})
+    assert pip_config.for_uv(options, {}, {"index": [{"name": "more", "url": "http://more/"}]})["UV_DEFAULT_INDEX"]
     assert made["SSL_CERT_DIR"] == str(tmp_path)
     assert made["HTTPS_PROXY"] == made["ALL_PROXY"] == "http://h:1"
 
@@ -93,8 +93,8 @@ def test_for_pip(home: Path) -> None:
     configured.write_text(
         "[global]\nindex-url = http://a/\nretries = 2\n[install]\ntarget = /x\nuser = yes\nno-binary = :all:\n"
     )
-    options = pipconf.read({"HOME": str(home), "XDG_CONFIG_DIRS": str(home), "PIP_CERT": "/c", "PIP_TARGET": "/y"})
-    made = pipconf.for_pip(options)
+    options = pip_config.read({"HOME": str(home), "XDG_CONFIG_DIRS": str(home), "PIP_CERT": "/c", "PIP_TARGET": "/y"})
+    made = pip_config.for_pip(options)
     assert {"PIP_INDEX_URL": "http://a/", "PIP_RETRIES": "2", "PIP_CERT": "/c"}.items() <= made.items()
     assert made["PIP_CONFIG_FILE"] == os.devnull
     assert not {"PIP_TARGET", "PIP_USER", "PIP_NO_BINARY"} & set(made)
@@ -112,7 +112,7 @@ def test_of_uv_only_where_from(home: Path) -> None:
         '[pip]\nno-binary = [":all:"]\nextra-index-url = ["http://more/"]\n'
     )
     environment = {"HOME": str(home), "XDG_CONFIG_DIRS": str(home / "etc")}
-    found = uvconf.read(environment, sys.executable)
+    found = uv_config.read(environment, sys.executable)
     assert found == {
         "index-url": "http://user/",
         "native-tls": True,
@@ -120,8 +120,8 @@ def test_of_uv_only_where_from(home: Path) -> None:
         "extra-index-url": ["http://more/"],
     }
     again = home / "again.toml"
-    again.write_text(uvconf.written(found))
-    assert uvconf.read({"UV_CONFIG_FILE": str(again)}, sys.executable) == found
-    assert uvconf.read({**environment, "UV_NO_CONFIG": "1"}, sys.executable) == {}
+    again.write_text(uv_config.written(found))
+    assert uv_config.read({"UV_CONFIG_FILE": str(again)}, sys.executable) == found
+    assert uv_config.read({**environment, "UV_NO_CONFIG": "1"}, sys.executable) == {}
     user.write_text("offline = [[[\n")
-    assert uvconf.read(environment, sys.executable) == {"index-url": "http://system/", "native-tls": True}
+    assert uv_config.read(environment, sys.executable) == {"index-url": "http://system/", "native-tls": True}

@@ -13,16 +13,15 @@ from typing import Any
 
 import pytest
 
-from cncp import remote
-from cncp.machine import steps
+from cncp import pidfile, remote
+from cncp.inheritance import MARK
+from cncp.ipp.engine_uuid import slot, uuid_of
 from cncp.machine.facts import gather
 from cncp.machine.node import Node
+from cncp.machine.ops import steps
 from cncp.machine.services import processes
 from cncp.machine.services.base import ServiceState, command, running_process, sweep, unkept
 from cncp.machine.services.processes import as_recorded, command_line, environment, ours, running
-from cncp.serve import record
-from cncp.serve.inheritance import MARK
-from cncp.serve.slots import slot, uuid_of
 from tests.unit.test_choices import node
 
 IDLE = """
@@ -90,9 +89,9 @@ def test_services_are_seen_without_a_record(made: Node) -> None:
             "engine-1": (pid, "d1"),
             "controller": (other, "d2"),
         }
-        assert as_recorded(made, pid) == record.Process(pid, "d1", uuid_of(made.host, 1, pid))
+        assert as_recorded(made, pid) == pidfile.Process(pid, "d1", uuid_of(made.host, 1, pid))
         assert slot(running_process(made, "engine-1").uuid) == (made.host, 1)
-        record.write(made.run_dir, "controller", "recorded", pid=other)
+        pidfile.write(made.run_dir, "controller", "recorded", pid=other)
         assert {name: one.pid for name, one in running(made).items()} == {
             "controller": other,
             "engine-0": 0,
@@ -103,7 +102,7 @@ def test_services_are_seen_without_a_record(made: Node) -> None:
         os.kill(pid, 9)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert child in [one.pid for one in ours(made).services]
-    assert as_recorded(made, pid) == record.GONE
+    assert as_recorded(made, pid) == pidfile.GONE
 
 
 def test_other_clusters_processes_are_not_ours(made: Node) -> None:

@@ -12,7 +12,7 @@ import pytest
 # Invoke reads its own configuration with it; a parser of our own would need a package more.
 from invoke.vendor import yaml
 
-from cncp.attributes import SOURCE
+from cncp.config.sources import SOURCE
 
 GITHUB = SOURCE / ".github"
 

@@ -10,9 +10,9 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 from cncp.errors import CncpError, UsageError
-from cncp.machine import prompt
-from cncp.machine.interrupt import interrupt
-from cncp.serve.slots import uuid_of
+from cncp.ipp.engine_uuid import uuid_of
+from cncp.machine.ops import repl
+from cncp.machine.ops.interrupt import interrupt
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from cncp.serve.slots import uuid_of
 )
 def test_a_cell_ends_where_python_wants_no_more(lines: list[str], whole: bool) -> None:
     """Blocks go on to an empty line, brackets to their end; an error is sent and answered."""
-    assert prompt.finished(TransformerManager().check_complete, lines) is whole  # type: ignore[no-untyped-call]
+    assert repl.finished(TransformerManager().check_complete, lines) is whole  # type: ignore[no-untyped-call]
 
 
 class Result:
@@ -65,7 +65,7 @@ def test_output_comes_once_and_in_order() -> None:
         return ""
 
     engine: Any = SimpleNamespace(busy=lambda: "busy with another's\n", interrupt=stop)
-    prompt.run(view, "cell", out, engine)
+    repl.run(view, "cell", out, engine)
     assert out.getvalue() == "ablast<Figure>\nHelp\n42\n"
     assert stopped == [True]
 
@@ -74,7 +74,7 @@ def test_output_comes_once_and_in_order() -> None:
 def test_only_engines_have_a_prompt(name: str) -> None:
     """Other names are refused before the controller is asked."""
     with pytest.raises(UsageError):
-        prompt.find(SimpleNamespace(host="here"), name)  # type: ignore[arg-type]
+        repl.find(SimpleNamespace(host="here"), name)  # type: ignore[arg-type]
 
 
 class Hub:
@@ -109,9 +109,9 @@ class Hub:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a node whose controller answers as Hub does."""
-    monkeypatch.setattr("cncp.machine.interrupt.Hub", Hub)
-    monkeypatch.setattr("cncp.machine.prompt.Hub", Hub)
-    monkeypatch.setattr("cncp.machine.prompt.client_file", lambda _: {})
+    monkeypatch.setattr("cncp.machine.ops.interrupt.Hub", Hub)
+    monkeypatch.setattr("cncp.machine.ops.repl.Hub", Hub)
+    monkeypatch.setattr("cncp.machine.ops.repl.client_file", lambda _: {})
     return SimpleNamespace(host="here")
 
 
@@ -152,9 +152,9 @@ def test_a_prompt_says_with_whose_task_its_engine_is_busy(cluster: Any) -> None:
     """With another client's, and how long; of its own nothing is said."""
     assert cluster
     uuid = uuid_of("here", 1, 1)
-    assert prompt.Engine({}, uuid, "engine-1", "s").busy() == ""
-    assert prompt.Engine({}, uuid_of("here", 0, 1), "engine-0", "other").busy() == ""
-    said = prompt.Engine({}, uuid, "engine-1", "other").busy()
+    assert repl.Engine({}, uuid, "engine-1", "s").busy() == ""
+    assert repl.Engine({}, uuid_of("here", 0, 1), "engine-0", "other").busy() == ""
+    said = repl.Engine({}, uuid, "engine-1", "other").busy()
     assert "engine-1 is busy for 3 min with a task of another client (ada)" in said
     assert "Ctrl-C interrupts that task" in said
 
@@ -162,5 +162,5 @@ def test_a_prompt_says_with_whose_task_its_engine_is_busy(cluster: Any) -> None:
 @pytest.mark.parametrize("text", ["exit", "quit", "exit()", " quit ( ) ;"])
 def test_leaving_does_not_end_the_engine(text: str) -> None:
     """The words that would end a kernel end the prompt."""
-    assert prompt._LEAVING.fullmatch(text)
-    assert not prompt._LEAVING.fullmatch("exit_code")
+    assert repl._LEAVING.fullmatch(text)
+    assert not repl._LEAVING.fullmatch("exit_code")

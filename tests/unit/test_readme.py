@@ -17,11 +17,11 @@ from invoke.parser.context import ParserContext
 from invoke.parser.parser import Parser
 
 from cncp import errors
-from cncp.attributes import OTHER_VARIABLES, SOURCE, STATIC, VM_VARIABLES
-from cncp.cluster import SETTINGS
-from cncp.dist import options
+from cncp.config.settings import SETTINGS
+from cncp.config.sources import OTHER_VARIABLES, SOURCE, STATIC, VM_VARIABLES
+from cncp.release.installer import options
 from cncp.tasks import cluster, jupyter, line
-from cncp.tasks.program import task
+from cncp.tasks.verbs import task
 
 README = (SOURCE / "README.rst").read_text(encoding="utf-8")
 CONTRIBUTING = (SOURCE / "CONTRIBUTING.rst").read_text(encoding="utf-8")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cncp import remote
-from cncp.fleet import answers
-from cncp.fleet.command import HostError
 from cncp.fleet.deploy import failure
+from cncp.ssh import answers
+from cncp.ssh.host_errors import HostError
 
 CODE = Path(remote.__file__).parents[1]
 ANOTHER = "its cncp is of another version than the one here"

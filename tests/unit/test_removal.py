@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from cncp import accounts
 from cncp.console import Console
 from cncp.files import to_json
-from cncp.machine import bare, manifest, place, removal
+from cncp.machine import manifest, removal
 from cncp.machine.actor import Actor
-from cncp.machine.resources import BEGIN, END, File
+from cncp.machine.ops import bare_uninstall
+from cncp.machine.resources import File
+from cncp.managed_block import BEGIN, END
 
 BOOTSTRAP = Path(__file__).resolve().parents[2] / "bootstrap"
 
@@ -51,7 +54,7 @@ class Left:
 
     def uninstall(self) -> list[str]:
         """Undo it without its virtualenv."""
-        return bare.uninstall(self.home, place.account(os.environ), Console(quiet=True))
+        return bare_uninstall.uninstall(self.home, accounts.account(os.environ), Console(quiet=True))
 
 
 STAYS = {".ipython/profile_default/history.sqlite", ".ipython/profile_cncp/ipengine_config.py"}
@@ -94,8 +97,8 @@ def test_former_places_are_cleaned_too(home: Path) -> None:
     (former / "log" / "engine-1.log").touch()
     memory = manifest.Manifest(left.home / "manifest.json")
     memory.made = {str(one): ["login", "directory"] for one in (former.parent, former, former / "log")}
-    removal.written(memory, [left.profile], Actor(place.account(os.environ)))
-    assert removal.folders(memory, left.home, Actor(place.account(os.environ))) == []
+    removal.written(memory, [left.profile], Actor(accounts.account(os.environ)))
+    assert removal.folders(memory, left.home, Actor(accounts.account(os.environ))) == []
     assert not former.parent.exists()
     assert not (left.profile / "log" / "engine-0.log").exists()
 
@@ -109,7 +112,7 @@ def test_what_is_left_is_named(tmp_path: Path) -> None:
         (folder / f"x{number}").touch()
     memory = manifest.Manifest(tmp_path / "home" / "manifest.json")
     memory.made = {str(folder): ["login", "directory"]}
-    found = removal.folders(memory, tmp_path / "home", Actor(place.account(os.environ)))
+    found = removal.folders(memory, tmp_path / "home", Actor(accounts.account(os.environ)))
     assert found == sorted([str(folder / "b/c/theirs"), str(folder / "x0"), str(folder / "x1"), f"{folder}: 2 more"])
 
 
@@ -128,10 +131,10 @@ def test_processes_are_ended_by_what_they_are(home: Path, tmp_path: Path) -> Non
         for one in (ours, theirs):
             assert one.stdout is not None
             one.stdout.readline()
-        assert list(bare.processes(left.home, os.geteuid())) == [ours.pid]
-        bare._signal([ours.pid], signal.SIGKILL)
+        assert list(bare_uninstall.processes(left.home, os.geteuid())) == [ours.pid]
+        bare_uninstall._signal([ours.pid], signal.SIGKILL)
         ours.wait()
-        assert bare.end(left.home, os.geteuid()) == 0
+        assert bare_uninstall.end(left.home, os.geteuid()) == 0
         assert theirs.poll() is None
     finally:
         for one in (ours, theirs):
@@ -141,7 +144,7 @@ def test_processes_are_ended_by_what_they_are(home: Path, tmp_path: Path) -> Non
 
 def test_it_needs_the_standard_library_alone() -> None:
     """The way out works with any Python, where the virtualenv is gone."""
-    code = f"import sys; sys.path.insert(0, {str(BOOTSTRAP)!r}); import uninstall; from cncp.machine import bare"
+    code = f"import sys; sys.path.insert(0, {str(BOOTSTRAP)!r}); import uninstall, cncp.machine.ops.bare_uninstall"
     subprocess.run([sys.executable, "-S", "-I", "-c", code], check=True)
 
 
@@ -170,7 +173,7 @@ def test_a_virtualenv_without_a_package_names_the_way_out(tmp_path: Path) -> Non
 def test_what_is_ours_is_not_taken_for_the_users(home: Path) -> None:
     """Where the memory was lost before another `up`, its keys are not put back as what stood there before."""
     left = Left(home)
-    account = place.account(os.environ)
+    account = accounts.account(os.environ)
     folders = [home / ".ipython"]
     memory = removal.remembered(left.home, home, folders, home)
     command, identity = str(left.command), str(left.profile / "security" / "cncp-identity.json")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cncp.machine import rollcall
-from cncp.machine.status import Status, rows
+from cncp.machine.ops import engine_states
+from cncp.machine.ops.status import Status, rows
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_engines_say_for_how_long_they_are_busy(said: dict[str, Any], busy: floa
         queues=lambda _: {3: {"queue": 1, "tasks": 0}},
         answering=lambda *_: {"a": said},
     )
-    assert rollcall.look(hub, {"a"}) == {
+    assert engine_states.look(hub, {"a"}) == {
         "controller": True,
         "engines": {"a": {"id": 3, "state": "busy", "busy": busy}},
     }

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
+from cncp.accounts import Account
 from cncp.errors import CncpError
-from cncp.machine import document, rootstep
-from cncp.machine.authority import Authority
+from cncp.machine import chef_api
 from cncp.machine.node import Node
-from cncp.machine.place import Account
 from cncp.machine.resources import File, Link
+from cncp.machine.root import step
+from cncp.machine.root.authority import Authority
 from cncp.machine.services import systemd
-from cncp.run import Completed
+from cncp.process import Completed
 
 ADA = Account("ada", 1000, 1000, "/home/ada")
 BOB = Account("bob", 1001, 1001, "/home/bob")
@@ -35,7 +36,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
         found.append(argv)
         return Completed(tuple(argv), 0, "", "")
 
-    monkeypatch.setattr(rootstep, "run", run)
+    monkeypatch.setattr(step, "run", run)
     monkeypatch.setattr(systemd, "SYSTEM", tmp_path / "system")
     monkeypatch.setattr("os.geteuid", lambda: 0)
     (tmp_path / "system").mkdir()
@@ -46,7 +47,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
 def node(home: Path, tmp_path: Path) -> Node:
     """Return a node of ada's, whose units are the system's."""
     given = {"settings": {"engines": 1, "memory": "none"}}
-    made = document.describe(given, {"HOME": str(home), "CNCP_HOME": str(tmp_path / "h")})
+    made = chef_api.describe(given, {"HOME": str(home), "CNCP_HOME": str(tmp_path / "h")})
     account = dataclasses.replace(ADA, home=str(home))
     return dataclasses.replace(made, account=account, manager="systemd", scope="system", host="gold")
 
@@ -67,7 +68,7 @@ def record(node: Node, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def answer(asked: Mapping[str, Any], account: Account = ADA) -> dict[str, Any]:
     """Have a request answered as it comes over the socket."""
-    return rootstep._answer(account, json.dumps(asked).encode())
+    return step._answer(account, json.dumps(asked).encode())
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -141,7 +142,7 @@ def test_what_is_not_in_the_list_is_refused(
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"[" * 100000, b"\xff", b'{"do": ["units"]}', b"null"])
 def test_what_is_no_request_is_refused(content: bytes, ran: list[Sequence[str]]) -> None:
     """Whatever comes over the socket is answered."""
-    assert set(rootstep._answer(ADA, content)) == {"error", "hint"}
+    assert set(step._answer(ADA, content)) == {"error", "hint"}
     assert ran == []
 
 
@@ -152,7 +153,7 @@ def test_root_renders_what_the_account_expects(
     """The few fields of a request are all that units depend on; else each `up` would find something to change."""
     node = dataclasses.replace(node, settings=dataclasses.replace(node.settings, **changed), instance="gold")
     services = dict.fromkeys((*node.services, "tunnel-x", "jupyter"), "0a")
-    monkeypatch.setattr(Authority, "_ask", lambda _, asked: rootstep.perform(ADA, asked))
+    monkeypatch.setattr(Authority, "_ask", lambda _, asked: step.perform(ADA, asked))
     Authority(ADA).units(node, services)
     expected = {one.path: one for one in systemd.files(node, services)}
     found = {str(tmp_path / "system" / name): text for name, text in tree(tmp_path / "system").items()}
@@ -228,7 +229,7 @@ def test_lingering_is_the_accounts_own(ran: list[Sequence[str]]) -> None:
 
 def test_root_acts_on_files_of_no_account() -> None:
     """The gate through which files are changed is closed to root for anybody else, and so is the environment's word."""
-    from cncp.machine import place
+    from cncp import accounts
     from cncp.machine.actor import Actor
 
     with pytest.MonkeyPatch.context() as patch:
@@ -236,7 +237,7 @@ def test_root_acts_on_files_of_no_account() -> None:
         with pytest.raises(CncpError, match="root does not act"):
             Actor(ADA)
         with pytest.raises(CncpError, match="root does not act"):
-            place.account({"CNCP_USER": "nobody"})
+            accounts.account({"CNCP_USER": "nobody"})
 
 
 def test_it_needs_the_standard_library_alone() -> None:

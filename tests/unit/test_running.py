@@ -14,7 +14,7 @@ from traitlets.config import Application
 
 from cncp.machine.desired import desired
 from cncp.machine.resources import File
-from cncp.serve.running import Clusters, Launcher, Running
+from cncp.serve.lab_cluster import Clusters, Launcher, Running
 from tests.unit.test_choices import node
 
 
@@ -25,12 +25,12 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "security").mkdir(parents=True)
     found = {"cluster": {"class": "cncp.remote.Running", "profile_dir": str(folder)}, "home": str(tmp_path)}
     (folder / "security" / "cluster-.json").write_text(json.dumps(found))
-    monkeypatch.setattr("cncp.serve.running.installed", lambda _: SimpleNamespace(run_dir=tmp_path))
-    monkeypatch.setattr("cncp.machine.connection.client", lambda _: {})
-    monkeypatch.setattr("cncp.machine.connection.local_address", lambda _: None)
-    monkeypatch.setattr("cncp.serve.record.read", lambda *_: SimpleNamespace(pid=7))
+    monkeypatch.setattr("cncp.serve.lab_cluster.installed", lambda _: SimpleNamespace(run_dir=tmp_path))
+    monkeypatch.setattr("cncp.machine.connection_files.client", lambda _: {})
+    monkeypatch.setattr("cncp.machine.connection_files.local_address", lambda _: None)
+    monkeypatch.setattr("cncp.pidfile.read", lambda *_: SimpleNamespace(pid=7))
     hub = SimpleNamespace(engines=lambda timeout: {0: "a", 1: "b"} if timeout else {})
-    monkeypatch.setattr("cncp.serve.running.Hub", lambda *_: contextlib.nullcontext(hub))
+    monkeypatch.setattr("cncp.serve.lab_cluster.Hub", lambda *_: contextlib.nullcontext(hub))
     return folder
 
 
@@ -55,7 +55,7 @@ def test_ipyparallel_finds_the_cluster(profile: Path, monkeypatch: pytest.Monkey
         assert found.controller is not None
         assert (found.controller.pid, found.engines["cncp"].n) == (7, 2)
         assert "engine_sets=['cncp']" in repr(found)
-    monkeypatch.setattr("cncp.serve.running.Client", lambda **named: SimpleNamespace(**named, close=lambda: None))
+    monkeypatch.setattr("cncp.serve.lab_cluster.Client", lambda **named: SimpleNamespace(**named, close=lambda: None))
     with found as client:
         assert client.profile_dir == str(profile)
 

@@ -17,13 +17,14 @@ import pytest
 import zmq
 from ipyparallel.controller.app import IPController
 
-from cncp.serve import controller, record
+from cncp import pidfile
+from cncp.ipp.engine_uuid import slot, uuid_of
+from cncp.serve import controller
 from cncp.serve.controller import wanted
-from cncp.serve.hearts import expect_hearts
-from cncp.serve.places import Places
-from cncp.serve.queues import Queues
+from cncp.serve.engine_connections import Queues
+from cncp.serve.engine_ids import Places
+from cncp.serve.heartbeat import expect_hearts
 from cncp.serve.registration import guard, prune, replace_predecessor, save_engines
-from cncp.serve.slots import slot, uuid_of
 
 CODE = Path(__file__).resolve().parents[2] / "bootstrap"
 
@@ -107,14 +108,14 @@ def test_restored_engines_without_a_heartbeat_are_given_up() -> None:
 
 def test_a_record_is_of_a_process_not_of_a_number(tmp_path: Path) -> None:
     """A record whose process has ended, or whose number another process has now, is of nobody."""
-    record.write(tmp_path, "engine-0", "digest", "uuid")
-    assert record.read(tmp_path, "engine-0").uuid == "uuid"
+    pidfile.write(tmp_path, "engine-0", "digest", "uuid")
+    assert pidfile.read(tmp_path, "engine-0").uuid == "uuid"
     path = tmp_path / "engine-0.json"
     path.write_text(path.read_text().replace('"started": ', '"started": 1'))
-    assert record.read(tmp_path, "engine-0") == record.GONE
+    assert pidfile.read(tmp_path, "engine-0") == pidfile.GONE
     path.write_text("{half")
-    assert record.read(tmp_path, "engine-0") == record.GONE
-    assert record.read(tmp_path, "engine-1") == record.GONE
+    assert pidfile.read(tmp_path, "engine-0") == pidfile.GONE
+    assert pidfile.read(tmp_path, "engine-1") == pidfile.GONE
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ import zmq
 from ipyparallel.controller import heartmonitor
 from ipyparallel.controller.heartmonitor import HeartMonitor
 from traitlets.config import Config
-from cncp.serve.hearts import PromptMonitor
+from cncp.serve.heartbeat import PromptMonitor
 heartmonitor.HeartMonitor = {monitor}
 ping, pong, told = (f"ipc://{tmp_path}/{{name}}" for name in ("ping", "pong", "told"))
 hub = zmq.Context.instance().socket(zmq.SUB)

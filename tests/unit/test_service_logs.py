@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cncp.serve.logs import log_to
+from cncp.serve.log_files import log_to
 
 
 @pytest.fixture

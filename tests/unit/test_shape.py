@@ -14,17 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cncp import attributes, keys
-from cncp.access import clientfile
-from cncp.access import record as connects
-from cncp.cluster import BY_KEY, layer
+from cncp import pidfile
+from cncp.client import connect_state as connects
+from cncp.config import sources
+from cncp.config.settings import BY_KEY, layer
 from cncp.errors import CncpError, UsageError
 from cncp.files import to_json
-from cncp.fleet import gates, place
+from cncp.fleet import registry, tunnel_grants
+from cncp.ipp import connection_file, keys
 from cncp.machine import manifest, tunnels
 from cncp.machine.node import installed
-from cncp.serve import record
-from cncp.serve.places import Places
+from cncp.serve.engine_ids import Places
 from cncp.shape import Misfit, made
 
 ANYTHING = st.recursive(
@@ -48,15 +48,15 @@ DAMAGED: dict[str, bytes] = {
 """What can be in a file instead of what we wrote."""
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    "kept.json": attributes.kept,
+    "kept.json": sources.kept,
     "node.json": installed,
     "manifest.json": lambda home: manifest.load(home / "manifest.json"),
-    "fleet.json": place.load,
-    "gates.json": gates.load,
+    "fleet.json": registry.load,
+    "gates.json": tunnel_grants.load,
     "tunnels/tunnels.json": tunnels.load,
     "cncp-identity.json": lambda home: keys.load(home / "cncp-identity.json"),
     "pid/cncp-connect.json": connects.read,
-    "engine-0.json": lambda home: record.read(home, "engine-0"),
+    "engine-0.json": lambda home: pidfile.read(home, "engine-0"),
     "engines.json": lambda home: Places(home / "engines.json"),
 }
 """All that reads a file of ours that others are read by."""
@@ -159,14 +159,14 @@ def _read(name: str, home: Path) -> None:
 def test_a_connection_file_is_read_or_refused(content: bytes) -> None:
     """Nothing but an error of ours comes out of it."""
     with contextlib.suppress(CncpError):
-        clientfile.parse(content, "it")
+        connection_file.parse(content, "it")
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_so_is_a_damaged_one(damage: str) -> None:
     """One hundred thousand brackets are no connection file either."""
     with pytest.raises(CncpError):
-        clientfile.parse(DAMAGED[damage], "it")
+        connection_file.parse(DAMAGED[damage], "it")
 
 
 @settings(max_examples=300, deadline=None)
@@ -196,39 +196,39 @@ def test_a_file_of_settings_is_read_or_refused(content: str, home: Path) -> None
     """Depths, endless numbers and what only looks like TOML: exit 2, and the file is named."""
     (home / "cluster.toml").write_text(content)
     with pytest.raises(UsageError, match=r"cluster\.toml"):
-        attributes.gather(file=home / "cluster.toml", environment={}, flags={}, former=attributes.Kept({}))
+        sources.gather(file=home / "cluster.toml", environment={}, flags={}, former=sources.Kept({}))
 
 
 def test_settings_are_read_back_as_they_were_written_down() -> None:
     """The record of a node holds settings as they were read: a parser takes its own results."""
-    whole = attributes.complete([])
-    assert attributes.recorded(json.loads(json.dumps(dataclasses.asdict(whole)))) == whole
+    whole = sources.complete([])
+    assert sources.recorded(json.loads(json.dumps(dataclasses.asdict(whole)))) == whole
 
 
 def test_a_record_of_another_version_is_understood() -> None:
     """A setting that it does not know has its default, and one that is known no more is nothing."""
-    whole = dataclasses.asdict(attributes.complete([]))
+    whole = dataclasses.asdict(sources.complete([]))
     del whole["heartbeat"]
-    assert attributes.recorded({**whole, "colour": "blue"}).heartbeat == attributes.complete([]).heartbeat
+    assert sources.recorded({**whole, "colour": "blue"}).heartbeat == sources.complete([]).heartbeat
 
 
 def test_a_damaged_record_of_command_lines_can_be_got_rid_of(home: Path) -> None:
     """The error names the file, and --forget does without it."""
     (home / "kept.json").write_text('{"settings": {"engines": [1]}, "file": ""}')
     with pytest.raises(CncpError, match="engines") as caught:
-        attributes.kept(home)
+        sources.kept(home)
     assert caught.value.hint.startswith(f"rm {home}/kept.json")
 
 
 def test_the_process_of_a_record_without_a_start_is_nobody(home: Path) -> None:
     """A process that is gone has started at no time, which is not the time in a damaged record."""
     (home / "engine-0.json").write_bytes(to_json({"pid": -5, "started": 0, "digest": "", "uuid": ""}))
-    assert record.read(home, "engine-0") == record.GONE
+    assert pidfile.read(home, "engine-0") == pidfile.GONE
 
 
 def _good() -> dict[str, Any]:
     identity = keys.Identity("k", "p" * 40, "s" * 40, tuple(range(20000, 20018)))
-    whole = dataclasses.asdict(attributes.complete([]))
+    whole = dataclasses.asdict(sources.complete([]))
     tunnel = tunnels.Tunnel("a", "b", ("ssh-ed25519 AAAA",), (1, 2), "127.0.0.1", reverse=False)
     node = {
         "settings": whole,
@@ -268,7 +268,7 @@ def _good() -> dict[str, Any]:
         "tunnels/tunnels.json": {"tunnels": [dataclasses.asdict(tunnel)]},
         "cncp-identity.json": identity.document(),
         "pid/cncp-connect.json": {**connect, "since": 1.0, "reconnected": 0, "ssh": 2, "said": ""},
-        "engine-0.json": {"pid": os.getpid(), "started": record.started(os.getpid()), "digest": "d", "uuid": "u"},
+        "engine-0.json": {"pid": os.getpid(), "started": pidfile.started(os.getpid()), "digest": "d", "uuid": "u"},
         "engines.json": {"places": [["vm", 0, 0]]},
     }
 
@@ -284,6 +284,6 @@ def test_whole_files_are_read(name: str, home: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(GOOD[name]))
     found = READERS[name](home)
-    assert found not in (None, (), {}, set(), record.GONE)
+    assert found not in (None, (), {}, set(), pidfile.GONE)
     if name == "manifest.json":
         assert found.made == {"/a": ["login", "file"]}

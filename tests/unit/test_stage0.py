@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import stage0
-from cncp.attributes import OTHER_VARIABLES
+from cncp.config.sources import OTHER_VARIABLES
 from cncp.errors import PreflightError, UsageError
-from cncp.install import code, preflight
+from cncp.install import preflight, source_code
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -205,11 +205,11 @@ def test_the_code_is_kept(tmp_path: Path) -> None:
     home.mkdir()
 
     def bring() -> bool:
-        made = code.read(checkout, home)
+        made = source_code.read(checkout, home)
         assert made is not None
         return made.bring(home)
 
-    there = code.kept(home)
+    there = source_code.kept(home)
     assert bring()
     assert os.access(there / "baremetal.sh", os.X_OK)
     assert not (there / "tests").exists()
@@ -225,7 +225,7 @@ def test_the_code_is_kept(tmp_path: Path) -> None:
     # What a run that was cut off between two renames left is taken up.
     there.rename(there.with_name("code.old"))
     assert not bring()
-    assert code.read(there, home) is None
+    assert source_code.read(there, home) is None
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from cncp import attributes, inventory
-from cncp.fleet.choose import named
-from cncp.fleet.command import HostError
-from cncp.fleet.ranges import fold
-from cncp.fleet.starter import Found, text
+from cncp.config import hostlist, inventory, sources
+from cncp.config.hostlist import fold
+from cncp.config.selection import named
+from cncp.fleet.init_file import Found, text
+from cncp.ssh.host_errors import HostError
 from cncp.tasks import line
-from cncp.tasks.program import task
+from cncp.tasks.verbs import task
 
 from .test_hosts import cncp
 
@@ -37,7 +37,7 @@ FOLDED = [
 def test_names_are_folded(names: list[str], patterns: list[str]) -> None:
     """Ranges stand for exactly the names there were."""
     assert fold(names) == patterns
-    again = [name for pattern in patterns for name in inventory.expand(pattern, "test")]
+    again = [name for pattern in patterns for name in hostlist.expand(pattern, "test")]
     assert sorted(again) == sorted(names)
 
 
@@ -59,11 +59,11 @@ def read(content: str, folder: Path) -> inventory.Inventory:
     """Return the hosts that cncp reads in a file."""
     path = folder / "cluster.toml"
     path.write_text(content)
-    _, hosts = attributes.read(path)
+    _, hosts = sources.read(path)
     assert hosts is not None
     for one in hosts.hosts:
-        attributes.for_host(one, file=path, environment={}, flags={}, former=attributes.Kept({}))
-    attributes.gather(file=path, environment={}, flags={}, former=attributes.Kept({}))
+        sources.for_host(one, file=path, environment={}, flags={}, former=sources.Kept({}))
+    sources.gather(file=path, environment={}, flags={}, former=sources.Kept({}))
     return hosts
 
 

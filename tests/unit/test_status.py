@@ -10,7 +10,7 @@ import pytest
 
 from cncp.console import Console
 from cncp.errors import UsageError
-from cncp.machine.status import Status, totals
+from cncp.machine.ops.status import Status, totals
 from cncp.tasks import cluster
 
 CONTROLLER = Status("controller", "vm", None, 5, "up", 600.0, 80 * 2**20, 1.0, 0, "")

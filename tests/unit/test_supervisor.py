@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cncp import supervisord
-from cncp.machine.services import session, supervisor
+from cncp.machine.services import login_session, supervisor
 from cncp.machine.services.base import command
 from cncp.machine.services.processes import Found, Ours
 from cncp.machine.services.systemd import quote
@@ -87,26 +87,26 @@ def test_units_hold_words_of_any_kind() -> None:
 def test_where_services_are_kept_is_nobodys_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the caller's shell, and where logind ends sessions, in the user's own manager if it lingers."""
     made = node(service_manager="supervisor")
-    plain = session.begin(made)
+    plain = login_session.begin(made)
     assert plain[0] == "env"
     assert {"CNCP_SERVICE", "TMUX", "PYTHONPATH", "LD_LIBRARY_PATH"} <= set(plain)
-    monkeypatch.setattr(session, "_logout_kills", lambda _: True)
-    monkeypatch.setattr(session, "lingers", lambda _: True)
-    monkeypatch.setattr(session, "_user_manager", lambda _: Path("/"))
-    assert session.begin(made)[-6:] == ["systemd-run", "--user", "--scope", "--quiet", "--collect", "--"]
-    monkeypatch.setattr(session, "lingers", lambda _: False)
-    assert session.begin(made) == plain
+    monkeypatch.setattr(login_session, "_logout_kills", lambda _: True)
+    monkeypatch.setattr(login_session, "lingers", lambda _: True)
+    monkeypatch.setattr(login_session, "_user_manager", lambda _: Path("/"))
+    assert login_session.begin(made)[-6:] == ["systemd-run", "--user", "--scope", "--quiet", "--collect", "--"]
+    monkeypatch.setattr(login_session, "lingers", lambda _: False)
+    assert login_session.begin(made) == plain
 
 
 def test_what_ends_at_logout_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only where what keeps services is of a session, and logind ends sessions whole."""
     made = node(service_manager="supervisor")
     kept = Ours((), (Found("", 7, 1),))
-    monkeypatch.setattr(session, "ours", lambda _: kept)
-    monkeypatch.setattr(session, "_logout_kills", lambda _: True)
-    monkeypatch.setattr(session, "lingers", lambda _: False)
-    monkeypatch.setattr(session, "_group", lambda _: "0::/user.slice/user-1000.slice/session-3.scope")
-    assert "loginctl enable-linger ada" in session.mortal(made)
-    monkeypatch.setattr(session, "_group", lambda _: "0::/user.slice/user@1000.service/app.slice/x.scope")
-    assert session.mortal(made) == ""
-    assert session.mortal(node(service_manager="systemd")) == ""
+    monkeypatch.setattr(login_session, "ours", lambda _: kept)
+    monkeypatch.setattr(login_session, "_logout_kills", lambda _: True)
+    monkeypatch.setattr(login_session, "lingers", lambda _: False)
+    monkeypatch.setattr(login_session, "_group", lambda _: "0::/user.slice/user-1000.slice/session-3.scope")
+    assert "loginctl enable-linger ada" in login_session.mortal(made)
+    monkeypatch.setattr(login_session, "_group", lambda _: "0::/user.slice/user@1000.service/app.slice/x.scope")
+    assert login_session.mortal(made) == ""
+    assert login_session.mortal(node(service_manager="systemd")) == ""

@@ -12,8 +12,8 @@ import pytest
 
 from cncp import surroundings
 from cncp.errors import CncpError
-from cncp.install import environment, packages, web
-from cncp.run import CommandError, Completed, error_line, run
+from cncp.install import environment, http, packages
+from cncp.process import CommandError, Completed, error_line, run
 
 CODE = Path(__file__).resolve().parents[2] / "bootstrap" / "cncp"
 
@@ -146,7 +146,7 @@ def test_a_program_is_quoted_by_its_error(said: str, line: str) -> None:
 )
 def test_the_network_is_blamed_only_where_nothing_was_reached(said: str, network: bool) -> None:
     """The hint is about the network where uv or pip reached nobody, and about what it is in all other cases."""
-    assert web.unreachable(said) is network
+    assert http.unreachable(said) is network
 
 
 def test_uv_that_fails_by_itself(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cncp import attributes
+from cncp.config import sources
+from cncp.config.inventory import LOCAL, HostSpec
 from cncp.errors import CncpError, UsageError
-from cncp.fleet import answers, authorized, tunnels
-from cncp.fleet.ssh import Local
-from cncp.inventory import LOCAL, HostSpec
-from cncp.keys import ENGINE_CHANNELS
+from cncp.fleet import tunnel_setup
+from cncp.ipp.keys import ENGINE_CHANNELS
 from cncp.machine.tunnels import Tunnel, command, deliver, folder, forwards, key, label, load
+from cncp.ssh import answers, authorized_keys
+from cncp.ssh.connection import Local
 
 KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + letter * 43 for letter in "AB"]
 """Public keys in form: 51 bytes, of which the last 32 are the key."""
@@ -88,7 +89,7 @@ def test_the_line_that_lets_a_key_in(home: Path) -> None:
     mine = f"{KEYS[1]} mine"
     file.write_text(f"{mine}\n")
     here = Local(HostSpec(LOCAL))
-    identity = tunnels.let_in(here, f"{KEYS[0]} a comment", GOLD)
+    identity = tunnel_setup.let_in(here, f"{KEYS[0]} a comment", GOLD)
     assert identity == KEYS[0]
     listens = 'permitlisten="127.0.0.1:20000",permitlisten="127.0.0.1:20001"'
     assert file.read_text().splitlines() == [
@@ -96,13 +97,13 @@ def test_the_line_that_lets_a_key_in(home: Path) -> None:
         f'restrict,port-forwarding,command="/bin/false",{listens},permitopen="127.0.0.1:9" {identity} cncp tunnel',
     ]
     before = file.stat().st_mtime_ns
-    tunnels.let_in(here, f"{KEYS[0]} a comment", GOLD)
+    tunnel_setup.let_in(here, f"{KEYS[0]} a comment", GOLD)
     assert file.stat().st_mtime_ns == before
-    tunnels.let_in(here, f"{KEYS[0]} a comment", dataclasses.replace(SILVER, bound="10.0.0.1"))
+    tunnel_setup.let_in(here, f"{KEYS[0]} a comment", dataclasses.replace(SILVER, bound="10.0.0.1"))
     first, other = file.read_text().splitlines()
     assert first == mine
     assert 'permitlisten="127.0.0.1:9",permitopen="10.0.0.1:20000",permitopen="10.0.0.1:20001"' in other
-    authorized.remove(here, identity, tunnels.COMMENT)
+    authorized_keys.remove(here, identity, tunnel_setup.COMMENT)
     assert file.read_text() == f"{mine}\n"
 
 
@@ -130,10 +131,10 @@ def test_a_host_that_shows_no_key_of_its_own_changes_nothing(home: Path, said: s
     before = file.read_bytes()
     here = Local(HostSpec(LOCAL))
     with pytest.raises((answers.Odd, CncpError)):
-        tunnels.let_in(here, answers.TUNNELS({"changed": True, "public": said})["public"], GOLD)
+        tunnel_setup.let_in(here, answers.TUNNELS({"changed": True, "public": said})["public"], GOLD)
     if len(said.splitlines()) < 2:
         with pytest.raises(CncpError):
-            tunnels.let_in(here, said, GOLD)
+            tunnel_setup.let_in(here, said, GOLD)
     assert file.read_bytes() == before
 
 
@@ -154,14 +155,14 @@ def test_only_the_line_of_a_tunnel_goes(home: Path) -> None:
     file.parent.mkdir()
     file.write_text("\n".join([*LINES, f'restrict,command="a \\" b" {KEYS[0]}  cncp  tunnel']))
     here = Local(HostSpec(LOCAL))
-    assert authorized.remove(here, KEYS[0], tunnels.COMMENT) == authorized.REMOVED
+    assert authorized_keys.remove(here, KEYS[0], tunnel_setup.COMMENT) == authorized_keys.REMOVED
     assert file.read_text().splitlines() == LINES
-    assert authorized.remove(here, KEYS[0], tunnels.COMMENT) == authorized.ABSENT
-    tunnels.let_in(here, KEYS[0], GOLD)
+    assert authorized_keys.remove(here, KEYS[0], tunnel_setup.COMMENT) == authorized_keys.ABSENT
+    tunnel_setup.let_in(here, KEYS[0], GOLD)
     assert file.read_text().splitlines()[:-1] == LINES
-    assert authorized.add(here, KEYS[0], "never") == authorized.THERE
+    assert authorized_keys.add(here, KEYS[0], "never") == authorized_keys.THERE
     # Our own key is known by itself, whatever comment it has got since.
-    assert authorized.remove(here, KEYS[0]) == authorized.REMOVED
+    assert authorized_keys.remove(here, KEYS[0]) == authorized_keys.REMOVED
     assert file.read_text().splitlines() == [LINES[1], LINES[2], LINES[5]]
 
 
@@ -177,7 +178,7 @@ def test_host_keys_that_are_none_are_not_known(home: Path) -> None:
 def test_what_engines_behind_a_tunnel_dial() -> None:
     """Their own loopback, whatever address the controller has."""
     secret = {"interface": "tcp://10.0.0.1", "location": "gold1", **dict.fromkeys(ENGINE_CHANNELS, 7)}
-    behind = tunnels.behind(secret)
+    behind = tunnel_setup.behind(secret)
     assert (behind["interface"], behind["location"]) == ("tcp://127.0.0.1", "127.0.0.1")
 
 
@@ -208,8 +209,8 @@ def test_where_the_controller_listens(tmp_path: Path, first: str, second: str, l
     """On loopback, where nobody dials it from elsewhere."""
     path = tmp_path / "cluster.toml"
     path.write_text(FILE.format(first, second))
-    former = attributes.Kept({})
-    assert attributes.gather(file=path, environment={}, flags={}, former=former).listen == listen
+    former = sources.Kept({})
+    assert sources.gather(file=path, environment={}, flags={}, former=former).listen == listen
 
 
 def test_another_way_is_refused(tmp_path: Path) -> None:
@@ -217,5 +218,5 @@ def test_another_way_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cluster.toml"
     path.write_text(FILE.format("direct", "tunnel"))
     with pytest.raises(UsageError, match=r"host\.gold2: connect = 'tunnel' is not possible") as caught:
-        attributes.read(path)
+        sources.read(path)
     assert caught.value.hint == "connect must be direct, forward or reverse"

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from cncp.errors import UsageError
-from cncp.machine import converge, steps, up
 from cncp.machine.actor import Actor
+from cncp.machine.converge import embedded
 from cncp.machine.node import Node, check_profile
+from cncp.machine.ops import apply, steps
 
 Describe = Callable[..., Node]
 
@@ -24,7 +25,7 @@ def describe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Describe:
     def made(name: str, **flags: str) -> Node:
         monkeypatch.setenv("CNCP_HOME", str(tmp_path / name))
         wanted = {"engines": "1", "service_manager": "tmux", "engine": "embedded", **flags}
-        return up.describe(up.request(os.environ, file=None, flags=wanted, forget=True))
+        return apply.describe(apply.request(os.environ, file=None, flags=wanted, forget=True))
 
     return made
 
@@ -34,7 +35,7 @@ def first(describe: Describe) -> Node:
     """Return a cluster of which all files are written."""
     node = describe("a")
     Path(node.home).mkdir()
-    converge.apply(converge.changes(steps.wanted(node).resources), Actor(node.account))
+    embedded.apply(embedded.changes(steps.wanted(node).resources), Actor(node.account))
     return node
 
 
@@ -51,7 +52,7 @@ def test_the_profile_of_another_cluster_is_refused(first: Node, describe: Descri
 def test_a_cluster_that_is_no_more_has_no_profile(first: Node, describe: Describe) -> None:
     """One whose home is gone, and one that has moved to another profile, are in nobody's way."""
     moved = describe("a", profile="moved")
-    converge.apply(converge.changes(steps.wanted(moved).resources), Actor(moved.account))
+    embedded.apply(embedded.changes(steps.wanted(moved).resources), Actor(moved.account))
     check_profile(describe("b"))
     with pytest.raises(UsageError):
         check_profile(describe("b", profile="moved"))

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from cncp import attributes
-from cncp.attributes import Kept
-from cncp.cluster import Cluster, Value, merged, parse
+from cncp.config import profile_export, sources
+from cncp.config.settings import Cluster, Value, merged, parse
+from cncp.config.sources import Kept
 from cncp.errors import UsageError
-from cncp.fleet import deploy, handover
-from cncp.machine import steps, variables
+from cncp.fleet import deploy
+from cncp.machine import engine_variables
 from cncp.machine.actor import Actor
 from cncp.machine.facts import gather
+from cncp.machine.ops import steps
 from tests.unit.test_choices import node
 from tests.unit.test_desired import changed, state
 
@@ -37,7 +38,7 @@ def read(folder: Path, text: str, outside: dict[str, str] | None = None, **flags
     """Read a cluster.toml with variables and options."""
     file = folder / "cluster.toml"
     file.write_text(text)
-    return attributes.gather(file=file, environment=outside or {}, flags=flags, former=Kept({}))
+    return sources.gather(file=file, environment=outside or {}, flags=flags, former=Kept({}))
 
 
 def test_one_form_for_all_origins(tmp_path: Path) -> None:
@@ -71,10 +72,10 @@ def test_hosts_have_those_of_their_pool_too(tmp_path: Path) -> None:
     """The cluster's, the pool's and the host's own come together."""
     read(tmp_path, POOLS)
     file = tmp_path / "cluster.toml"
-    _, hosts = attributes.read(file)
+    _, hosts = sources.read(file)
     assert hosts is not None
     found = {
-        host.name: attributes.for_host(host, file=file, environment={}, flags={}, former=Kept({}))["environment"]
+        host.name: sources.for_host(host, file=file, environment={}, flags={}, former=Kept({}))["environment"]
         for host in hosts.hosts
     }
     assert found == {"gold1": "\"BOTH=pool's\" SHARED=one".replace('"', "'").replace("pool's", "pool'\"'\"'s"),
@@ -94,7 +95,7 @@ def test_they_are_written_for_the_account_alone(tmp_path: Path) -> None:
     """In a file of their own, once; it goes with the last of them."""
     made = dataclasses.replace(node(environment="TOKEN=secret"), home=str(tmp_path), account=gather({}).account)
     actor = Actor(made.account)
-    assert variables.outdated("TOKEN=secret", made.home) == [f"write {tmp_path}/environment (content not shown)"]
+    assert engine_variables.outdated("TOKEN=secret", made.home) == [f"write {tmp_path}/environment (content not shown)"]
     assert steps.write_variables(made, actor) == [f"{tmp_path}/environment"]
     assert (tmp_path / "environment").read_text() == "TOKEN=secret\n"
     assert (tmp_path / "environment").stat().st_mode & 0o777 == 0o600
@@ -113,7 +114,7 @@ def test_a_host_gets_them_in_a_file(tmp_path: Path) -> None:
     assert words == ["--environment=@/r/environment.of-cluster", "--engines=2"]
     assert sent == [(b"TOKEN=secret\n", "/r/environment.of-cluster")]
     read(tmp_path, POOLS)
-    shared, hosts = attributes.read(tmp_path / "cluster.toml")
-    made = handover.export(shared, hosts, tmp_path, tmp_path)
+    shared, hosts = sources.read(tmp_path / "cluster.toml")
+    made = profile_export.export(shared, hosts, tmp_path, tmp_path)
     assert "environment" not in made.document["files"]["cluster.toml"]
     assert made.notes == ("environment: variables can be secret",)

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from cncp import attributes, keypair
+from cncp.config import sources
+from cncp.config.inventory import HostSpec
 from cncp.errors import CncpError
-from cncp.inventory import HostSpec
-from cncp.run import run
-from cncp.vm import box, image, seed, vagrant
-from cncp.vm.machine import Folder, Machine, command
-from cncp.vm.qemu import Qemu, guest, planned
-from cncp.vm.site import Wanted, cluster_toml, know
+from cncp.pools.vm import box, image, seed, vagrant
+from cncp.pools.vm.guest import Folder, Machine, command
+from cncp.pools.vm.qemu import Qemu, guest, planned
+from cncp.pools.vm.site import Wanted, cluster_toml, know
+from cncp.process import run
+from cncp.ssh import keypair
 
 from .refusal import ROOT, cncp_refused
 
@@ -106,7 +107,7 @@ def test_the_file_names_them_as_hosts(tmp_path: Path) -> None:
     """What cncp reads: the controller on the first, alone, on the ports that lead in; engines on the others."""
     path = tmp_path / "cluster.toml"
     path.write_text(cluster_toml([guest(FIRST), guest(SECOND)]))
-    settings, hosts = attributes.read(path)
+    settings, hosts = sources.read(path)
     assert settings == {"listen": "all", "ports": "20000-20017"}
     assert hosts is not None
     assert hosts.controller.name == "cncp-vm1"
@@ -114,7 +115,7 @@ def test_the_file_names_them_as_hosts(tmp_path: Path) -> None:
     way = HostSpec("cncp-vm2", user="cncp", port=2202, address="127.0.0.1", offline=True)
     assert hosts.hosts[1] == way
     path.write_text(cluster_toml([guest(FIRST)]))
-    alone = attributes.read(path)[1]
+    alone = sources.read(path)[1]
     assert alone is not None
     assert [one.settings for one in alone.hosts] == [{}]
 
@@ -162,7 +163,8 @@ def test_whose_keys_open_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert seed.keys(tmp_path) == (own,)
     # The agent ends with the command that it runs; its socket is told to that alone.
     script = 'ssh-add -q "$1" "$2" && exec "$3" -c "$4"'
-    show = f"from pathlib import Path; from cncp.vm import seed; print(*seed.keys(Path({str(tmp_path)!r})), sep='\\n')"
+    printed = f"print(*seed.keys(Path({str(tmp_path)!r})), sep='\\n')"
+    show = f"from pathlib import Path; from cncp.pools.vm import seed; {printed}"
     argv: list[str | Path] = [
         "ssh-agent",
         "sh",
@@ -309,4 +311,4 @@ def test_the_settings_of_the_vagrantfile() -> None:
     text = (ROOT / "vm" / "compute" / "Vagrantfile").read_text()
     read = {f"CNCP_VM_{name}" for name in re.findall(r"\b(?:setting|number|one_of)\('(\w+)'", text)}
     explained = set(re.findall(r"^#   (CNCP_VM_\w+)", text, re.MULTILINE))
-    assert read == explained == set(attributes.VM_VARIABLES) - {"CNCP_VM_HOME"}
+    assert read == explained == set(sources.VM_VARIABLES) - {"CNCP_VM_HOME"}

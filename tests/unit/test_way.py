@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cncp.fleet.start import is_address
-from cncp.serve import way
+from cncp.fleet.phases.start import is_address
+from cncp.serve import controller_address
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_controller_that_has_moved_is_found_by_its_names(
         return resolve("127.0.0.2" if host == "moved" else host, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
-    assert way.other({"registration": port, "names": names}, location) == expected
+    assert controller_address.other({"registration": port, "names": names}, location) == expected
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cncp import bundle
-from cncp.attributes import SOURCE
-from cncp.cluster import BY_KEY, Value
+from cncp.config.settings import BY_KEY, Value
+from cncp.config.sources import SOURCE
 from cncp.errors import told
 from cncp.files import PARENTS
-from cncp.fleet import answers
-from cncp.fleet.call import call
-from cncp.fleet.command import HostError, Line
-from cncp.fleet.place import Placed
-from cncp.fleet.ssh import Host
-from cncp.fleet.survey import HOME, SHARED, Surveyed
-from cncp.machine import spare
+from cncp.fleet.model import HOME, SHARED, Surveyed
+from cncp.fleet.registry import Placed
+from cncp.install import source_code
+from cncp.machine.ops import busy_engines
+from cncp.ssh import answers
+from cncp.ssh.command import Line
+from cncp.ssh.connection import Host
+from cncp.ssh.host_errors import HostError
+from cncp.ssh.rpc import call
 
 INSTALL_TIMEOUT = 900.0
 """Seconds for an installation: 50 MB over a slow network, on a slow disk."""
@@ -40,7 +41,7 @@ class Code:
 def code() -> Code:
     """Pack what provisioning needs of this code; the same files make the same bytes."""
     packed = io.BytesIO()
-    bundle.pack(packed, ((name, content, mode) for name, (content, mode) in sorted(bundle.code(SOURCE))))
+    source_code.pack(packed, ((name, content, mode) for name, (content, mode) in sorted(source_code.code(SOURCE))))
     digest = hashlib.sha256(packed.getvalue()).hexdigest()
     return Code(gzip.compress(packed.getvalue(), 6, mtime=0), digest)
 
@@ -73,7 +74,7 @@ def install(one: Surveyed, settings: Mapping[str, Value], say: Line, wheels: byt
         say("sending the bundle")
         one.host.put(wheels, path)
         words.append(f"--offline={path}")
-    _baremetal(one, ["--install-only", *words], {"CNCP_HOME": one.root, **spare.handed_on()}, say)
+    _baremetal(one, ["--install-only", *words], {"CNCP_HOME": one.root, **busy_engines.handed_on()}, say)
     if wheels is not None:
         one.host.run(["rm", "-f", "--", path])
 
@@ -111,7 +112,7 @@ def up(one: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code) -> d
     if one.shared:
         call(one.host, "share", SHARED, one.name)
     # What is to become of busy engines is asked for here, and seen to there.
-    busy = spare.handed_on()
+    busy = busy_engines.handed_on()
     words = flags(settings)
     if outdated(one, ours) or one.facts["made_with"][_home(one)] != one.facts["real_python"]:
         said = _baremetal(one, ["--json", "--forget", *words], {**one.environment, **busy}, say)
@@ -144,7 +145,7 @@ def _baremetal(one: Surveyed, words: Sequence[str], variables: Mapping[str, str]
 
 
 def _said(one: Surveyed, argv: Sequence[str], say: Line) -> bytes:
-    limit = INSTALL_TIMEOUT + spare.said(os.environ).wait
+    limit = INSTALL_TIMEOUT + busy_engines.said(os.environ).wait
     result = one.host.run(argv, timeout=limit, check=False, line=partial(_progress, say))
     if not result.ok:
         raise failure(one.name, result.stderr, result.status)

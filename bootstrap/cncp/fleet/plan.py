@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cncp.cluster import Value
+from cncp.config.settings import Value
 from cncp.errors import WOULD_CHANGE
-from cncp.fleet import answers, deploy, place
-from cncp.fleet.call import call
-from cncp.fleet.crew import Crew, Outcome
-from cncp.fleet.job import Fleet
-from cncp.fleet.place import Placed
-from cncp.fleet.ssh import Host
-from cncp.fleet.survey import HOME, SHARED
+from cncp.fleet import deploy, registry
+from cncp.fleet.model import HOME, SHARED, Fleet
+from cncp.fleet.registry import Placed
+from cncp.ssh import answers
+from cncp.ssh.connection import Host
+from cncp.ssh.pool import Crew, Outcome
+from cncp.ssh.rpc import call
 
 _TIMEOUT = 120.0  # s
 
@@ -29,7 +29,7 @@ class Planned:
 
 def plan(fleet: Fleet, *, as_json: bool) -> Outcome[Planned]:
     """Ask every host but this machine at the same time."""
-    places = place.load(fleet.home)
+    places = registry.load(fleet.home)
     remote = [spec for spec in fleet.limit if not spec.local]
     ours = deploy.code()
 

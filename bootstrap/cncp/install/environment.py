@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cncp.attributes import SOURCE
+from cncp.config.sources import SOURCE
 from cncp.errors import CncpError, UsageError
 from cncp.files import lock, make_home, read_bytes, read_json, to_json, write_atomic
-from cncp.install import bundled, code, packages, pipconf, preflight, tools, wheels
-from cncp.install.index import Index
-from cncp.install.web import NotServed, Web
-from cncp.run import run
+from cncp.install import bootstrap_tools, bundle_reader, packages, pip_config, preflight, source_code, wheels
+from cncp.install.http import NotServed, Web
+from cncp.install.simple_index import Index
+from cncp.process import run
 from cncp.surroundings import PYTHON
 
 LOCK = SOURCE / "bootstrap" / "locks" / "compute.txt"
@@ -61,7 +61,7 @@ class _Job:
     home: Path
     python: str
     wanted: Wanted
-    kit: tools.Kit
+    kit: bootstrap_tools.Kit
     packages: packages.Packages
     say: Say
 
@@ -85,7 +85,7 @@ def ensure(
     jupyter: bool,
     offline: Path | None,
     say: Say,
-    keep: code.Code | None = None,
+    keep: source_code.Code | None = None,
     before: Callable[[bool], None] = lambda _: None,
 ) -> bool:
     """Bring the virtualenv in ``home`` to what is wanted; return whether there was anything to do.
@@ -96,15 +96,15 @@ def ensure(
     services depend on, and told whether engines are among them; it raises where that cannot be. Raises
     UsageError and PreflightError before anything is changed, CncpError when packages cannot be had.
     """
-    bundle = bundled.read(offline) if offline else None
-    options = {} if bundle else pipconf.read(environment)
+    bundle = bundle_reader.read(offline) if offline else None
+    options = {} if bundle else pip_config.read(environment)
     web = Web(options, environment)
     user = _requirements(requirements, home, web, say)
     wanted = Wanted(
         lock=hashlib.sha256(LOCK.read_bytes()).hexdigest(),
         jupyter=hashlib.sha256(JUPYTER.read_bytes()).hexdigest() if jupyter else "",
         python=os.path.realpath(python),
-        source=str(code.kept(home) if keep else SOURCE),
+        source=str(source_code.kept(home) if keep else SOURCE),
         requirements=hashlib.sha256(user).hexdigest() if user is not None else "",
         requirements_from=requirements,
     )
@@ -131,7 +131,7 @@ def ensure(
             sources = packages.Sources(options, environment, folder)
             file = None if user is None else _file(requirements, user, Path(scratch))
             say("getting virtualenv and uv")
-            kit = tools.ensure(home, python, target, Index(options, web), folder)
+            kit = bootstrap_tools.ensure(home, python, target, Index(options, web), folder)
             locks = (LOCK, JUPYTER) if jupyter else (LOCK,)
             holding = packages.Packages(home, locks, file, target, sources)
             _install(_Job(home, python, wanted, kit, holding, say))

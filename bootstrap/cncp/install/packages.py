@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cncp.errors import CncpError
 from cncp.files import write_atomic
-from cncp.install import pipconf, uvconf, web, wheels
+from cncp.install import http, pip_config, uv_config, wheels
 from cncp.install.wheels import Target
-from cncp.run import CommandError, Completed, run
+from cncp.process import CommandError, Completed, run
 from cncp.surroundings import PYTHON
 
 _TIMEOUT = 1800  # seconds: a package without a wheel is compiled
@@ -65,12 +65,12 @@ class Packages:
         except CommandError as error:
             result = error.result
             what = f"the packages could not be installed: {reason(result) or error.message}"
-            if not web.unreachable(result.stderr) and os.path.basename(result.argv[0]) == "uv" and result.status != 1:
+            if not http.unreachable(result.stderr) and os.path.basename(result.argv[0]) == "uv" and result.status != 1:
                 raise Broken(what, "look at what it says, or use a bundle: --offline FILE") from None
             raise CncpError(what, self._hint(result)) from None
 
     def _hint(self, result: Completed) -> str:
-        if web.unreachable(result.stderr):
+        if http.unreachable(result.stderr):
             return "check the network and pip's configuration, or use a bundle: --offline FILE"
         if self.user:
             return "check the requirements file"
@@ -86,17 +86,17 @@ class Packages:
 
     def _by_uv(self, uv: Path, *options: str) -> None:
         sources = self.sources
-        configured = {} if sources.offline else uvconf.read(sources.environment, self._python)
+        configured = {} if sources.offline else uv_config.read(sources.environment, self._python)
         with tempfile.TemporaryDirectory() as scratch:
             # Not the user's own file, most of which is for other things than ours.
             file = Path(scratch) / "uv.toml"
-            write_atomic(file, uvconf.written(configured).encode(), 0o600)
+            write_atomic(file, uv_config.written(configured).encode(), 0o600)
             settings = {
                 "UV_CACHE_DIR": str(self.home / "cache" / "uv"),
                 "UV_CONFIG_FILE": str(file),
                 "UV_PYTHON_DOWNLOADS": "never",
                 **self._credentials(),
-                **({} if sources.offline else pipconf.for_uv(sources.options, sources.environment, configured)),
+                **({} if sources.offline else pip_config.for_uv(sources.options, sources.environment, configured)),
             }
             words = [str(uv), "pip", "install", "--quiet", "--exact", "--python", self._python, *options]
             words += [*(["--offline"] if sources.offline else []), *sources.arguments(), *self._locks]
@@ -116,7 +116,7 @@ class Packages:
     def _by_pip(self) -> None:
         options = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-compile"]
         words = [self._python, *PYTHON, "-m", "pip", "install", *options, *self.sources.arguments()]
-        settings = {**pipconf.for_pip({} if self.sources.offline else self.sources.options), "PIP_NO_CACHE_DIR": "1"}
+        settings = {**pip_config.for_pip({} if self.sources.offline else self.sources.options), "PIP_NO_CACHE_DIR": "1"}
         # pip wants hashes of all or of none in one run; so the lock goes first and then holds.
         lock = ["--no-deps", "--require-hashes", *self._locks]
         run([*words, *lock], env=settings, cwd=self.home, timeout=_TIMEOUT)

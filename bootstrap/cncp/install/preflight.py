@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from cncp.errors import PreflightError
-from cncp.run import CommandError, run
+from cncp.process import CommandError, run
 
 MINIMUM_PYTHON = (3, 10)
 SPACE = 400 * 1024 * 1024

@@ -8,11 +8,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from cncp.accounts import Account
 from cncp.errors import CncpError
 from cncp.files import write_atomic
-from cncp.machine.authority import Authority
-from cncp.machine.place import Account
-from cncp.run import Completed, run
+from cncp.machine.root.authority import Authority
+from cncp.process import Completed, run
 
 
 class Actor:

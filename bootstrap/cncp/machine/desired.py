@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cncp.attributes import SOURCE, STATIC
+from cncp.config.sources import SOURCE, STATIC
 from cncp.files import to_json
-from cncp.machine import connection, jupyter
-from cncp.machine.kinds import KINDS, split
+from cncp.machine import connection_files
+from cncp.machine.jupyter import service
 from cncp.machine.node import Node, node_path
 from cncp.machine.removal import COMMAND_MARK
 from cncp.machine.resources import Block, Directory, File, Resource
 from cncp.machine.services import manager_files
+from cncp.machine.services.kinds import KINDS, split
 from cncp.surroundings import PYTHON
 
 _DATABASES = {"none": "NoDB", "memory": "DictDB", "sqlite": "SQLiteDB"}
@@ -46,7 +47,7 @@ def desired(node: Node, *, environment: str, identity: str, access: str = "") ->
     profile = tuple(_profile(node))
     services = {name: _digest(node, split(name)[0], environment, identity, access) for name in node.services}
     units = manager_files(node, services)
-    return Desired((*_home(node), *profile, *jupyter.resources(node), *units), services)
+    return Desired((*_home(node), *profile, *service.resources(node), *units), services)
 
 
 def _home(node: Node) -> Iterator[Resource]:
@@ -137,7 +138,7 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
     settings = node.settings
     parts: list[object] = [
         environment,
-        access if kind == jupyter.NAME else identity,
+        access if kind == service.NAME else identity,
         node.source,
         node.profile_dir,
         node.manager,
@@ -149,8 +150,8 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
         [path.read_text() for path in sorted(_SERVE.glob("*.py")) if path.stem == kind or path.stem not in KINDS],
         (STATIC / "libexec" / "keep").read_text(),
     ]
-    if kind == jupyter.NAME:
-        parts.append([one.text() for one in jupyter.resources(node) if isinstance(one, File)])
+    if kind == service.NAME:
+        parts.append([one.text() for one in service.resources(node) if isinstance(one, File)])
         return _short(parts)
     if kind == "tunnel":
         # Each reads the way to its host anew: one more host is nothing to the others.
@@ -163,7 +164,7 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
         parts += [content, settings.listen, node.location]
     else:
         # An engine reads only at its start where the controller is; elsewhere that is in what identifies it.
-        parts += [connection.local_address(node) or settings.listen] if node.controller else []
+        parts += [connection_files.local_address(node) or settings.listen] if node.controller else []
         parts += [
             content["engine_misses"],
             node.threads,

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cncp.machine import authority
-from cncp.machine.place import Account, account
-from cncp.run import run
+from cncp.accounts import Account, account
+from cncp.machine.root import authority
+from cncp.process import run
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from cncp import keys
-from cncp.keys import Identity
+from cncp.ipp import keys
+from cncp.ipp.keys import Identity
 
 KINDS = ("nftables", "ufw", "firewalld")
 

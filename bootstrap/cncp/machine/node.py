@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cncp.attributes import SOURCE, recorded
-from cncp.cluster import Cluster
+from cncp.accounts import Account
+from cncp.config.settings import Cluster
+from cncp.config.sources import SOURCE, recorded
 from cncp.errors import CncpError, PreflightError, UsageError
 from cncp.files import read_bytes, read_json
-from cncp.machine import variables
+from cncp.machine import engine_variables
 from cncp.machine.facts import Facts
-from cncp.machine.place import Account
 from cncp.machine.tunnels import Tunnel
 from cncp.shape import Misfit, made, parse
 
@@ -96,14 +96,17 @@ class Node:
 
     def document(self) -> dict[str, Any]:
         """Return the node as JSON types, for node.json and Chef."""
-        return {**dataclasses.asdict(self), "settings": variables.hidden(dataclasses.asdict(self.settings), self.home)}
+        return {
+            **dataclasses.asdict(self),
+            "settings": engine_variables.hidden(dataclasses.asdict(self.settings), self.home),
+        }
 
 
 def from_document(document: Mapping[str, Any]) -> Node:
     """Make a node from what ``document`` returned, of whatever version. Raises Misfit on anything else."""
     stored = document.get("settings")
     try:
-        read = recorded(variables.shown(stored if isinstance(stored, dict) else {}))
+        read = recorded(engine_variables.shown(stored if isinstance(stored, dict) else {}))
     except UsageError as error:
         raise Misfit(error.message) from None
     node: Node = made(Node, {**document, "settings": dataclasses.asdict(read)})

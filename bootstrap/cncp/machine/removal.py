@@ -17,7 +17,7 @@ from cncp.files import read_bytes, read_json
 from cncp.machine import manifest
 from cncp.machine.actor import Actor
 from cncp.machine.manifest import Manifest
-from cncp.machine.resources import BEGIN, split_block
+from cncp.managed_block import BEGIN, split_block
 
 COMMAND_MARK = "# Installed by cncp"
 """What stands in the command that we leave in ~/.local/bin."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cncp.attributes import STATIC
-
-BEGIN = "# >>> cncp >>>"
-END = "# <<< cncp <<<"
+from cncp.config.sources import STATIC
+from cncp.managed_block import BEGIN, END, split_block
 
 
 @dataclass(frozen=True)
@@ -69,17 +67,6 @@ class Link:
 
 
 Resource = Directory | File | Block | Link
-
-
-def split_block(text: str) -> tuple[str, bool, str]:
-    """Return what stands before the marked part, whether there is one, and what stands after."""
-    lines = text.splitlines(keepends=True)
-    bare = [line.rstrip("\r\n") for line in lines]
-    if BEGIN in bare and END in bare[bare.index(BEGIN) :]:
-        begin = bare.index(BEGIN)
-        end = bare.index(END, begin) + 1
-        return "".join(lines[:begin]), True, "".join(lines[end:])
-    return text, False, ""
 
 
 def parents(resource: Resource) -> list[Path]:

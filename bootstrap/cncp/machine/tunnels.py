@@ -21,13 +21,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cncp import keypair, openssh
-from cncp.cluster import LOOPBACK
+from cncp import accounts
+from cncp.config.settings import LOOPBACK
 from cncp.console import answered
 from cncp.errors import CncpError
 from cncp.files import read_bytes, read_shape, to_json, write_atomic
-from cncp.machine import place
 from cncp.shape import made, parse
+from cncp.ssh import keypair, openssh
 
 _FOLDER = "tunnels"
 
@@ -135,7 +135,7 @@ def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) ->
 
 def _answer() -> dict[str, Any]:
     given = made({"wanted": list[Tunnel], "keep": list[str]}, parse(sys.stdin.read()))
-    return deliver(place.home(os.environ), given["wanted"], given["keep"])
+    return deliver(accounts.home(os.environ), given["wanted"], given["keep"])
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from cncp.serve import inheritance
+from cncp import inheritance
 
 # First of all: it may execute this program again, and what is imported before is imported twice.
 inheritance.begin(sys.argv[1:])
@@ -16,12 +16,12 @@ import os  # noqa: E402
 import signal  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from cncp.machine.kinds import KINDS, join, known  # noqa: E402
+from cncp import pidfile  # noqa: E402
+from cncp.ipp.engine_uuid import uuid_of  # noqa: E402
 from cncp.machine.node import installed  # noqa: E402
+from cncp.machine.services.kinds import KINDS, join, known  # noqa: E402
 from cncp.machine.services.processes import leavings  # noqa: E402
-from cncp.serve import record  # noqa: E402
-from cncp.serve.logs import note_end  # noqa: E402
-from cncp.serve.slots import uuid_of  # noqa: E402
+from cncp.serve.log_files import note_end  # noqa: E402
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     uuid = uuid_of(node.host, int(given.instance), os.getpid()) if given.kind == "engine" else ""
-    record.write(node.run_dir, name, given.digest, uuid)
+    pidfile.write(node.run_dir, name, given.digest, uuid)
     try:
         service = importlib.import_module(f"cncp.serve.{given.kind}")
         if given.kind == "engine":

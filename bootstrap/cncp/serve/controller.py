@@ -17,15 +17,15 @@ from ipyparallel.controller.hub import Hub
 from ipyparallel.controller.sqlitedb import SQLiteDB
 from tornado.ioloop import PeriodicCallback
 
+from cncp.ipp.engine_uuid import host_in, slot
 from cncp.machine.node import Node
 from cncp.ports import listening
-from cncp.serve.database import ResultsDB
-from cncp.serve.hearts import PromptMonitor, expect_hearts
-from cncp.serve.logs import RotatedFile, log_to
-from cncp.serve.parent import die_with
-from cncp.serve.places import Places
+from cncp.serve.engine_ids import Places
+from cncp.serve.heartbeat import PromptMonitor, expect_hearts
+from cncp.serve.log_files import RotatedFile, log_to
+from cncp.serve.pdeathsig import die_with
 from cncp.serve.registration import guard, prune, save_engines
-from cncp.serve.slots import host_in, slot
+from cncp.serve.results_db import ResultsDB
 
 STATE = "engines.json"
 """Where the hub keeps which engines there are (``IPController.init_hub``), in the profile's folder for logs."""

@@ -17,10 +17,9 @@ import sys
 import time
 from pathlib import Path
 
-from cncp import remote
+from cncp import pidfile, remote
 from cncp.files import read_json
-from cncp.hub import Hub, NoAnswer
-from cncp.serve import record
+from cncp.ipp.hub import Hub, NoAnswer
 
 _WAIT = """\
 # A service manager that ends the engine ends all of its processes; this one is done soon after.
@@ -43,7 +42,7 @@ def tell(file: Path, uuid: str, host: str | None) -> subprocess.Popen[bytes]:
     # The other end is not inherited by programs, but by what a task forks, which may live longer.
     os.register_at_fork(after_in_child=lambda: os.close(here))
     pid = os.getpid()
-    words = [str(file), uuid, str(pid), str(record.started(pid)), *filter(None, [host])]
+    words = [str(file), uuid, str(pid), str(pidfile.started(pid)), *filter(None, [host])]
     argv = [sys.executable, "-I", *remote.command("death", *words)]
     try:
         # A session of its own: signals for the engine's, and what ends its processes, are not for it.
@@ -61,7 +60,7 @@ def _lives(pid: int, started: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except OSError:
         return False
-    return record.started(pid) == started and state not in (b"Z", b"X")
+    return pidfile.started(pid) == started and state not in (b"Z", b"X")
 
 
 def unregister(file: Path, uuid: str, host: str | None, patience: float = _PATIENCE) -> None:

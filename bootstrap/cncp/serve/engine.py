@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from cncp.serve.deferred import defer
+from cncp.serve.lazy_package import defer
 
 defer("ipyparallel")
 
@@ -28,13 +28,13 @@ import zmq  # noqa: E402
 from ipyparallel.engine import app as engine_app  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 
-from cncp.hub import Hub, NoAnswer  # noqa: E402
-from cncp.machine import connection  # noqa: E402
+from cncp.ipp.hub import Hub, NoAnswer  # noqa: E402
+from cncp.machine import connection_files  # noqa: E402
 from cncp.machine.node import Node  # noqa: E402
-from cncp.serve import death, pin, way  # noqa: E402
+from cncp.serve import affinity, controller_address, death  # noqa: E402
+from cncp.serve.engine_connections import Connect, Queues  # noqa: E402
 from cncp.serve.kernel import Kernel, fork_without  # noqa: E402
-from cncp.serve.logs import log_to  # noqa: E402
-from cncp.serve.queues import Connect, Queues  # noqa: E402
+from cncp.serve.log_files import log_to  # noqa: E402
 
 del sys.modules["debugpy"]
 
@@ -84,7 +84,7 @@ class Engine(engine_app.IPEngine):  # type: ignore[misc]  # ipyparallel has no t
         """Dial the controller by its name where it has moved since the file was written."""
         super().load_connection_file()
         known = self.connection_info["location"]
-        self.moved_to = way.other(self.connection_info, known)
+        self.moved_to = controller_address.other(self.connection_info, known)
         if self.moved_to:
             self.log.warning("the controller is not at %s any more: dialling %s", known, self.moved_to)
             self.location = self.moved_to
@@ -174,7 +174,7 @@ def watch_registration(connection: dict[str, object], uuid: str, period: float, 
 
 def set_share(node: Node, number: int) -> None:
     """Give this process its processors, its number of threads and its GPU, before any library is loaded."""
-    pin.apply(node.settings.pin, number, node.threads)
+    affinity.apply(node.settings.pin, number, node.threads)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(node.threads)))
     if node.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = node.gpus[number % len(node.gpus)]
@@ -188,7 +188,7 @@ def serve(node: Node, number: int, uuid: str) -> None:
     config = Config(Session={"session": uuid})
     app = Engine.instance(ident=uuid, id=number, enable_nanny=False, config=config)
     # The name by which others reach this machine is none that it needs to know itself.
-    near = connection.local_address(node) if node.controller else None
+    near = connection_files.local_address(node) if node.controller else None
     app.initialize([f"--profile-dir={node.profile_dir}", *([f"--IPEngine.location={near}"] if near else [])])
     log_to(node, f"engine-{number}", app.log)
     watch = death.tell(Path(app.url_file), uuid, app.moved_to or near)

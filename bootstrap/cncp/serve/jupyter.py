@@ -12,16 +12,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cncp.machine import jupyter, notebooks
-from cncp.machine.jupyter import Access
+from cncp.machine.jupyter import notebooks, service
+from cncp.machine.jupyter.service import Access
 from cncp.machine.node import Node
 from cncp.ports import is_free
-from cncp.serve.logs import log_to
+from cncp.serve.log_files import log_to
 
 
 def environment(node: Node) -> dict[str, str]:
     """Return variables that keep Jupyter's own files together."""
-    folder = jupyter.folder(node)
+    folder = service.folder(node)
     programs = (node.python.parent, Path(node.account.home) / ".local" / "bin")
     return {
         # In a notebook's or terminal's shell, programs are the virtualenv's, and there is `cncp`.
@@ -37,12 +37,12 @@ def environment(node: Node) -> dict[str, str]:
 
 def configuration(node: Node, access: Access) -> dict[str, dict[str, Any]]:
     """Return Jupyter's settings by class. A configuration file of the user's own adds to them."""
-    folder = jupyter.folder(node)
+    folder = service.folder(node)
     home = Path(node.account.home)
     opened = notebooks.folder(node)
     return {
         "ServerApp": {
-            "ip": jupyter.ADDRESS,
+            "ip": service.ADDRESS,
             "port": access.port,
             # Another port would be one that no tunnel and no open page knows.
             "port_retries": 0,
@@ -82,23 +82,23 @@ def await_port(port: int, say: Any) -> None:
 
 def serve(node: Node) -> None:
     """Run JupyterLab on a node."""
-    access = jupyter.load(node)
+    access = service.load(node)
     if access is None:
-        sys.exit(f"{jupyter.access_path(node)} is missing or damaged: cncp up makes it")
+        sys.exit(f"{service.access_path(node)} is missing or damaged: cncp up makes it")
     os.environ.update(environment(node))
     # It reads its folders from the environment when it is imported.
     from ipyparallel.nbextension import handlers
     from jupyterlab.labapp import LabApp
     from traitlets.config import Config
 
-    from cncp.serve.running import Clusters
+    from cncp.serve.lab_cluster import Clusters
 
     Clusters.profile = node.settings.profile
     handlers.ClusterManager = Clusters
     settings = Config(configuration(node, access))
     # No page that opens it: `cncp jupyter.open` makes its own, when one is wanted.
     app = LabApp.make_serverapp(config=settings, jpserver_extensions={"jupyterlab": True}, no_browser_open_file=True)
-    log_to(node, jupyter.NAME, app.log)
+    log_to(node, service.NAME, app.log)
     await_port(access.port, app.log.warning)
     app.initialize(argv=[], starter_extension=LabApp.name, find_extensions=True)
     app.start()

@@ -15,7 +15,7 @@ from ipyparallel.engine.kernel import IPythonParallelKernel
 from ipyparallel.error import wrap_exception
 from traitlets import default
 
-from cncp.serve.foreign import refuse_foreign
+from cncp.serve.foreign_code import refuse_foreign
 
 _Handler = Callable[[Any, list[bytes], dict[str, Any]], Any]
 

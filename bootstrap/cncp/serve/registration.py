@@ -10,8 +10,8 @@ from typing import Any
 from ipyparallel.controller.hub import Hub
 
 from cncp.files import write_atomic
-from cncp.serve.places import Places
-from cncp.serve.slots import former_uuid, slot
+from cncp.ipp.engine_uuid import former_uuid, slot
+from cncp.serve.engine_ids import Places
 
 Message = dict[str, Any]
 

@@ -16,12 +16,12 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from cncp import openssh
 from cncp.errors import CncpError
 from cncp.machine import tunnels
 from cncp.machine.node import Node
-from cncp.serve.logs import log_to
-from cncp.serve.parent import die_with
+from cncp.serve.log_files import log_to
+from cncp.serve.pdeathsig import die_with
+from cncp.ssh import openssh
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0  # s between tries; engines wait for 30 s by default
 _STEADY = 30.0  # s after which a connection counts as one that had worked

@@ -7,30 +7,31 @@ import sys
 
 from invoke.context import Context
 
+from cncp import accounts
 from cncp.console import Console
 from cncp.errors import UsageError
-from cncp.machine import attach as showing
-from cncp.machine import interrupt as interrupting
-from cncp.machine import lifecycle, place, prompt
-from cncp.machine.kinds import split
 from cncp.machine.node import Node, installed
+from cncp.machine.ops import attach as showing
+from cncp.machine.ops import interrupt as interrupting
+from cncp.machine.ops import lifecycle, repl
+from cncp.machine.services.kinds import split
 from cncp.tasks import fleet as fleets
-from cncp.tasks.asked import HOSTS
-from cncp.tasks.command import command
+from cncp.tasks.options import HOSTS
+from cncp.tasks.task import command
 
 
 @command({"name": "a service, as `status` shows it"}, takes="name")
 def attach(context: Context, name: str = "controller") -> None:
     """Attach to a service's tmux or screen session; elsewhere follow its log."""
-    node = installed(place.home(os.environ))
+    node = installed(accounts.home(os.environ))
     showing.attach(node, lifecycle.one(node, name), Console())
 
 
 @command({"name": "an engine, as `status` shows it, or HOST/engine-N; the only one without"}, takes="name")
 def console(context: Context, name: str = "") -> None:
     """Open a prompt in a running engine: its variables are there, what you type runs in it."""
-    node = installed(place.home(os.environ))
-    prompt.console(node, name or _only_engine(node), sys.stdout)
+    node = installed(accounts.home(os.environ))
+    repl.console(node, name or _only_engine(node), sys.stdout)
 
 
 @command(
@@ -44,7 +45,7 @@ def console(context: Context, name: str = "") -> None:
 def interrupt(context: Context, name: str = "", all: bool = False, file: str | None = None) -> None:
     """Interrupt the task that an engine computes (SIGINT): it ends with KeyboardInterrupt, variables stay."""
     console = Console()
-    home = place.home(os.environ)
+    home = accounts.home(os.environ)
     asked = fleets.asked(file)
     hosts = fleets.inventory(asked)
     if hosts is not None and not hosts.controller.local:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from cncp import bundle
 from cncp.console import Console
-from cncp.install import bundled
-from cncp.tasks.command import command
+from cncp.install import bundle_reader
+from cncp.release import bundle
+from cncp.tasks.task import command
 
 
 @command(
@@ -28,7 +28,7 @@ def make(
     path = Path(output)
     names = bundle.make(path, platforms, pythons, os.environ, jupyter=jupyter)
     console = Console()
-    digest = bundled.sha256(path)
+    digest = bundle_reader.sha256(path)
     console.say(f"{path}: {len(names)} wheels, {path.stat().st_size / 1e6:.0f} MB, SHA-256 {digest}")
     console.say(f"next, on a machine that reaches nothing: bash ./baremetal.sh --offline {path.name}")
     console.say(f"    that nobody exchanges it on the way: --offline-digest {digest}")

@@ -11,37 +11,37 @@ from typing import Any
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from cncp import files
-from cncp.attributes import switched
+from cncp import accounts, files, pidfile
+from cncp.config.sources import switched
 from cncp.console import Console
 from cncp.errors import UsageError, plural
-from cncp.fleet import place as places
-from cncp.fleet import verbs
-from cncp.fleet.controller import Here
-from cncp.fleet.job import Fleet
-from cncp.fleet.up import up as everywhere
-from cncp.machine import doctor, job, jupyter, lifecycle, place, spare, steps
-from cncp.machine import logs as logfiles
-from cncp.machine import status as states
-from cncp.machine import uninstall as removal
-from cncp.machine import up as converging
+from cncp.fleet import operations
+from cncp.fleet import registry as places
+from cncp.fleet.controller_host import Here
+from cncp.fleet.model import Fleet
+from cncp.fleet.rollout import up as everywhere
 from cncp.machine.actor import Actor
-from cncp.machine.health import Answers
+from cncp.machine.jupyter import service
 from cncp.machine.node import Node, installed
+from cncp.machine.ops import apply as converging
+from cncp.machine.ops import busy_engines, doctor, lifecycle, main, steps
+from cncp.machine.ops import status as states
+from cncp.machine.ops import uninstall as removal
+from cncp.machine.ops.readiness import Answers
+from cncp.machine.services import logs as logfiles
 from cncp.machine.services import service_manager
 from cncp.machine.services.base import running_process
-from cncp.serve import record
 from cncp.tasks import fleet as fleets
 from cncp.tasks import following as next_steps
-from cncp.tasks.asked import BUSY, FORGET, HOST_KEYS, HOSTS, JSON, QUIET, SERVICES, is_strict, refuse_limit
-from cncp.tasks.command import command
+from cncp.tasks.options import BUSY, FORGET, HOST_KEYS, HOSTS, JSON, QUIET, SERVICES, is_strict, refuse_limit
+from cncp.tasks.task import command
 
 MOST_ENGINES = 1024
 """On one machine, as the setting has it."""
 
 
 def _node() -> Node:
-    return installed(place.home(os.environ))
+    return installed(accounts.home(os.environ))
 
 
 def _elapsed() -> float:
@@ -50,7 +50,7 @@ def _elapsed() -> float:
         return max(0.0, time.time() - float(os.environ["CNCP_BEGAN"]))
     except (KeyError, ValueError):
         # Both count from the boot. The time of day at the boot is known to the second only.
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - record.started(os.getpid()) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - pidfile.started(os.getpid()) / os.sysconf("SC_CLK_TCK")
 
 
 def _count(node: Node, seen: Answers) -> str:
@@ -69,7 +69,7 @@ def _report(
 ) -> None:
     seen = outcome.answers
     elapsed = _elapsed()
-    access = jupyter.load(node) if jupyter.wanted(node) else None
+    access = service.load(node) if service.wanted(node) else None
     if as_json:
         console.data({**converging.report(node, outcome), "elapsed": round(elapsed, 2)})
         return
@@ -98,7 +98,7 @@ def up(
     force: bool = False,
 ) -> None:
     """Make this machine, and the hosts cluster.toml names, what the settings say; wait until all engines answer."""
-    spare.say(wait=wait, force=force)
+    busy_engines.say(wait=wait, force=force)
     converge(Console(quiet=quiet), flags, file=file, forget=forget, as_json=json, limit=limit, host_keys=host_keys)
 
 
@@ -124,8 +124,8 @@ def converge(
         _fleet_up(asked, wanted, console, as_json=as_json, again=again)
         return
     refuse_limit(limit)
-    first = steps.former(place.home(os.environ)) is None
-    node, outcome = job.converge(asked, console, again)
+    first = steps.former(accounts.home(os.environ)) is None
+    node, outcome = main.converge(asked, console, again)
     _report(console, node, outcome, as_json, _following(node) if first else ())
 
 
@@ -142,7 +142,7 @@ def _fleet_up(
     asked: converging.Request, wanted: Fleet, console: Console, *, as_json: bool, again: Sequence[str]
 ) -> None:
     node = converging.describe(asked)
-    job.bring_environment(node, console, again)
+    main.bring_environment(node, console, again)
     head = wanted.inventory.controller
     here = Here(node, console) if head.local else None
     if here is None:
@@ -156,16 +156,16 @@ def _fleet_up(
     fleets.report(wanted, done, console, following=following, elapsed=_elapsed(), as_json=as_json)
 
 
-def _scene(file: str | None, limit: str) -> verbs.Scene | None:
+def _scene(file: str | None, limit: str) -> operations.Scene | None:
     """Return the hosts of the cluster in use, None where it is this machine alone."""
     return _of_hosts(fleets.asked(file), limit, forgotten=False)
 
 
-def _of_hosts(asked: converging.Request, limit: str, *, forgotten: bool) -> verbs.Scene | None:
+def _of_hosts(asked: converging.Request, limit: str, *, forgotten: bool) -> operations.Scene | None:
     """Return the hosts of a cluster; ``forgotten`` takes in those that are set up, but no longer in the file."""
     hosts = fleets.inventory(asked)
     if forgotten and not switched(os.environ, "CNCP_HERE"):
-        hosts = fleets.set_up_from_here(hosts, place.home(os.environ))
+        hosts = fleets.set_up_from_here(hosts, accounts.home(os.environ))
     if hosts is None:
         refuse_limit(limit)
         return None
@@ -268,7 +268,9 @@ def scale(
         fleets.scale(scene, console, [count, *_for_busy(wait, force=force)])
         return
     node = _node()
-    outcome = lifecycle.scale(node, _engines(node, count), os.environ, console, spare.say(wait=wait, force=force))
+    outcome = lifecycle.scale(
+        node, _engines(node, count), os.environ, console, busy_engines.say(wait=wait, force=force)
+    )
     _report(console, _node(), outcome, json)
 
 
@@ -294,7 +296,7 @@ def restart(
     force: bool = False,
 ) -> None:
     """Restart a service, or all of them."""
-    manners = spare.say(wait=wait, force=force)
+    manners = busy_engines.say(wait=wait, force=force)
     console = Console(quiet=quiet)
     if scene := _scene(file, limit):
         fleets.restart(scene, console, [*([f"--name={name}"] if name else []), *_for_busy(wait, force=force)])
@@ -316,7 +318,7 @@ def down(
     force: bool = False,
 ) -> None:
     """Stop controller and engines until the next `up`."""
-    manners = spare.say(wait=wait, force=force)
+    manners = busy_engines.say(wait=wait, force=force)
     console = Console(quiet=quiet)
     if scene := _scene(file, limit):
         fleets.down(scene, console, _for_busy(wait, force=force))
@@ -337,7 +339,7 @@ def uninstall(context: Context, quiet: bool = False, file: str | None = None, li
     if scene := _of_hosts(fleets.asked_at_the_end(file, console.warn), limit, forgotten=True):
         fleets.uninstall(scene, console)
         return
-    for path in removal.of_home(place.home(os.environ), console):
+    for path in removal.of_home(accounts.home(os.environ), console):
         console.say(f"left, because it is not ours: {path}")
     console.say("removed")
 

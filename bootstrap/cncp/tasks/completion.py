@@ -15,8 +15,9 @@ from pathlib import Path
 from invoke.parser.argument import Argument
 
 from cncp.errors import CncpError
-from cncp.machine.own import SHELLS
+from cncp.machine.user_programs import SHELLS
 from cncp.tasks import guide, helptext, line
+from cncp.tasks.verbs import task
 
 _KINDS = ("bash", "fish", "zsh")
 
@@ -74,8 +75,6 @@ def _after(whole: Sequence[str], begun: str) -> Mapping[str, str]:
 
 
 def _of_verb(name: str, others: Sequence[str], begun: str) -> Mapping[str, str]:
-    from cncp.tasks.program import task
-
     verb = task(name)
     if verb.verbatim or "--" in others:
         return {}
@@ -108,10 +107,10 @@ def _named(verb: str) -> Iterable[str]:
         from cncp.tasks import vm
 
         return vm.names()
-    from cncp.machine import place
+    from cncp import accounts
     from cncp.machine.node import installed
 
-    return installed(place.home(os.environ)).services
+    return installed(accounts.home(os.environ)).services
 
 
 def _hosts(verb: str) -> Iterable[str]:

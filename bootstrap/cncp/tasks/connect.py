@@ -7,14 +7,14 @@ import re
 
 from invoke.context import Context
 
-from cncp.access import background, record
-from cncp.access import connect as connecting
-from cncp.access.profile import Profile, folder
-from cncp.access.record import Record
+from cncp.client import background, connect_state
+from cncp.client import connect as connecting
+from cncp.client.connect_state import Record
+from cncp.client.profile import Profile, folder
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
-from cncp.tasks.asked import HOST_KEYS, JSON, QUIET, local_name, one_remote, profile_name
-from cncp.tasks.command import command
+from cncp.tasks.options import HOST_KEYS, JSON, QUIET, local_name, one_remote, profile_name
+from cncp.tasks.task import command
 
 
 @command(
@@ -53,7 +53,7 @@ def connect(
         raise UsageError("connect needs one of --host, --status and --stop", "begin with: cncp connect --host HOST")
     local = local_name(profile, as_)
     if not host:
-        running = record.running(ipython, as_ or "")
+        running = connect_state.running(ipython, as_ or "")
         _stop(running, console, as_json=json) if stop else _status(running, console, as_json=json)
         return
     remote = one_remote(host, host_keys)
@@ -78,7 +78,7 @@ def connect(
 
 
 def _in_background(words: list[str], into: Profile) -> Record:
-    running = record.running(into.path.parent, into.name)
+    running = connect_state.running(into.path.parent, into.name)
     if running:
         raise CncpError(
             f"profile {into.name} is connected to {running[0].host} already, by process {running[0].pid}",

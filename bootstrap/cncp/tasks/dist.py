@@ -6,9 +6,9 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from cncp import dist
 from cncp.console import Console
-from cncp.tasks.command import command
+from cncp.release import installer
+from cncp.tasks.task import command
 
 
 @command(
@@ -22,14 +22,14 @@ def script(context: Context, url: str, ref: str = "", output: str = "dist/bareme
     """Write a copy of baremetal.sh that gets its code from a URL: one file to hand on."""
     path = Path(output)
     path.parent.mkdir(parents=True, exist_ok=True)
-    dist.stamp(url, ref, path)
+    installer.stamp(url, ref, path)
     Console().say(str(path))
 
 
 @command()
 def options(context: Context) -> None:
     """Bring the help text in baremetal.sh up to date with the table of settings."""
-    Console().say("changed" if dist.write_options() else "nothing to change")
+    Console().say("changed" if installer.write_options() else "nothing to change")
 
 
 __all__ = ["options", "script"]

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 
 from invoke.context import Context
 
-from cncp import keys
+from cncp import accounts
+from cncp.config import selection
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
-from cncp.fleet import addresses, choose
+from cncp.fleet import host_addresses
+from cncp.ipp import keys
 from cncp.machine import firewall as rules
-from cncp.machine import place
 from cncp.machine.node import installed
-from cncp.tasks.asked import CLUSTER_FILE
-from cncp.tasks.command import command
+from cncp.tasks.options import CLUSTER_FILE
+from cncp.tasks.task import command
 
 
 @command(
@@ -30,9 +31,9 @@ def firewall(context: Context, kind: str = "", clients: str = "", file: str | No
     if kind and kind not in rules.KINDS:
         raise UsageError(f"--kind {kind!r} is not possible", f"--kind must be one of {', '.join(rules.KINDS)}")
     console = Console()
-    home = place.home(os.environ)
-    given = addresses.networks(clients, "--clients")
-    path, listed = choose.known(file, os.environ, home)
+    home = accounts.home(os.environ)
+    given = host_addresses.networks(clients, "--clients")
+    path, listed = selection.known(file, os.environ, home)
     node = installed(home)
     identity = keys.load(node.identity)
     if not node.controller or identity is None:
@@ -40,7 +41,7 @@ def firewall(context: Context, kind: str = "", clients: str = "", file: str | No
     if node.settings.listen.startswith("127."):
         console.say("# The controller listens on loopback: nothing has to be opened. To change that: --listen all")
         return
-    found, unknown = addresses.of_hosts([one for one in listed.everyone if one.direct]) if listed else ([], [])
+    found, unknown = host_addresses.of_hosts([one for one in listed.everyone if one.direct]) if listed else ([], [])
     if unknown and not found:
         raise CncpError(
             f"no address is known of any host in {path}", "give them: address = ... in their pools, or in /etc/hosts"

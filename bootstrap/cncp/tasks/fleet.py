@@ -8,20 +8,20 @@ from pathlib import Path
 
 from invoke.exceptions import Exit
 
-from cncp import attributes
-from cncp.cluster import Value
+from cncp import accounts
+from cncp.config import sources
+from cncp.config.inventory import LOCAL, HostSpec, Inventory
+from cncp.config.settings import Value
 from cncp.console import Console
 from cncp.errors import CncpError, ours, plural
-from cncp.fleet import verbs
-from cncp.fleet.command import HostError
-from cncp.fleet.crew import SomeHostsFailed, at_once, tell
-from cncp.fleet.job import Done, Fleet
-from cncp.fleet.place import forgotten, readable
-from cncp.fleet.ssh import Host
-from cncp.inventory import LOCAL, HostSpec, Inventory
-from cncp.machine import place
-from cncp.machine import status as states
-from cncp.machine.up import Request
+from cncp.fleet import operations
+from cncp.fleet.model import Done, Fleet
+from cncp.fleet.registry import forgotten, readable
+from cncp.machine.ops import status as states
+from cncp.machine.ops.apply import Request
+from cncp.ssh.connection import Host
+from cncp.ssh.host_errors import HostError
+from cncp.ssh.pool import SomeHostsFailed, at_once, tell
 
 FOREVER = 10.0**8
 """Seconds: until the user ends it."""
@@ -34,7 +34,7 @@ HEADER = ["HOST", "ENGINES", "SERVICE MANAGER", "TIME", ""]
 
 def inventory(asked: Request) -> Inventory | None:
     """Return the hosts that the file in use names, None where the cluster is this machine alone."""
-    return attributes.read(asked.file)[1]
+    return sources.read(asked.file)[1]
 
 
 def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Fleet:
@@ -42,17 +42,17 @@ def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Flee
 
     def settings(host: HostSpec) -> dict[str, Value]:
         if host.name == hosts.controller.name:
-            return attributes.for_controller(
+            return sources.for_controller(
                 file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former
             )
-        return attributes.for_host(
+        return sources.for_host(
             host, file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former
         )
 
     return Fleet(
         hosts,
         {host.name: settings(host) for host in hosts.everyone},
-        place.home(asked.environment),
+        accounts.home(asked.environment),
         hosts.limited(limit),
         strict,
     )
@@ -118,9 +118,9 @@ def _rows(wanted: Fleet, done: Done, failures: Mapping[str, CncpError]) -> list[
     return rows
 
 
-def scene(asked: Request, hosts: Inventory, limit: str) -> verbs.Scene:
+def scene(asked: Request, hosts: Inventory, limit: str) -> operations.Scene:
     """Return the hosts of the cluster in use, to be connected."""
-    return verbs.Scene(hosts, place.home(asked.environment), hosts.limited(limit))
+    return operations.Scene(hosts, accounts.home(asked.environment), hosts.limited(limit))
 
 
 def set_up_from_here(hosts: Inventory | None, home: Path) -> Inventory | None:
@@ -133,18 +133,18 @@ def set_up_from_here(hosts: Inventory | None, home: Path) -> Inventory | None:
 
 def asked(file: str | None) -> Request:
     """Return what a verb without settings asks for: the file in use, and nothing else."""
-    return _asked(file, attributes.kept(place.home(os.environ)))
+    return _asked(file, sources.kept(accounts.home(os.environ)))
 
 
 def asked_at_the_end(file: str | None, warn: Callable[[str], None]) -> Request:
     """Return what `uninstall` asks for, which goes on, and says so, where nothing tells which file is in use."""
-    home, lost = place.home(os.environ), ""
-    former = attributes.Kept({})
+    home, lost = accounts.home(os.environ), ""
+    former = sources.Kept({})
     try:
-        former = attributes.kept(home)
+        former = sources.kept(home)
         if former.file and not Path(former.file).is_file():
             lost = f"{former.file}, the file in use, is gone"
-            former = attributes.Kept({})
+            former = sources.Kept({})
     except (CncpError, OSError) as error:
         lost = ours(error).message
     if lost and _asked(file, former).file is None:
@@ -153,18 +153,18 @@ def asked_at_the_end(file: str | None, warn: Callable[[str], None]) -> Request:
     return _asked(file, former)
 
 
-def _asked(file: str | None, former: attributes.Kept) -> Request:
-    return Request(os.environ, attributes.find_file(file, os.environ, former, Path.cwd()), {}, former)
+def _asked(file: str | None, former: sources.Kept) -> Request:
+    return Request(os.environ, sources.find_file(file, os.environ, former, Path.cwd()), {}, former)
 
 
-def finish(view: verbs.Scene, console: Console) -> None:
+def finish(view: operations.Scene, console: Console) -> None:
     """Say which hosts failed, a line each. Raises SomeHostsFailed."""
     tell(view.failures, console)
     if view.failures:
         raise SomeHostsFailed(view.failures, len(view.limit))
 
 
-def relay(view: verbs.Scene, console: Console, *words: str, names: Sequence[str] | None = None) -> dict[str, int]:
+def relay(view: operations.Scene, console: Console, *words: str, names: Sequence[str] | None = None) -> dict[str, int]:
     """Run a verb on every host; print what each says, its name before every line. Return exit codes."""
     outcome = view.ask(*words, names=names)
     view.failures.update(outcome.failures)
@@ -177,10 +177,10 @@ def relay(view: verbs.Scene, console: Console, *words: str, names: Sequence[str]
     return {name: reply.status for name, reply in outcome.results.items()}
 
 
-def status(view: verbs.Scene, console: Console, *, as_json: bool, watch: bool) -> None:
+def status(view: operations.Scene, console: Console, *, as_json: bool, watch: bool) -> None:
     """Show the services of all hosts in one table; with ``watch`` again and again."""
     with view:
-        for rows in console.pages(lambda: verbs.status(view), WATCH if watch else 0.0):
+        for rows in console.pages(lambda: operations.status(view), WATCH if watch else 0.0):
             if as_json:
                 console.data(rows)
             else:
@@ -199,7 +199,7 @@ def show(found: list[states.Status], console: Console) -> None:
         console.say(line)
 
 
-def logs(view: verbs.Scene, console: Console, name: str, lines: int, *, follow: bool) -> None:
+def logs(view: operations.Scene, console: Console, name: str, lines: int, *, follow: bool) -> None:
     """Show the last lines of all hosts' logs, or go on with them as they grow."""
     words = ["logs", f"--lines={lines}", *([f"--name={name}"] if name else [])]
     with view:
@@ -210,7 +210,7 @@ def logs(view: verbs.Scene, console: Console, name: str, lines: int, *, follow: 
         finish(view, console)
 
 
-def _follow(view: verbs.Scene, host: Host, words: Sequence[str], console: Console) -> None:
+def _follow(view: operations.Scene, host: Host, words: Sequence[str], console: Console) -> None:
     """Show what a host's logs go on with, its name before every line, until the user ends it."""
     host.run(
         view.argv(host, *words),
@@ -221,10 +221,10 @@ def _follow(view: verbs.Scene, host: Host, words: Sequence[str], console: Consol
     )
 
 
-def check(view: verbs.Scene, console: Console, *, as_json: bool, from_hosts: bool) -> None:
+def check(view: operations.Scene, console: Console, *, as_json: bool, from_hosts: bool) -> None:
     """Show what is wrong on every host, and with the way from each to the controller."""
     with view:
-        findings = verbs.check(view, from_hosts=from_hosts)
+        findings = operations.check(view, from_hosts=from_hosts)
         if as_json:
             console.data(findings)
         else:
@@ -237,23 +237,23 @@ def check(view: verbs.Scene, console: Console, *, as_json: bool, from_hosts: boo
         raise Exit(code=1)
 
 
-def scale(view: verbs.Scene, console: Console, words: Sequence[str]) -> None:
+def scale(view: operations.Scene, console: Console, words: Sequence[str]) -> None:
     """Have every host that runs engines run so many."""
     _through(view, console, "scale", words, names=[host.name for host in view.inventory.hosts])
 
 
-def restart(view: verbs.Scene, console: Console, words: Sequence[str]) -> None:
+def restart(view: operations.Scene, console: Console, words: Sequence[str]) -> None:
     """Restart services on every host."""
     _through(view, console, "restart", words)
 
 
-def interrupt(view: verbs.Scene, console: Console, words: Sequence[str]) -> None:
+def interrupt(view: operations.Scene, console: Console, words: Sequence[str]) -> None:
     """Have the controller's machine interrupt engines, of whatever machines."""
     _through(view, console, "interrupt", words)
 
 
 def _through(
-    view: verbs.Scene, console: Console, verb: str, words: Sequence[str], names: Sequence[str] | None = None
+    view: operations.Scene, console: Console, verb: str, words: Sequence[str], names: Sequence[str] | None = None
 ) -> None:
     with view:
         console.phase(f"{verb} on {plural(len(view.hosts), 'host')}")
@@ -264,7 +264,7 @@ def _through(
         finish(view, console)
 
 
-def down(view: verbs.Scene, console: Console, words: Sequence[str] = ()) -> None:
+def down(view: operations.Scene, console: Console, words: Sequence[str] = ()) -> None:
     """Stop the engines of all hosts, then the controller."""
     head = view.inventory.controller.name
     with view:
@@ -274,18 +274,18 @@ def down(view: verbs.Scene, console: Console, words: Sequence[str] = ()) -> None
         finish(view, console)
 
 
-def everything(view: verbs.Scene) -> verbs.Scene:
+def everything(view: operations.Scene) -> operations.Scene:
     """Return the hosts of a cluster with the machine in charge, which has the command even if it runs nothing."""
     if any(host.local for host in view.limit) or len(view.limit) < len(view.inventory.everyone):
         return view
-    return verbs.Scene(view.inventory, view.home, [*view.limit, HostSpec(LOCAL)])
+    return operations.Scene(view.inventory, view.home, [*view.limit, HostSpec(LOCAL)])
 
 
-def uninstall(view: verbs.Scene, console: Console) -> None:
+def uninstall(view: operations.Scene, console: Console) -> None:
     """Take everything away on all hosts, this machine last."""
     with everything(view) as whole:
         console.phase(f"removing from {plural(len(whole.hosts), 'host')}")
-        for name, reply in verbs.uninstall(whole).items():
+        for name, reply in operations.uninstall(whole).items():
             for line in reply.stdout.splitlines():
                 console.say(f"[{name}] {line}")
         finish(whole, console)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from cncp.machine.place import Account
+from cncp.accounts import Account
 
 
 def program(account: Account, environment: Mapping[str, str]) -> str:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from invoke.parser.argument import Argument
 
 from cncp import __version__
-from cncp.cluster import BY_KEY
+from cncp.config.settings import BY_KEY
 from cncp.errors import CncpError
 from cncp.tasks import guide, line
+from cncp.tasks.verbs import task
 
 _WIDTH = 79
 
@@ -91,8 +92,6 @@ def of_verb(name: str) -> str:
 
 def about(name: str) -> Help:
     """Return what there is to say of a verb."""
-    from cncp.tasks.program import task
-
     verb = task(name)
     made = line.context(name, verb)
     needed = {_name(one): one for one in line.required(made, verb)}
@@ -145,7 +144,7 @@ def version() -> str:
     """Return versions, and where the code and the cluster are."""
     from importlib import metadata
 
-    from cncp.attributes import SOURCE
+    from cncp.config.sources import SOURCE
 
     lines = [
         f"cncp {__version__}",
@@ -158,11 +157,11 @@ def version() -> str:
 
 
 def _manager() -> str:
-    from cncp.machine import place
+    from cncp import accounts
     from cncp.machine.node import installed
 
     try:
-        node = installed(place.home(os.environ))
+        node = installed(accounts.home(os.environ))
     except CncpError as error:
         return f"none: {error.message}"
     return f"{node.manager} ({node.scope})" if node.manager == "systemd" else node.manager

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from invoke.context import Context
 
+from cncp import accounts
+from cncp.config import selection
+from cncp.config.inventory import HostSpec
 from cncp.console import Console
 from cncp.errors import UsageError
-from cncp.fleet import choose, copy
-from cncp.fleet import facts as inspection
-from cncp.fleet import hosts as everywhere
-from cncp.inventory import HostSpec
-from cncp.machine import place
-from cncp.tasks.asked import FILE, HOST_KEYS, JSON, is_strict
-from cncp.tasks.command import command, remainder
+from cncp.fleet import adhoc as everywhere
+from cncp.fleet import hardware_report as inspection
+from cncp.ssh import transfer
+from cncp.tasks.options import FILE, HOST_KEYS, JSON, is_strict
+from cncp.tasks.task import command, remainder
 
 _WHICH = {
     "hosts": "hosts and ranges with commas: gold[2-7],silver1; those of cluster.toml without",
@@ -36,7 +37,7 @@ def _asked(
     hosts: str, limit: str, file: str | None, host_keys: str, timeout: float
 ) -> tuple[tuple[HostSpec, ...], bool, float]:
     """Return the hosts, whether unknown host keys are refused, and the time-out. Raises UsageError."""
-    specs = choose.chosen(file, hosts, limit, os.environ, place.home(os.environ))
+    specs = selection.chosen(file, hosts, limit, os.environ, accounts.home(os.environ))
     return specs, is_strict(host_keys), seconds(timeout)
 
 
@@ -91,11 +92,11 @@ def put(
 ) -> None:
     """Copy a file or folder to all hosts; into REMOTE where that is a folder or ends with a slash."""
     console = Console()
-    path, source = copy.remote_path(remote), Path(local)
+    path, source = transfer.remote_path(remote), Path(local)
     specs, strict, limited = _asked(hosts, limit, file, host_keys, timeout)
-    with copy.packed(source) as archive:
+    with transfer.packed(source) as archive:
         outcome = everywhere.everywhere(
-            specs, lambda one: copy.put(one, archive, source, path, limited, force=force), strict=strict
+            specs, lambda one: transfer.put(one, archive, source, path, limited, force=force), strict=strict
         )
     for name in outcome.results:
         console.say(f"[{name}] {remote!r}")
@@ -119,14 +120,14 @@ def get(
 ) -> None:
     """Copy a file or folder from all hosts, to FOLDER/HOST/NAME."""
     console = Console()
-    path, top = copy.remote_path(remote), Path(folder)
+    path, top = transfer.remote_path(remote), Path(folder)
     specs, strict, limited = _asked(hosts, limit, file, host_keys, timeout)
     places = {one.name: top / one.name / Path(path).name for one in specs}
     taken = [str(one) for one in places.values() if os.path.lexists(one)]
     if taken and not force:
         raise UsageError(f"{taken[0]!r} exists", "name another folder, or replace what is there with --force")
     outcome = everywhere.everywhere(
-        specs, lambda one: copy.get(one, path, places[one.spec.name], limited, force=force), strict=strict
+        specs, lambda one: transfer.get(one, path, places[one.spec.name], limited, force=force), strict=strict
     )
     for name in outcome.results:
         console.say(f"[{name}] {str(places[name])!r}")
@@ -149,7 +150,7 @@ def facts(
     if csv and json:
         raise UsageError("command line: --csv and --json contradict each other", "choose one of them")
     console = Console()
-    home = place.home(os.environ)
+    home = accounts.home(os.environ)
     specs, strict, limited = _asked(hosts, limit, file, host_keys, timeout)
     if cached:
         outcome = inspection.kept(home, specs)

@@ -6,15 +6,16 @@ import os
 
 from invoke.context import Context
 
+from cncp import accounts
+from cncp.config import selection
 from cncp.console import Console
 from cncp.errors import UsageError
-from cncp.fleet import choose, starter
-from cncp.fleet import facts as inspection
-from cncp.fleet import hosts as everywhere
-from cncp.machine import place
-from cncp.tasks.asked import HOST_KEYS, is_strict
-from cncp.tasks.command import command
+from cncp.fleet import adhoc as everywhere
+from cncp.fleet import hardware_report as inspection
+from cncp.fleet import init_file
 from cncp.tasks.hosts import seconds
+from cncp.tasks.options import HOST_KEYS, is_strict
+from cncp.tasks.task import command
 
 
 @command(
@@ -31,10 +32,10 @@ def init(context: Context, hosts: str, host_keys: str = "accept-new", timeout: i
     console = Console()
     if not hosts.strip():
         raise UsageError("there are no hosts to look at", "name them: cncp init gold1 gold[2-7]")
-    specs = choose.named(hosts, where="command line")
-    found = starter.gather(specs, seconds(timeout), strict=is_strict(host_keys))
-    inspection.keep(place.home(os.environ), found.facts)
-    console.out.write(starter.text(specs, found))
+    specs = selection.named(hosts, where="command line")
+    found = init_file.gather(specs, seconds(timeout), strict=is_strict(host_keys))
+    inspection.keep(accounts.home(os.environ), found.facts)
+    console.out.write(init_file.text(specs, found))
     everywhere.conclude(found.failures, len(specs), console)
 
 

@@ -8,25 +8,27 @@ from pathlib import Path
 
 from invoke.context import Context
 
+from cncp import accounts
+from cncp.config.inventory import HostSpec
 from cncp.console import Console
 from cncp.errors import CncpError
-from cncp.fleet import lab as remote
-from cncp.fleet import place as places
-from cncp.fleet.place import Placed
-from cncp.inventory import HostSpec
-from cncp.machine import browser, jupyter, place, spare
-from cncp.machine.jupyter import Access
+from cncp.fleet import registry as places
+from cncp.fleet import remote_jupyter as remote
+from cncp.fleet.registry import Placed
+from cncp.machine.jupyter import browser, service
+from cncp.machine.jupyter.service import Access
 from cncp.machine.node import Node, installed
+from cncp.machine.ops import busy_engines
 from cncp.tasks import fleet as fleets
-from cncp.tasks.asked import BUSY, QUIET
 from cncp.tasks.cluster import converge
-from cncp.tasks.command import command
+from cncp.tasks.options import BUSY, QUIET
+from cncp.tasks.task import command
 
 _OPEN = {"no-browser": "print the address only, also where there is a display"}
 
 
 def _node() -> Node:
-    return installed(place.home(os.environ))
+    return installed(accounts.home(os.environ))
 
 
 def _elsewhere() -> tuple[HostSpec, Placed | None] | None:
@@ -34,7 +36,7 @@ def _elsewhere() -> tuple[HostSpec, Placed | None] | None:
     hosts = fleets.inventory(fleets.asked(None))
     if hosts is None or hosts.controller.local:
         return None
-    return hosts.controller, places.load(place.home(os.environ)).get(hosts.controller.name)
+    return hosts.controller, places.load(accounts.home(os.environ)).get(hosts.controller.name)
 
 
 def _access(node: Node) -> Access:
@@ -43,7 +45,7 @@ def _access(node: Node) -> Access:
             "Jupyter runs beside the controller, which is on another machine",
             "there: cncp jupyter.up; then here: cncp jupyter.open --host HOST",
         )
-    known = jupyter.load(node) if jupyter.wanted(node) else None
+    known = service.load(node) if service.wanted(node) else None
     if known is None:
         raise CncpError("Jupyter is switched off here", "switch it on: cncp jupyter.up")
     return known
@@ -52,14 +54,14 @@ def _access(node: Node) -> Access:
 @command({**QUIET, **BUSY})
 def up(context: Context, quiet: bool = False, wait: int = 0, force: bool = False) -> None:
     """Run JupyterLab beside the controller from now on, and wait until it answers."""
-    spare.say(wait=wait, force=force)
+    busy_engines.say(wait=wait, force=force)
     converge(Console(quiet=quiet), {"jupyter": "true"})
 
 
 @command({**QUIET, **BUSY})
 def down(context: Context, quiet: bool = False, wait: int = 0, force: bool = False) -> None:
     """Stop JupyterLab until the next `jupyter.up`; port, token and settings stay."""
-    spare.say(wait=wait, force=force)
+    busy_engines.say(wait=wait, force=force)
     _node()
     converge(Console(quiet=quiet), {"jupyter": "false"})
 
@@ -89,9 +91,9 @@ def visit(context: Context, host: str = "", no_browser: bool = False) -> None:
         return
     node = _node()
     known = _access(node)
-    if not jupyter.answers(node):
+    if not service.answers(node):
         raise CncpError("Jupyter does not answer", "look at: cncp status, cncp logs --name jupyter")
-    _show(console, known, jupyter.folder(node) / "open.html", no_browser, "cncp jupyter.token")
+    _show(console, known, service.folder(node) / "open.html", no_browser, "cncp jupyter.token")
 
 
 def _visit(console: Console, spec: HostSpec, placed: Placed | None, no_browser: bool) -> None:
@@ -112,7 +114,7 @@ def _show(console: Console, access: Access, page: Path, no_browser: bool, ask: s
 @command({**QUIET, **_OPEN, **BUSY}, default=True)
 def lab(context: Context, quiet: bool = False, no_browser: bool = False, wait: int = 0, force: bool = False) -> None:
     """Run JupyterLab and open it: `jupyter.up`, then `jupyter.open`."""
-    spare.say(wait=wait, force=force)
+    busy_engines.say(wait=wait, force=force)
     converge(Console(quiet=quiet), {"jupyter": "true"})
     visit.body(context, no_browser=no_browser)
 

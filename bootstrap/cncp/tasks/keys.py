@@ -8,17 +8,18 @@ from collections.abc import Sequence
 
 from invoke.context import Context
 
-from cncp import cluster
-from cncp.access import authorize as authorizing
-from cncp.access import copy as copying
-from cncp.access import show as showing
-from cncp.access import sshkey
-from cncp.access.profile import Profile, folder
+from cncp import accounts
+from cncp.client import authorize as authorizing
+from cncp.client import copy as copying
+from cncp.client import show as showing
+from cncp.client.profile import Profile, folder
+from cncp.config import settings
 from cncp.console import Console
 from cncp.errors import CncpError, plural
-from cncp.fleet.ssh import KEY
-from cncp.machine import place
-from cncp.tasks.asked import (
+from cncp.ssh import user_key
+from cncp.ssh.connection import KEY
+from cncp.tasks.key_rotation import WAIT, renew, seconds
+from cncp.tasks.options import (
     FILE,
     HOST_KEYS,
     JSON,
@@ -31,8 +32,7 @@ from cncp.tasks.asked import (
     remote_hosts,
     report,
 )
-from cncp.tasks.command import command
-from cncp.tasks.renewal import WAIT, renew, seconds
+from cncp.tasks.task import command
 
 
 @command({**JSON, **QUIET, "no-passphrase": "make a key that anybody who reads the file can use"})
@@ -40,7 +40,7 @@ def generate(context: Context, no_passphrase: bool = False, json: bool = False, 
     """Make an ssh key for cncp alone, ~/.ssh/cncp_ed25519; one that is there stays."""
     console = Console(quiet=quiet)
     folder(os.environ)
-    made = sshkey.generate(os.environ, passphrase=not no_passphrase, say=console.phase)
+    made = user_key.generate(os.environ, passphrase=not no_passphrase, say=console.phase)
     if json:
         shown = {"path": str(made.path), "fingerprint": made.fingerprint, "new": made.new, "in_agent": made.in_agent}
         console.data(shown)
@@ -77,15 +77,15 @@ def authorize(
     folder(os.environ)
     strict = is_strict(host_keys)
     specs = remote_hosts(hosts, file)
-    public = sshkey.public_key(key)
+    public = user_key.public_key(key)
     console.phase(f"logging in to {count(specs)}")
-    verify = not key and sshkey.usable()
+    verify = not key and user_key.usable()
     outcome = authorizing.authorize(specs, public, _ask, strict=strict, verify=verify)
     report(console, specs, outcome, again="--hosts", as_json=json)
 
 
 def _ask(names: Sequence[str]) -> str:
-    if not sshkey.has_terminal():
+    if not user_key.has_terminal():
         raise CncpError(
             "it asks for a password, and there is no terminal to ask on", "run this in a terminal: it asks once for all"
         )
@@ -128,7 +128,7 @@ def copy(
     into = Profile(folder(os.environ), local_name(profile, as_))
     remote = one_remote(host, host_keys)
     if address is not None:
-        cluster.parse("external", address, "command line: --address")
+        settings.parse("external", address, "command line: --address")
     done = copying.copy(remote, profile_name(profile, "--profile"), into, console, address=address or "", force=force)
     if json:
         console.data(done.document())
@@ -144,8 +144,10 @@ def copy(
 def show(context: Context, profile: str = "", json: bool = False) -> None:
     """Show which clusters' keys are here: fingerprints, addresses and ages, never a key."""
     console = Console()
-    who = place.account(os.environ)
-    found = showing.show(place.ipython_folder(os.environ, who), profile_name(profile, "--profile") if profile else "")
+    who = accounts.account(os.environ)
+    found = showing.show(
+        accounts.ipython_folder(os.environ, who), profile_name(profile, "--profile") if profile else ""
+    )
     if profile and not found:
         raise CncpError(f"profile {profile} has no keys here", "cncp keys.copy --host HOST, or keys.show for all")
     if json:
@@ -206,7 +208,7 @@ def revoke(
         folder(os.environ)
         strict = is_strict(host_keys)
         specs = remote_hosts(host, file)
-        outcome = authorizing.withdraw(specs, sshkey.public_key(), strict=strict)
+        outcome = authorizing.withdraw(specs, user_key.public_key(), strict=strict)
         report(console, specs, outcome, again="--host", as_json=json)
         return
     question = "" if yes else "all clients are shut out and running tasks are lost; go on?"

@@ -11,10 +11,10 @@ from typing import Any
 from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext
 
-from cncp.attributes import SOURCE
+from cncp.config.sources import SOURCE
 from cncp.errors import UsageError
 from cncp.tasks import guide
-from cncp.tasks.command import Verb
+from cncp.tasks.task import Verb
 
 _SCRIPT = SOURCE / "baremetal.sh"
 

@@ -8,32 +8,33 @@ from pathlib import Path
 
 from invoke.context import Context
 
+from cncp import accounts
 from cncp.console import Console
 from cncp.errors import UsageError
-from cncp.machine import added, own, place
+from cncp.machine import added_packages, user_programs
 from cncp.machine.actor import Actor
 from cncp.machine.node import installed
-from cncp.run import become
+from cncp.process import become
 from cncp.surroundings import PYTHON
-from cncp.tasks.command import command, remainder
+from cncp.tasks.task import command, remainder
 
 
 def _venv() -> Path:
-    return own.virtualenv(place.home(os.environ))
+    return user_programs.virtualenv(accounts.home(os.environ))
 
 
 @command(rest="SCRIPT [ARGUMENT]...", verbatim=True)
 def run(context: Context) -> None:
     """Run a script with the cluster's Python, or a program of its virtualenv: in this folder, with its arguments."""
     venv = _venv()
-    become(own.script(venv, remainder(sys.argv)), own.surroundings(venv, os.environ))
+    become(user_programs.script(venv, remainder(sys.argv)), user_programs.surroundings(venv, os.environ))
 
 
 @command(rest="[ARGUMENT]...", verbatim=True)
 def python(context: Context) -> None:
     """Run the cluster's Python, with its own options and arguments."""
     venv = _venv()
-    become([str(venv / "bin" / "python"), *remainder(sys.argv)], own.surroundings(venv, os.environ))
+    become([str(venv / "bin" / "python"), *remainder(sys.argv)], user_programs.surroundings(venv, os.environ))
 
 
 @command(rest="install|uninstall PACKAGE...", verbatim=True)
@@ -41,13 +42,17 @@ def pip(context: Context) -> None:
     """Install packages into the cluster, on all its hosts, and note them for good; other words are pip's own."""
     venv, words = _venv(), remainder(sys.argv)
     if words[:1] not in (["install"], ["uninstall"]):
-        become([str(venv / "bin" / "python"), *PYTHON, "-m", "pip", *words], own.surroundings(venv, os.environ))
+        become(
+            [str(venv / "bin" / "python"), *PYTHON, "-m", "pip", *words], user_programs.surroundings(venv, os.environ)
+        )
     # Not at the top: to run a script takes none of it.
     from cncp.tasks import cluster
 
-    node = installed(place.home(os.environ))
+    node = installed(accounts.home(os.environ))
     packages = [one for one in words[1:] if one not in ("-y", "--yes", "-U", "--upgrade")]
-    with added.noted(Path(node.home), Actor(node.account), words[0], packages, node.settings.requirements) as setting:
+    with added_packages.noted(
+        Path(node.home), Actor(node.account), words[0], packages, node.settings.requirements
+    ) as setting:
         # Noted by then, it is to be installed or uninstalled no second time.
         cluster.converge(Console(), {"requirements": setting}, again=("up", f"--requirements={setting}"))
 
@@ -65,10 +70,10 @@ def shell(context: Context) -> None:
         raise UsageError("command line: -c needs a command", "for instance: cncp shell -c 'python first.py'")
     venv = _venv()
     interactive = not words and sys.stdin.isatty()
-    argv, more = own.shell(os.environ, interactive=interactive)
+    argv, more = user_programs.shell(os.environ, interactive=interactive)
     if interactive:
         Console().note("python is the cluster's Python here; exit leaves this shell")
-    become([*argv, *words], {**own.surroundings(venv, os.environ), **more})
+    become([*argv, *words], {**user_programs.surroundings(venv, os.environ), **more})
 
 
 __all__ = ["pip", "python", "run", "shell"]

@@ -9,21 +9,21 @@ from typing import Any
 from invoke.context import Context
 from invoke.exceptions import Exit
 
+from cncp.config.inventory import LOCAL
 from cncp.console import Console
 from cncp.errors import WOULD_CHANGE
 from cncp.fleet import plan as plans
-from cncp.fleet.crew import SomeHostsFailed, tell
-from cncp.fleet.job import Fleet
+from cncp.fleet.model import Fleet
 from cncp.fleet.plan import Planned
-from cncp.inventory import LOCAL
-from cncp.machine import convergence
-from cncp.machine import up as converging
 from cncp.machine.actor import Actor
+from cncp.machine.converge import engine_choice
 from cncp.machine.node import Node
+from cncp.machine.ops import apply as converging
 from cncp.machine.services import service_manager
+from cncp.ssh.pool import SomeHostsFailed, tell
 from cncp.tasks import fleet as fleets
-from cncp.tasks.asked import FORGET, HOST_KEYS, HOSTS, JSON, is_strict, refuse_limit
-from cncp.tasks.command import command
+from cncp.tasks.options import FORGET, HOST_KEYS, HOSTS, JSON, is_strict, refuse_limit
+from cncp.tasks.task import command
 
 
 @command(
@@ -99,7 +99,7 @@ def _lines(node: Node, todo: converging.Plan) -> Iterator[str]:
     if todo.empty:
         yield "nothing to change"
         return
-    by_chef = convergence.plan(node, Actor(node.account))
+    by_chef = engine_choice.plan(node, Actor(node.account))
     if by_chef is not None:
         for update in by_chef:
             yield update.resource

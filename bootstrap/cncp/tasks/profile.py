@@ -7,14 +7,13 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from cncp import attributes
+from cncp import accounts
+from cncp.config import ipyparallel_profile, profile_export, sources, writer
 from cncp.console import Console
 from cncp.errors import UsageError
 from cncp.files import to_json
-from cncp.fleet import foreign, handover, written
-from cncp.machine import place
-from cncp.tasks.asked import CLUSTER_FILE
-from cncp.tasks.command import command
+from cncp.tasks.options import CLUSTER_FILE
+from cncp.tasks.task import command
 
 _FORCE = {"force": "replace what is there"}
 
@@ -23,14 +22,14 @@ _FORCE = {"force": "replace what is there"}
 def export(context: Context, output: str = "cncp-profile.json", file: str | None = None, force: bool = False) -> None:
     """Write settings and hosts to one file for a colleague: no secrets, no paths, no code."""
     console = Console()
-    account = place.account(os.environ)
-    home = place.home(os.environ)
-    former = attributes.kept(home)
-    values, hosts = attributes.read(attributes.find_file(file, os.environ, former, Path.cwd()))
+    account = accounts.account(os.environ)
+    home = accounts.home(os.environ)
+    former = sources.kept(home)
+    values, hosts = sources.read(sources.find_file(file, os.environ, former, Path.cwd()))
     settings = {**former.settings, **values}
-    profile = place.ipython_folder(os.environ, account) / f"profile_{settings.get('profile', 'cncp')}"
-    handed = handover.export(settings, hosts, profile, Path(account.home))
-    written.save({Path(output): to_json(handed.document).decode()}, force=force)
+    profile = accounts.ipython_folder(os.environ, account) / f"profile_{settings.get('profile', 'cncp')}"
+    handed = profile_export.export(settings, hosts, profile, Path(account.home))
+    writer.save({Path(output): to_json(handed.document).decode()}, force=force)
     for note in handed.notes:
         console.note(f"left out: {note}")
     console.say(output)
@@ -46,7 +45,7 @@ def export(context: Context, output: str = "cncp-profile.json", file: str | None
     positional=["source"],
     name="import",
 )
-def import_(context: Context, source: str, output: str = handover.CLUSTER, force: bool = False) -> None:
+def import_(context: Context, source: str, output: str = profile_export.CLUSTER, force: bool = False) -> None:
     """Make a cluster.toml from what profile.export wrote, or from a profile of plain ipyparallel."""
     console = Console()
     path, target = Path(source), Path(output)
@@ -54,11 +53,11 @@ def import_(context: Context, source: str, output: str = handover.CLUSTER, force
         raise UsageError(f"--output {output!r} is not possible", "the name must end with .toml")
     notes: list[str] = []
     if path.is_dir() or path.suffix == ".py":
-        files = {handover.CLUSTER: _of_ipyparallel(path, notes)}
+        files = {profile_export.CLUSTER: _of_ipyparallel(path, notes)}
     else:
-        files = handover.load(path)
-    places = {target if name == handover.CLUSTER else target.parent / name: text for name, text in files.items()}
-    written.save(places, force=force)
+        files = profile_export.load(path)
+    places = {target if name == profile_export.CLUSTER else target.parent / name: text for name, text in files.items()}
+    writer.save(places, force=force)
     for note in notes:
         console.note(note)
     for one in places:
@@ -67,12 +66,12 @@ def import_(context: Context, source: str, output: str = handover.CLUSTER, force
 
 
 def _of_ipyparallel(path: Path, notes: list[str]) -> str:
-    found = foreign.read(path)
-    made = foreign.settings(found, found.notes)
+    found = ipyparallel_profile.read(path)
+    made = ipyparallel_profile.settings(found, found.notes)
     notes += found.notes
     head = [f"From {path.name}; its lines that follow here have no counterpart."] if found.notes else []
-    lines = written.lines(made, foreign.with_pools(found), [*head, *found.notes])
-    return written.checked("".join(f"{line}\n" for line in lines))
+    lines = writer.lines(made, ipyparallel_profile.with_pools(found), [*head, *found.notes])
+    return writer.checked("".join(f"{line}\n" for line in lines))
 
 
 __all__ = ["export", "import_"]

@@ -13,8 +13,9 @@ from invoke.exceptions import Exit
 from cncp import interrupted
 from cncp.console import Console
 from cncp.errors import UsageError
-from cncp.tasks import collection, completion, helptext, line
-from cncp.tasks.command import Verb
+from cncp.tasks import completion, helptext, line
+from cncp.tasks.task import Verb
+from cncp.tasks.verbs import task
 
 
 def main() -> None:
@@ -82,11 +83,4 @@ def _asks_for_help(verb: Verb, words: list[str]) -> bool:
     return "--help" in own or "-h" in own
 
 
-def task(name: str) -> Verb:
-    """Return the task of a verb; the module that has it is imported now, and no other."""
-    found = collection([name])[name]
-    assert isinstance(found, Verb)  # noqa: S101  # made by `command`, all of them
-    return found
-
-
-__all__ = ["answer", "main", "run", "task"]
+__all__ = ["answer", "main", "run"]

@@ -7,29 +7,29 @@ from pathlib import Path
 
 from invoke.context import Context
 
+from cncp import accounts
 from cncp.console import Console
 from cncp.errors import UsageError
 from cncp.files import insist_on_file
-from cncp.install import rights
-from cncp.machine import place
-from cncp.run import become
-from cncp.tasks.asked import JSON, QUIET
+from cncp.install import privileges
+from cncp.pools.vm import box as boxes
+from cncp.pools.vm import image as images
+from cncp.pools.vm import package as packages
+from cncp.pools.vm import seed
+from cncp.pools.vm.qemu import Qemu
+from cncp.pools.vm.site import Provider, Site, Wanted, login
+from cncp.pools.vm.vagrant import LIBVIRT, VIRTUALBOX, Vagrant
+from cncp.process import become
 from cncp.tasks.cluster import converge
-from cncp.tasks.command import command
-from cncp.vm import box as boxes
-from cncp.vm import image as images
-from cncp.vm import package as packages
-from cncp.vm import seed
-from cncp.vm.qemu import Qemu
-from cncp.vm.site import Provider, Site, Wanted, login
-from cncp.vm.vagrant import LIBVIRT, VIRTUALBOX, Vagrant
+from cncp.tasks.options import JSON, QUIET
+from cncp.tasks.task import command
 
 HEADER = ["MACHINE", "STATE", "PID", "SSH PORT", "ADDRESS", "CORES", "MEMORY"]
 QEMU = "qemu"
 
 
 def _home() -> Path:
-    return Path(place.account(os.environ).home)
+    return Path(accounts.account(os.environ).home)
 
 
 def _site() -> Site:
@@ -140,7 +140,7 @@ def destroy(context: Context, quiet: bool = False) -> None:
     with site.locked("vm.destroy"):
         names = list(site.hosts())
         _provider(site).destroy()
-        site.forget(_home(), place.account(os.environ), place.home(os.environ))
+        site.forget(_home(), accounts.account(os.environ), accounts.home(os.environ))
     console.say(f"gone: {', '.join(names)}" if names else "there are no machines")
 
 
@@ -169,8 +169,8 @@ def box(
         raise UsageError(f"{path} exists", "machines may stand on it; replace it all the same with --force")
     images.check()
     # What root makes here for a user, the user is to go on with.
-    account = place.named(os.environ)
-    rights.with_rights_of(account, lambda: path.parent.mkdir(mode=0o700, parents=True, exist_ok=True))
+    account = accounts.named(os.environ)
+    privileges.with_rights_of(account, lambda: path.parent.mkdir(mode=0o700, parents=True, exist_ok=True))
     if path.suffix == ".box":
         boxes.build(path, suite, mirror, console.phase)
         then = f"vagrant box add --name cncp-base {path}"
@@ -200,7 +200,7 @@ def package(context: Context, name: str = "", output: str = ".", force: bool = F
     if present and not force:
         raise UsageError(f"{present[0]} exists", "name another --output, or replace it with --force")
     with site.locked("vm.package"):
-        packages.package(machines, source, folder, _home(), place.home(os.environ), console)
+        packages.package(machines, source, folder, _home(), accounts.home(os.environ), console)
     for path in packages.files(folder):
         console.say(f"{path}: {path.stat().st_size / 2**20:.1f} MB")
     console.say(f"next: cncp vm.up --image {folder / packages.IMAGE}")

@@ -29,8 +29,8 @@ def service_manager(node: Node, actor: Actor) -> ServiceManager:
     if node.manager == "systemd":
         return systemd.Systemd(node, actor)
     # Root's step reads the units of this package, and has the standard library alone.
-    from cncp.machine.services import sessions, supervisor
+    from cncp.machine.services import multiplexer, supervisor
 
     if node.manager == "supervisor":
         return supervisor.Supervisor(node, actor)
-    return sessions.session_manager(node, actor)
+    return multiplexer.session_manager(node, actor)

@@ -7,12 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cncp import remote
-from cncp.machine.kinds import split
+from cncp import pidfile, remote
 from cncp.machine.node import Node
 from cncp.machine.services import processes
+from cncp.machine.services.kinds import split
 from cncp.machine.services.processes import Ours
-from cncp.serve import record
 from cncp.surroundings import PYTHON
 
 
@@ -32,7 +31,7 @@ class ServiceState:
 
 
 class ServiceManager(Protocol):
-    """Keeps the services of one node running. Names are those of `cncp.machine.kinds`: "engine-0"."""
+    """Keeps the services of one node running. Names are those of `cncp.machine.services.kinds`: "engine-0"."""
 
     def states(self) -> dict[str, ServiceState]:
         """Return the state of every service that the manager knows or that is wanted."""
@@ -73,9 +72,9 @@ def command(node: Node, name: str, digest: str) -> list[str]:
     return [str(node.python), *PYTHON, *remote.command("serve", *what, *shared)]
 
 
-def running_process(node: Node, name: str) -> record.Process:
+def running_process(node: Node, name: str) -> pidfile.Process:
     """Return the process of a service from the record it left at its start, or as it is seen without."""
-    kept = record.read(node.run_dir, name)
+    kept = pidfile.read(node.run_dir, name)
     if kept.pid:
         return kept
     pid = next((one.pid for one in processes.ours(node).services if one.name == name), 0)

@@ -12,12 +12,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cncp import remote
-from cncp.machine.kinds import known, split
+from cncp import pidfile, remote
+from cncp.inheritance import MARK
+from cncp.ipp.engine_uuid import uuid_of
 from cncp.machine.node import Node
-from cncp.serve import record
-from cncp.serve.inheritance import MARK
-from cncp.serve.slots import uuid_of
+from cncp.machine.services.kinds import known, split
 
 
 @dataclass(frozen=True)
@@ -66,26 +65,26 @@ def ours(node: Node) -> Ours:
     return Ours(tuple(tops), tuple(one for one in keepers if one.parent not in {each.pid for each in keepers}))
 
 
-def running(node: Node) -> dict[str, record.Process]:
+def running(node: Node) -> dict[str, pidfile.Process]:
     """Return the processes of all services that run, from their records or, where one is lost, as they are seen."""
-    recorded = {name: record.read(node.run_dir, name) for name in node.services}
+    recorded = {name: pidfile.read(node.run_dir, name) for name in node.services}
     if all(one.pid for one in recorded.values()):
         return recorded
     seen = {one.name: as_recorded(node, one.pid) for one in ours(node).services}
-    return {name: one if one.pid else seen.get(name, record.GONE) for name, one in recorded.items()}
+    return {name: one if one.pid else seen.get(name, pidfile.GONE) for name, one in recorded.items()}
 
 
-def as_recorded(node: Node, pid: int) -> record.Process:
+def as_recorded(node: Node, pid: int) -> pidfile.Process:
     """Return what the record of a process says, or said before it was lost; GONE where it is no service of ours."""
     name, digest = service(node, command_line(pid))
     if not name:
-        return record.GONE
-    kept = record.read(node.run_dir, name)
+        return pidfile.GONE
+    kept = pidfile.read(node.run_dir, name)
     if kept.pid == pid:
         return kept
     kind, instance = split(name)
     uuid = uuid_of(node.host, int(instance), pid) if kind == "engine" else ""
-    return record.Process(pid, digest, uuid)
+    return pidfile.Process(pid, digest, uuid)
 
 
 def leavings(node: Node, names: Collection[str]) -> list[int]:

@@ -13,16 +13,16 @@ from typing import Any
 import psutil
 
 from cncp import remote
-from cncp.attributes import SOURCE
+from cncp.config.sources import SOURCE
 from cncp.errors import CncpError
 from cncp.machine.actor import Actor
-from cncp.machine.kinds import split
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Resource
 from cncp.machine.services import crontab
 from cncp.machine.services.base import ServiceState, command, exit_in_words, forget_exits, sweep
+from cncp.machine.services.kinds import split
+from cncp.machine.services.login_session import begin, mortal
 from cncp.machine.services.processes import as_recorded
-from cncp.machine.services.session import begin, mortal
 from cncp.surroundings import PYTHON
 
 _NO_ENDING = 10**9  # supervisord's way to say "never give up": a number of tries

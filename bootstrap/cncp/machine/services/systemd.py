@@ -10,14 +10,14 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cncp.cluster import Cluster
+from cncp.config.settings import Cluster
 from cncp.errors import CncpError
 from cncp.files import read_bytes
-from cncp.machine import kinds
 from cncp.machine.actor import Actor
 from cncp.machine.facts import lingers
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Link, Resource
+from cncp.machine.services import kinds
 from cncp.machine.services.base import ServiceState, command, exits, forget_exits
 from cncp.machine.services.processes import as_recorded
 

@@ -1,0 +1,88 @@
+"""The profiles on this machine that hold a way to a cluster elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from cncp import accounts
+from cncp.errors import CncpError, UsageError
+from cncp.files import read_bytes, to_json, write_atomic
+from cncp.ipp import connection_file
+from cncp.ipp.connection_file import Document
+from cncp.ipp.keys import SECRET
+from cncp.machine.connection_files import CLIENT
+
+IDENTITY = "cncp-identity.json"
+
+
+def folder(environment: Mapping[str, str]) -> Path:
+    """Return IPython's folder of whoever runs this. Raises UsageError under sudo.
+
+    What is written here, and the ssh keys used for it, are that person's own.
+    """
+    who = accounts.account(environment)
+    if who.uid != os.geteuid():
+        raise UsageError(f"this would use root's keys for {who.name}", "run it as yourself, without sudo")
+    return accounts.ipython_folder(environment, who)
+
+
+class Profile:
+    """One profile of this machine, there or not."""
+
+    def __init__(self, ipython: Path, name: str) -> None:
+        self.name = name
+        self.path = ipython / f"profile_{name}"
+        self.client = self.path / "security" / CLIENT
+
+    def stored(self) -> bytes | None:
+        """Return the client file as it is, None where there is none."""
+        return read_bytes(self.client)
+
+    def check(self, document: Document, *, force: bool) -> None:
+        """Raise CncpError where another cluster's keys would be lost; ``force`` allows that for a copy."""
+        if (self.client.parent / IDENTITY).exists():
+            raise CncpError(
+                f"profile {self.name} is that of the cluster on this machine", "choose another name: --as NAME"
+            )
+        former = self.stored()
+        if former is None or force:
+            return
+        try:
+            known = connection_file.parse(former, str(self.client))
+        except CncpError:
+            raise CncpError(
+                f"{self.client} is there, and is no connection file", "choose another name: --as NAME, or --force"
+            ) from None
+        if not connection_file.same_cluster(known, document):
+            raise CncpError(
+                f"profile {self.name} holds the key {connection_file.fingerprint(known)}, which is not that of"
+                f" {connection_file.fingerprint(document)}",
+                "another cluster: --as NAME. The same one after keys.rotate: --force, which keeps the former file",
+            )
+
+    def write(self, document: Document) -> bool:
+        """Write the client file, in a profile that is made if missing; tell whether it changed."""
+        content = to_json(document)
+        if self.stored() == content and self.client.stat().st_mode & 0o7777 == SECRET:
+            return False
+        self.client.parent.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.client.parent.mkdir(mode=0o700, exist_ok=True)
+        write_atomic(self.client, content, SECRET)
+        return True
+
+    def keep_former(self, document: Document) -> Path | None:
+        """Copy a file with other keys beside; return where that is, None where there is none to keep."""
+        former = self.stored()
+        if former is None:
+            return None
+        try:
+            known = connection_file.parse(former, str(self.client))
+        except CncpError:
+            known = {}
+        if connection_file.same_cluster(known, document):
+            return None
+        path = self.client.with_name(f"{CLIENT}.{connection_file.fingerprint(known) if known else 'former'}")
+        write_atomic(path, former, SECRET)
+        return path

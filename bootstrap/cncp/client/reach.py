@@ -1,0 +1,119 @@
+"""Which address of a controller a client here can really use: found by asking the controller at each."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from cncp.errors import CncpError
+from cncp.ipp import connection_file
+from cncp.ipp.connection_file import Document
+from cncp.ipp.hub import Hub, NoAnswer
+from cncp.process import run
+from cncp.ssh.connection import Remote
+from cncp.ssh.rpc import call
+
+TIMEOUT = 3.0
+"""Seconds that a port, and then the controller, have to answer."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of dialling an address: whether the controller answered there, and which ports are closed."""
+
+    address: str
+    answers: bool
+    closed: tuple[int, ...]
+
+    def __str__(self) -> str:
+        if self.answers and self.closed:
+            return f"{self.address} (answers, but ports {', '.join(map(str, self.closed))} are closed)"
+        return self.address
+
+
+def candidates(document: Document, remote: Remote, server: str, name: str) -> list[str]:
+    """Return the addresses worth trying, the best first.
+
+    ``server`` is the address at which the host's sshd was reached, ``name`` what it calls itself.
+    """
+    named = [
+        ssh_name(remote),
+        remote.spec.name,
+        connection_file.dialled(document),
+        server,
+        str(document["location"]),
+        name,
+    ]
+    usable = dict.fromkeys(one for one in named if one and not connection_file.is_ipv6(one))
+    if connection_file.on_all_interfaces(document):
+        return list(usable)
+    return [connection_file.bound(document)]
+
+
+def ssh_name(remote: Remote) -> str:
+    """Return the name or address that ssh makes of a host's name, as ~/.ssh/config says."""
+    shown = run(["ssh", "-G", *remote.options(), "--", remote.spec.name], check=False)
+    for line in shown.stdout.splitlines():
+        key, _, value = line.partition(" ")
+        if key == "hostname":
+            return value
+    return ""
+
+
+def attempt(document: Document, address: str) -> Tried:
+    """Dial all ports at an address, and ask the controller behind them."""
+    ports = connection_file.ports(document)
+    with ThreadPoolExecutor(len(ports)) as pool:
+        opened = list(pool.map(lambda port: _open(address, port), ports))
+    closed = tuple(port for port, is_open in zip(ports, opened, strict=True) if not is_open)
+    return Tried(address, opened[0] and answers(connection_file.at(document, address)), closed)
+
+
+def answers(document: Document, timeout: float = TIMEOUT) -> bool:
+    """Tell whether the controller of this file answers at the address in it, with its own keys."""
+    with Hub(document) as hub:
+        try:
+            hub.engines(timeout)
+        except (NoAnswer, KeyError):
+            return False
+    return True
+
+
+def _open(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), TIMEOUT).close()
+    except OSError:
+        return False
+    return True
+
+
+def attempts(document: Document, addresses: Sequence[str]) -> list[Tried]:
+    """Dial several addresses at the same time."""
+    with ThreadPoolExecutor(max(1, len(addresses))) as pool:
+        return list(pool.map(lambda one: attempt(document, one), addresses))
+
+
+def best(tried: Iterable[Tried]) -> Tried | None:
+    """Return the first address at which everything answers."""
+    return next((one for one in tried if one.answers and not one.closed), None)
+
+
+def runs(document: Document, remote: Remote) -> bool:
+    """Tell whether something greets like a controller at the registration port, seen from its own machine."""
+    here = "127.0.0.1" if connection_file.on_all_interfaces(document) else connection_file.bound(document)
+    port = int(document["registration"])
+    return port in call(remote, "dial", [here], [port], TIMEOUT, timeout=20)["open"][here]
+
+
+def unreachable(document: Document, remote: Remote, tried: Sequence[Tried]) -> CncpError:
+    """Return what to tell of a controller that no address leads to."""
+    host = remote.spec.name
+    if not runs(document, remote):
+        return CncpError(f"no controller of this profile runs on {host}", f"start it: ssh {host}, then cncp up")
+    way = f"go through ssh: cncp connect --host {host}; or there: cncp up --listen all"
+    if connection_file.on_loopback(document):
+        return CncpError(f"the controller on {host} listens on loopback only", way)
+    named = ", ".join(map(str, tried))
+    return CncpError(f"the controller on {host} runs, but its ports cannot be reached at {named}", way)

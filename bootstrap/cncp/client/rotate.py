@@ -1,0 +1,107 @@
+"""New keys for a cluster: those who hold the old ones are shut out, its own engines get the new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cncp.client import idle
+from cncp.config.inventory import HostSpec
+from cncp.console import Console
+from cncp.errors import CncpError, UsageError
+from cncp.fleet.deploy import failure
+from cncp.fleet.operations import Scene
+from cncp.ipp import connection_file, keys
+from cncp.machine import connection_files
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node
+from cncp.machine.ops import steps
+from cncp.machine.ops.apply import locked, require_root, up
+from cncp.machine.services import ServiceManager, service_manager
+from cncp.ssh import answers
+from cncp.ssh.pool import Crew, SomeHostsFailed
+
+_RESTART = 300.0  # s for what a host does beside waiting for tasks
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """What a rotation did: fingerprints before and after, whether the cluster runs, engines that answer here."""
+
+    before: str
+    after: str
+    running: bool
+    engines: int
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        return asdict(self)
+
+
+def rotate(node: Node, console: Console, *, patience: float | None) -> Rotated:
+    """Replace the keys on the controller's machine and restart its services with them.
+
+    Waits for tasks for up to ``patience`` seconds before anything is changed; None waits for none.
+    A cluster that is down stays so. Raises CncpError.
+    """
+    former = connection_files.client(node)
+    if not node.controller or former is None:
+        raise UsageError(
+            "this machine has no controller, and so no keys of its own", "run this where the controller is"
+        )
+    actor = Actor(node.account)
+    manager = service_manager(node, actor)
+    running = bool(steps.running(manager))
+    if running:
+        require_root(node, "keys.rotate")
+    with locked(node, "cncp keys.rotate"):
+        if running and patience is not None:
+            console.phase("waiting for the tasks there are")
+            ports = connection_file.ports(former)
+            idle.wait_idle(former, connection_files.local_address(node), ports, patience, console.note)
+        _stop(node, manager, console)
+        console.phase("making new keys")
+        keys.renew(node.identity)
+        connection_files.write(node, actor)
+    # Cut off before this, the next `cncp up` does the same.
+    engines = len(up(node, console).answers.answering) if running else 0
+    after = connection_files.client(node) or {}
+    return Rotated(connection_file.fingerprint(former), connection_file.fingerprint(after), running, engines)
+
+
+def _stop(node: Node, manager: ServiceManager, console: Console) -> None:
+    """Stop what runs, engines first: a controller that goes first has them wait for it."""
+    names = [name for name in steps.running(manager) if name in node.services]
+    if names:
+        console.phase(f"stopping {', '.join(names)}")
+        steps.stop_services(node, manager, [name for name in names if name != "controller"])
+        steps.stop_services(node, manager, [name for name in names if name == "controller"])
+
+
+def rotate_there(scene: Scene, console: Console, *, patience: float | None) -> Rotated:
+    """Have the controller's host do the same. Raises CncpError with that host's own words."""
+    name = scene.inventory.controller.name
+    words = ["keys.revoke", "--yes"] if patience is None else ["keys.rotate", f"--wait={patience:.0f}"]
+    with scene:
+        if name not in scene.hosts:
+            raise scene.failures[name]
+        host = scene.hosts[name]
+
+        def hear(line: str) -> None:
+            if line.startswith("==> "):
+                console.note(f"[{name}] {line.removeprefix('==> ')}")
+
+        argv = scene.argv(host, *words, "--json")
+        result = host.run(argv, timeout=(patience or 0.0) + _RESTART, check=False, line=hear)
+        if not result.ok:
+            raise failure(name, result.stderr, result.status)
+    return Rotated(**answers.read(name, answers.of_remote(name, result.stdout), answers.ROTATED))
+
+
+def insist_on(hosts: Sequence[HostSpec], *, strict: bool) -> None:
+    """Raise SomeHostsFailed where a host cannot be logged in to: its engines would be shut out."""
+    with Crew(hosts, strict=strict) as crew:
+        failures: dict[str, CncpError] = crew.failures
+    if failures:
+        raise SomeHostsFailed(failures, len(hosts), "")

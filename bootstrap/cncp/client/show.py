@@ -1,0 +1,95 @@
+"""keys.show: which clusters this machine has keys of, without showing any key."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cncp.client.profile import IDENTITY
+from cncp.files import read_json
+from cncp.ipp import connection_file
+from cncp.machine.connection_files import CLIENT, ENGINE
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One connection file: ``holds`` says for whom it is, ``age`` is in s since it was written."""
+
+    profile: str
+    holds: str
+    key: str
+    curve: str
+    address: str
+    ports: str
+    age: float
+    private: bool
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        return asdict(self)
+
+
+HEADER = ["PROFILE", "FOR", "KEY", "CURVE", "ADDRESS", "PORTS", "AGE"]
+
+
+def show(ipython: Path, name: str = "") -> list[Shown]:
+    """Return the connection files of one profile, or of all."""
+    found = []
+    for folder in sorted(ipython.glob(f"profile_{name or '*'}")):
+        for file, holds in ((CLIENT, "client"), (ENGINE, "engine")):
+            path = folder / "security" / file
+            document = read_json(path)
+            if document is not None:
+                own = (path.parent / IDENTITY).exists()
+                found.append(_shown(path, document, f"{holds} (cluster of this machine)" if own else holds))
+    return found
+
+
+def _shown(path: Path, document: dict[str, Any], holds: str) -> Shown:
+    state = path.stat()
+    numbers = sorted(port for value in document.values() for port in _ports(value))
+    address = connection_file.dialled({"location": "", "interface": "", **document})
+    return Shown(
+        profile=path.parents[1].name.removeprefix("profile_"),
+        holds=holds,
+        key=connection_file.fingerprint(document),
+        curve=connection_file.curve_fingerprint(document),
+        address=address,
+        ports=_ranges(numbers),
+        age=round(max(0.0, time.time() - state.st_mtime), 1),
+        private=not state.st_mode & 0o077,
+    )
+
+
+def _ports(value: object) -> list[int]:
+    if isinstance(value, list):
+        return [port for one in value for port in _ports(one)]
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else []
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Return numbers as 20000-20006,20011."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number <= runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def rows(found: list[Shown]) -> list[list[str]]:
+    """Return them as cells of a table."""
+    return [
+        [one.profile, one.holds, one.key, one.curve or "not encrypted", one.address, one.ports, _duration(one.age)]
+        for one in found
+    ]
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,371 @@
+"""The hosts of a cluster: the ``[[pool]]`` tables of cluster.toml, or a plain list of names.
+
+    controller = "gold1"                    # where the controller runs; this machine without
+
+    [[pool]]
+    hosts = ["gold[2-7].example.org"]       # ranges as in gold[2-7,9], node[01-12]; user@host:port
+    engines = 4
+    [pool.host."gold3.example.org"]         # what is different on one host
+    engines = 2
+
+Names go to ssh as they are, so that aliases of ``~/.ssh/config`` work. Standard library only: it
+is read before there is a virtualenv.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cncp.config.hostlist import _HOST, MAX_HOSTS, expand, split
+from cncp.config.settings import BY_KEY, Layer, Value, layer, merged
+from cncp.errors import UsageError
+
+LOCAL = "localhost"
+"""The name of this machine in a pool: no ssh is made to it."""
+
+
+ON_HOSTS = (
+    "engines",
+    "threads",
+    "pin",
+    "service_manager",
+    "scope",
+    "memory",
+    "logs",
+    "log_size",
+    "log_keep",
+    "engine",
+    "environment",
+)
+"""Settings that a pool or a host can have of its own; all others are the cluster's."""
+
+OF_CONTROLLER = ("listen", "external", "ports", "database", "jupyter", "role")
+"""Settings that are nothing to a machine of engines."""
+
+_OF_ENGINES = ("engines", "threads", "pin", "memory")
+
+TABLES = ("pool", "controller")
+"""Keys of cluster.toml that are of the inventory and no settings."""
+
+_LARGEST = 2**20  # bytes of a file that people write; 1024 hosts with settings of their own are a tenth of that
+
+
+def _words(raw: Any, pattern: str, wanted: str) -> str:
+    # None of these may begin with a dash: they stand on ssh's command line.
+    if isinstance(raw, str) and re.fullmatch(pattern, raw):
+        return raw
+    raise ValueError(wanted)
+
+
+def _user(raw: Any) -> str:
+    return _words(raw, r"[A-Za-z0-9._][A-Za-z0-9._-]{0,63}", "the name of an account")
+
+
+def _port(raw: Any) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int) or not 1 <= raw <= 65535:
+        raise ValueError("a number from 1 to 65535")
+    return raw
+
+
+def _jump(raw: Any) -> str:
+    one = _HOST.pattern.replace("?P<user>", "?:").replace("?P<name>", "?:").replace("?P<port>", "?:")
+    return _words(raw, f"{one}(?:,{one})*", "a host, or hosts with commas, as in ssh -J")
+
+
+def _python(raw: Any) -> str:
+    return _words(raw, r"[/A-Za-z0-9_~][^\x00-\x1f]*", "the path or name of a Python on that host")
+
+
+def _address(raw: Any) -> str:
+    return _words(raw, r"[A-Za-z0-9_:][A-Za-z0-9._:-]*", "a host name or an address")
+
+
+def _connect(raw: Any) -> str:
+    if raw not in CONNECT:
+        raise ValueError(", ".join(CONNECT[:-1]) + f" or {CONNECT[-1]}")
+    return str(raw)
+
+
+def _offline(raw: Any) -> bool:
+    if not isinstance(raw, bool):
+        raise ValueError("true or false")  # noqa: TRY004  # as the other parsers say it
+    return raw
+
+
+CONNECT = DIRECT, FORWARD, REVERSE = ("direct", "forward", "reverse")
+"""How engines reach the controller: by themselves, or through an ssh that their machine keeps, or the controller's."""
+
+OF_SSH: dict[str, Callable[[Any], Any]] = {
+    "user": _user,
+    "port": _port,
+    "jump": _jump,
+    "python": _python,
+    "address": _address,
+    "offline": _offline,
+    "connect": _connect,
+}
+"""What concerns the way to a host and not what runs there."""
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """One host as the user described it. ``name`` is what ssh gets and what reports show.
+
+    ``settings`` are those of its pool and its own, parsed. ``offline`` is a host that reaches no package
+    index, ``connect`` one of CONNECT.
+    """
+
+    name: str
+    user: str = ""
+    port: int = 0
+    jump: str = ""
+    python: str = ""
+    address: str = ""
+    offline: bool = False
+    connect: str = DIRECT
+    settings: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def local(self) -> bool:
+        """Whether it is this machine."""
+        return self.name == LOCAL
+
+    @property
+    def direct(self) -> bool:
+        """Whether its engines reach the controller without ssh."""
+        return self.connect == DIRECT
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All hosts with engines, in the order of the file, and where the controller runs."""
+
+    hosts: tuple[HostSpec, ...]
+    controller: HostSpec = HostSpec(LOCAL)
+
+    @property
+    def on_controller(self) -> HostSpec | None:
+        """The controller's machine, where it runs engines as well."""
+        return next((host for host in self.hosts if host.name == self.controller.name), None)
+
+    @property
+    def everyone(self) -> tuple[HostSpec, ...]:
+        """The controller's host first, then those that run engines only."""
+        return (self.controller, *(host for host in self.hosts if host.name != self.controller.name))
+
+    def limited(self, patterns: str) -> tuple[HostSpec, ...]:
+        """Return the hosts that ``--limit`` names: ranges, with commas. Raises UsageError on strangers."""
+        if not patterns:
+            return self.everyone
+        names = [host.name for host in self.everyone]
+        known = set(names)
+        wanted = set()
+        for name in itertools.chain.from_iterable(expand(one, "--limit") for one in split(patterns)):
+            wanted.add(name)
+            if name not in known:
+                close = difflib.get_close_matches(name, names, 1)
+                raise UsageError(
+                    f"command line: --limit names {name}, which is no host of this cluster",
+                    f"did you mean {close[0]}?" if close else "the hosts are: " + ", ".join(names[:20]),
+                )
+        return tuple(host for host in self.everyone if host.name in wanted)
+
+
+def spec(text: str, where: str) -> HostSpec:
+    """Read one name, as in ada@gold1:2222. Raises UsageError."""
+    match = _HOST.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{where}: {text!r} is no host", "give names such as gold1, ada@gold1:2222 or gold[2-7]")
+    port = int(match["port"] or 0)
+    if match["port"] and not 1 <= port <= 65535:
+        raise UsageError(f"{where}: {text!r} has an impossible port", "ports are from 1 to 65535")
+    return HostSpec(match["name"], user=match["user"] or "", port=port)
+
+
+def _with(host: HostSpec, table: Mapping[str, Any], where: str) -> HostSpec:
+    """Return a host with what a pool or its own table says."""
+    fields: dict[str, Any] = {name: getattr(host, name) for name in OF_SSH}
+    settings: dict[str, Any] = {}
+    for key, raw in table.items():
+        if key in OF_SSH:
+            try:
+                fields[key] = OF_SSH[key](raw)
+            except ValueError as error:
+                raise UsageError(f"{where}: {key} = {raw!r} is not possible", f"{key} must be {error}") from None
+        elif key in ON_HOSTS:
+            settings[key] = raw
+        else:
+            raise _unknown(key, where)
+    checked = layer(where, settings)
+    return HostSpec(host.name, **fields, settings=merged(host.settings, checked.values))
+
+
+def _unknown(key: str, where: str) -> UsageError:
+    known = [*ON_HOSTS, *OF_SSH]
+    if key in BY_KEY:
+        return UsageError(f"{where}: {key} is the whole cluster's", f"set {key} above the first [[pool]]")
+    close = difflib.get_close_matches(key, known, 1)
+    hint = f"did you mean {close[0]}?" if close else "there are: hosts, host, " + ", ".join(known)
+    return UsageError(f"{where}: there is no {key!r}", hint)
+
+
+def content_of(path: Path, hint: str) -> str:
+    """Return the text of a file that people write, of bounded size whatever it is. Raises UsageError."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(_LARGEST + 1)
+        text = raw.decode().replace("\r\n", "\n").replace("\r", "\n")
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist", hint) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint) from None
+    except ValueError as error:
+        # No UTF-8; or a name that none can have.
+        raise UsageError(f"{path} cannot be read: {error}", hint) from None
+    if len(raw) > _LARGEST:
+        raise UsageError(f"{path} is larger than any list of hosts", hint)
+    return text
+
+
+def read_names(path: Path) -> list[str]:
+    """Return the patterns of a plain list: one a line, # begins a comment. Raises UsageError."""
+    return _names_in(content_of(path, "name a text file with a host a line"))
+
+
+def _names_in(content: str) -> list[str]:
+    return [text for line in content.splitlines() if (text := line.partition("#")[0].strip())]
+
+
+def _patterns(raw: Any, folder: Path, where: str) -> list[str]:
+    if isinstance(raw, str):
+        try:
+            return read_names(folder / os.path.expanduser(raw))
+        except UsageError as error:
+            hint = f"a list of hosts stands in brackets: hosts = [{raw!r}]" if _HOST.fullmatch(raw) else error.hint
+            raise UsageError(f"{where}: {error.message}", hint) from None
+    if not isinstance(raw, list) or not raw or not all(isinstance(one, str) for one in raw):
+        raise UsageError(
+            f"{where}: hosts = {_short(raw)} is not possible",
+            'hosts must be a list such as ["gold[2-7]"], or a file of names',
+        )
+    return raw
+
+
+def _short(raw: Any) -> str:
+    said = repr(raw)
+    return said if len(said) <= 80 else said[:77] + "..."
+
+
+def _every(patterns: Iterable[str], where: str) -> list[str]:
+    """Return the names that patterns stand for. Raises UsageError as soon as they are too many."""
+    found: list[str] = []
+    for pattern in patterns:
+        found += expand(pattern, where)
+        if len(found) > MAX_HOSTS:
+            raise UsageError(f"{where}: more than {MAX_HOSTS} hosts", "name fewer hosts")
+    return found
+
+
+def _pool(table: Any, folder: Path, where: str) -> list[HostSpec]:
+    if not isinstance(table, dict) or "hosts" not in table:
+        raise UsageError(f"{where} names no hosts", 'add hosts = ["gold[2-7]"] to it')
+    shared = {key: value for key, value in table.items() if key not in ("hosts", "host")}
+    own = table.get("host", {})
+    if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
+        raise UsageError(
+            f"{where}: host is no table of hosts", '[pool.host."gold3"] begins what is different on one host'
+        )
+    hosts = [
+        _with(spec(name, where), _without_own(name, shared), where)
+        for name in _every(_patterns(table["hosts"], folder, where), where)
+    ]
+    names = [host.name for host in hosts]
+    for name in own:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            raise UsageError(
+                f"{where}: host.{name} is no host of this pool",
+                f"did you mean {close[0]}?" if close else "name it in hosts too",
+            )
+    return [_with(host, own[host.name], f"{where} host.{host.name}") if host.name in own else host for host in hosts]
+
+
+def _without_own(text: str, shared: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a pool's keys without those that stand in the name itself, as in ada@gold1:2222."""
+    match = _HOST.fullmatch(text)
+    given = {key for key in ("user", "port") if match and match[key]}
+    return {key: value for key, value in shared.items() if key not in given}
+
+
+def parse(values: Mapping[str, Any], origin: str, folder: Path) -> Inventory | None:
+    """Read the pools of a cluster.toml; None where it has none. Raises UsageError."""
+    pools = values.get("pool", [])
+    if not isinstance(pools, list):
+        raise UsageError(f"{origin}: pool is no list of tables", "begin every pool with [[pool]]")
+    hosts: list[HostSpec] = []
+    for number, table in enumerate(pools, 1):
+        hosts += _pool(table, folder, f"{origin} pool {number}" if len(pools) > 1 else f"{origin} pool")
+        if len(hosts) > MAX_HOSTS:
+            raise UsageError(f"{origin}: more than {MAX_HOSTS} hosts", "name fewer hosts")
+    return _inventory(hosts, values.get("controller"), origin)
+
+
+def listed(path: Path, content: str) -> Inventory | None:
+    """Read a plain list of hosts, the content of a file."""
+    where = str(path)
+    hosts = [spec(name, where) for name in _every(_names_in(content), where)]
+    if not hosts:
+        raise UsageError(f"{path} names no hosts", "write a host a line")
+    return _inventory(hosts, None, where)
+
+
+def _inventory(hosts: Sequence[HostSpec], controller: Any, origin: str) -> Inventory | None:
+    seen: set[str] = set()
+    for host in hosts:
+        if host.name in seen:
+            raise UsageError(f"{origin}: {host.name} is named twice", "name every host once")
+        seen.add(host.name)
+    for host in hosts:
+        if host.local and host != HostSpec(LOCAL, settings=host.settings):
+            raise UsageError(
+                f"{origin}: {LOCAL} is this machine, to which no ssh is made", "leave user, port and the like out"
+            )
+    if controller is None:
+        return Inventory(tuple(hosts)) if hosts else None
+    if not isinstance(controller, str):
+        raise UsageError(
+            f"{origin}: controller = {controller!r} is not possible", "controller must be the name of a host"
+        )
+    named = spec(controller, f"{origin}: controller")
+    return Inventory(tuple(hosts), next((host for host in hosts if host.name == named.name), named))
+
+
+def own_layer(values: Mapping[str, Any], inventory: Inventory, origin: str) -> Layer:
+    """Return the settings of the controller's machine in a cluster of several.
+
+    It runs engines only if a pool names it. Unless the file says where, it listens for others if any
+    of them reaches it directly.
+    """
+    mine = inventory.on_controller
+    shared = values if mine else {key: value for key, value in values.items() if key not in _OF_ENGINES}
+    others = any(host is not mine and host.direct for host in inventory.hosts)
+    implied = {"role": "compute" if mine else "controller", **({"listen": "all"} if others else {})}
+    checked = layer(origin, {**implied, **shared})
+    return Layer(origin, merged(checked.values, mine.settings if mine else {}))
+
+
+def without_engines(given: Layer) -> Layer:
+    """Return settings without those of engines."""
+    return Layer(given.origin, {key: value for key, value in given.values.items() if key not in _OF_ENGINES})
+
+
+def of_engines(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return what of a cluster's settings concerns a machine of engines."""
+    return {**{key: value for key, value in values.items() if key not in OF_CONTROLLER}, "role": "engine"}

@@ -1,0 +1,319 @@
+"""Where the settings of one machine come from: defaults <- role <- kept <- file <- environment <- flags.
+
+Standard library only; on Python 3.10, which has no tomllib, pip's own copy of tomli serves until
+the virtualenv has one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cncp import files
+from cncp.config import inventory
+from cncp.config.inventory import HostSpec, Inventory
+from cncp.config.settings import BY_KEY, Cluster, Layer, Value, cluster, layer, merged
+from cncp.errors import CncpError, UsageError
+from cncp.shape import Misfit, made, parse
+
+SOURCE = Path(__file__).resolve().parents[3]
+"""The folder that holds bootstrap/, cookbooks/ and roles/."""
+
+STATIC = SOURCE / "cookbooks" / "cncp" / "files"
+"""Everything that is installed byte for byte."""
+
+OTHER_VARIABLES = {
+    "CNCP_CHEF_INSTALL": "no: never install Cinc, whoever asks",
+    "CNCP_FILE": "path of cluster.toml",
+    "CNCP_FORCE": "true: go on although engines are busy; their tasks are lost",
+    "CNCP_FORGET": "true: leave out what earlier command lines said",
+    "CNCP_HOME": "folder for the virtualenv and all state (~/.local/share/cncp)",
+    "CNCP_INSTALL_ONLY": "true: end when the virtualenv is there",
+    "CNCP_JSON": "true: print the result as JSON",
+    "CNCP_OFFLINE": "bundle to install from instead of any network",
+    "CNCP_OFFLINE_DIGEST": "SHA-256 that the bundle must have",
+    "CNCP_PLAIN_URL": "true: take code from a plain http:// or git:// URL, for which nobody vouches",
+    "CNCP_PYTHON": "Python to build the virtualenv with",
+    "CNCP_QUIET": "true: print no progress",
+    "CNCP_REF": "branch, tag or commit of the code that a lone baremetal.sh gets",
+    "CNCP_REPO_URL": "where a lone baremetal.sh gets the code",
+    "CNCP_USER": "account the cluster runs as, where root sets it up",
+    "CNCP_WAIT": "seconds to wait for engines that are busy",
+}
+"""Variables of ours that are not settings of the cluster."""
+
+VM_VARIABLES = {
+    "CNCP_VM_BOX": "the box (cncp-compute)",
+    "CNCP_VM_BUNDLE": "bundle for machines without a network",
+    "CNCP_VM_CORES": "cores of each machine (1)",
+    "CNCP_VM_COUNT": "how many machines (1)",
+    "CNCP_VM_DRIVER": "kvm, or qemu where KVM does not run guests",
+    "CNCP_VM_HOME": "folder of the virtual machines (~/.local/share/cncp-vm)",
+    "CNCP_VM_MEMORY": "MiB of each machine (1024)",
+    "CNCP_VM_NETWORK": "first three numbers of the private network (192.168.93)",
+    "CNCP_VM_PROVISIONER": "baremetal or chef_solo",
+}
+"""Those of virtual machines; all but the folder are read by vm/compute/Vagrantfile."""
+
+_INTERNAL = {"CNCP_BEGAN", "CNCP_BY_ROOT", "CNCP_HERE", "CNCP_INSTANCE", "CNCP_ROOT"}
+"""Variables by which baremetal.sh, stage0 and `cncp up`, here and on other hosts, hand things to one another."""
+
+
+def switched(environment: Mapping[str, str], name: str) -> bool:
+    """Tell whether a variable of ours that is on or off is on. Raises UsageError."""
+    value = environment.get(name, "").lower()
+    if value in ("", "0", "false", "no", "off"):
+        return False
+    if value in ("1", "true", "yes", "on"):
+        return True
+    raise UsageError(f"environment: {name} = {environment[name]!r} is not possible", f"{name} must be true or false")
+
+
+def gather(
+    *,
+    file: Path | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, str],
+    former: Kept,
+) -> Cluster:
+    """Merge all origins into the model. Raises UsageError, and changes nothing."""
+    return complete(_of_controller(file, environment, flags, former))
+
+
+def with_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return values whose paths are absolute, relative ones taken from ``folder``.
+
+    They are kept for later runs, which may start elsewhere. What is not a path stays as it is.
+    """
+    found = dict(values)
+    named = values.get("requirements")
+    if isinstance(named, str) and named not in ("", "none") and not named.startswith("-") and "://" not in named:
+        found["requirements"] = str(folder / os.path.expanduser(named))
+    variables = values.get("environment")
+    if isinstance(variables, str) and variables.startswith("@"):
+        found["environment"] = f"@{folder / os.path.expanduser(variables[1:])}"
+    return found
+
+
+def recorded(values: Mapping[str, Any]) -> Cluster:
+    """Return settings as another run wrote them down, maybe one of another version. Raises UsageError.
+
+    What that version did not know has its default, and what it alone knows is left out. They were held
+    against one another when they were made.
+    """
+    known = {key: value for key, value in values.items() if key in BY_KEY}
+    whole = {**_object(STATIC / "defaults.json"), **known}
+    return Cluster(**layer("record", whole).values)  # type: ignore[arg-type]  # every value went through its parser
+
+
+@functools.cache
+def _defaults() -> Layer:
+    return layer("defaults", _object(STATIC / "defaults.json"))
+
+
+def complete(later: Sequence[Layer]) -> Cluster:
+    """Merge origins, later ones winning, over the defaults and those of the role they choose."""
+    chosen = next((one.values["role"] for one in reversed(later) if "role" in one.values), None)
+    return cluster([_defaults(), _role(str(chosen or _defaults().values["role"])), *later])
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What earlier command lines said: settings given as flags, and which cluster.toml was used."""
+
+    settings: Mapping[str, Any]
+    file: str = ""
+
+
+def kept_path(home: Path) -> Path:
+    """Return where the values of earlier command lines are."""
+    return home / "kept.json"
+
+
+def kept(home: Path) -> Kept:
+    """Return what earlier command lines said. Raises CncpError on a damaged record."""
+    path = kept_path(home)
+    content = files.read_bytes(path)
+    if content is None:
+        return Kept({})
+    try:
+        stored = made({"settings": dict[str, Any], "file": str}, parse(content))
+        # As they are told here by the file they are in, later nobody needs to ask where they come from.
+        return Kept(layer("", stored["settings"]).values, stored["file"])
+    except (Misfit, UsageError) as error:
+        what = error.message if isinstance(error, UsageError) else str(error)
+        raise CncpError(
+            f"{path}, what earlier command lines said, is damaged: {what}",
+            f"rm {shlex.quote(str(path))}; then cncp up with the options you want",
+        ) from None
+
+
+def find_file(given: str | None, environment: Mapping[str, str], former: Kept, folder: Path) -> Path | None:
+    """Return the cluster.toml to use: the one named, the one in ``folder``, the one used before.
+
+    None on a host that another machine is in charge of, which says all of it.
+    """
+    if switched(environment, "CNCP_HERE"):
+        return None
+    named = given or environment.get("CNCP_FILE")
+    if named:
+        return Path(named).absolute()
+    here = folder / "cluster.toml"
+    if here.is_file():
+        return here
+    return Path(former.file) if former.file else None
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = made(dict[str, Any], parse(path.read_bytes()))
+    except Misfit as error:
+        raise CncpError(f"{path} is damaged: {error}", "get the code anew") from None
+    return value
+
+
+@functools.cache
+def _role(name: str) -> Layer:
+    stored = _object(SOURCE / "roles" / f"{name}.json")
+    attributes = {**stored.get("default_attributes", {}).get("cncp", {}), "role": name}
+    return layer("defaults", with_paths(attributes, Path.cwd()))
+
+
+def _of_controller(
+    file: Path | None, environment: Mapping[str, str], flags: Mapping[str, str], former: Kept
+) -> list[Layer]:
+    """Return what all origins say of the machine that runs the controller.
+
+    Where no pool names that machine it has no engines, and what is said of engines is the hosts'.
+    """
+    values, hosts = read(file)
+    kept = layer("kept", former.settings)
+    others = [_environment(environment), _flags(flags)]
+    if file is None:
+        return [kept, *others]
+    if hosts is None:
+        return [kept, layer(str(file), values), *others]
+    own = inventory.own_layer(values, hosts, str(file))
+    if not hosts.on_controller:
+        kept, *others = map(inventory.without_engines, (kept, *others))
+    return [kept, own, *others]
+
+
+def of_many(former: Kept, file: Path | None) -> Kept:
+    """Return what earlier command lines said as it is for a cluster of several machines, where the file names them.
+
+    How many engines a machine was to run when it was the only one is nothing to all those that came later.
+    """
+    if file is None or former.file == str(file) or read(file)[1] is None:
+        return former
+    return replace(former, settings=inventory.without_engines(Layer("kept", former.settings)).values)
+
+
+def read(path: Path | None) -> tuple[dict[str, Any], Inventory | None]:
+    """Read a cluster.toml, or a plain list of hosts: the settings as they stand there, and the hosts.
+
+    Raises UsageError.
+    """
+    if path is None:
+        return {}, None
+    settings, hosts = _parsed(path, inventory.content_of(path, "name a readable UTF-8 text file"))
+    return dict(settings), hosts
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(path: Path, content: str) -> tuple[Mapping[str, Any], Inventory | None]:
+    """Parse the content of a file, once: it is asked for by every step, and for every host."""
+    if path.suffix != ".toml":
+        return {}, inventory.listed(path, content)
+    toml = _toml_reader()
+    if toml is None:
+        return {}, None
+    try:
+        values = toml.loads(content)
+        _refuse_endless(values)
+    except RecursionError:
+        raise UsageError(
+            f"{path} is not readable: it is nested too deep", "a cluster.toml has no such depths"
+        ) from None
+    except ValueError as error:
+        # Of TOML itself, or of a number with more digits than Python reads.
+        raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io for the syntax") from None
+    hosts = inventory.parse(values, str(path), path.parent)
+    settings = {key: value for key, value in values.items() if key not in inventory.TABLES}
+    return with_paths(settings, path.parent), hosts
+
+
+def _refuse_endless(value: Any) -> None:
+    """Raise ValueError on a number beyond those of TOML, which has 64 bits: it could not even be shown."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("a number is too large")
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _refuse_endless(one)
+
+
+def for_controller(
+    *, file: Path | None, environment: Mapping[str, str], flags: Mapping[str, str], former: Kept
+) -> dict[str, Value]:
+    """Return the settings of the controller's machine that are not the defaults. Raises UsageError."""
+    given = _of_controller(file, environment, flags, former)
+    complete(given)
+    found: dict[str, Value] = {}
+    for one in given:
+        found = merged(found, one.values)
+    return found
+
+
+def for_host(
+    host: HostSpec,
+    *,
+    file: Path | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, str],
+    former: Kept,
+) -> dict[str, Value]:
+    """Return the settings of one machine of engines that are not the defaults. Raises UsageError."""
+    values, _ = read(file)
+    shared = layer(str(file), values)
+    given = [layer("kept", former.settings), shared, Layer(f"{file} {host.name}", host.settings)]
+    there: dict[str, Value] = {}
+    for one in (*given, _environment(environment), _flags(flags)):
+        there = merged(there, one.values)
+    chosen = inventory.of_engines(there)
+    complete([Layer(host.name, chosen)])
+    return chosen
+
+
+def _toml_reader() -> Any:
+    for name in ("tomllib", "tomli", "pip._vendor.tomli"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    return None
+
+
+def _environment(environment: Mapping[str, str]) -> Layer:
+    known = {setting.variable: setting.key for setting in BY_KEY.values()}
+    found = {}
+    for name, value in environment.items():
+        if not name.startswith("CNCP_") or name in {*OTHER_VARIABLES, *VM_VARIABLES, *_INTERNAL}:
+            continue
+        if name not in known:
+            close = difflib.get_close_matches(name, [*known, *OTHER_VARIABLES, *VM_VARIABLES], 1)
+            raise UsageError(
+                f"environment: there is no variable {name}",
+                f"did you mean {close[0]}?" if close else f"unset it: unset {name}",
+            )
+        found[known[name]] = value
+    return layer("environment", with_paths(found, Path.cwd()), lambda key: f"({BY_KEY[key].variable})")
+
+
+def _flags(flags: Mapping[str, str]) -> Layer:
+    return layer("command line", flags, lambda key: f"({BY_KEY[key].flag})")

@@ -1,0 +1,198 @@
+"""The controller of a cluster of several machines: on this one, or on a host."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from cncp.config.inventory import LOCAL, HostSpec
+from cncp.config.settings import Value
+from cncp.console import Console
+from cncp.fleet import deploy
+from cncp.fleet.model import Surveyed
+from cncp.fleet.registry import Placed
+from cncp.fleet.tunnel_setup import by_trial, leave
+from cncp.machine import connection_files, tunnels
+from cncp.machine.node import Node
+from cncp.machine.ops.apply import report, up
+from cncp.machine.ops.engine_states import roll_call
+from cncp.machine.tunnels import Tunnel
+from cncp.ssh import answers, bare_host
+from cncp.ssh.command import Line
+from cncp.ssh.connection import Host, Local
+
+
+class Controller(Protocol):
+    """What the engines' hosts need of the controller's, wherever it is."""
+
+    def up(self) -> dict[str, Any]:
+        """Run the main job there; return its report."""
+
+    def engine_file(self) -> dict[str, Any]:
+        """Return the content of the engines' connection file. It is a secret."""
+
+    def addresses(self) -> list[str]:
+        """Return the addresses by which it may be reached."""
+
+    @property
+    def external(self) -> str:
+        """The address by which it is to be reached, "" where that was not set."""
+
+    @property
+    def host(self) -> Host:
+        """Its machine, to run commands on."""
+
+    @property
+    def has_tunnels(self) -> bool:
+        """Whether its machine has something to connect, or had."""
+
+    @property
+    def name(self) -> str:
+        """The name of its machine."""
+
+    @property
+    def user(self) -> str:
+        """The account that it runs as."""
+
+    def way_to(self, one: Surveyed) -> HostSpec:
+        """Return how its machine reaches the sshd of a host. Raises HostError."""
+
+    def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> dict[str, Any]:
+        """Leave there what its tunnels need (``machine.tunnels.deliver``)."""
+
+    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
+        """Ask which engines answer, waiting up to ``patience`` seconds for all of them."""
+
+
+class Here:
+    """The controller on this machine."""
+
+    def __init__(self, node: Node, console: Console) -> None:
+        self._node = node
+        self._console = console
+        self.host = Local(HostSpec(LOCAL))
+
+    def up(self) -> dict[str, Any]:
+        """Converge this machine."""
+        self._node = replace(self._node, tunnels=tunnels.load(Path(self._node.home)))
+        return report(self._node, up(self._node, self._console))
+
+    def engine_file(self) -> dict[str, Any]:
+        """Read it from the profile."""
+        return _content(self.name, (self._node.security_dir / connection_files.ENGINE).read_bytes())
+
+    def addresses(self) -> list[str]:
+        """Return this machine's addresses and its name."""
+        return [*bare_host.addresses(), self._node.host]
+
+    @property
+    def external(self) -> str:
+        """Return the address that was set."""
+        named = self._node.settings.external
+        return "" if named == "auto" else named
+
+    @property
+    def name(self) -> str:
+        """Return this machine's host name."""
+        return self._node.host
+
+    @property
+    def user(self) -> str:
+        """Return the account's name."""
+        return self._node.account.name
+
+    @property
+    def has_tunnels(self) -> bool:
+        """Look into the home folder."""
+        return tunnels.folder(Path(self._node.home)).exists()
+
+    def way_to(self, one: Surveyed) -> HostSpec:
+        """Return the way that we have just taken."""
+        return one.host.spec
+
+    def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> dict[str, Any]:
+        """Write it into the home folder."""
+        return tunnels.deliver(Path(self._node.home), wanted, keep)
+
+    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
+        """Ask the hub."""
+        return roll_call(self._node, uuids, patience)
+
+
+class There:
+    """The controller on a host."""
+
+    def __init__(self, one: Surveyed, settings: Mapping[str, Value], say: Line, ours: deploy.Code) -> None:
+        self._one = one
+        self._ours = ours
+        self.host = one.host
+        self._settings = settings
+        self._say = say
+        self._profile_dir = ""
+
+    def up(self) -> dict[str, Any]:
+        """Install and converge that host."""
+        done = deploy.up(self._one, self._settings, self._say, self._ours)
+        self._profile_dir = str(done["profile_dir"])
+        return done
+
+    def engine_file(self) -> dict[str, Any]:
+        """Fetch it over the connection; it is on no disk of this machine."""
+        return _content(self.name, self._one.host.get(f"{self._profile_dir}/security/{connection_files.ENGINE}"))
+
+    def addresses(self) -> list[str]:
+        """Return the host's addresses and names."""
+        spec = self._one.host.spec
+        return [*([spec.address] if spec.address else []), *self._one.facts["addresses"], spec.name]
+
+    @property
+    def external(self) -> str:
+        """Return the address that was set."""
+        return str(self._settings.get("external", "auto")).removeprefix("auto")
+
+    @property
+    def name(self) -> str:
+        """Return its name in the inventory."""
+        return self._one.name
+
+    @property
+    def user(self) -> str:
+        """Return the account that we log in to."""
+        return str(self._one.facts["user"])
+
+    @property
+    def has_tunnels(self) -> bool:
+        """Return what the host has said of itself."""
+        return self._one.has_tunnels
+
+    def way_to(self, one: Surveyed) -> HostSpec:
+        """Have that host try."""
+        spec = one.host.spec
+        addresses = [spec.address, *one.facts["addresses"], spec.name]
+        return by_trial(self.host, one.name, one.facts["user"], spec.port, addresses)
+
+    def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> dict[str, Any]:
+        """Bring it there."""
+        return leave(Placed.of(self._one), self.host, wanted, keep)
+
+    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
+        """Have that host ask its hub."""
+        return remote_roll_call(Placed.of(self._one), self._one.host, uuids, patience)
+
+
+def remote_roll_call(placed: Placed, host: Host, uuids: Collection[str], patience: float) -> dict[str, Any]:
+    """Ask the hub of a host about engines."""
+    argv = placed.remote("engines", str(patience))
+    result = host.run(argv, input=json.dumps(sorted(uuids)).encode(), timeout=patience + 60, check=False)
+    if not result.ok:
+        raise deploy.failure(placed.name, result.stderr, result.status)
+    found: dict[str, Any] = answers.read(placed.name, answers.of_remote(placed.name, result.stdout), answers.ROLL_CALL)
+    return found
+
+
+def _content(machine: str, raw: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = answers.read(machine, raw, answers.ENGINE_FILE, "cncp up on the controller's machine")
+    return found

@@ -1,0 +1,128 @@
+"""What `cncp up` is asked for on several machines, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cncp.config.inventory import HostSpec, Inventory
+from cncp.config.settings import Value
+from cncp.console import Console
+from cncp.errors import CncpError
+from cncp.ssh.connection import Host
+from cncp.ssh.pool import tell
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A cluster of several machines and what is asked of it.
+
+    ``settings`` are those of each host by name, ``home`` is the folder of the machine in charge,
+    ``limit`` the hosts that are concerned.
+    """
+
+    inventory: Inventory
+    settings: Mapping[str, Mapping[str, Value]]
+    home: Path
+    limit: tuple[HostSpec, ...]
+    strict: bool = False
+
+    @property
+    def hosts(self) -> tuple[HostSpec, ...]:
+        """The hosts concerned that run engines only."""
+        return tuple(host for host in self.limit if host.name != self.inventory.controller.name)
+
+
+@dataclass
+class Done:
+    """What came of it: a report a host, and why others have none. ``seconds`` is the time a host took.
+
+    ``endings`` are what the logs of hosts with silent engines end with, as something to add to an error.
+    """
+
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, CncpError] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    engines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    endings: dict[str, str] = field(default_factory=dict)
+
+    def fail(self, failures: Mapping[str, CncpError], console: Console) -> None:
+        """Note failures and tell them, all of a step together."""
+        self.failures.update(failures)
+        tell(failures, console)
+
+    def answering(self, name: str) -> int:
+        """Return how many engines of a host answer."""
+        return len(self.reports.get(name, {}).get("uuids", [])) - len(self.silent(name))
+
+    def silent(self, name: str) -> list[int]:
+        """Return the numbers of a host's engines that do not answer."""
+        report = self.reports.get(name, {"engines": [], "uuids": []})
+        pairs = zip(report["engines"], report["uuids"], strict=True)
+        return [number for number, uuid in pairs if self.engines.get(uuid, {}).get("state") not in ("idle", "busy")]
+
+    def unknown(self, name: str) -> list[int]:
+        """Return the numbers of a host's engines that the controller does not know."""
+        report = self.reports.get(name, {"engines": [], "uuids": []})
+        pairs = zip(report["engines"], report["uuids"], strict=True)
+        return [number for number, uuid in pairs if uuid not in self.engines]
+
+
+HOME = ".local/share/cncp"
+"""Where everything of ours is on a host, relative to the login user's home."""
+
+
+SHARED = f"{HOME}/shared"
+"""Where the hosts that share a home keep their virtualenv and code, and each a folder of its own."""
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """What is known of a host. ``root`` holds code and virtualenv, ``home`` the rest: one folder for most.
+
+    ``shared`` are the names of the hosts that have the same home, itself among them, or empty.
+    """
+
+    host: Host
+    facts: Mapping[str, Any]
+    shared: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The host's name in the inventory."""
+        return self.host.spec.name
+
+    @property
+    def root(self) -> str:
+        """The folder of code and virtualenv, absolute."""
+        return str(PurePosixPath(self.facts["home"]) / (SHARED if self.shared else HOME))
+
+    @property
+    def home(self) -> str:
+        """The folder of this host's own state (CNCP_HOME), absolute."""
+        return f"{self.root}/{self.name}" if self.shared else self.root
+
+    @property
+    def has_tunnels(self) -> bool:
+        """Whether it has something to connect, or had."""
+        return self.home in self.facts["tunnels"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which this host's cncp finds its own place."""
+        own = {"CNCP_INSTANCE": self.name, "IPYTHONDIR": f"{self.home}/ipython"} if self.shared else {}
+        return {"CNCP_HOME": self.home, **own}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All hosts that can be gone on with, and why the others cannot."""
+
+    hosts: Mapping[str, Surveyed]
+    failures: Mapping[str, CncpError]
+
+
+DIAL = 5.0
+"""Seconds for a port to answer."""

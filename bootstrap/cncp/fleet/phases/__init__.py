@@ -1,0 +1,1 @@
+"""The steps of `cncp up` on many machines."""

@@ -1,0 +1,113 @@
+"""Preflight of all hosts: what they are, what they lack, which of them share a home. Changes nothing."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cncp.config.inventory import LOCAL
+from cncp.errors import CncpError
+from cncp.fleet.model import HOME, SHARED, Survey, Surveyed
+from cncp.ssh.connection import Host
+from cncp.ssh.host_errors import HostError
+from cncp.ssh.pool import at_once
+from cncp.ssh.rpc import call
+
+_ROOM = 500 * 2**20  # bytes: the virtualenv takes about 200 MB, and twice that while it is made
+_ROOM_AFTER = 50 * 2**20
+_SKEW = 300  # s; beyond it certificates and the ages of files are not to be relied on
+
+
+class SameMachine(HostError):
+    """A machine is there under another name as well, ``first``."""
+
+    def __init__(self, host: str, first: str) -> None:
+        hint = f"name every machine once; the one this runs on is {LOCAL}"
+        super().__init__(host, f"it is the same machine as {first}", hint)
+        self.first = first
+
+
+def survey(hosts: Mapping[str, Host], apart: Sequence[Host] = ()) -> Survey:
+    """Look at all hosts at once. ``apart`` are hosts whose home counts for sharing and nothing else."""
+    everyone = {**hosts, **{host.spec.name: host for host in apart}}
+    probed = at_once(everyone, _probe)
+    failures = dict(probed.failures)
+    facts = dict(probed.results)
+    _refuse_twice(facts, failures)
+    groups = _homes({name: everyone[name] for name in facts}, facts)
+    found: dict[str, Surveyed] = {}
+    for name, host in hosts.items():
+        if name not in facts or name in failures:
+            continue
+        made = Surveyed(host, facts[name], groups.get(name, ()))
+        try:
+            _check(made)
+        except HostError as error:
+            failures[name] = error
+        else:
+            found[name] = made
+    return Survey(found, failures)
+
+
+def _probe(host: Host) -> dict[str, Any]:
+    began = time.time()
+    facts = call(host, "probe", HOME, SHARED, timeout=30)
+    # Half of the way there and back is taken for the way back, as NTP does.
+    facts["skew"] = facts["clock"] - (began + time.time()) / 2
+    return facts
+
+
+def _refuse_twice(facts: Mapping[str, Mapping[str, Any]], failures: dict[str, CncpError]) -> None:
+    """Refuse the same machine under two names, and two that would be taken for one another."""
+    machines: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for name, known in facts.items():
+        first = machines.setdefault(known["machine"], name)
+        called = names.setdefault(known["host"], name)
+        if first != name:
+            failures[name] = SameMachine(name, first)
+        elif called != name:
+            failures[name] = HostError(
+                name,
+                f"it calls itself {known['host']}, and so does {called}",
+                "give every machine a host name of its own: hostnamectl set-hostname NAME",
+            )
+
+
+def _homes(hosts: Mapping[str, Host], facts: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Return, for every host whose home others have as well, the names of all of them.
+
+    Only homes that look the same from outside are tried, by a mark that the others would see.
+    """
+    alike: dict[str, list[str]] = {}
+    for name, known in facts.items():
+        alike.setdefault(str((known["home"], known["home_id"])), []).append(name)
+    candidates = {name: hosts[name] for group in alike.values() if len(group) > 1 for name in group}
+    if not candidates:
+        return {}
+    nonce = secrets.token_hex(8)
+    try:
+        at_once(candidates, lambda host: call(host, "mark", nonce, host.spec.name))
+        seen = at_once(candidates, lambda host: call(host, "marks", nonce)["names"]).results
+    finally:
+        at_once(candidates, lambda host: call(host, "unmark", nonce))
+    return {name: tuple(names) for name, names in seen.items() if len(names) > 1}
+
+
+def _check(one: Surveyed) -> None:
+    """Raise HostError on what a host lacks."""
+    facts, name = one.facts, one.name
+    installed = facts["code"].get(SHARED if one.shared else HOME)
+    needed = _ROOM_AFTER if installed else _ROOM
+    if not facts["writable"]:
+        raise HostError(name, f"{facts['home']} is not writable", "mend the permissions there")
+    if facts["free"] < needed:
+        raise HostError(
+            name,
+            f"{facts['home']} has {facts['free'] // 2**20} MB free, {needed // 2**20} are needed",
+            "make room there",
+        )
+    if abs(facts["skew"]) > _SKEW:
+        raise HostError(name, f"its clock is {facts['skew']:+.0f} s off ours", "set it: timedatectl set-ntp true")

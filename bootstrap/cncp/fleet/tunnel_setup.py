@@ -1,0 +1,126 @@
+"""Engines that a firewall keeps from the controller: an ssh from one machine to the other, set up from here.
+
+The machine in charge logs in to both. It has the one that is to log in make a key, brings it the
+other's host keys, and has the other let that key in for the controller's ports and nothing else:
+no password, agent or key of the user's is needed once it is set up, and none is shown to anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from cncp.config.inventory import HostSpec
+from cncp.config.settings import LOOPBACK
+from cncp.fleet.deploy import failure
+from cncp.fleet.model import Surveyed
+from cncp.fleet.registry import Placed
+from cncp.ipp.keys import ENGINE_CHANNELS, ports_of
+from cncp.machine.tunnels import Tunnel, label
+from cncp.ssh import answers, authorized_keys, bare_host, keypair
+from cncp.ssh.connection import Host
+from cncp.ssh.host_errors import HostError
+from cncp.ssh.rpc import call
+
+if TYPE_CHECKING:
+    pass
+
+_SSH_PORT = 22
+_DIAL = 5.0  # s
+_PATIENCE = 30.0  # s for ssh to log in and the ports to answer
+COMMENT = "cncp tunnel"
+"""What ends the lines of authorized_keys that let tunnels in."""
+
+_NOWHERE = f"{LOOPBACK}:9"  # discard (RFC 863): lists of permitted ports cannot be empty
+
+
+def by_trial(client: Host, server: str, user: str, port: int, addresses: Sequence[str]) -> HostSpec:
+    """Return the way from one machine to another's sshd: the first address that answers. Raises HostError."""
+    tried = list(dict.fromkeys(filter(None, addresses)))
+    wanted = port or _SSH_PORT
+    answers = call(client, "dial", tried, [wanted], _DIAL, bare_host.SSH, timeout=_DIAL * 3)["open"]
+    for address in tried:
+        if answers[address]:
+            return HostSpec(server, user=user, port=port, address=address)
+    raise HostError(
+        client.spec.name,
+        f"it reaches the sshd of {server} at none of {', '.join(tried)}, port {wanted}",
+        "open that port to it, or have the other machine log in: connect = forward, or reverse",
+    )
+
+
+def leave(placed: Placed, host: Host, wanted: Sequence[Tunnel], keep: Collection[str] = ()) -> dict[str, Any]:
+    """Leave on a host what its services need; return what its ``machine.tunnels`` answers. Raises HostError."""
+    given = json.dumps({"wanted": [asdict(one) for one in wanted], "keep": list(keep)}).encode()
+    result = host.run(placed.remote("tunnels"), input=given, check=False)
+    if not result.ok:
+        raise failure(placed.name, result.stderr, result.status)
+    found: dict[str, Any] = answers.read(placed.name, answers.of_remote(placed.name, result.stdout), answers.TUNNELS)
+    return found
+
+
+def by(way: HostSpec, server: Host, secret: Mapping[str, Any], *, reverse: bool) -> Tunnel:
+    """Return the tunnel that goes this way: to the server's own host keys, for the controller's ports.
+
+    ``secret`` is the engines' connection file. Raises HostError.
+    """
+    keys = call(server, "host_keys")["keys"]
+    if not keys:
+        raise HostError(server.spec.name, "the public keys of its sshd are not in /etc/ssh", 'use connect = "direct"')
+    bound = str(secret["interface"]).partition("://")[2]
+    return Tunnel(
+        label(way.name),
+        way.name,
+        host_keys=tuple(keys),
+        ports=tuple(ports_of(secret, ENGINE_CHANNELS)),
+        bound=LOOPBACK if bound in ("0.0.0.0", "*") else bound,
+        reverse=reverse,
+        user=way.user,
+        port=way.port,
+        jump=way.jump,
+        address=way.address,
+    )
+
+
+def let_in(server: Host, public: str, one: Tunnel) -> str:
+    """Have a host let a key in for these ports alone (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"); return the key."""
+    identity = " ".join(public.split()[:2])
+    if not keypair.is_public_ed25519(identity):
+        raise HostError(one.host, "it has no key for its tunnel", "bring it up again: cncp up")
+    listens = [f"{LOOPBACK}:{port}" for port in one.ports] if one.reverse else [_NOWHERE]
+    opens = [_NOWHERE] if one.reverse else [f"{one.bound}:{port}" for port in one.ports]
+    options = [
+        *("restrict", "port-forwarding", 'command="/bin/false"'),
+        *(f'permitlisten="{port}"' for port in listens),
+        *(f'permitopen="{port}"' for port in opens),
+    ]
+    authorized_keys.put(server, identity, f"{','.join(options)} {identity} {COMMENT}", COMMENT)
+    return identity
+
+
+def behind(secret: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the engines' connection file as it is on a machine to which the ports are carried."""
+    return {**secret, "interface": f"tcp://{LOOPBACK}", "location": LOOPBACK}
+
+
+def await_ports(one: Surveyed, secret: Mapping[str, Any], log: str) -> None:
+    """Wait until all of the controller's ports answer on a host's own loopback.
+
+    Raises HostError, with the command ``log`` that shows what ssh said.
+    """
+    wanted = ports_of(secret, ENGINE_CHANNELS)
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        answers = call(one.host, "dial", [LOOPBACK], wanted, _DIAL, timeout=_DIAL * 3)["open"][LOOPBACK]
+        closed = [port for port in wanted if port not in answers]
+        if not closed:
+            return
+        if time.monotonic() > deadline:
+            named = ", ".join(map(str, closed))
+            raise HostError(
+                one.name, f"the tunnel does not carry port {named} of the controller to it", f"look at: {log}"
+            )
+        time.sleep(0.2)

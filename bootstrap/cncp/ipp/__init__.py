@@ -1,0 +1,1 @@
+"""What ipyparallel stores and speaks: identities, connection files, the hub."""

@@ -1,0 +1,272 @@
+"""The desired state as JSON for the cookbook, and the steps that no resource of Chef's can do.
+
+    venv/bin/python -I -Xutf8 -m cncp.remote chef VERB [--dry-run] [controller|engine|jupyter|SECONDS]
+
+Standard input holds the node attributes, each of them optional: ``settings`` (of the cluster;
+those left out have their defaults), ``engine_ids``, ``path`` (the services' PATH), ``machine``
+(what ``Node.document`` returned: every choice is made) and ``busy`` (what becomes of the tasks of
+engines that are to end: ``wait`` s for them, then lost with ``force``, as without ``busy``, or refused).
+CNCP_HOME and CNCP_USER say whose cluster it is. The answer is JSON on standard output; no secret is ever in it.
+
+desired   user, group, home, environment; resources in their order, each with kind, path, mode,
+          owner, part and source, content or target; removals; services with the digests they are to
+          run with, running with those they do
+install   files of the parts named, by cncp itself, and units of the system: changed, in words
+units     units of the system, which root has to install: changed, in words
+prepare   what comes before the files are written: changed, in words
+services  stop, reload, start (all services or those of one kind): stop, start, warning
+wait      wait until the engines answer, for 60 SECONDS or as many as are given: answering, engines
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cncp.accounts import home
+from cncp.config import sources
+from cncp.config.settings import layer
+from cncp.console import Console, answered
+from cncp.errors import CncpError, UsageError
+from cncp.files import read_bytes, read_json
+from cncp.machine.actor import Actor
+from cncp.machine.converge import embedded
+from cncp.machine.node import Node, from_document
+from cncp.machine.ops import apply, busy_engines, readiness, steps
+from cncp.machine.ops.busy_engines import Manners
+from cncp.machine.resources import Block, Directory, File, Link, Resource
+from cncp.machine.services import ServiceManager, kinds, service_manager
+from cncp.machine.services.kinds import KINDS, split
+from cncp.shape import Misfit, made
+
+LOST = Manners(force=True)
+"""What becomes of engines at work where nothing else is said: who runs Chef says when."""
+
+_PARTS = ("home", "profile", "units")
+"""Parts of what is installed beside those of the kinds of services."""
+
+_KNOWN = {"settings", "engine_ids", "path", "machine", "busy"}
+
+
+def describe(given: Mapping[str, Any], environment: Mapping[str, str]) -> Node:
+    """Make the node that was described. Raises UsageError on what makes no sense."""
+    unknown = sorted(set(given) - _KNOWN)
+    if unknown:
+        raise UsageError(f"node attributes: there is no {unknown[0]!r}", f"there are: {', '.join(sorted(_KNOWN))}")
+    raw = given.get("settings") or {}
+    if not isinstance(raw, dict):
+        raise UsageError("node attributes: settings is no object", 'give {"settings": {"engines": 4}}, for example')
+    values = layer("node attributes", {key: value for key, value in raw.items() if value is not None})
+    if given.get("machine") is not None:
+        try:
+            return from_document(made(dict[str, Any], given["machine"]))
+        except Misfit as error:
+            raise UsageError(f"node attributes: machine is damaged: {error}", "leave it out") from None
+    role = {"role": values.values["role"]} if "role" in values.values else {}
+    defaults = asdict(sources.complete([layer("defaults", role)]))
+    # Chef hands over all attributes, the defaults too; those that say nothing new were not chosen.
+    chosen = {key: value for key, value in values.values.items() if key == "role" or value != defaults[key]}
+    settings = sources.complete([layer("node attributes", chosen)])
+    present = _engine_ids(given.get("engine_ids"))
+    if present is None:
+        past = steps.former(home(environment))
+        present = past.engine_ids if past else ()
+    node = apply.choose(environment, settings, present)
+    apply.insist(node)
+    return node
+
+
+def _engine_ids(raw: Any) -> Sequence[int] | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, list) or not all(isinstance(one, int) and 0 <= one < 1024 for one in raw):
+        raise UsageError(f"node attributes: engine_ids = {raw!r} is not possible", "give a list of numbers, or nothing")
+    return raw
+
+
+def desired(node: Node, manager: ServiceManager) -> dict[str, Any]:
+    """Return all that Chef is to install, and what runs."""
+    goal = steps.wanted(node)
+    return {
+        "environment": steps.environment_digest(node),
+        "group": node.account.gid,
+        "home": node.home,
+        "removals": [{"path": path, "part": _part(node, path)} for path in steps.removals(node, goal)],
+        # Units of the system are root's step, whoever installs the rest.
+        "resources": list(_resources(steps.own(goal.resources))),
+        "running": steps.running(manager),
+        "services": dict(goal.services),
+        "units": len(steps.own(goal.resources)) < len(goal.resources),
+        "user": node.account.name,
+    }
+
+
+def _part(node: Node, path: str) -> str:
+    """Return whose a path is that nothing wants any more: a kind of service's, else the profile's."""
+    for name in (Path(path).name, Path(path).parent.name.removesuffix(".d")):
+        service = kinds.of_unit(node.prefix, name) or Path(name).stem
+        kind = split(service)[0] if kinds.known(service) else _kind_of_template(node, name)
+        if kind:
+            return kind
+    return "profile"
+
+
+def _kind_of_template(node: Node, name: str) -> str:
+    return next((kind for kind, one in kinds.KINDS.items() if name == f"{node.prefix}-{one.unit}"), "")
+
+
+def _resources(resources: Sequence[Resource]) -> Iterator[dict[str, Any]]:
+    """Yield resources as Chef installs them, missing parents first and with an owner of their own."""
+    known: set[Path] = set()
+    for resource in resources:
+        path = Path(resource.path)
+        for folder in reversed(path.parents):
+            if folder not in known and not folder.is_dir():
+                known.add(folder)
+                yield _entry(Directory(str(folder), 0o755, resource.part, resource.owner))
+        known.add(path)
+        yield _entry(resource)
+
+
+def _entry(resource: Resource) -> dict[str, Any]:
+    path = Path(resource.path)
+    status = path.stat() if path.exists() else None
+    mode = None if status is None else status.st_mode & 0o7777
+    common = {"path": resource.path, "owner": resource.owner, "part": resource.part}
+    if isinstance(resource, Link):
+        return {**common, "kind": "link", "target": resource.target}
+    if isinstance(resource, Directory):
+        # What its owner has closed further stays closed.
+        kept = resource.mode if mode is None else resource.mode & mode
+        return {**common, "kind": "directory", "mode": f"{kept:04o}"}
+    if isinstance(resource, File):
+        content = {"source": resource.source} if resource.source else {"content": resource.content}
+        return {**common, "kind": "file", "mode": f"{resource.mode:04o}", **content}
+    return {**common, "kind": "file", "mode": f"{mode or 0o644:04o}", "content": _block(resource, path)}
+
+
+def _block(resource: Block, path: Path) -> str:
+    existing = read_bytes(path) or b""
+    try:
+        return resource.within(existing.decode())
+    except UnicodeDecodeError:
+        raise CncpError(
+            f"{path} is not UTF-8 text, which Chef could not keep as it is",
+            "save the file as UTF-8, or use --engine embedded",
+        ) from None
+
+
+@contextlib.contextmanager
+def locked(node: Node, what: str) -> Iterator[None]:
+    """Keep other runs away; beneath a `cncp up` that already does, there is nothing to lock."""
+    holder = (read_json(Path(node.home) / "lock") or {}).get("pid")
+    if holder in {parent.pid for parent in psutil.Process().parents()}:
+        yield
+        return
+    with apply.locked(node, what):
+        yield
+
+
+def manners(raw: Any) -> Manners:
+    """Return what becomes of engines at work. Raises UsageError."""
+    try:
+        found: Manners = made(Manners, raw)
+    except Misfit as error:
+        raise UsageError(f"node attributes: busy is not possible: {error}", "leave it out") from None
+    return dataclasses.replace(found, wait=max(0.0, found.wait))
+
+
+def prepare(
+    node: Node, manager: ServiceManager, actor: Actor, console: Console, busy: Manners, *, dry: bool
+) -> dict[str, Any]:
+    """Do, or say, what comes before the files are written."""
+    if dry:
+        return {"changed": steps.preparations(node, manager)}
+    with locked(node, "chef"):
+        if busy != LOST:
+            ended = apply.ended(apply.plan(node, manager), manager)
+            busy_engines.insist(busy_engines.of(apply.past(node), ended), "this run of Chef", busy, console.phase)
+        return {"changed": steps.prepare(node, manager, actor, console.phase)}
+
+
+def install(node: Node, actor: Actor, parts: Sequence[str], *, dry: bool) -> dict[str, Any]:
+    """Do, or say, with the account's own rights, what Chef does elsewhere: files of these parts, and units."""
+    goal = steps.wanted(node)
+    found = embedded.changes([one for one in steps.own(goal.resources) if one.part in parts])
+    gone = [path for path in steps.removals(node, goal) if _part(node, path) in parts]
+    changed = [f"{one.what} {one.path}" for one in found] + [f"remove {path}" for path in gone]
+    if not dry:
+        embedded.apply(found, actor)
+        embedded.remove(gone, actor)
+    return {"changed": [*changed, *(units(node, actor, dry=dry)["changed"] if "units" in parts else [])]}
+
+
+def units(node: Node, actor: Actor, *, dry: bool) -> dict[str, Any]:
+    """Have root bring units of the system to what is wanted, or say what that would change."""
+    return {"changed": steps.units_planned(node) if dry else steps.units(node, actor)}
+
+
+def services(
+    node: Node, manager: ServiceManager, actor: Actor, console: Console, kinds: Sequence[str], *, dry: bool
+) -> dict[str, Any]:
+    """Do, or say, what comes after the files were written."""
+    if dry:
+        found = steps.services(steps.wanted(node), steps.running(manager), kinds)
+        return {**found.document(), "warning": ""}
+    with locked(node, "chef"):
+        done = steps.settle(node, manager, actor, console.phase, kinds)
+        return {**done.document(), "warning": manager.persist()}
+
+
+def wait(node: Node, manager: ServiceManager, seconds: Sequence[str]) -> dict[str, Any]:
+    """Wait until the engines answer. Raises CncpError naming those that do not."""
+    seen = readiness.wait(node, manager, float(seconds[0]) if seconds else apply.START_TIMEOUT)
+    return {"answering": len(seen.answering), "engines": node.engines}
+
+
+def answer(words: Sequence[str], given: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Do what a command line asks for. Raises CncpError."""
+    dry = "--dry-run" in words
+    verb, *rest = [word for word in words if word != "--dry-run"] or [""]
+    verbs: dict[str, Callable[[], dict[str, Any]]] = {
+        "desired": lambda: desired(node, manager),
+        "prepare": lambda: prepare(node, manager, actor, console, manners(given.get("busy", asdict(LOST))), dry=dry),
+        "install": lambda: install(node, actor, rest, dry=dry),
+        "units": lambda: units(node, actor, dry=dry),
+        "services": lambda: services(node, manager, actor, console, rest or list(KINDS), dry=dry),
+        "wait": lambda: wait(node, manager, rest),
+    }
+    fits = all(map(str.isdigit, rest[:1])) if verb == "wait" else set(rest) <= {*KINDS, *_PARTS}
+    if verb not in verbs or not fits:
+        raise UsageError(f"there is no {' '.join(words)!r}", f"VERB is one of {', '.join(verbs)}")
+    console = Console()
+    node = describe(given, environment)
+    actor = Actor(node.account)
+    manager = service_manager(node, actor)
+    return verbs[verb]()
+
+
+def _answer() -> Any:
+    try:
+        given = json.loads(sys.stdin.read() or "{}")
+    except ValueError as error:
+        raise UsageError(f"standard input is not JSON: {error}", "see the docstring of this module") from None
+    if not isinstance(given, dict):
+        raise UsageError("standard input holds no JSON object", "see the docstring of this module")
+    if given.get("path"):
+        os.environ["PATH"] = str(given["path"])
+    return answer(sys.argv[1:], given, os.environ)
+
+
+def main() -> int:
+    """Be the program that the cookbook runs; return its exit code."""
+    return answered(_answer)

@@ -1,0 +1,1 @@
+"""The engines of convergence: Chef (or Cinc), and the embedded one."""

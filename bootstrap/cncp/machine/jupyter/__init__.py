@@ -1,0 +1,1 @@
+"""JupyterLab beside the controller."""

@@ -1,0 +1,1 @@
+"""What is done on one machine: the main job, and the verbs."""

@@ -1,0 +1,266 @@
+"""A machine made to hold what it is to hold and run what it is to run: asked for, planned, done, looked at."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cncp import accounts, files
+from cncp.config import sources
+from cncp.config.settings import Cluster
+from cncp.config.sources import Kept
+from cncp.console import Console
+from cncp.errors import plural
+from cncp.machine import connection_files, engine_variables, facts, tunnels
+from cncp.machine.actor import Actor
+from cncp.machine.converge import embedded, engine_choice
+from cncp.machine.converge.engine_choice import Engine
+from cncp.machine.desired import Desired
+from cncp.machine.jupyter import service
+from cncp.machine.node import Node, check_profile, resolve
+from cncp.machine.ops import busy_engines, checks, port_check, steps
+from cncp.machine.ops.readiness import REGISTERS, Answers, Revive, wait
+from cncp.machine.root import authority
+from cncp.machine.services import ServiceManager, processes, service_manager
+from cncp.machine.services.base import unkept
+from cncp.machine.services.processes import running
+from cncp.machine.services.systemd import check_owner
+
+START_TIMEOUT = 60.0
+"""Seconds that services may do nothing without an answer: a cold cache on a slow disk takes some of it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that `cncp up` would do."""
+
+    node: Node
+    wanted: Desired
+    files: tuple[embedded.Change, ...]
+    removals: tuple[str, ...]
+    secrets: tuple[str, ...]
+    start: tuple[str, ...]
+    stop: tuple[str, ...]
+    leave: str
+
+    @property
+    def empty(self) -> bool:
+        """True when there is nothing to do."""
+        return not (self.files or self.removals or self.secrets or self.start or self.stop or self.leave)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one command line asks for: all that `describe` needs beside the machine itself."""
+
+    environment: Mapping[str, str]
+    file: Path | None
+    flags: Mapping[str, str]
+    former: Kept
+
+
+def request(environment: Mapping[str, str], *, file: str | None, flags: Mapping[str, str], forget: bool) -> Request:
+    """Put a request together from a command line; ``forget`` drops what earlier ones said."""
+    here = Path.cwd()
+    former = Kept({}) if forget else sources.kept(accounts.home(environment))
+    found = sources.find_file(file, environment, former, here)
+    return Request(environment, found, sources.with_paths(flags, here), sources.of_many(former, found))
+
+
+def describe(asked: Request) -> Node:
+    """Turn settings and facts into the node attributes of this machine. Changes nothing."""
+    _, hosts = sources.read(asked.file)
+    idle = hosts is not None and not hosts.controller.local
+    wanted = sources.gather(file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former)
+    former = steps.former(accounts.home(asked.environment))
+    node = choose(asked.environment, wanted, former.engine_ids if former else (), idle=idle)
+    insist(node)
+    return node
+
+
+def insist(node: Node) -> None:
+    """Raise CncpError where this machine cannot be what a node says. Changes nothing."""
+    if node.services:
+        checks.insist(node.settings, controller=node.controller, folders=_folders(node), python=_python(node))
+        port_check.insist(node)
+        service.insist(node)
+
+
+def _folders(node: Node) -> tuple[Path, ...]:
+    return Path(node.home), Path(node.profile_dir), node.log_dir, node.security_dir
+
+
+def _python(node: Node) -> str:
+    return str(node.python) if node.python.exists() else sys.executable
+
+
+def choose(environment: Mapping[str, str], wanted: Cluster, present: Sequence[int], *, idle: bool = False) -> Node:
+    """Make the choices that settings leave open. ``present``: ids of engines, those to keep first."""
+    account = accounts.account(environment)
+    home = accounts.home_folder(environment, account)
+    return resolve(
+        wanted,
+        facts.gather(environment),
+        home=home,
+        ipython_dir=accounts.ipython_folder(environment, account),
+        present=present,
+        instance=environment.get("CNCP_INSTANCE", ""),
+        tunnels=tunnels.load(home),
+        idle=idle,
+        past=steps.former(home),
+    )
+
+
+def plan(node: Node, manager: ServiceManager) -> Plan:
+    """Compare what is with what is to be. Changes nothing."""
+    wanted = steps.wanted(node)
+    states = manager.states()
+    services = steps.services(wanted, steps.digests(states))
+    alone = {one.name for one in unkept(node, manager, states).services}
+    return Plan(
+        node=node,
+        wanted=wanted,
+        files=tuple(embedded.changes(wanted.resources)),
+        removals=(*steps.removals(node, wanted), *steps.stale_units(node, wanted)),
+        secrets=(
+            *connection_files.outdated(node),
+            *service.outdated(node),
+            *engine_variables.outdated(node.settings.environment, node.home),
+        ),
+        start=services.start,
+        stop=(*services.stop, *sorted(alone.difference(services.stop))),
+        leave=steps.leaving(node),
+    )
+
+
+@contextlib.contextmanager
+def locked(node: Node, what: str) -> Iterator[None]:
+    """Keep a second run away from this machine's cluster."""
+    home = Path(node.home)
+    files.make_home(home)
+    with files.lock(home / "lock", what):
+        yield
+
+
+def require_root(node: Node, verb: str) -> bool:
+    """Tell whether root's step is needed; raise PreflightError, before anything is touched, where it cannot be had.
+
+    Units of the system that are there need it too, where the cluster is to leave them.
+    """
+    past = steps.former(Path(node.home))
+    concerned = [one for one in (node, past) if one is not None and one.scope == "system"]
+    for one in concerned:
+        authority.require(one, facts.sudo(), verb)
+    return bool(concerned)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `cncp up` did and saw."""
+
+    answers: Answers
+    changed: bool
+    engine: Engine
+
+
+def report(node: Node, outcome: Outcome) -> dict[str, Any]:
+    """Return what `cncp up --json` prints, but for the time it took."""
+    access = service.load(node) if service.wanted(node) else None
+    processes = running(node)
+    return {
+        "answering": sorted(outcome.answers.answering),
+        "changed": outcome.changed,
+        "engine": outcome.engine.name,
+        "engine_why": outcome.engine.why,
+        "engines": list(node.engine_ids),
+        "jupyter": access.url if access else None,
+        "profile": node.settings.profile,
+        "profile_dir": node.profile_dir,
+        "scope": node.scope,
+        "service_manager": node.manager,
+        # By these the controller knows engines, of whatever host.
+        "uuids": [processes[f"engine-{number}"].uuid for number in node.engine_ids],
+        "why": node.why,
+    }
+
+
+def up(node: Node, console: Console, timeout: float = START_TIMEOUT, verb: str = "up") -> Outcome:
+    """Converge this machine and wait until its engines answer. ``verb`` is what root is to be asked for.
+
+    Raises CncpError when something cannot be done; what was done until then stays, and the next
+    run goes on from there.
+    """
+    actor = Actor(node.account)
+    manager = service_manager(node, actor)
+    engine_choice.insist(node)
+    check_profile(node)
+    check_owner(node)
+    used = engine_choice.NONE
+    with locked(node, "cncp up"):
+        todo = plan(node, manager)
+        if not todo.empty:
+            if require_root(node, verb):
+                # What Chef starts has no terminal that sudo could ask on.
+                actor.root.at_hand()
+            busy_engines.insist(
+                busy_engines.of(past(node), ended(todo, manager)), "this", busy_engines.said(os.environ), console.phase
+            )
+            checks.room(_folders(node))
+            for doubt in checks.doubts(node.settings):
+                console.warn(doubt)
+            # What Chef is given of the node names this file.
+            steps.write_variables(node, actor)
+            used = engine_choice.choose(node, actor, os.environ, console.phase)
+            console.phase(f"converging with the {used.name} engine: {used.why}")
+            used = engine_choice.converge(node, used, actor, lambda: carry_out(todo, manager, actor, console))
+        warning = manager.persist() if node.services else ""
+        if warning and not todo.empty:
+            console.warn(warning)
+    console.phase("waiting for answers")
+    return Outcome(wait(node, manager, timeout, reviver(node, manager, console)), not todo.empty, used)
+
+
+def past(node: Node) -> Node:
+    """Return the node that runs now, where it is another."""
+    return steps.former(Path(node.home)) or node
+
+
+def ended(todo: Plan, manager: ServiceManager) -> set[str]:
+    """Return the services that run and that a plan stops or starts anew."""
+    if todo.leave:
+        return set(past(todo.node).services)
+    # What has lost its service manager runs as well, and is ended to be kept again.
+    runs = {*steps.running(manager), *(one.name for one in processes.ours(past(todo.node)).services)}
+    return runs.intersection({*todo.stop, *todo.start})
+
+
+def reviver(node: Node, manager: ServiceManager, console: Console) -> Revive:
+    """Return what starts engines anew that do not find their controller."""
+
+    def revive(names: Sequence[str]) -> None:
+        console.phase(f"restarting {', '.join(names)}: not registered with the controller after {REGISTERS:.0f} s")
+        with locked(node, "cncp up"):
+            steps.stop_services(node, manager, names)
+            digests = steps.wanted(node).services
+            manager.start({name: digests[name] for name in names})
+
+    return revive
+
+
+def carry_out(todo: Plan, manager: ServiceManager, actor: Actor, console: Console) -> None:
+    """Do all that a plan says with the embedded engine."""
+    node = todo.node
+    steps.prepare(node, manager, actor, console.phase)
+    if todo.files or todo.secrets:
+        console.phase(f"writing {plural(len(todo.files) + len(todo.secrets), 'file')}")
+    # With the keys in place the services' digests are final.
+    wanted = steps.wanted(node)
+    embedded.apply(embedded.changes(steps.own(wanted.resources)), actor)
+    steps.units(node, actor)
+    embedded.remove(steps.removals(node, wanted), actor)
+    steps.settle(node, manager, actor, console.phase)

@@ -1,0 +1,130 @@
+"""Verbs on a cluster that is there: scale, restart, down."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cncp import files
+from cncp.accounts import Account
+from cncp.config.settings import parse
+from cncp.config.sources import Kept, kept, kept_path
+from cncp.console import Console
+from cncp.errors import UsageError
+from cncp.machine import login_environment
+from cncp.machine.actor import Actor
+from cncp.machine.node import Node
+from cncp.machine.ops import busy_engines, steps
+from cncp.machine.ops.apply import START_TIMEOUT, Outcome, choose, locked, require_root, reviver, up
+from cncp.machine.ops.busy_engines import Manners
+from cncp.machine.ops.readiness import Answers, wait
+from cncp.machine.services import service_manager
+from cncp.machine.services.kinds import KINDS, split
+
+
+def remember(account: Account, home: Path, former: Kept, flags: Mapping[str, str], file: Path | None) -> None:
+    """Keep what a command line said, so that a later run without it stays with it."""
+    actor = Actor(account)
+    settings = dict(former.settings)
+    settings.update({key: parse(key, value, "command line") for key, value in flags.items()})
+    path = kept_path(home)
+    content = files.to_json({"settings": settings, "file": str(file or "")})
+    if not settings and file is None:
+        actor.remove(path)
+    elif files.read_bytes(path) != content:
+        actor.write(path, content, 0o600)
+
+
+def scale(node: Node, count: int, environment: Mapping[str, str], console: Console, manners: Manners) -> Outcome:
+    """Run ``count`` engines: new ones are added, or idle ones removed, and no other is touched.
+
+    Busy engines are removed only as ``manners`` say.
+    """
+    if not node.controller and count < 1:
+        raise UsageError("an engine machine with no engines does nothing", "use cncp down to stop it")
+    if node.gpus:
+        raise UsageError("engines = gpus, one a GPU: there is nothing to scale", "set another number with --engines")
+    present: list[int] = []
+
+    def in_the_way() -> list[str]:
+        busy = busy_engines.busy(node)
+        # Those to keep first: busy ones, then low ids.
+        present[:] = sorted(node.engine_ids, key=lambda number: (f"engine-{number}" not in busy, number))
+        return [f"engine-{number}" for number in present[count:] if f"engine-{number}" in busy]
+
+    busy_engines.insist(in_the_way, f"scale {count}", manners, console.phase)
+    # The engines that stay keep their number of threads: another share would restart them.
+    scaled = dataclasses.replace(node.settings, engines=count, threads=node.threads)
+    target = choose(environment, scaled, present)
+    outcome = up(target, console, verb=f"scale {count}")
+    former = kept(Path(node.home))
+    flags = {"engines": str(count), "threads": str(node.threads)}
+    remember(node.account, Path(node.home), former, flags, Path(former.file) if former.file else None)
+    return outcome
+
+
+def chosen(node: Node, names: str) -> list[str]:
+    """Return the services of these names, with commas between; all where there are none. Raises UsageError.
+
+    ``0`` and ``engine0`` are engine-0, which people write so.
+    """
+    return [_service(node, name) for name in names.split(",") if name] or list(node.services)
+
+
+def one(node: Node, name: str) -> str:
+    """Return the one service of a name. Raises UsageError."""
+    found = chosen(node, name)
+    if len(found) > 1:
+        raise UsageError(f"{len(found)} services are more than one", f"name one of: {', '.join(found)}")
+    return found[0]
+
+
+def _service(node: Node, name: str) -> str:
+    for meant in (name, f"engine-{name}", re.sub(r"^engine[-_ ]?(?=[0-9]+$)", "engine-", name)):
+        if meant in node.services:
+            return meant
+    close = difflib.get_close_matches(name, node.services, 1)
+    services = ", ".join(node.services)
+    raise UsageError(
+        f"there is no service {name}", (f"did you mean {close[0]}? " if close else "") + f"the services are: {services}"
+    )
+
+
+def part(node: Node, names: Sequence[str], verb: str, manners: Manners, console: Console) -> None:
+    """See to busy engines before what is asked for ends them: without a ``wait`` it is only said what is lost."""
+    asked = manners if manners.wait else dataclasses.replace(manners, force=True)
+    busy_engines.insist(busy_engines.of(node, names), verb, asked, console.warn if asked.force else console.phase)
+
+
+def restart(node: Node, wanted: Sequence[str], console: Console) -> Answers:
+    """Stop and start services, and wait until the engines answer."""
+    actor = Actor(node.account)
+    manager = service_manager(node, actor)
+    require_root(node, "restart")
+    with locked(node, "cncp restart"):
+        console.phase(f"restarting {', '.join(wanted)}")
+        steps.stop_services(node, manager, wanted)
+        login_environment.refresh(node, actor)
+        digests = steps.wanted(node).services
+        manager.start({name: digests[name] for name in wanted})
+    return wait(node, manager, START_TIMEOUT, reviver(node, manager, console))
+
+
+def down(node: Node, console: Console) -> bool:
+    """Stop everything until the next `cncp up`, over reboots too; return whether anything ran."""
+    actor = Actor(node.account)
+    manager = service_manager(node, actor)
+    require_root(node, "down")
+    with locked(node, "cncp down"):
+        running = steps.running(manager)
+        if running:
+            console.phase(f"stopping {', '.join(running)}")
+        # Backwards: engines say goodbye to the controller, which some reach through a tunnel.
+        for kind in reversed(list(KINDS)):
+            manager.stop([name for name in running if split(name)[0] == kind])
+        ended = steps.end_unkept(node, manager, console.phase)
+        manager.forget()
+    return bool(running or ended)

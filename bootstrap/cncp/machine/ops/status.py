@@ -1,0 +1,174 @@
+"""What a user wants to know of every service: who it is, what it does, what it uses, how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import psutil
+
+from cncp.errors import plural
+from cncp.ipp.hub import Hub
+from cncp.machine import connection_files
+from cncp.machine.jupyter import service
+from cncp.machine.node import Node
+from cncp.machine.ops import engine_states
+from cncp.machine.services import ServiceManager, ServiceState
+from cncp.machine.services.base import unkept
+from cncp.machine.services.kinds import split
+from cncp.machine.services.processes import running
+from cncp.pidfile import Process
+from cncp.ports import connected
+
+
+@dataclass(frozen=True)
+class Status:
+    """One service.
+
+    ``id`` is the engine's id at the hub, ``uptime`` is in s, ``memory`` in bytes (with children),
+    ``cpu`` in s of processor time, ``uuid`` an engine's identity at the hub, ``busy`` for how many s it has
+    computed its task.
+    """
+
+    name: str
+    host: str
+    id: int | None
+    pid: int
+    state: str
+    uptime: float
+    memory: int
+    cpu: float
+    restarts: int
+    last_exit: str
+    uuid: str = ""
+    busy: float = 0.0
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        return asdict(self)
+
+
+def status(node: Node, manager: ServiceManager, timeout: float = 1.0) -> list[Status]:
+    """Return every wanted service in order. ``timeout`` is how long an engine has to answer, in s."""
+    states = manager.states()
+    processes = running(node)
+    uuids = {name: process.uuid for name, process in processes.items()}
+    # What goes on without its service manager runs as well: `check` says what to do.
+    for one in unkept(node, manager, states).services:
+        states[one.name] = replace(
+            states.get(one.name, ServiceState(one.name, running=True)), running=True, pid=one.pid
+        )
+    hub = _at_hub(node, set(uuids.values()), timeout)
+    found = []
+    for name in node.services:
+        state = states.get(name, ServiceState(name, running=False))
+        word, number = _state(node, name, processes[name], hub) if state.running else ("down", None)
+        busy = hub["engines"].get(uuids[name], {}).get("busy", 0.0)
+        found.append(replace(_with_process(node, name, number, word, state), uuid=uuids[name], busy=busy))
+    return found
+
+
+def _state(node: Node, name: str, process: Process, seen: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Say in a word what a service does whose process runs, and return an engine's id at the hub."""
+    if name == "controller":
+        return "up" if seen["controller"] else "silent", None
+    if name == service.NAME:
+        return "up" if service.answers(node) else "silent", None
+    if split(name)[0] == "tunnel":
+        return "up" if connected(process.pid) else "connecting", None
+    if not node.controller:
+        # Only the controller's machine knows more.
+        return "running", None
+    one = seen["engines"].get(process.uuid)
+    return (one["state"], one["id"]) if one else ("starting", None)
+
+
+def _at_hub(node: Node, uuids: Collection[str], timeout: float) -> dict[str, Any]:
+    """Ask the controller of this machine, if it has one, about its engines."""
+    document = connection_files.client(node)
+    if document is None:
+        return engine_states.SILENCE
+    with Hub(document, connection_files.local_address(node)) as hub:
+        return engine_states.look(hub, uuids, timeout)
+
+
+def _with_process(node: Node, name: str, number: int | None, word: str, state: ServiceState) -> Status:
+    uptime, memory, cpu = 0.0, 0, 0.0
+    with contextlib.suppress(psutil.Error):
+        if state.pid:
+            process = psutil.Process(state.pid)
+            family = [process, *process.children(recursive=True)]
+            uptime = max(0.0, time.time() - process.create_time())
+            if process.status() == psutil.STATUS_STOPPED:
+                word = "stopped"
+            for one in family:
+                with contextlib.suppress(psutil.Error):
+                    memory += _memory(one)
+                    times = one.cpu_times()
+                    cpu += times.user + times.system
+    return Status(
+        name,
+        node.host,
+        number,
+        state.pid,
+        word,
+        round(uptime, 1),
+        memory,
+        round(cpu, 2),
+        state.restarts,
+        state.last_exit,
+    )
+
+
+def _memory(process: psutil.Process) -> int:
+    """Return the proportional set size: what is shared with a parent is not counted twice."""
+    try:
+        return int(process.memory_full_info().pss)
+    except (psutil.AccessDenied, AttributeError):
+        return int(process.memory_info().rss)
+
+
+def rows(found: list[Status]) -> list[list[str]]:
+    """Return the status as cells of a table, in units people read."""
+    return [
+        [
+            one.name,
+            "" if one.id is None else str(one.id),
+            one.host,
+            str(one.pid or ""),
+            f"{one.state} {duration(one.busy)}" if one.state == "busy" and one.busy >= 1 else one.state,
+            duration(one.uptime) if one.pid else "",
+            f"{one.memory / 2**20:.0f} MB" if one.pid else "",
+            f"{one.cpu:.1f} s" if one.pid else "",
+            str(one.restarts),
+            one.last_exit,
+        ]
+        for one in found
+    ]
+
+
+def totals(found: list[Status]) -> str:
+    """Return a line on all engines: how many are in which state, and what all services use; "" where none runs."""
+    engines = [one for one in found if split(one.name)[0] == "engine"]
+    if not any(one.pid for one in engines):
+        return ""
+    states = ", ".join(f"{count} {state}" for state, count in Counter(one.state for one in engines).most_common())
+    hosts = len({one.host for one in engines})
+    memory = sum(one.memory for one in found) / 2**20
+    on = f" · {plural(hosts, 'host')}" if hosts > 1 else ""
+    return f"{plural(len(engines), 'engine')}: {states}{on} · {memory:.0f} MB"
+
+
+HEADER = ["SERVICE", "ID", "HOST", "PID", "STATE", "UPTIME", "MEMORY", "CPU", "RESTARTS", "LAST EXIT"]
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that people would take."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

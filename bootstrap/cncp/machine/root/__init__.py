@@ -1,0 +1,1 @@
+"""What root does for an account, and how it is asked."""

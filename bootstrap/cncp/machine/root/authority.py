@@ -1,0 +1,192 @@
+"""How what only root can do is had done: by root that is at hand, by this process if it is root's, or through sudo.
+
+Whoever it is, it does only what `cncp.machine.root.step` knows: requests are records of a few fields. Standard
+library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cncp.accounts import Account
+from cncp.config.sources import SOURCE
+from cncp.errors import CncpError, PreflightError
+
+if TYPE_CHECKING:
+    from cncp.machine.node import Node
+
+AT_HAND = "CNCP_ROOT"
+"""The socket of root at hand."""
+
+BY_ROOT = "CNCP_BY_ROOT"
+"""Set where root itself began this: what sudo is asked for later is no choice of root's."""
+
+_PATIENCE = 700.0
+"""Seconds for an answer: a package may have to be fetched and installed."""
+
+_PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python", "/usr/local/bin/python3")
+
+
+class Authority:
+    """Root's rights for one account's cluster."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def units(self, node: Node, services: Mapping[str, str]) -> list[str]:
+        """Have exactly the units there that the services (with their digests) need; return what changed."""
+        asked = {
+            "do": "units",
+            "home": node.home,
+            "login": node.account.home,
+            "host": node.host,
+            "instance": node.instance,
+            "profile": node.settings.profile,
+            "memory": node.settings.memory,
+            "services": dict(services),
+        }
+        return list(self._ask(asked)["changed"])
+
+    def remove(self, prefix: str, *, everything: bool = False) -> list[str]:
+        """Remove all units of a prefix, with ``everything`` root's copy of the code too; return what was removed."""
+        return list(self._ask({"do": "remove", "prefix": prefix, "all": everything})["changed"])
+
+    def disable(self, node: Node) -> None:
+        """Take the target out of the boot."""
+        self._ask({"do": "disable", "prefix": node.prefix})
+
+    def systemctl(self, node: Node, verb: str, names: Sequence[str] = (), *, check: bool = True) -> None:
+        """Run systemctl on units of services, on the target where none is named."""
+        done = self._ask({"do": "systemctl", "verb": verb, "prefix": node.prefix, "names": list(names)})
+        if check and done["status"] != 0:
+            said = str(done["said"]).splitlines()
+            raise CncpError(
+                f"systemctl {verb} exited with {done['status']}" + (f": {said[-1]}" if said else ""),
+                f"look at: systemctl status {node.prefix}.target",
+            )
+
+    def linger(self, *, on: bool) -> bool:
+        """Turn the account's lingering on or off; tell whether that could be."""
+        try:
+            return int(self._ask({"do": "linger", "on": on})["status"]) == 0
+        except CncpError:
+            return False
+
+    def cinc(self) -> Path:
+        """Install Cinc, and return cinc-solo. Raises CncpError."""
+        return Path(self._ask({"do": "cinc"})["program"])
+
+    def at_hand(self) -> None:
+        """Have root at hand from here on, for this process and for all that it starts."""
+        if not reachable():
+            os.environ[AT_HAND] = _begin(self._account)
+
+    def _ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        self.at_hand()
+        answer = _exchange(asked)
+        if "error" in answer:
+            raise CncpError(str(answer["error"]), str(answer["hint"]))
+        return answer
+
+
+def peer(connection: socket.socket) -> int:
+    """Return the user id of the process at the other end."""
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", found)[1])
+
+
+def reachable() -> bool:
+    """Tell whether root is at hand, over the socket that was named."""
+    with contextlib.suppress(OSError), _connected():
+        return True
+    return False
+
+
+def began_by_root() -> bool:
+    """Tell whether root runs this, or began it and is at hand."""
+    return os.geteuid() == 0 or (BY_ROOT in os.environ and reachable())
+
+
+def require(node: Node, sudo: str, what: str) -> None:
+    """Raise PreflightError, before anything is touched, where a step for this node is root's and root is not at hand.
+
+    ``sudo`` is what `cncp.machine.facts.sudo` returned: how sudo runs a command here.
+    """
+    if node.scope != "system" or os.geteuid() == 0 or sudo != "none" or reachable():
+        return
+    # Code that is the account's own is none for root to run.
+    kept = Path(node.home) in Path(node.source).parents
+    script = "ROOTS_OWN_CHECKOUT/baremetal.sh" if kept else shlex.quote(f"{node.source}/baremetal.sh")
+    raise PreflightError(
+        f"{what} needs root: units of the system keep this cluster, and sudo cannot ask for a password here",
+        f"in a terminal sudo can ask; or, as root: CNCP_USER={node.account.name} bash {script} cncp {what}",
+    )
+
+
+def _connected() -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.settimeout(_PATIENCE)
+        made.connect(os.environ[AT_HAND])
+        if peer(made) != 0:
+            raise PermissionError("it is not root who listens there")
+    except (KeyError, OSError) as error:
+        made.close()
+        raise OSError(str(error)) from None
+    return made
+
+
+def _exchange(asked: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        with _connected() as connection:
+            connection.sendall(json.dumps(asked).encode())
+            connection.shutdown(socket.SHUT_WR)
+            content = b"".join(iter(lambda: connection.recv(65536), b""))
+        answer: dict[str, Any] = json.loads(content)
+    except (OSError, ValueError) as error:
+        raise CncpError(f"root, who was at hand, gave no answer: {error}", "run this again") from None
+    return answer
+
+
+_begun: list[subprocess.Popen[str]] = []
+"""Kept, because root is at hand until the standard input of this process ends."""
+
+
+def _begin(account: Account) -> str:
+    """Have root at hand, through sudo where this is not root; it asks on the terminal where it must. Return where."""
+    sudo = _sudo() if os.geteuid() != 0 else []
+    python = next((one for one in _PYTHONS if _fits(one)), os.path.realpath(sys.executable))
+    argv = [*sudo, python, "-I", "-B", str(SOURCE / "bootstrap" / "asroot.py"), "serve", account.name]
+    begun = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    path = begun.stdout.readline().strip() if begun.stdout else ""
+    if not path:
+        raise CncpError(
+            f"{argv[0]} did not let root help: it exited with {begun.wait()}",
+            "check that this account may use sudo, or leave the scope of the system: --scope user",
+        )
+    _begun.append(begun)
+    return path
+
+
+def _sudo() -> list[str]:
+    """Return the words that have sudo run a command."""
+    if shutil.which("sudo") is None:
+        raise PreflightError("this needs root, and there is no sudo", "run it as root, for this account: CNCP_USER")
+    # Never where nobody would see the question.
+    return ["sudo"] if sys.stdin.isatty() else ["sudo", "-n"]
+
+
+def _fits(python: str) -> bool:
+    code = "import sys; sys.exit(sys.version_info < (3, 10))"
+    return os.access(python, os.X_OK) and subprocess.run([python, "-I", "-c", code], check=False).returncode == 0

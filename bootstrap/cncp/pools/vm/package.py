@@ -1,0 +1,123 @@
+"""A machine made ready to be given away: an image and a box in which nothing is of the one who made them.
+
+Done on a copy that is switched on: what is installed stays, the cluster and its keys are uninstalled,
+the virtualenv is made anew, and what is particular to the machine is taken out by the machine itself
+(clean.sh). Its first boot makes a cluster, as large as the machine, with keys of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+from cncp.config.inventory import HostSpec, Inventory
+from cncp.console import Console
+from cncp.errors import CncpError
+from cncp.fleet import deploy
+from cncp.fleet.model import HOME, Fleet
+from cncp.fleet.phases.prepare import Preparation
+from cncp.fleet.phases.survey import survey
+from cncp.pools.vm import box, image, seed
+from cncp.pools.vm.guest import Machine
+from cncp.pools.vm.qemu import Qemu
+from cncp.pools.vm.site import know, named
+from cncp.ports import free_block
+from cncp.ssh.connection import Remote
+
+IMAGE, BOX, SUMS = "cncp-compute.qcow2", "cncp-compute.box", "SHA256SUMS"
+"""The files of a package."""
+
+_COPY = "cncp-package"
+_UNIT, _SCRIPT = "first-boot.service", "clean.sh"
+_THERE = "/tmp/clean.sh"  # noqa: S108  # on a machine that is ours alone
+_CLEAN = 600.0  # s, emulated
+
+_UNINSTALL = f"""
+python=$HOME/{HOME}/venv/bin/python
+if [ -e "$HOME/{HOME}/node.json" ]; then CNCP_HERE=true "$python" -I -Xutf8 -m cncp uninstall --quiet; fi
+rm -rf "$HOME/{HOME}"
+"""
+
+
+def files(folder: Path) -> tuple[Path, ...]:
+    """Return the files of a package in a folder."""
+    return tuple(folder / name for name in (IMAGE, BOX, SUMS))
+
+
+def package(machines: Qemu, source: Machine, folder: Path, home: Path, state: Path, console: Console) -> None:
+    """Write the files of a package from a machine that is off. Raises CncpError; nothing is left half done.
+
+    ``home`` is the user's, ``state`` our own folder in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".package-") as beside:
+        made = Path(beside)
+        with _copy(machines, source, home) as one:
+            console.phase(f"starting a copy of {source.name}")
+            _clean(machines.start([one])[0].spec, state, console)
+            machines.stop(one.name)
+            console.phase("writing the image")
+            image.reduce(machines.of(one.name).disk, made / IMAGE)
+        console.phase("writing the box")
+        box.pack(made / IMAGE, made / BOX)
+        sums = "".join(f"{_digest(made / one)}  {one}\n" for one in (IMAGE, BOX))
+        (made / SUMS).write_text(sums)
+        for path in files(made):
+            path.replace(folder / path.name)
+
+
+def _clean(way: HostSpec, state: Path, console: Console) -> None:
+    with Remote(way, strict=True) as remote:
+        console.phase("taking out what is particular to it")
+        remote.run(["sh", "-c", _UNINSTALL], timeout=_CLEAN)
+        _install(remote, state, console)
+        unit, script = (resources.files("cncp.pools.vm").joinpath(name).read_bytes() for name in (_UNIT, _SCRIPT))
+        remote.put(script, _THERE, 0o700)
+        remote.run(["sudo", "sh", _THERE], input=unit, timeout=_CLEAN)
+
+
+def source(machines: Qemu, name: str) -> Machine:
+    """Return the machine of this name, "" for the first, which must be off. Raises CncpError."""
+    known = {one.name: one for one in machines.known()}
+    if not known:
+        raise CncpError("there are no machines under qemu", "make one: cncp vm.up")
+    one = named(name, known)
+    if machines.of(one.name).pid:
+        raise CncpError(f"{one.name} is running", "shut it down first: cncp vm.down")
+    return one
+
+
+@contextmanager
+def _copy(machines: Qemu, source: Machine, home: Path) -> Iterator[Machine]:
+    """Give a machine whose disk stands on another's; it is gone afterwards."""
+    ssh_port, group = free_block(2)
+    one = replace(source, name=_COPY, number=0, ssh_port=ssh_port, forwards=(), group=group)
+    authorized = seed.keys(home)
+    try:
+        yield machines.make(one, authorized, machines.of(source.name).disk)
+    finally:
+        machines.of(one.name).destroy()
+        know(home, {one.name: ""})
+
+
+def _install(remote: Remote, state: Path, console: Console) -> None:
+    """Bring our code and a virtualenv, and start nothing: there are no keys before the first boot."""
+    spec = remote.spec
+    found = survey({spec.name: remote})
+    fleet = Fleet(Inventory((spec,)), {spec.name: {}}, state, (spec,), strict=True)
+    prepared = Preparation(fleet, deploy.code(), console).all(found.hosts)
+    for error in (*found.failures.values(), *prepared.failures.values()):
+        raise error
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

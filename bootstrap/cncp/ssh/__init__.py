@@ -1,0 +1,1 @@
+"""Other machines: reached, asked and given files by OpenSSH."""

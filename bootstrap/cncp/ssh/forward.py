@@ -1,0 +1,96 @@
+"""A port of another machine's loopback on ours: carried by one ssh for as long as somebody wants it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cncp.config.inventory import HostSpec
+from cncp.ssh import openssh
+from cncp.ssh.connection import Remote
+from cncp.ssh.host_errors import HostError
+
+_PATIENCE = 30.0  # s for a login and the forwarding
+
+
+def local_port(wished: int) -> int:
+    """Return ``wished`` where that port is free on our loopback, else one that is.
+
+    The same number on both sides makes addresses and cookies the same from one day to the next.
+    """
+    for port in (wished, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            # As ssh does it: connections that have just ended are no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise OSError("no free port on loopback")
+
+
+def command(spec: HostSpec, socket: Path) -> list[str]:
+    """Return the argument list of the ssh that is asked for the forward at ``socket``."""
+    return ["ssh", *openssh.carrier(socket), *Remote(spec).options(), "--", spec.name]
+
+
+@contextlib.contextmanager
+def forwarded(spec: HostSpec, here: int, there: int) -> Iterator[subprocess.Popen[str]]:
+    """Forward a port for the length of a ``with`` block; give the ssh that does. Raises HostError."""
+    with (
+        tempfile.TemporaryDirectory(prefix="cncp-") as folder,
+        subprocess.Popen(
+            command(spec, socket := Path(folder, "s")),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Ctrl-C is for us: we end it.
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            _await(spec, process, socket)
+            done = openssh.carry(socket, spec.name, ["-L", f"127.0.0.1:{here}:127.0.0.1:{there}"])
+            if not done.ok:
+                raise _refused(spec, done.stderr)
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def hold(spec: HostSpec, process: subprocess.Popen[str]) -> None:
+    """Wait for Ctrl-C. Raises HostError when the connection ends before that."""
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        return
+    raise HostError(spec.name, "the connection has ended" + _said(process), "check the network, then run this again")
+
+
+def _await(spec: HostSpec, process: subprocess.Popen[str], socket: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    # ssh makes the socket once it is let in.
+    while process.poll() is None:
+        if socket.exists():
+            return
+        if time.monotonic() > deadline:
+            raise HostError(spec.name, f"no login within {_PATIENCE:g} s", f"try by hand: ssh {spec.name}")
+        time.sleep(0.05)
+    raise HostError(spec.name, "the port could not be forwarded" + _said(process), f"try by hand: ssh {spec.name}")
+
+
+def _refused(spec: HostSpec, said: str) -> HostError:
+    what = "".join(f": {line}" for line in said.strip().splitlines()[:1])
+    return HostError(
+        spec.name, "the port could not be forwarded" + what, "see AllowTcpForwarding in its sshd_config(5)"
+    )
+
+
+def _said(process: subprocess.Popen[str]) -> str:
+    lines: Sequence[str] = process.stderr.read().strip().splitlines() if process.stderr else ()
+    return f": {lines[-1]}" if lines else ""

@@ -1,0 +1,89 @@
+"""How programs of ours run OpenSSH: which settings of ~/.ssh/config count there, and that no other does.
+
+What says where a machine is and how one gets in counts as it does by hand: host, user, port, jump
+hosts and proxies, keys, agents and certificates, ciphers, known hosts, addresses, compression. What is
+meant for a person's session (a command of its own, a terminal, forwards, a fork into the background,
+how much is said) does not: ``settings`` has all of that.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cncp.process import Completed, run
+
+_ALWAYS = ("ForwardX11=no", "ForwardAgent=no", "PermitLocalCommand=no", "RequestTTY=no", "Tunnel=no")
+_FOREGROUND = "ForkAfterAuthentication=no"
+_SESSION = "SessionType=default"
+_NEWER = ("RemoteCommand=none", "StdinNull=no", "ChannelTimeout=none", _FOREGROUND, _SESSION)
+"""What not every OpenSSH knows: RemoteCommand came with 7.6, the others with 8.7 and later."""
+
+_PATIENCE = 30.0  # s; Match exec in a configuration may run anything
+
+
+@functools.cache
+def _known() -> frozenset[str]:
+    """Return which of the newer settings this machine's ssh takes. Raises CncpError where there is none.
+
+    It is asked. IgnoreUnknown would have it pass over the others, but stand in for the user's own, by which
+    one configuration serves machines of several kinds.
+    """
+
+    def takes(chosen: Iterable[str]) -> bool:
+        return run(["ssh", "-F", "/dev/null", "-G", *words(chosen), "--", "localhost"], check=False).ok
+
+    return frozenset(_NEWER if takes(_NEWER) else (one for one in _NEWER if takes([one])))
+
+
+def settings(*, background: bool = False, session: bool = False) -> list[str]:
+    """Return the settings that keep out what is meant for a person, as ssh_config(5) has them.
+
+    ``background`` is for an ssh that is itself told to go there, ``session`` for one that runs a command.
+    """
+    left_out = {*([_FOREGROUND] if background else []), *([] if session else [_SESSION])}
+    return [*_ALWAYS, *(one for one in _NEWER if one in _known() and one not in left_out)]
+
+
+def words(chosen: Iterable[str]) -> list[str]:
+    """Return settings as words of a command line."""
+    return [word for one in chosen for word in ("-o", one)]
+
+
+def carrier(socket: str | Path) -> list[str]:
+    """Return the words of an ssh that stays in front, runs nothing, and carries the ports `carry` asks of it.
+
+    Not with -L and -R on its command line: the only setting that keeps the configuration's own forwards out,
+    which a person's session may hold at the time, clears those as well (ssh_config(5), ClearAllForwardings).
+    """
+    return ["-M", "-S", str(socket), "-N", "-T", *words(["ControlPersist=no", "ClearAllForwardings=yes"])]
+
+
+def carry(socket: str | Path, name: str, forwards: Sequence[str], cwd: Path | None = None) -> Completed:
+    """Have an open connection forward ports, ``forwards`` being words like -L; what is refused is an error.
+
+    The configuration is of no use to that, and its forwards would be asked for as well.
+    """
+    asked = ["ssh", "-F", os.devnull, "-S", socket, "-O", "forward", *forwards, "--", name]
+    return run(asked, check=False, timeout=_PATIENCE, cwd=cwd)
+
+
+def identities(way: Sequence[str], name: str, ours: Path) -> list[str]:
+    """Return the setting of each key to log in with: the user's own, as the configuration says, then ours.
+
+    ssh tries its default files only where nothing names one, so that those are named here as well.
+    ``way`` are the words of the command line that say how the host is reached.
+    """
+    if not ours.exists():
+        return []
+    shown = run(["ssh", "-G", *way, "--", name], check=False, timeout=_PATIENCE)
+    named = [line.partition(" ")[2] for line in shown.stdout.splitlines() if line.startswith("identityfile ")]
+    # Percent signs stand for something only ssh knows.
+    theirs = [one for one in named if "%" in one or one == "none" or os.path.exists(os.path.expanduser(one))]
+    return [_identity(one) for one in theirs] + [_identity(str(ours).replace("%", "%%"))]
+
+
+def _identity(path: str) -> str:
+    return 'IdentityFile="{}"'.format(path.replace('"', r"\""))

@@ -1,0 +1,91 @@
+"""What all tasks share: errors as two lines and an exit code, settings as flags."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from invoke.exceptions import Exit
+from invoke.tasks import Task, task
+
+from cncp import interrupted
+from cncp.config.settings import SETTINGS
+from cncp.config.sources import switched
+from cncp.errors import CncpError, ours
+
+SWITCHES = {"json": "CNCP_JSON", "quiet": "CNCP_QUIET", "forget": "CNCP_FORGET"}
+"""Options without a value that are also variables, in every verb that has them."""
+
+
+class Verb(Task):  # type: ignore[type-arg]
+    """A task of ours, with what ``cncp`` lets follow its name beside the options.
+
+    ``takes`` names the argument that words without an option are for, several of them with commas
+    between; ``rest`` says what may follow two dashes, "" where nothing may. With ``verbatim`` all that
+    follows the verb itself is that.
+    """
+
+    takes = ""
+    rest = ""
+    verbatim = False
+
+
+def remainder(argv: Sequence[str]) -> list[str]:
+    """Return the words after ``--``, as they were given: Invoke itself would join them to one string."""
+    return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
+
+
+def command(
+    help: Mapping[str, str] | None = None,
+    *,
+    settings: bool = False,
+    takes: str = "",
+    rest: str = "",
+    verbatim: bool = False,
+    **options: Any,
+) -> Callable[[Any], Verb]:
+    """Make a task of a function: as ``invoke.task``, with our errors.
+
+    With ``settings`` every setting of the cluster becomes a flag of the task, and the function is
+    given those that were used as one mapping, its last argument. For the others see Verb.
+    """
+
+    def decorate(body: Callable[..., None]) -> Verb:
+        @functools.wraps(body)
+        def checked(context: object, *arguments: Any, **named: Any) -> None:
+            if settings:
+                given = {one.key: named.pop(one.key) for one in SETTINGS}
+                named["flags"] = {key: value for key, value in given.items() if value is not None}
+            try:
+                for option, variable in SWITCHES.items():
+                    if option in named:
+                        named[option] = named[option] or switched(os.environ, variable)
+                body(context, *arguments, **named)
+            except BrokenPipeError:
+                # Whoever read our output has seen enough.
+                os._exit(0)
+            except KeyboardInterrupt:
+                interrupted.say(interrupted.verb_of(sys.argv))
+                raise Exit(code=130) from None
+            except (CncpError, OSError) as error:
+                failure = ours(error)
+                raise Exit(f"error: {failure.message}\nhint: {failure.hint}", failure.exit_code) from None
+
+        texts = dict(help or {})
+        signature = inspect.signature(body)
+        if settings:
+            keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
+            own = [one for one in signature.parameters.values() if one.name != "flags"]
+            flags = [inspect.Parameter(one.key, keyword, default=None) for one in SETTINGS]
+            signature = signature.replace(parameters=[*own, *flags])
+            texts.update({one.key: f"{one.values}: {one.help}" for one in SETTINGS})
+        checked.__signature__ = signature  # type: ignore[attr-defined]
+        made: Verb = task(klass=Verb, help=texts, auto_shortflags=False, **options)(checked)
+        made.takes, made.rest, made.verbatim = takes, rest, verbatim
+        return made
+
+    return decorate

@@ -115,9 +115,9 @@ Settings of the cluster: option, variable, default.
   --tolerance SECONDS
         silence after which an engine or the controller is given up
         CNCP_TOLERANCE, default 30
-  --engine auto|chef|embedded
+  --converge auto|chef|embedded
         what converges the machine: Chef, or the engine built in
-        CNCP_ENGINE, default auto
+        CNCP_CONVERGE, default auto
 
 Of this run: option, variable.
   --file FILE

@@ -39,7 +39,7 @@ try:
 
     from cncp import accounts
     from cncp.config import sources
-    from cncp.config.settings import SETTINGS, Cluster
+    from cncp.config.settings import FORMER_FLAGS, SETTINGS, Cluster
     from cncp.console import Console
     from cncp.errors import CncpError, UsageError
     from cncp.install import bundle_reader, bytecode, environment, preflight, source_code
@@ -84,6 +84,8 @@ class _Refused(Exception):
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         first = message.partition("unrecognized arguments: ")[2].partition(" ")[0].partition("=")[0]
+        if first in FORMER_FLAGS:
+            raise UsageError(f"command line: there is no {first}", f"it is {FORMER_FLAGS[first]} now")
         known = [flag for action in self._actions for flag in action.option_strings]
         close = difflib.get_close_matches(first, known, 1, 0.7) if first.startswith("--") else []
         hint = f"did you mean {close[0]}? All options: " if close else "see all options: "

@@ -109,7 +109,7 @@ class Farm:
         path = f"{self.master.home}/{hosts}x{engines}.toml"
         # Like the other points by the embedded engine, because Chef is measured by itself.
         pool = f'[[pool]]\nhosts = ["f[1-{hosts}]"]\nengines = {engines}\nthreads = 1\n'
-        self.master.host.write(path, f'engine = "embedded"\n{pool}', _USER)
+        self.master.host.write(path, f'converge = "embedded"\n{pool}', _USER)
         return path
 
     def cncp(self, verb: str, file: str) -> list[str]:

@@ -63,7 +63,7 @@ class Site:
 
         By the embedded engine, because Chef is measured by itself.
         """
-        settings = ["--profile", _PROFILE, "--engine", "embedded", "--engines", str(engines)]
+        settings = ["--profile", _PROFILE, "--converge", "embedded", "--engines", str(engines)]
         return ["bash", str(ROOT / "baremetal.sh"), *settings, *options]
 
     def cncp(self, *words: str) -> list[str]:

@@ -120,7 +120,7 @@ def test_a_home_with_letters_in_the_locale_c(site: Site, program: Path) -> None:
     lettered = dataclasses.replace(
         site, variables={**site.variables, "LC_ALL": "C", "CNCP_HOME": f"{site.folder}/\u00fc"}
     )
-    said = json.loads(lettered.baremetal("--engine", "chef", "--json").stdout)
-    assert (said["engine"], said["answering"]) == ("chef", [0])
+    said = json.loads(lettered.baremetal("--converge", "chef", "--json").stdout)
+    assert (said["converge"], said["answering"]) == ("chef", [0])
     python = site.folder / "\u00fc" / "venv" / "bin" / "python"
     lettered.run(python, "-s", "-m", "cncp", "uninstall")

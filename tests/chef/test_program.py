@@ -51,7 +51,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 
 def insisting(node: Node, engine: str) -> Node:
     """Return the node with another engine set."""
-    return dataclasses.replace(node, settings=dataclasses.replace(node.settings, engine=engine))
+    return dataclasses.replace(node, settings=dataclasses.replace(node.settings, converge=engine))
 
 
 def test_where_chef_is_found(stand_in: Program, tmp_path: Path) -> None:

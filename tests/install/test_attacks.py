@@ -79,7 +79,7 @@ class Victim:
 
     def up(self) -> subprocess.CompletedProcess[str]:
         """Have root set the cluster up: one engine, which is light to start."""
-        return self.root("--engines", "1", "--service-manager", "supervisor", "--engine", "embedded")
+        return self.root("--engines", "1", "--service-manager", "supervisor", "--converge", "embedded")
 
     def plant(self, path: Path, text: str, mode: int = 0o755) -> None:
         """Put a file of the account's somewhere in its home."""
@@ -244,7 +244,7 @@ def test_nothing_planted_has_roots_rights(plant: Callable[[Victim], None], victi
         ("cncp", "status"),
         ("cncp", "up"),
         (),
-        ("--engine", "chef"),
+        ("--converge", "chef"),
         ("cncp", "down"),
         ("cncp", "uninstall"),
     ):
@@ -366,7 +366,7 @@ def test_its_crontab_is_edited_as_the_account(victim: Victim) -> None:
     own.write_text("* * * * * theirs\n")
     os.chown(own, victim.account.pw_uid, victim.account.pw_gid)
     path = f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin"
-    done = victim.root("--engines", "1", "--service-manager", "supervisor", "--engine", "embedded", PATH=path)
+    done = victim.root("--engines", "1", "--service-manager", "supervisor", "--converge", "embedded", PATH=path)
     assert done.returncode == 0, done.stderr
     assert len(own.read_text().splitlines()) == 2
     victim.root("cncp", "uninstall", PATH=path)

@@ -38,7 +38,7 @@ def cluster(copied: Site) -> Iterator[Site]:
     """Run a cluster of one engine from code of its own; its home is near enough for supervisord's socket."""
     with tempfile.TemporaryDirectory(prefix="cncp-") as folder:
         copied.home = Path(folder)
-        words = ("--engines", "1", "--engine", "embedded", "--service-manager", "supervisor")
+        words = ("--engines", "1", "--converge", "embedded", "--service-manager", "supervisor")
         started = said(up(copied, *words), copied.environment, copied.home)
         try:
             assert started.returncode == 0, started.stderr

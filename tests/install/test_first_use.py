@@ -38,7 +38,7 @@ def test_the_readme_word_for_word(near: Site) -> None:
     site = near
     site.variables["SSH_CONNECTION"] = "192.0.2.9 51000 192.0.2.1 22"
     try:
-        said = run(site, f"bash {ROOT}/baremetal.sh --engines 2 --engine embedded --service-manager supervisor")
+        said = run(site, f"bash {ROOT}/baremetal.sh --engines 2 --converge embedded --service-manager supervisor")
         following = re.search(r"^next: (.*) \| (.*)$", said, re.MULTILINE)
         assert following
         assert "@192.0.2.1" in said or "." in said.partition("--host ")[2]

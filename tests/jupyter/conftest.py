@@ -29,7 +29,7 @@ def site(bundle_with_jupyter: Path) -> Iterator[Site]:
     """Return a cluster of two engines under supervisord; Jupyter can be switched on without a network."""
     made = make(os.geteuid(), {**_PLAIN, "CNCP_OFFLINE": str(bundle_with_jupyter)})
     try:
-        made.baremetal("--engines=2", "--engine=embedded", "--service-manager=supervisor", "--quiet")
+        made.baremetal("--engines=2", "--converge=embedded", "--service-manager=supervisor", "--quiet")
         yield made
     finally:
         made.remove()

@@ -177,7 +177,7 @@ def test_in_a_session(bundle_with_jupyter: Path, manager: str) -> None:
     try:
         before = sorted(other.folder.rglob("*"))
         said = json.loads(
-            other.baremetal("--jupyter=true", "--engine=embedded", f"--service-manager={manager}", "--json").stdout
+            other.baremetal("--jupyter=true", "--converge=embedded", f"--service-manager={manager}", "--json").stdout
         )
         lab = Lab(other)
         assert (said["service_manager"], said["jupyter"]) == (manager, lab.access["url"])
@@ -207,8 +207,8 @@ def test_both_engines_of_convergence(bundle_with_jupyter: Path) -> None:
 
     try:
         before = sorted(other.folder.rglob("*"))
-        said = other.baremetal("--engine=chef", "--jupyter=true", "--service-manager=supervisor", "--json").stdout
-        assert json.loads(said)["engine"] == "chef"
+        said = other.baremetal("--converge=chef", "--jupyter=true", "--service-manager=supervisor", "--json").stdout
+        assert json.loads(said)["converge"] == "chef"
         lab = Lab(other)
         assert lab.ask("/api/contents")[0] == 200
         engine = lab.services()["engine-0"]["pid"]
@@ -219,7 +219,7 @@ def test_both_engines_of_convergence(bundle_with_jupyter: Path) -> None:
         other.cncp("jupyter.down", "--quiet")
         assert sorted(lab.services()) == ["controller", "engine-0"]
         assert not any(name.endswith("jupyter.conf") for name in tree())
-        other.cncp("up", "--engine=embedded", "--jupyter=true", "--quiet")
+        other.cncp("up", "--converge=embedded", "--jupyter=true", "--quiet")
         assert tree() == by_chef
         assert other.chef_over_it() == []
         assert lab.services()["engine-0"]["pid"] == engine

@@ -46,18 +46,18 @@ def test_recipes_and_embedded_engine_agree(
     """Chef converges services and profile, engines answer, and the embedded engine has nothing to add."""
     site: Site = make_site(with_chef, user)
     before = site.tree()
-    made = json.loads(site.baremetal("--engine=chef", "--engines=2", *words, "--json").stdout)
-    assert (made["engine"], made["service_manager"], made["scope"]) == ("chef", manager, scope)
+    made = json.loads(site.baremetal("--converge=chef", "--engines=2", *words, "--json").stdout)
+    assert (made["converge"], made["service_manager"], made["scope"]) == ("chef", manager, scope)
     assert sorted(site.ask_engines()) == ["0", "1"]
     again = json.loads(site.baremetal("--json").stdout)
     assert again["changed"] is False
     assert "update content" in site.cncp("plan", "--heartbeat=333").stdout
     changed = json.loads(site.baremetal("--engines=3", "--json").stdout)
-    assert (changed["engine"], changed["answering"]) == ("chef", [0, 1, 2])
+    assert (changed["converge"], changed["answering"]) == ("chef", [0, 1, 2])
     with_chef.reboot()
     site.await_engines(3)
     # All that differs is the setting that says who converges, and what follows from it: nothing.
-    planned = json.loads(site.cncp("plan", "--engine=embedded", "--json").stdout)
+    planned = json.loads(site.cncp("plan", "--converge=embedded", "--json").stdout)
     assert [Path(one["path"]).name for one in planned["files"]] == ["node.json"]
     assert (planned["remove"], planned["start"], planned["stop"]) == ([], [], [])
     site.cncp("uninstall")
@@ -105,7 +105,7 @@ def test_recipes_with_a_password_for_sudo(with_chef: Host, make_site: MakeSite) 
     """On a terminal sudo asks; Chef makes units of the system that run as the user, and takes them away."""
     ada: Site = make_site(with_chef, "ada")
     before = ada.tree()
-    status, said = ada.baremetal_on_tty("--engine=chef", "--scope=system", "--engines=2", password=User.password)
+    status, said = ada.baremetal_on_tty("--converge=chef", "--scope=system", "--engines=2", password=User.password)
     assert status == 0, said
     assert "converging with the chef engine" in said
     assert "2/2 engines answer · profile cncp · systemd (system) ·" in said

@@ -94,8 +94,8 @@ HARDWARE: dict[str, Any] = {
 REPORT: dict[str, Any] = {
     "answering": [],
     "changed": True,
-    "engine": "embedded",
-    "engine_why": "",
+    "converge": "embedded",
+    "converge_why": "",
     "engines": [0, 1],
     "jupyter": None,
     "profile": "cncp",

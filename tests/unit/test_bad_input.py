@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cncp.config import sources
+from cncp.errors import UsageError
+from cncp.tasks.program import run
+
 from .refusal import ROOT, refused
 
 FLAGS = [
@@ -48,7 +52,7 @@ FLAGS = [
     "--log-keep -1",
     "--heartbeat 10",
     "--tolerance 1",
-    "--engine ansible",
+    "--converge ansible",
     "--role king",
     "--jupyter maybe",
     "--environment A",
@@ -130,3 +134,20 @@ def test_the_hint_names_what_was_probably_meant(home: Path) -> None:
     assert "did you mean engines?" in baremetal(home)
     (home / "cluster.toml").unlink()
     assert "did you mean CNCP_ENGINES?" in baremetal(home, CNCP_ENGINS="4")
+
+
+def test_a_setting_of_another_name_is_refused_with_todays(home: Path) -> None:
+    """As an option, a variable and in cluster.toml; what an earlier version wrote down is taken over."""
+    assert "it is --converge now" in baremetal(home, "--engine", "chef")
+    assert "it is --converge now" in baremetal(home, "--engine=chef")
+    assert "set CNCP_CONVERGE=chef" in baremetal(home, CNCP_ENGINE="chef")
+    (home / "cluster.toml").write_text('engine = "chef"')
+    assert "write converge = 'chef'" in baremetal(home)
+    (home / "cluster.toml").unlink()
+    kept = sources.kept_path(home)
+    kept.write_text('{"settings": {"engine": "embedded", "engines": "2"}, "file": ""}')
+    assert sources.kept(home).settings == {"converge": "embedded", "engines": 2}
+    assert sources.recorded({"engine": "embedded"}).converge == "embedded"
+    with pytest.raises(UsageError) as refusal:
+        run(["up", "--engine=chef"])
+    assert "it is --converge now: --converge chef" in refusal.value.hint

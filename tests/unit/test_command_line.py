@@ -122,7 +122,7 @@ def test_what_was_meant_is_said(words: str, hint: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "hint"), [("engine", "4", "did you mean --engines 4?"), ("engine", "x", "one of")]
+    ("key", "value", "hint"), [("engine", "4", "did you mean --engines 4?"), ("engine", "chef", "write converge")]
 )
 def test_a_value_of_another_setting(key: str, value: str, hint: str) -> None:
     """A value that is none of this setting, but of one that is nearly called so."""

@@ -94,7 +94,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
         monkeypatch.setattr(crontab, name, lambda *_: "")
     # Nobody answers, and nobody waits for that.
     monkeypatch.setattr(Hub, "request", _silence)
-    flags = {"engines": "1", "service_manager": "supervisor", "engine": "embedded", "jupyter": "true"}
+    flags = {"engines": "1", "service_manager": "supervisor", "converge": "embedded", "jupyter": "true"}
     made = apply.describe(apply.request(os.environ, file=None, flags=flags, forget=True))
     actor = Actor(made.account)
     place.mkdir()

@@ -24,7 +24,7 @@ def describe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Describe:
 
     def made(name: str, **flags: str) -> Node:
         monkeypatch.setenv("CNCP_HOME", str(tmp_path / name))
-        wanted = {"engines": "1", "service_manager": "tmux", "engine": "embedded", **flags}
+        wanted = {"engines": "1", "service_manager": "tmux", "converge": "embedded", **flags}
         return apply.describe(apply.request(os.environ, file=None, flags=wanted, forget=True))
 
     return made

@@ -292,7 +292,7 @@ SETTINGS: tuple[Setting, ...] = (
         "silence after which an engine or the controller is given up",
     ),
     Setting(
-        "engine",
+        "converge",
         _choice("auto", "chef", "embedded"),
         "auto|chef|embedded",
         "what converges the machine: Chef, or the engine built in",
@@ -300,6 +300,12 @@ SETTINGS: tuple[Setting, ...] = (
 )
 
 BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
+
+RENAMED: Mapping[str, str] = {"engine": "converge"}
+"""Names that settings had in earlier versions, and those that they have now."""
+
+FORMER_FLAGS = {"--" + former.replace("_", "-"): BY_KEY[now].flag for former, now in RENAMED.items()}
+FORMER_VARIABLES = {"CNCP_" + former.upper(): BY_KEY[now].variable for former, now in RENAMED.items()}
 
 
 @dataclass(frozen=True)
@@ -327,12 +333,16 @@ class Cluster:
     log_keep: int
     heartbeat: int
     tolerance: int
-    engine: str
+    converge: str
 
 
 def parse(key: str, raw: Any, where: str) -> Value:
     """Read one value. ``where`` names its origin in the error. Raises UsageError."""
     setting = BY_KEY.get(key)
+    if key in RENAMED:
+        meant = _other(key, raw)
+        hint = f"did you mean {BY_KEY[meant].flag} {raw}?" if meant else f"write {RENAMED[key]} = {raw!r}"
+        raise UsageError(f"{where}: the setting {key} has another name now", hint)
     if setting is None:
         close = difflib.get_close_matches(key, BY_KEY, 1)
         raise UsageError(

@@ -19,7 +19,7 @@ from typing import Any
 from cncp import files
 from cncp.config import inventory
 from cncp.config.inventory import HostSpec, Inventory
-from cncp.config.settings import BY_KEY, Cluster, Layer, Value, cluster, layer, merged
+from cncp.config.settings import BY_KEY, FORMER_VARIABLES, RENAMED, Cluster, Layer, Value, cluster, layer, merged
 from cncp.errors import CncpError, UsageError
 from cncp.shape import Misfit, made, parse
 
@@ -108,9 +108,14 @@ def recorded(values: Mapping[str, Any]) -> Cluster:
     What that version did not know has its default, and what it alone knows is left out. They were held
     against one another when they were made.
     """
-    known = {key: value for key, value in values.items() if key in BY_KEY}
+    known = {key: value for key, value in _renamed(values).items() if key in BY_KEY}
     whole = {**_object(STATIC / "defaults.json"), **known}
     return Cluster(**layer("record", whole).values)  # type: ignore[arg-type]  # every value went through its parser
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an earlier version wrote down under the names that settings have now."""
+    return {RENAMED.get(key, key): value for key, value in values.items()}
 
 
 @functools.cache
@@ -146,7 +151,7 @@ def kept(home: Path) -> Kept:
     try:
         stored = made({"settings": dict[str, Any], "file": str}, parse(content))
         # As they are told here by the file they are in, later nobody needs to ask where they come from.
-        return Kept(layer("", stored["settings"]).values, stored["file"])
+        return Kept(layer("", _renamed(stored["settings"])).values, stored["file"])
     except (Misfit, UsageError) as error:
         what = error.message if isinstance(error, UsageError) else str(error)
         raise CncpError(
@@ -305,6 +310,8 @@ def _environment(environment: Mapping[str, str]) -> Layer:
     for name, value in environment.items():
         if not name.startswith("CNCP_") or name in {*OTHER_VARIABLES, *VM_VARIABLES, *_INTERNAL}:
             continue
+        if name in FORMER_VARIABLES:
+            raise UsageError(f"environment: {name} has another name now", f"set {FORMER_VARIABLES[name]}={value}")
         if name not in known:
             close = difflib.get_close_matches(name, [*known, *OTHER_VARIABLES, *VM_VARIABLES], 1)
             raise UsageError(

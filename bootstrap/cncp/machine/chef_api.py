@@ -161,7 +161,7 @@ def _block(resource: Block, path: Path) -> str:
     except UnicodeDecodeError:
         raise CncpError(
             f"{path} is not UTF-8 text, which Chef could not keep as it is",
-            "save the file as UTF-8, or use --engine embedded",
+            "save the file as UTF-8, or use --converge embedded",
         ) from None
 
 

@@ -270,8 +270,8 @@ _REPORT = record(
     {
         "answering": listing(_NUMBER),
         "changed": switch,
-        "engine": text(64),
-        "engine_why": text(),
+        "converge": text(64),
+        "converge_why": text(),
         "engines": listing(_NUMBER),
         "jupyter": optional(text()),
         "profile": exactly(r"[A-Za-z0-9_.-]{1,255}", "the name of a profile"),
@@ -281,7 +281,7 @@ _REPORT = record(
         "uuids": listing(_UUID),
         "why": text(),
     },
-    {"answering": [], "engine": "", "engine_why": "", "jupyter": None, "why": ""},
+    {"answering": [], "converge": "", "converge_why": "", "jupyter": None, "why": ""},
 )
 
 REPORT: Shape = _paired

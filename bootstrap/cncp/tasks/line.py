@@ -11,6 +11,7 @@ from typing import Any
 from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext
 
+from cncp.config.settings import FORMER_FLAGS
 from cncp.config.sources import SOURCE
 from cncp.errors import UsageError
 from cncp.tasks import guide
@@ -137,6 +138,8 @@ def _no_option(made: ParserContext, flag: str, value: str) -> UsageError:
     if flag in _TRIAL:
         hint = "see what would change: cncp plan" if made.name == "up" else "there is no trial run but of up: cncp plan"
         return refusal(what, hint)
+    if flag in FORMER_FLAGS:
+        return refusal(what, f"it is {FORMER_FLAGS[flag]} now" + (f": {FORMER_FLAGS[flag]} {value}" if value else ""))
     if flag in _OF_THE_INSTALLATION:
         # Which Python and from where: that is made before there is a cncp, by the script that is kept with the code.
         given = f" {value}" if value and flag != "--install-only" and not value.startswith("-") else ""

@@ -153,7 +153,7 @@ def _updates(report: dict[str, Any] | None, done: Completed, log: Path) -> tuple
     if done.status == _NO_LICENCE:
         raise LicenceError(
             f"{done.argv[0]} runs only once its licence is accepted",
-            "accept it by hand if you do, install Cinc instead, or use --engine embedded",
+            "accept it by hand if you do, install Cinc instead, or use --converge embedded",
         )
     if not done.ok or report is None or not report.get("success"):
         raise CncpError(f"Chef failed: {(report or {}).get('error') or _said(done)}", f"look at {log}")

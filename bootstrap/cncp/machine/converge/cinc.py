@@ -30,7 +30,7 @@ _PATIENCE = 3.0
 """Seconds in which the host must answer: where there is no network, nobody is to wait for it."""
 
 _ENTERPRISE = ("almalinux", "centos", "ol", "rhel", "rocky")
-_HINT = "install Cinc by hand, or use --engine embedded"
+_HINT = "install Cinc by hand, or use --converge embedded"
 
 
 def refusal(environment: Mapping[str, str], root: bool) -> str:

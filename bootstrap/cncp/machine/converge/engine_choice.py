@@ -29,10 +29,10 @@ NONE = Engine("none", "there was nothing to converge")
 
 def insist(node: Node) -> None:
     """Raise PreflightError where the settings insist on Chef and there is none."""
-    if node.settings.engine == "chef" and chef.find() is None:
+    if node.settings.converge == "chef" and chef.find() is None:
         raise PreflightError(
             "engine = chef, but there is neither cinc-solo nor chef-solo on this machine",
-            "install Cinc (https://cinc.sh/start/client/), or leave --engine out",
+            "install Cinc (https://cinc.sh/start/client/), or leave --converge out",
         )
 
 
@@ -43,11 +43,11 @@ def root_at_hand() -> bool:
 
 def present(node: Node) -> Engine | None:
     """Return the engine that needs nothing to be installed; None where that might be Chef's turn."""
-    if node.settings.engine == "embedded":
+    if node.settings.converge == "embedded":
         return Engine("embedded", "as set")
     program = chef.find()
     if program is not None:
-        return Engine("chef", "as set" if node.settings.engine == "chef" else f"{program} is here", program)
+        return Engine("chef", "as set" if node.settings.converge == "chef" else f"{program} is here", program)
     return None
 
 
@@ -80,7 +80,7 @@ def converge(node: Node, engine: Engine, actor: Actor, embedded: Callable[[], No
     try:
         chef.converge(node, engine.program, actor)
     except chef.LicenceError as error:
-        if node.settings.engine == "chef":
+        if node.settings.converge == "chef":
             raise
         embedded()
         return Engine("embedded", error.message)

@@ -175,8 +175,8 @@ def report(node: Node, outcome: Outcome) -> dict[str, Any]:
     return {
         "answering": sorted(outcome.answers.answering),
         "changed": outcome.changed,
-        "engine": outcome.engine.name,
-        "engine_why": outcome.engine.why,
+        "converge": outcome.engine.name,
+        "converge_why": outcome.engine.why,
         "engines": list(node.engine_ids),
         "jupyter": access.url if access else None,
         "profile": node.settings.profile,

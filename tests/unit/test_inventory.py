@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cncp.config import hostlist, sources
+from cncp.config import hostlist, inventory, sources
+from cncp.config.settings import BY_KEY
 from cncp.errors import UsageError
 
 from .refusal import tree
@@ -163,6 +164,20 @@ def test_command_lines_that_make_no_sense(words: list[str], tmp_path: Path) -> N
     assert [line.partition(": ")[0] for line in lines] == ["error", "hint"], done.stderr
     assert done.stdout == ""
     assert tree(tmp_path) == before
+
+
+def test_what_hosts_can_have_of_their_own(tmp_path: Path) -> None:
+    """Each is a setting that can stand in a pool; one that has another name now is refused with today's."""
+    assert set(inventory.ON_HOSTS) <= set(BY_KEY)
+    path = tmp_path / "cluster.toml"
+    path.write_text('[[pool]]\nhosts = ["gold1"]\nconverge = "embedded"')
+    _, hosts = sources.read(path)
+    assert hosts is not None
+    assert hosts.hosts[0].settings == {"converge": "embedded"}
+    path.write_text('[[pool]]\nhosts = ["gold1"]\nengine = "embedded"')
+    with pytest.raises(UsageError) as caught:
+        sources.read(path)
+    assert caught.value.hint == "write converge = 'embedded'"
 
 
 def test_what_was_probably_meant(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cncp.config.hostlist import _HOST, MAX_HOSTS, expand, split
-from cncp.config.settings import BY_KEY, Layer, Value, layer, merged
+from cncp.config.settings import BY_KEY, RENAMED, Layer, Value, layer, merged
 from cncp.errors import UsageError
 
 LOCAL = "localhost"
@@ -41,7 +41,7 @@ ON_HOSTS = (
     "logs",
     "log_size",
     "log_keep",
-    "engine",
+    "converge",
     "environment",
 )
 """Settings that a pool or a host can have of its own; all others are the cluster's."""
@@ -199,7 +199,7 @@ def _with(host: HostSpec, table: Mapping[str, Any], where: str) -> HostSpec:
                 fields[key] = OF_SSH[key](raw)
             except ValueError as error:
                 raise UsageError(f"{where}: {key} = {raw!r} is not possible", f"{key} must be {error}") from None
-        elif key in ON_HOSTS:
+        elif key in ON_HOSTS or key in RENAMED:
             settings[key] = raw
         else:
             raise _unknown(key, where)

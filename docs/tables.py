@@ -1,7 +1,8 @@
 """Pages made of the tables in the code when the documents are built, so that they cannot say anything else.
 
-``.. cncp:: settings`` stands for all settings, ``.. cncp:: verbs`` for all verbs in their groups, and
-``.. cncp:: variables`` and ``.. cncp:: vm-variables`` for the variables that are no settings.
+``.. cncp:: settings`` stands for all settings, ``on-hosts`` for those that hosts can have of their own,
+``verbs`` for all verbs in their groups, ``variables`` for all variables but those of virtual machines,
+which are ``vm-variables``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.rst import escape
 
+from cncp.config import inventory
 from cncp.config.settings import SETTINGS
 from cncp.config.sources import OTHER_VARIABLES, STATIC, VM_VARIABLES
 from cncp.tasks import guide, helptext
@@ -52,6 +54,12 @@ def _verb(name: str) -> Iterator[str]:
     yield from (".. code-block:: console", "", *(f"   $ {example}" for example in said.examples), "")
 
 
+def on_hosts() -> Iterator[str]:
+    """Yield a sentence of the settings that a pool or a host can have of its own."""
+    *others, last = (f":confval:`{key}`" for key in inventory.ON_HOSTS)
+    yield f"Of the settings: {', '.join(others)} and {last}."
+
+
 def variables() -> Iterator[str]:
     """Yield the variables that concern one run, or the machine, and those of the settings."""
     yield from _variables(OTHER_VARIABLES)
@@ -83,6 +91,7 @@ class Table(SphinxDirective):
         kinds: Mapping[str, Callable[[], Iterator[str]]] = {
             "settings": settings,
             "verbs": verbs,
+            "on-hosts": on_hosts,
             "variables": variables,
             "vm-variables": vm_variables,
         }

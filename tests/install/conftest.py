@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,14 @@ def index(wheelhouse: Path, tmp_path: Path) -> Iterator[IndexServer]:
 def site(home: Path, index: IndexServer) -> Site:
     """Return a home whose pip knows that index and no other."""
     return Site(home, variables={"PIP_INDEX_URL": index.url})
+
+
+@pytest.fixture
+def near(site: Site) -> Iterator[Site]:
+    """Return a home whose path is short enough for supervisord's socket."""
+    with tempfile.TemporaryDirectory(prefix="cncp-") as folder:
+        site.home = Path(folder)
+        yield site
 
 
 @pytest.fixture

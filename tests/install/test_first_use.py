@@ -5,11 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from ..unit.test_readme import README, first_script
 from .support import ROOT, Site
@@ -23,14 +18,6 @@ def run(site: Site, *words: str, shell: str = "bash", status: int = 0) -> str:
     )
     assert done.returncode == status, done.stderr
     return done.stdout
-
-
-@pytest.fixture
-def near(site: Site) -> Iterator[Site]:
-    """Return a home whose path is short enough for supervisord's socket."""
-    with tempfile.TemporaryDirectory(prefix="cncp-") as folder:
-        site.home = Path(folder)
-        yield site
 
 
 def test_the_readme_word_for_word(near: Site) -> None:

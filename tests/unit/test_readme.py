@@ -1,12 +1,13 @@
-"""The README says what the code does: its table of settings is the code's, and what it names exists."""
+"""The documents say what the code does: what they name exists, and what they have people type can be read."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
-import json
+import itertools
 import re
 import shlex
+import subprocess
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,29 +17,46 @@ from invoke.collection import Collection
 from invoke.parser.context import ParserContext
 from invoke.parser.parser import Parser
 
-from cncp import errors
+from cncp.config import sources
 from cncp.config.settings import SETTINGS
-from cncp.config.sources import OTHER_VARIABLES, SOURCE, STATIC, VM_VARIABLES
+from cncp.config.sources import OTHER_VARIABLES, SOURCE, VM_VARIABLES
 from cncp.release.installer import options
-from cncp.tasks import cluster, jupyter, line
+from cncp.tasks import guide, line
 from cncp.tasks.verbs import task
 
 README = (SOURCE / "README.rst").read_text(encoding="utf-8")
 CONTRIBUTING = (SOURCE / "CONTRIBUTING.rst").read_text(encoding="utf-8")
 
+DOCS = {
+    str(path.relative_to(SOURCE)): path.read_text(encoding="utf-8") for path in sorted((SOURCE / "docs").rglob("*.rst"))
+}
+USERS = {"README.rst": README, **DOCS}
+"""What users read, by its path."""
 
-def rows() -> str:
-    """Return the rows of the README's table of settings, as the code has them."""
-    defaults = json.loads((STATIC / "defaults.json").read_bytes())
-    lines = []
-    for one in SETTINGS:
-        default = defaults[one.key]
-        shown = str(default).lower() if isinstance(default, bool) else str(default)
-        words = (one.key, one.values, shown, one.flag, one.variable)
-        # A word that ends in _ would be a reference.
-        cells = [*(f"``{word}``" for word in words), re.sub(r"_(?!\w)", r"\_", one.help)]
-        lines += [f"   {'*' if cell is cells[0] else ' '} - {cell}" for cell in cells]
-    return "".join(f"{line}\n" for line in lines)
+OF_OTHERS = {"--block", "--extra-index-url"}
+"""Options in the documents that are another program's."""
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Return the blocks of code in a language, each with the page it is in."""
+    pattern = rf"^( *)\.\. code-block:: {language}\n(?:\1   :.*\n)*\n((?:\1   .*\n|\n)+)"
+    return [
+        (name, textwrap.dedent(found[2]))
+        for name, text in USERS.items()
+        for found in re.finditer(pattern, text, re.MULTILINE)
+    ]
+
+
+def lines() -> list[str]:
+    """Return all that users are told to type into a shell, and the short commands of ours in sentences."""
+    typed = [found for text in USERS.values() for found in re.findall(r"^ *[$#] (.*)", text, re.MULTILINE)]
+    inline = [
+        " ".join(found.split())
+        for text in USERS.values()
+        for found in re.findall(r"``(cncp [a-z.]+\s[^`]*)``", text)
+        if not re.search(r"\b[A-Z]{2,}\b", found)
+    ]
+    return sorted({*typed, *inline})
 
 
 def tasks() -> set[str]:
@@ -52,16 +70,10 @@ def tasks() -> set[str]:
     return {name for task, others in collection.task_names.items() for name in (task, *others)}
 
 
-def test_the_table_of_settings_is_the_code_s() -> None:
-    """Every setting has its row, in order: key, values, default, option, variable, meaning."""
-    begin = README.index("   * - Key\n")
-    table = README[begin : README.index("\n\n", begin) + 1]
-    assert table.partition("     - Meaning\n")[2] == rows()
-
-
-@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_what_is_named_exists(text: str) -> None:
+@pytest.mark.parametrize("name", [*USERS, "CONTRIBUTING.rst"])
+def test_what_is_named_exists(name: str) -> None:
     """Variables, options and tasks in the documents are those of the code."""
+    text = USERS.get(name, CONTRIBUTING)
     settings = {one.variable for one in SETTINGS}
     assert set(re.findall(r"\bCNCP_[A-Z_]*[A-Z]\b", text)) <= settings | set(OTHER_VARIABLES) | set(VM_VARIABLES)
     known = options()
@@ -73,16 +85,24 @@ def test_what_is_named_exists(text: str) -> None:
     assert verbs <= tasks()
 
 
-def test_nothing_is_left_out() -> None:
-    """Every verb has its entry, every variable and every exit code its place."""
-    for verb in (*cluster.__all__, "plan", "run", "python", "shell"):
-        assert re.search(rf"\n(?:``[a-z]+``, )*``{verb}``(?:, ``[a-z]+``)*\n    ", README), verb
-    for verb in {getattr(jupyter, name).name for name in jupyter.__all__} - {"lab"}:
-        assert f"``jupyter.{verb}``" in README
-    for variable in (*OTHER_VARIABLES, *VM_VARIABLES):
-        assert f"``{variable}``" in README
-    for code in (0, errors.FAILED, errors.USAGE, errors.SOME_HOSTS, errors.PREFLIGHT, errors.WOULD_CHANGE):
-        assert f"   * - {code}\n" in README
+def test_options_in_sentences_exist() -> None:
+    """An option is one of a verb, or of the installation."""
+    known = {flag for name in guide.VERBS for flag in line.context(name, task(name)).flags}
+    known |= set(re.findall(r"--[a-z-]+", options())) | OF_OTHERS | {"--help", "--list", "--version"}
+    for name, text in USERS.items():
+        said = {flag for words in re.findall(r"``(--[^`]*)``", text) for flag in re.findall(r"--[a-z-]+", words)}
+        assert said <= known, name
+
+
+def test_a_word_of_the_readme() -> None:
+    """It is short, and what it names is there."""
+    assert README.count("\n") <= 150
+    links = re.findall(r"`[^`]* <(?!https:)([^>]*)>`_", README)
+    assert len(links) >= 10
+    assert [link for link in links if not (SOURCE / link).is_file()] == []
+    # What CI runs, and what a newcomer does.
+    commands = re.findall(r"^    \$ (bash .*)", README, re.MULTILINE)
+    assert commands == ["bash ./baremetal.sh", "bash tests/run"]
 
 
 def texts(path: Path) -> Iterator[str]:
@@ -100,9 +120,11 @@ def test_users_read_cncp_in_messages(path: Path) -> None:
     assert [text for text in texts(path) if re.search(r"\binvoke ", text)] == []
 
 
-@pytest.mark.parametrize("name", ["README.rst", "baremetal.sh", "vm/compute/Vagrantfile", "cookbooks/cncp/README.md"])
+@pytest.mark.parametrize("name", [*USERS, "baremetal.sh", "vm/compute/Vagrantfile", "cookbooks/cncp/README.md"])
 def test_users_read_cncp_in_documents(name: str) -> None:
     """Nor does what users read, but for the benchmarks, which are in checkouts alone as well."""
+    if name == "docs/changelog.rst":
+        return
     assert re.findall(r"(?<!test-env/bin/)\binvoke\b.*", (SOURCE / name).read_text(encoding="utf-8")) == []
 
 
@@ -119,15 +141,44 @@ def test_documented_options_of_chores_exist() -> None:
         Parser(contexts=module.ns.to_contexts(), initial=ParserContext()).parse_argv(words.split())
 
 
-@pytest.mark.parametrize("words", sorted(set(re.findall(r"^ *\$ (cncp .*)", README, re.MULTILINE))))
+OURS = r"(?:sudo -E ~/\.local/bin/|CNCP_USER=ada bash /opt/cncp/baremetal\.sh )?(cncp [a-z].*)"
+"""A command line of ours, maybe as root."""
+
+
+@pytest.mark.parametrize("words", [found[1] for words in lines() if (found := re.fullmatch(OURS, words))])
 def test_command_lines_can_be_read(words: str) -> None:
-    """Every command line of ours in the README is one."""
-    program, first, *others = shlex.split(words, comments=True)
-    assert program == "cncp"
+    """Every command line of ours in the documents is one."""
+    _, first, *others = shlex.split(words, comments=True)
     others = others[: next((at for at, word in enumerate(others) if word in (">", "|")), len(others))]
     name = line.verb_of(first)
     verb = task(name)
     line.read(name, verb, ["--", *others] if verb.verbatim else others)
+
+
+@pytest.mark.parametrize("words", lines())
+def test_a_shell_can_read_it(words: str) -> None:
+    """What is to be typed is a command, and one of those that a user has."""
+    done = subprocess.run(["bash", "-n", "-c", words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("name", "text"), blocks("toml"), ids=itertools.count())
+def test_a_cluster_toml_is_one(name: str, text: str, tmp_path: Path) -> None:
+    """What the documents have people write into it is taken, values and all."""
+    (tmp_path / "gpu-hosts.txt").write_text("dgx1\ndgx2\n")
+    file = tmp_path / "cluster.toml"
+    file.write_text(text, encoding="utf-8")
+    former = sources.Kept({})
+    _, hosts = sources.read(file)
+    assert sources.gather(file=file, environment={}, flags={}, former=former), name
+    for host in hosts.hosts if hosts else ():
+        assert sources.for_host(host, file=file, environment={}, flags={}, former=former), name
+
+
+@pytest.mark.parametrize(("name", "text"), blocks("python"), ids=itertools.count())
+def test_a_script_is_one(name: str, text: str) -> None:
+    """Python in the documents is Python; tests/install runs that of the tutorial."""
+    compile(text, name, "exec")
 
 
 def test_the_first_script_is_a_script() -> None:

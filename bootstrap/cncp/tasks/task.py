@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from invoke.exceptions import Exit
+from invoke.parser.argument import Argument
 from invoke.tasks import Task, task
 
 from cncp import interrupted
@@ -32,6 +33,18 @@ class Verb(Task):  # type: ignore[type-arg]
     takes = ""
     rest = ""
     verbatim = False
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """Return the options as Invoke reads them from the function; asked again, it returns the same.
+
+        Invoke takes the help of options out of what it was given.
+        """
+        given = self.help
+        self.help = dict(given)
+        try:
+            return super().get_arguments(ignore_unknown_help)
+        finally:
+            self.help = given
 
 
 def remainder(argv: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from docutils.nodes import Node
+from docutils.nodes import Node, document, reference
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.rst import escape
@@ -23,14 +23,14 @@ from cncp.tasks import guide, helptext
 
 
 def settings() -> Iterator[str]:
-    """Yield every setting: its values, default, option and variable, and what it means."""
+    """Yield every setting: what it means, its values, default, option and variable."""
     defaults = json.loads((STATIC / "defaults.json").read_bytes())
     for setting in SETTINGS:
         default = defaults[setting.key]
-        yield from (f".. confval:: {setting.key}", f"   :type: ``{setting.values}``")
-        yield f"   :default: ``{str(default).lower() if isinstance(default, bool) else default}``"
-        yield from ("", f"   {escape(setting.help)}", "")
-        yield from (f"   Option ``{setting.flag}``, variable :envvar:`{setting.variable}`.", "")
+        shown = str(default).lower() if isinstance(default, bool) else default
+        yield from (f".. confval:: {setting.key}", "", f"   {escape(setting.help)}", "")
+        yield from (f"   ``{setting.values}``; without, ``{shown}``.", "")
+        yield from (f"   Option ``{setting.flag}``, variable ``{setting.variable}``.", "")
 
 
 def verbs() -> Iterator[str]:
@@ -61,10 +61,8 @@ def on_hosts() -> Iterator[str]:
 
 
 def variables() -> Iterator[str]:
-    """Yield the variables that concern one run, or the machine, and those of the settings."""
-    yield from _variables(OTHER_VARIABLES)
-    for setting in SETTINGS:
-        yield from (f".. envvar:: {setting.variable}", "", f"   The setting :confval:`{setting.key}`.", "")
+    """Yield the variables that concern one run, or the machine."""
+    return _variables(OTHER_VARIABLES)
 
 
 def vm_variables() -> Iterator[str]:
@@ -100,7 +98,16 @@ class Table(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(kinds[self.arguments[0]]()), allow_section_headings=True)
 
 
+def without_links(app: Sphinx, tree: document, _name: str) -> None:
+    """Leave the words of a link to another part alone in the man page, which has nowhere to lead."""
+    if app.builder.name == "man":
+        for link in [*tree.findall(reference)]:
+            if not link.get("refuri", "").startswith("https:"):
+                link.replace_self(link.children)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Tell Sphinx of the directive."""
     app.add_directive("cncp", Table)
+    app.connect("doctree-resolved", without_links)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

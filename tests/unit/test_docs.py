@@ -36,8 +36,8 @@ def test_the_reference_is_whole(tmp_path: Path) -> None:
     pages = built("text", tmp_path) / "reference"
     text = {path.stem: squeezed(path.read_text(encoding="utf-8")) for path in pages.glob("*.txt")}
     for setting in SETTINGS:
-        assert f"{setting.key} Type: {setting.values} Default: " in text["settings"]
-        assert f"{setting.help} Option {setting.flag}, variable {setting.variable}." in text["settings"]
+        assert f"{setting.key} {setting.help} {setting.values}; without, " in text["settings"]
+        assert f"Option {setting.flag}, variable {setting.variable}." in text["settings"]
     for verb in guide.VERBS:
         said = helptext.about(verb)
         assert squeezed(f"{said.usage} {said.text}") in text["verbs"]
@@ -66,4 +66,5 @@ def test_the_man_page(tmp_path: Path) -> None:
     assert "cncp - IPython Parallel clusters" in shown.stdout
     for heading in ("VERBS", "SETTINGS", "ENVIRONMENT VARIABLES", "EXIT CODES"):
         assert f"\n{heading}\n" in shown.stdout
+    assert "are named as cncp status shows them" in squeezed(shown.stdout)
     assert shown.stderr == ""

@@ -12,7 +12,7 @@ import pytest
 from cncp.config import sources
 from cncp.config.inventory import LOCAL, HostSpec
 from cncp.errors import CncpError, UsageError
-from cncp.fleet import tunnel_setup
+from cncp.fleet import tunnel_grants, tunnel_setup
 from cncp.ipp.keys import ENGINE_CHANNELS
 from cncp.machine.tunnels import Tunnel, command, deliver, folder, forwards, key, label, load
 from cncp.ssh import answers, authorized_keys
@@ -89,7 +89,7 @@ def test_the_line_that_lets_a_key_in(home: Path) -> None:
     mine = f"{KEYS[1]} mine"
     file.write_text(f"{mine}\n")
     here = Local(HostSpec(LOCAL))
-    identity = tunnel_setup.let_in(here, f"{KEYS[0]} a comment", GOLD)
+    identity = tunnel_grants.let_in(here, f"{KEYS[0]} a comment", GOLD)
     assert identity == KEYS[0]
     listens = 'permitlisten="127.0.0.1:20000",permitlisten="127.0.0.1:20001"'
     assert file.read_text().splitlines() == [
@@ -97,13 +97,13 @@ def test_the_line_that_lets_a_key_in(home: Path) -> None:
         f'restrict,port-forwarding,command="/bin/false",{listens},permitopen="127.0.0.1:9" {identity} cncp tunnel',
     ]
     before = file.stat().st_mtime_ns
-    tunnel_setup.let_in(here, f"{KEYS[0]} a comment", GOLD)
+    tunnel_grants.let_in(here, f"{KEYS[0]} a comment", GOLD)
     assert file.stat().st_mtime_ns == before
-    tunnel_setup.let_in(here, f"{KEYS[0]} a comment", dataclasses.replace(SILVER, bound="10.0.0.1"))
+    tunnel_grants.let_in(here, f"{KEYS[0]} a comment", dataclasses.replace(SILVER, bound="10.0.0.1"))
     first, other = file.read_text().splitlines()
     assert first == mine
     assert 'permitlisten="127.0.0.1:9",permitopen="10.0.0.1:20000",permitopen="10.0.0.1:20001"' in other
-    authorized_keys.remove(here, identity, tunnel_setup.COMMENT)
+    authorized_keys.remove(here, identity, tunnel_grants.COMMENT)
     assert file.read_text() == f"{mine}\n"
 
 
@@ -131,10 +131,10 @@ def test_a_host_that_shows_no_key_of_its_own_changes_nothing(home: Path, said: s
     before = file.read_bytes()
     here = Local(HostSpec(LOCAL))
     with pytest.raises((answers.Odd, CncpError)):
-        tunnel_setup.let_in(here, answers.TUNNELS({"changed": True, "public": said})["public"], GOLD)
+        tunnel_grants.let_in(here, answers.TUNNELS({"changed": True, "public": said})["public"], GOLD)
     if len(said.splitlines()) < 2:
         with pytest.raises(CncpError):
-            tunnel_setup.let_in(here, said, GOLD)
+            tunnel_grants.let_in(here, said, GOLD)
     assert file.read_bytes() == before
 
 
@@ -155,10 +155,10 @@ def test_only_the_line_of_a_tunnel_goes(home: Path) -> None:
     file.parent.mkdir()
     file.write_text("\n".join([*LINES, f'restrict,command="a \\" b" {KEYS[0]}  cncp  tunnel']))
     here = Local(HostSpec(LOCAL))
-    assert authorized_keys.remove(here, KEYS[0], tunnel_setup.COMMENT) == authorized_keys.REMOVED
+    assert authorized_keys.remove(here, KEYS[0], tunnel_grants.COMMENT) == authorized_keys.REMOVED
     assert file.read_text().splitlines() == LINES
-    assert authorized_keys.remove(here, KEYS[0], tunnel_setup.COMMENT) == authorized_keys.ABSENT
-    tunnel_setup.let_in(here, KEYS[0], GOLD)
+    assert authorized_keys.remove(here, KEYS[0], tunnel_grants.COMMENT) == authorized_keys.ABSENT
+    tunnel_grants.let_in(here, KEYS[0], GOLD)
     assert file.read_text().splitlines()[:-1] == LINES
     assert authorized_keys.add(here, KEYS[0], "never") == authorized_keys.THERE
     # Our own key is known by itself, whatever comment it has got since.

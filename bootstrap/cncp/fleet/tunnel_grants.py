@@ -1,4 +1,7 @@
-"""Which machine lets in the key of which tunnel: noted, so that no line of authorized_keys outlives its tunnel."""
+"""What the key of a tunnel may do, and which machine lets in which.
+
+That is noted, so that no line of authorized_keys outlives its tunnel.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,21 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cncp.config.settings import LOOPBACK
 from cncp.files import read_shape
 from cncp.fleet import registry
 from cncp.fleet.registry import Placed
-from cncp.fleet.tunnel_setup import COMMENT
-from cncp.ssh import authorized_keys
+from cncp.machine.tunnels import Tunnel
+from cncp.ssh import authorized_keys, keypair
 from cncp.ssh.connection import Host
+from cncp.ssh.host_errors import HostError
 
 _FILE = "gates.json"
+
+COMMENT = "cncp tunnel"
+"""What ends the lines of authorized_keys that let tunnels in."""
+
+_NOWHERE = f"{LOOPBACK}:9"  # discard (RFC 863): lists of permitted ports cannot be empty
 
 
 @dataclass(frozen=True, order=True)
@@ -60,3 +70,19 @@ def close(
                 authorized_keys.remove(host, gate.key, COMMENT)
             save(home, left)
     return unreached
+
+
+def let_in(server: Host, public: str, one: Tunnel) -> str:
+    """Have a host let a key in for these ports alone (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"); return the key."""
+    identity = " ".join(public.split()[:2])
+    if not keypair.is_public_ed25519(identity):
+        raise HostError(one.host, "it has no key for its tunnel", "bring it up again: cncp up")
+    listens = [f"{LOOPBACK}:{port}" for port in one.ports] if one.reverse else [_NOWHERE]
+    opens = [_NOWHERE] if one.reverse else [f"{one.bound}:{port}" for port in one.ports]
+    options = [
+        *("restrict", "port-forwarding", 'command="/bin/false"'),
+        *(f'permitlisten="{port}"' for port in listens),
+        *(f'permitopen="{port}"' for port in opens),
+    ]
+    authorized_keys.put(server, identity, f"{','.join(options)} {identity} {COMMENT}", COMMENT)
+    return identity

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cncp.config.inventory import HostSpec
 from cncp.config.settings import LOOPBACK
@@ -20,21 +20,14 @@ from cncp.fleet.model import Surveyed
 from cncp.fleet.registry import Placed
 from cncp.ipp.keys import ENGINE_CHANNELS, ports_of
 from cncp.machine.tunnels import Tunnel, label
-from cncp.ssh import answers, authorized_keys, bare_host, keypair
+from cncp.ssh import answers, bare_host
 from cncp.ssh.connection import Host
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.rpc import call
 
-if TYPE_CHECKING:
-    pass
-
 _SSH_PORT = 22
 _DIAL = 5.0  # s
 _PATIENCE = 30.0  # s for ssh to log in and the ports to answer
-COMMENT = "cncp tunnel"
-"""What ends the lines of authorized_keys that let tunnels in."""
-
-_NOWHERE = f"{LOOPBACK}:9"  # discard (RFC 863): lists of permitted ports cannot be empty
 
 
 def by_trial(client: Host, server: str, user: str, port: int, addresses: Sequence[str]) -> HostSpec:
@@ -83,22 +76,6 @@ def by(way: HostSpec, server: Host, secret: Mapping[str, Any], *, reverse: bool)
         jump=way.jump,
         address=way.address,
     )
-
-
-def let_in(server: Host, public: str, one: Tunnel) -> str:
-    """Have a host let a key in for these ports alone (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"); return the key."""
-    identity = " ".join(public.split()[:2])
-    if not keypair.is_public_ed25519(identity):
-        raise HostError(one.host, "it has no key for its tunnel", "bring it up again: cncp up")
-    listens = [f"{LOOPBACK}:{port}" for port in one.ports] if one.reverse else [_NOWHERE]
-    opens = [_NOWHERE] if one.reverse else [f"{one.bound}:{port}" for port in one.ports]
-    options = [
-        *("restrict", "port-forwarding", 'command="/bin/false"'),
-        *(f'permitlisten="{port}"' for port in listens),
-        *(f'permitopen="{port}"' for port in opens),
-    ]
-    authorized_keys.put(server, identity, f"{','.join(options)} {identity} {COMMENT}", COMMENT)
-    return identity
 
 
 def behind(secret: Mapping[str, Any]) -> dict[str, Any]:

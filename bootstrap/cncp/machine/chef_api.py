@@ -46,6 +46,7 @@ from cncp.machine.ops.busy_engines import Manners
 from cncp.machine.resources import Block, Directory, File, Link, Resource
 from cncp.machine.services import ServiceManager, kinds, service_manager
 from cncp.machine.services.kinds import KINDS, split
+from cncp.machine.services.startup import START_TIMEOUT
 from cncp.shape import Misfit, made
 
 LOST = Manners(force=True)
@@ -229,7 +230,7 @@ def services(
 
 def wait(node: Node, manager: ServiceManager, seconds: Sequence[str]) -> dict[str, Any]:
     """Wait until the engines answer. Raises CncpError naming those that do not."""
-    seen = readiness.wait(node, manager, float(seconds[0]) if seconds else apply.START_TIMEOUT)
+    seen = readiness.wait(node, manager, float(seconds[0]) if seconds else START_TIMEOUT)
     return {"answering": len(seen.answering), "engines": node.engines}
 
 

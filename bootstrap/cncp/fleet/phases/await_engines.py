@@ -14,9 +14,8 @@ from cncp.fleet import deploy
 from cncp.fleet.controller_host import Controller
 from cncp.fleet.model import Done, Surveyed
 from cncp.fleet.registry import Placed
-from cncp.machine.ops.apply import START_TIMEOUT
 from cncp.machine.ops.readiness import REGISTERS
-from cncp.machine.services.startup import LOOK, WORK
+from cncp.machine.services.startup import LOOK, START_TIMEOUT, WORK
 from cncp.ssh import answers
 from cncp.ssh.pool import at_once
 

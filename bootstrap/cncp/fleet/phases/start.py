@@ -12,7 +12,7 @@ from typing import Any
 
 from cncp.config.inventory import FORWARD, REVERSE
 from cncp.config.settings import Value
-from cncp.fleet import deploy, tunnel_setup
+from cncp.fleet import deploy, tunnel_grants, tunnel_setup
 from cncp.fleet.controller_host import Controller
 from cncp.fleet.model import DIAL, Done, Fleet, Surveyed
 from cncp.fleet.phases.prepare import Preparation
@@ -90,7 +90,7 @@ class Start:
         left = tunnel_setup.leave(Placed.of(one), one.host, [whole])
         # All hosts have theirs written into the same file there.
         with self._letting_in:
-            self.keys[one.name] = tunnel_setup.let_in(there.host, left["public"], whole)
+            self.keys[one.name] = tunnel_grants.let_in(there.host, left["public"], whole)
 
 
 def is_address(way: str) -> bool:

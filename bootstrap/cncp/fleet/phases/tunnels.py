@@ -7,7 +7,8 @@ from typing import Any
 
 from cncp.fleet.controller_host import Controller
 from cncp.fleet.model import Surveyed
-from cncp.fleet.tunnel_setup import by, let_in
+from cncp.fleet.tunnel_grants import let_in
+from cncp.fleet.tunnel_setup import by
 from cncp.machine.tunnels import label
 from cncp.ssh.pool import Outcome, at_once
 

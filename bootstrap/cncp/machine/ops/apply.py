@@ -29,10 +29,8 @@ from cncp.machine.root import authority
 from cncp.machine.services import ServiceManager, processes, service_manager
 from cncp.machine.services.base import unkept
 from cncp.machine.services.processes import running
+from cncp.machine.services.startup import START_TIMEOUT
 from cncp.machine.services.systemd import check_owner
-
-START_TIMEOUT = 60.0
-"""Seconds that services may do nothing without an answer: a cold cache on a slow disk takes some of it."""
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from cncp.machine import login_environment
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.ops import busy_engines, steps
-from cncp.machine.ops.apply import START_TIMEOUT, Outcome, choose, locked, require_root, reviver, up
+from cncp.machine.ops.apply import Outcome, choose, locked, require_root, reviver, up
 from cncp.machine.ops.busy_engines import Manners
 from cncp.machine.ops.readiness import Answers, wait
 from cncp.machine.services import service_manager
 from cncp.machine.services.kinds import KINDS, split
+from cncp.machine.services.startup import START_TIMEOUT
 
 
 def remember(account: Account, home: Path, former: Kept, flags: Mapping[str, str], file: Path | None) -> None:

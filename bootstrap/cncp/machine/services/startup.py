@@ -13,6 +13,9 @@ from cncp.machine.node import Node
 from cncp.machine.services import logs
 from cncp.machine.services.base import ServiceManager, ServiceState, running_process
 
+START_TIMEOUT = 60.0
+"""Seconds that services may do nothing without an answer: a cold cache on a slow disk takes some of it."""
+
 LOOK = 2.0
 """Seconds between looks: each may ask a service manager."""
 

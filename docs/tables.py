@@ -93,6 +93,8 @@ class Table(SphinxDirective):
             "variables": variables,
             "vm-variables": vm_variables,
         }
+        # The page stays as it is when the code's tables change.
+        self.env.note_reread()
         if self.arguments[0] not in kinds:
             raise self.error(f"there is no table {self.arguments[0]}: name one of {', '.join(kinds)}")
         return self.parse_text_to_nodes("\n".join(kinds[self.arguments[0]]()), allow_section_headings=True)

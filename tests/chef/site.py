@@ -26,7 +26,7 @@ _TRANSIENT = (
 _CONVERGE = """
 import json
 from pathlib import Path
-from cncp.machine import chef
+from cncp.machine.converge import chef
 from cncp.machine.actor import Actor
 from cncp.machine.node import installed
 node = installed(Path({home!r}))
@@ -126,7 +126,7 @@ class Site:
             return ""
         text = path.read_text(errors="replace")
         text = re.sub(r"--digest [0-9a-f]{16}", "--digest X", text)
-        text = re.sub(r'"engine": "(chef|embedded|auto)"', '"engine": "X"', text)
+        text = re.sub(r'"converge": "(chef|embedded|auto)"', '"converge": "X"', text)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def remove(self) -> None:

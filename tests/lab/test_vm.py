@@ -148,7 +148,7 @@ OF_THE_MAKER = ("left-in-a-history", "left-in-a-log")
 BOOT = """
 import sys
 from pathlib import Path
-from cncp.vm import seed
+from cncp.pools.vm import seed
 from cncp.pools.vm.guest import Folder, Machine
 
 folder, image, port = Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute(), int(sys.argv[3])

@@ -95,6 +95,15 @@ def test_options_in_sentences_exist() -> None:
         assert said <= known, name
 
 
+def test_modules_in_the_architecture_exist() -> None:
+    """It is drawn from the code."""
+    text = DOCS["docs/explanation/architecture.rst"]
+    named = set(re.findall(r"(?<![\w/.-])(?:\w+/)+(?:\w+\.py)?|\w+\.py", text))
+    roots = (SOURCE, SOURCE / "bootstrap" / "cncp")
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not any((root / name).exists() for root in roots)] == []
+
+
 def test_a_word_of_the_readme() -> None:
     """It is short, and what it names is there."""
     assert README.count("\n") <= 150

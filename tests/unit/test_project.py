@@ -127,3 +127,15 @@ def test_a_commit_says_what_and_why(message: str, wrong: str, tmp_path: Path) ->
     done = subprocess.run(argv, capture_output=True, check=False, text=True)
     assert done.returncode == (1 if wrong else 0)
     assert done.stderr.partition("\n")[0] == (f"error: {wrong}" if wrong else "")
+
+
+def test_the_layout_is_the_tree_s() -> None:
+    """CONTRIBUTING names no file that is not there, and leaves out no package and no file of the ground."""
+    text = (SOURCE / "CONTRIBUTING.rst").read_text()
+    code = SOURCE / "bootstrap" / "cncp"
+    roots = (SOURCE, SOURCE / "bootstrap", code, code / "machine", code / "config")
+    named = {name for name in re.findall(r"[\w./-]+/[\w.-]+\.(?:py|sh|json|rst|txt)\b", text) if "KIND" not in name}
+    assert [name for name in sorted(named) if not any((root / name).exists() for root in roots)] == []
+    there = {path.name for path in code.glob("*.py")} | {f"{path.parent.name}/" for path in code.glob("*/__init__.py")}
+    layout = text[text.index("Layout\n------") : text.index("Five questions")]
+    assert {name for name in there if name not in layout} <= {"__init__.py", "__main__.py"}

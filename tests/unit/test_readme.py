@@ -104,6 +104,18 @@ def test_modules_in_the_architecture_exist() -> None:
     assert [name for name in sorted(named) if not any((root / name).exists() for root in roots)] == []
 
 
+def test_messages_that_are_explained_exist() -> None:
+    """What the page about troubles quotes, the code says."""
+    said = "".join(path.read_text(encoding="utf-8") for path in (SOURCE / "bootstrap").rglob("*.py"))
+    said += (SOURCE / "baremetal.sh").read_text(encoding="utf-8")
+    quoted = set(re.findall(r"^``([^`]+)``", DOCS["docs/troubleshooting.rst"], re.MULTILINE))
+    assert len(quoted) > 10
+    for message in quoted - {"cncp: command not found", "ModuleNotFoundError"}:
+        # What differs from case to case is left out.
+        parts = re.split(r"\.\.\.|engine-0|60 s|\(kept\)", message)
+        assert [part for part in parts if part.strip(" =") not in said] == []
+
+
 def test_a_word_of_the_readme() -> None:
     """It is short, and what it names is there."""
     assert README.count("\n") <= 150

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cncp import accounts
+from cncp import accounts, remote
 from cncp.console import Console
 from cncp.files import to_json
 from cncp.machine import manifest, removal
@@ -184,3 +184,31 @@ def test_what_is_ours_is_not_taken_for_the_users(home: Path) -> None:
     assert {command, identity} <= set(manifest.load(left.home / "manifest.json").made)
     assert left.uninstall() != []
     assert left.files() == STAYS
+
+
+def test_what_has_still_to_tell_a_hub_is_ended(home: Path, tmp_path: Path) -> None:
+    """It ignores what service managers end an engine with, and would wait for a hub that is gone."""
+    left, other = Left(home), tmp_path / "other"
+    (tmp_path / "cncp").mkdir()
+    code = "import signal, sys; signal.signal(15, signal.SIG_IGN); print(1, flush=True); signal.pause()"
+    (tmp_path / "cncp" / "remote.py").write_text(code)
+    ours, theirs = (
+        subprocess.Popen(
+            [f"{one}/venv/bin/python", *remote.command("death", "file")],
+            executable=sys.executable,
+            stdout=subprocess.PIPE,
+            cwd=tmp_path,
+        )
+        for one in (left.home, other)
+    )
+    try:
+        for one in (ours, theirs):
+            assert one.stdout is not None
+            one.stdout.readline()
+        bare_uninstall.end_tellers(left.home, os.geteuid())
+        assert ours.wait(30) == -signal.SIGKILL
+        assert theirs.poll() is None
+    finally:
+        for one in (ours, theirs):
+            one.kill()
+            one.communicate()

@@ -89,23 +89,34 @@ def _systemctl(actor: Actor, *words: str) -> None:
 def processes(home: Path, uid: int) -> Iterator[int]:
     """Yield the processes of an account that keep or are services of the cluster in ``home``, keepers first."""
     found: list[tuple[bool, int]] = []
+    for pid, words in _command_lines(uid):
+        keeper = f"{home}/supervisor/supervisord.conf" in words or f"{home}/libexec/keep" in words[:3]
+        if keeper or (remote.verb_of(words)[0] == "serve" and f"{home}/node.json" in words):
+            found.append((not keeper, pid))
+    yield from (pid for _, pid in sorted(found))
+
+
+def _command_lines(uid: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the processes of an account but this one, each with its command line."""
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
-        try:
-            if entry.stat().st_uid != uid:
-                continue
-            words = os.fsdecode(Path(entry.path, "cmdline").read_bytes()).split("\0")
-        except OSError:
-            continue
-        keeper = f"{home}/supervisor/supervisord.conf" in words or f"{home}/libexec/keep" in words[:3]
-        if keeper or (remote.verb_of(words)[0] == "serve" and f"{home}/node.json" in words):
-            found.append((not keeper, int(entry.name)))
-    yield from (pid for _, pid in sorted(found))
+        with contextlib.suppress(OSError):
+            if entry.stat().st_uid == uid:
+                yield int(entry.name), os.fsdecode(Path(entry.path, "cmdline").read_bytes()).split("\0")
+
+
+def end_tellers(home: Path, uid: int) -> None:
+    """End what has still to tell a hub that an engine has ended: the hub is gone as well, and they wait for it."""
+    python = f"{home}/venv/bin/python"
+    lines = _command_lines(uid)
+    # They ignore what service managers end an engine's processes with.
+    _signal([pid for pid, words in lines if python in words and remote.waits_to_tell(words)], signal.SIGKILL)
 
 
 def end(home: Path, uid: int) -> int:
     """End all of them, by force where they do not go by themselves; return how many there were."""
+    end_tellers(home, uid)
     there = list(processes(home, uid))
     _signal(there, signal.SIGTERM)
     _await(lambda: not list(processes(home, uid)))

@@ -35,6 +35,7 @@ def uninstall(node: Node, console: Console) -> list[str]:
     actor = Actor(node.account)
     require_root(node, "uninstall")
     down(node, console)
+    bare_uninstall.end_tellers(Path(node.home), node.account.uid)
     home, profile = Path(node.home), Path(node.profile_dir)
     own = Path(node.account.home)
     memory = removal.remembered(home, own, {profile.parent, own / ".ipython"}, SOURCE / "notebooks", console.warn)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from docutils.core import publish_string
 from invoke.collection import Collection
 from invoke.parser.context import ParserContext
 from invoke.parser.parser import Parser
@@ -114,6 +115,13 @@ def test_messages_that_are_explained_exist() -> None:
         # What differs from case to case is left out.
         parts = re.split(r"\.\.\.|engine-0|60 s|\(kept\)", message)
         assert [part for part in parts if part.strip(" =") not in said] == []
+
+
+@pytest.mark.parametrize("name", ["README.rst", "CONTRIBUTING.rst", "CHANGELOG.rst"])
+def test_pages_outside_of_the_site_can_be_read(name: str) -> None:
+    """They are reStructuredText as every forge reads it, without a warning."""
+    text = (SOURCE / name).read_text(encoding="utf-8")
+    publish_string(text, settings_overrides={"halt_level": 2, "report_level": 5, "_disable_config": True})
 
 
 def test_a_word_of_the_readme() -> None:

@@ -48,6 +48,7 @@ def overview() -> str:
             continue
         for at, (name, entry) in enumerate(group.verbs.items()):
             lines.append(f"{title if not at else '':<8}{name:<10}{entry.brief}")
+    lines.append(f"{'Completion':<18}source <(cncp --print-completion-script=bash), or zsh, fish")
     return "\n".join(lines)
 
 

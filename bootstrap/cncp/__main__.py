@@ -2,7 +2,7 @@
 
 Python imports much of its own before anything of ours (site, and runpy for -m), and a Ctrl-C at that
 time ends in a traceback. With -S this file is what comes first, and its first lines use nothing but what
-is built into Python; site comes after them.
+is built into Python; site comes after them. A package that is installed has ``main`` for its script.
 """
 
 import sys
@@ -29,17 +29,24 @@ if sys.flags.no_site:
 
     site.main()
 
-try:
-    from cncp import interrupted  # -S has none of ours on the path before
 
-    interrupted.while_importing(interrupted.verb_of(sys.argv))
+def main() -> None:
+    """Be the ``cncp`` command, also of a package that is installed: run the command line and exit."""
+    try:
+        from cncp import interrupted  # -S has none of ours on the path before
 
-    from cncp.tasks.program import main  # what it imports takes a while
+        interrupted.while_importing(interrupted.verb_of(sys.argv))
 
+        from cncp.tasks import program  # what it imports takes a while
+
+        program.main()
+    except ImportError as lacking:
+        # What the virtualenv had is gone, and with it most verbs; the way out is not.
+        sys.path.append(__file__.rpartition("/cncp/")[0])
+        from cncp.machine.ops import bare_uninstall
+
+        sys.exit(bare_uninstall.instead(lacking))
+
+
+if __name__ == "__main__":
     main()
-except ImportError as lacking:
-    # What the virtualenv had is gone, and with it most verbs; the way out is not.
-    sys.path.append(__file__.rpartition("/cncp/")[0])
-    from cncp.machine.ops import bare_uninstall
-
-    sys.exit(bare_uninstall.instead(lacking))

@@ -23,8 +23,13 @@ from cncp.config.settings import BY_KEY, FORMER_VARIABLES, RENAMED, Cluster, Lay
 from cncp.errors import CncpError, UsageError
 from cncp.shape import Misfit, made, parse
 
-SOURCE = Path(__file__).resolve().parents[3]
-"""The folder that holds bootstrap/, cookbooks/ and roles/."""
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+INSTALLED = (_PACKAGE / "_code").is_dir()
+"""Whether this is a package that pip or uv has installed, and may replace or remove at any time."""
+
+SOURCE = _PACKAGE / "_code" if INSTALLED else _PACKAGE.parents[1]
+"""The folder that holds bootstrap/, cookbooks/ and roles/: the checkout, or its copy in a package (hatch_build.py)."""
 
 STATIC = SOURCE / "cookbooks" / "cncp" / "files"
 """Everything that is installed byte for byte."""

@@ -1,7 +1,8 @@
 """The code kept with the cluster: a checkout may be moved or deleted, and the cluster goes on.
 
 What runs from CNCP_HOME/code is a copy of what provisioning needs of the checkout that baremetal.sh
-was started in. Started there again, what was edited in the meantime comes over.
+was started in, or of the package that pip or uv has installed. Started there again, what was edited or
+upgraded in the meantime comes over.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from cncp.config.sources import INSTALLED, SOURCE
+from cncp.errors import CncpError
 from cncp.files import lock, read_bytes
 from cncp.process import run
 from cncp.surroundings import GIT
@@ -66,6 +69,28 @@ class Code:
 def kept(home: Path) -> Path:
     """Return where the code of the cluster in ``home`` is kept."""
     return home / "code"
+
+
+def runs_from(home: Path) -> Path:
+    """Return where the code of the cluster in ``home`` runs from, once this code has brought it up."""
+    return kept(home) if INSTALLED else SOURCE
+
+
+def of_package(home: Path) -> Code | None:
+    """Return the code that a package that is installed brings to ``home``; None where this is none."""
+    return read(SOURCE, home) if INSTALLED else None
+
+
+def insist(home: Path) -> None:
+    """Raise CncpError where the cluster in ``home`` runs from another version's code than this package's.
+
+    What it is to run is said of the code that is here, and done with that which is there.
+    """
+    package = of_package(home)
+    if package is not None and read_bytes(kept(home) / DIGEST) != package.digest.encode():
+        raise CncpError(
+            f"the cluster in {home} runs the code of another version than this cncp's", "bring this one's over: cncp up"
+        )
 
 
 def read(source: Path, home: Path) -> Code | None:

@@ -11,9 +11,10 @@ from typing import Any
 
 from cncp.accounts import Account
 from cncp.config.settings import Cluster
-from cncp.config.sources import SOURCE, recorded
+from cncp.config.sources import recorded
 from cncp.errors import CncpError, PreflightError, UsageError
 from cncp.files import read_bytes, read_json
+from cncp.install import source_code
 from cncp.machine import engine_variables
 from cncp.machine.facts import Facts
 from cncp.machine.tunnels import Tunnel
@@ -182,7 +183,7 @@ def resolve(
         host=facts.host,
         home=str(home),
         profile_dir=str(ipython_dir / f"profile_{cluster.profile}"),
-        source=str(SOURCE),
+        source=str(source_code.runs_from(home)),
         manager=manager,
         scope=scope,
         why=why,

@@ -16,6 +16,7 @@ from cncp.config.settings import Cluster
 from cncp.config.sources import Kept
 from cncp.console import Console
 from cncp.errors import plural
+from cncp.install import source_code
 from cncp.machine import connection_files, engine_variables, facts, tunnels
 from cncp.machine.actor import Actor
 from cncp.machine.converge import embedded, engine_choice
@@ -195,6 +196,7 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT, verb: str =
     """
     actor = Actor(node.account)
     manager = service_manager(node, actor)
+    source_code.insist(Path(node.home))
     engine_choice.insist(node)
     check_profile(node)
     check_owner(node)

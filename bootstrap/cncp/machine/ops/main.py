@@ -20,10 +20,10 @@ from typing import Any
 from cncp import files
 from cncp.accounts import home
 from cncp.config.settings import SETTINGS
-from cncp.config.sources import SOURCE
+from cncp.config.sources import INSTALLED, SOURCE
 from cncp.console import Console, answered
 from cncp.errors import CncpError
-from cncp.install import environment
+from cncp.install import environment, source_code
 from cncp.machine.jupyter import service
 from cncp.machine.node import Node
 from cncp.machine.ops import busy_engines
@@ -55,21 +55,24 @@ def bring_environment(node: Node, console: Console, again: Sequence[str] = ()) -
     before = files.read_bytes(stamp)
     bundle = os.environ.get("CNCP_OFFLINE")
     _install(node, Path(bundle) if bundle else None, console)
-    if files.read_bytes(stamp) != before:
+    # Another Python, which some package was installed into, has nothing of what has changed.
+    own = not INSTALLED or Path(sys.prefix) == Path(node.home) / "venv"
+    if own and files.read_bytes(stamp) != before:
         words = [*PYTHON, "-S", str(environment.program(SOURCE)), *again] if again else sys.orig_argv[1:]
         os.execv(sys.executable, [sys.executable, *words])
 
 
 def _install(node: Node, bundle: Path | None, console: Console) -> None:
-    """Bring the virtualenv to what the node wants, with the Python it was made with."""
+    """Bring the virtualenv to what the node wants, with the Python it was made with, and the code of a package."""
     environment.ensure(
         Path(node.home),
-        os.path.realpath(node.python) if node.python.exists() else sys.executable,
+        os.path.realpath(node.python if node.python.exists() else sys.executable),
         os.environ,
         requirements=node.settings.requirements,
         jupyter=service.wanted(node),
         offline=bundle,
         say=console.phase,
+        keep=source_code.of_package(Path(node.home)),
         before=lambda engines: before_packages(Path(node.home), console, engines=engines),
     )
 

@@ -38,6 +38,7 @@ def test_the_readme_word_for_word(near: Site) -> None:
         assert run(site, f"{command} run first.py") == expected
         assert run(site, f"{command} shell -c 'python first.py'") == expected
         assert run(site, f"echo 'python first.py; cncp status' | {command} shell").startswith(expected)
+        assert run(site, f"{command} --complete -- cncp restart engine-") == "engine-0\nengine-1\n"
         # What comes next is printed once.
         assert "next:" not in run(site, f"{command} scale -1")
         example = ROOT / "examples" / "one-machine" / "cluster.toml"

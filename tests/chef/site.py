@@ -92,7 +92,9 @@ class Site:
         found: list[str] = json.loads(done.stdout)
         return found
 
-    def solo(self, program: Path, attributes: Mapping[str, Any], *options: str) -> dict[str, Any]:
+    def solo(
+        self, program: Path, attributes: Mapping[str, Any], *options: str, runs: str = "role[compute]"
+    ) -> dict[str, Any]:
         """Run Chef with the cookbook alone, as somebody would who knows no cncp; return its report."""
         state = self.folder / "solo"
         report = state / "report.json"
@@ -100,10 +102,19 @@ class Site:
             report.unlink()
         own = {"home": str(self.cncp_home), "packages": False, "engines": 1}
         (state / "node.json").write_text(json.dumps({"cncp": {**own, **attributes}}))
-        self.run(program, "-c", state / "solo.rb", "-j", state / "node.json", "-o", "role[compute]", *options)
+        self.run(program, "-c", state / "solo.rb", "-j", state / "node.json", "-o", runs, *options)
         found: dict[str, Any] = json.loads(report.read_text())
         assert found["success"], found
         return found
+
+    def act(self, program: Path, resource: str, action: str, *options: str, **attributes: Any) -> list[str]:
+        """Have a recipe of somebody else's take an action of a resource of ours; return what Chef changed."""
+        theirs = self.folder / "solo" / "cookbooks" / "theirs"
+        (theirs / "recipes").mkdir(parents=True, exist_ok=True)
+        (theirs / "metadata.rb").write_text("name 'theirs'\nversion '1.0.0'\ndepends 'cncp'\n")
+        (theirs / "recipes" / "default.rb").write_text(f"{resource}('cncp') {{ action :{action} }}\n")
+        report = self.solo(program, attributes, *options, runs="recipe[theirs]")
+        return [str(one["resource"]) for one in report["updated"]]
 
     def tree(self) -> dict[str, tuple[int, int, str]]:
         """Return mode, owner and content of all that stays, by path; keys and digests are left out."""
@@ -146,14 +157,14 @@ def make(user: int, variables: Mapping[str, str]) -> Site:
     folder = Path(tempfile.mkdtemp(prefix="cncp-", dir="/tmp"))
     site = Site(folder, user, variables)
     folder.chmod(0o755)
-    for inner in (folder, folder / "home", folder / "solo"):
+    for inner in (folder, folder / "home", folder / "solo", folder / "solo" / "cookbooks"):
         inner.mkdir(exist_ok=True)
         os.chown(inner, user, user if user != os.geteuid() else -1)
     names = ("file_cache_path", "file_backup_path", "checksum_path", "node_path", "chef_guid_path", "lockfile")
     state = [f"{name} '{folder}/solo/{name}'" for name in ("cache_path", *names, "solo_d_dir")]
     handler = ROOT / "cookbooks" / "cncp" / "files" / "chef" / "report.rb"
     lines = [
-        f"cookbook_path '{ROOT}/cookbooks'",
+        f"cookbook_path ['{ROOT}/cookbooks', '{folder}/solo/cookbooks']",
         f"role_path '{ROOT}/roles'",
         *state,
         "run_lock_timeout 0",

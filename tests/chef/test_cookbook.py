@@ -115,6 +115,28 @@ def test_engines_at_work(site: Site, program: Path) -> None:
     assert _settings(site)["heartbeat"] == 600
 
 
+def test_services_are_stopped_restarted_and_all_of_it_removed(site: Site, program: Path) -> None:
+    """By a recipe of somebody else's; a dry run changes nothing, and what is so already is no change."""
+    site.solo(program, {})
+    before = _engine(site)
+    assert site.act(program, "cncp_engines", "stop", "--why-run") == ["cncp_engines[cncp]"]
+    assert _engine(site)["pid"] == before["pid"]
+    assert site.act(program, "cncp_engines", "stop") == ["cncp_engines[cncp]"]
+    assert (_engine(site)["pid"], _engine(site)["state"]) == (0, "down")
+    assert site.act(program, "cncp_engines", "stop") == []
+    assert site.act(program, "cncp_engines", "restart") == []
+    assert site.act(program, "cncp_engines", "start") == ["cncp_engines[cncp]"]
+    again = _engine(site)["pid"]
+    assert site.act(program, "cncp_engines", "restart") == ["cncp_engines[cncp]"]
+    assert _engine(site)["pid"] not in (0, again)
+    assert site.act(program, "cncp_virtualenv", "delete", "--why-run") == ["cncp_virtualenv[cncp]"]
+    assert site.profile.exists()
+    assert site.act(program, "cncp_virtualenv", "delete") == ["cncp_virtualenv[cncp]"]
+    assert not site.cncp_home.exists()
+    assert not site.profile.exists()
+    assert site.act(program, "cncp_virtualenv", "delete") == []
+
+
 def test_a_home_with_letters_in_the_locale_c(site: Site, program: Path) -> None:
     """Chef reads its configuration whatever the locale is."""
     lettered = dataclasses.replace(

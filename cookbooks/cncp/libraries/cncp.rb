@@ -141,6 +141,18 @@ module CncpCookbook
     [venv_python(home), *PYTHON, '-m', 'cncp.remote', 'chef', *words]
   end
 
+  # Whether anything of a cluster is in its folder.
+  def installed?(home)
+    %w(node.json venv code).any? { |name| File.exist?(File.join(home, name)) }
+  end
+
+  # The command line that removes a cluster: its own, or where its virtualenv is not whole the checkout's.
+  def uninstall(source, home, python)
+    return [venv_python(home), *PYTHON, '-m', 'cncp', 'uninstall', '--quiet'] if stamp(home)
+
+    [python || 'python3', '-I', File.join(source, 'bootstrap', 'uninstall.py'), '--quiet']
+  end
+
   # What the command above reads.
   def input(settings, attributes, environment = ENV)
     given = { 'settings' => settings, 'path' => attributes['path'] || environment['PATH'] }

@@ -1,25 +1,8 @@
 # What the actions of this cookbook's resources share. Written for Chef, and without requiring it:
 # the names it calls are those of Chef's resources and providers.
 module CncpCookbook
-  # Properties that every resource has. Left out, they follow from node['cncp'].
-  module Properties
-    def self.declare(resource)
-      resource.property :settings, Hash, desired_state: false,
-                        default: later { |given| CncpCookbook.settings(given.node['cncp']) },
-                        coerce: proc { |given| CncpCookbook.check(given) },
-                        description: 'Settings of the cluster, as in cluster.toml; those left out have their defaults.'
-      resource.property :user, String, desired_state: false,
-                        default: later { |given| CncpCookbook.account(given.node['cncp']['user']).name },
-                        description: 'The account that the cluster runs as and that owns its files.'
-      resource.property :home, String, desired_state: false,
-                        default: later { |given| home(given) },
-                        description: 'The folder of the virtualenv and all state.'
-    end
-
-    def self.home(given)
-      CncpCookbook.home(given.node['cncp']['home'], CncpCookbook.account(given.user))
-    end
-
+  # Where the code is.
+  module Checkout
     # The checkout: the one named, else the one that holds this cookbook. Chef loads cookbooks from
     # copies of its own, so the folders that those were copied from are asked for too.
     def self.source(given)
@@ -31,21 +14,6 @@ module CncpCookbook
     def self.repository
       served = Chef::LocalMode.chef_fs if defined?(Chef::LocalMode)
       served ? Array(served.child_paths['cookbooks']) : []
-    end
-
-    def self.later(&block)
-      Chef::DelayedEvaluator.new(&block)
-    end
-  end
-
-  # What resources share that run services.
-  module Service
-    def self.declare(resource)
-      Properties.declare(resource)
-      resource.property :digests, Hash,
-                        description: 'What is to run, with the digest of all it depends on; cncp says which.'
-      # What runs is known once cncp has been asked, which the action does.
-      resource.load_current_value { digests({}) }
     end
   end
 
@@ -66,7 +34,7 @@ module CncpCookbook
 
     # With root's own Python and code, which becomes that account and has root at hand for units of the system.
     def cncp_for_another(words)
-      source = Properties.source(new_resource)
+      source = Checkout.source(new_resource)
       [CncpCookbook.root_python, '-I', '-B', CncpCookbook.asroot(source), 'run', new_resource.user, *words]
     end
 
@@ -133,12 +101,36 @@ module CncpCookbook
       entries.map { |entry| cncp_removal(entry['path']).updated_by_last_action? }.any?
     end
 
-    # Install what services of a kind need and have them run; return whether anything was started.
-    def cncp_start(kind)
+    # The kind of service that this resource is called after: cncp_engines is for those of the kind engine.
+    def cncp_kind
+      new_resource.declared_type.to_s.delete_prefix('cncp_').sub(/(?<=engine|tunnel)s\z/, '')
+    end
+
+    # Install what services of this kind need and have them run; return whether anything was started.
+    def cncp_start
       return false unless cncp_there?
 
-      changed = [cncp_install(kind), cncp_remove(kind)].any?
-      cncp_serve(kind, changed)
+      changed = [cncp_install(cncp_kind), cncp_remove(cncp_kind)].any?
+      cncp_serve(cncp_kind, changed)
+    end
+
+    def cncp_stop
+      cncp_act('stop')
+    end
+
+    def cncp_restart
+      cncp_act('restart')
+    end
+
+    # Have cncp stop or restart what runs of this kind, where anything does.
+    def cncp_act(verb)
+      return unless cncp_there?
+
+      names = cncp(verb, cncp_kind, '--dry-run')['stop']
+      return if names.empty?
+
+      patience = 120 + CncpCookbook.busy(node['cncp'])['wait']
+      converge_by("#{verb} #{names.join(', ')}") { cncp(verb, cncp_kind, timeout: patience) }
     end
 
     # Start or restart what does not run as it is to; return whether anything was started.

@@ -4,12 +4,11 @@ provides :cncp_controller
 
 description 'The controller (ipcontroller) of a cluster as a service: its files, and that it runs with them.'
 
-CncpCookbook::Service.declare(self)
-
-action_class { include CncpCookbook::Actions }
+use 'partial/_cluster'
+use 'partial/_service'
 
 action :start do
   description 'Install what is missing, and start or restart what does not run as it is to.'
 
-  cncp_start('controller')
+  cncp_start
 end

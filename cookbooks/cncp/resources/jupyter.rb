@@ -5,12 +5,11 @@ provides :cncp_jupyter
 description 'JupyterLab beside the controller as a service: its files, and that it runs with them. ' \
             'Where the setting jupyter is false, that it does not.'
 
-CncpCookbook::Service.declare(self)
-
-action_class { include CncpCookbook::Actions }
+use 'partial/_cluster'
+use 'partial/_service'
 
 action :start do
   description 'Install what is missing, and start or restart what does not run as it is to.'
 
-  cncp_start('jupyter')
+  cncp_start
 end

@@ -9,7 +9,7 @@ property :service_manager, String,
          default: lazy { |given| given.node['cncp']['service_manager'] },
          description: 'The service manager: tmux and screen are packages, and without systemd cron starts all at boot.'
 property :home, String,
-         default: lazy { |given| CncpCookbook::Properties.home(given) },
+         default: lazy { |given| CncpCookbook.home(given.node['cncp']['home'], CncpCookbook.account(given.user)) },
          description: 'The folder of the virtualenv: where that is whole, nothing is needed to make one.'
 property :user, String,
          default: lazy { |given| CncpCookbook.account(given.node['cncp']['user']).name },

@@ -5,9 +5,7 @@ provides :cncp_profile
 description 'The IPython profile of a cluster and what its services share: folders, configuration, keys, ports ' \
             'and connection files. Keys are made once, and no secret passes through Chef.'
 
-CncpCookbook::Properties.declare(self)
-
-action_class { include CncpCookbook::Actions }
+use 'partial/_cluster'
 
 action :create do
   description 'Make the profile, and stop services that are no longer wanted.'

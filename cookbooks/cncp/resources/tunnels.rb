@@ -5,12 +5,11 @@ provides :cncp_tunnels
 description 'ssh as services, for engines behind a firewall: their files, and that they run with them. ' \
             'Which there are is said by the machine in charge of the cluster; on a machine by itself there are none.'
 
-CncpCookbook::Service.declare(self)
-
-action_class { include CncpCookbook::Actions }
+use 'partial/_cluster'
+use 'partial/_service'
 
 action :start do
   description 'Install what is missing, and start or restart what does not run as it is to.'
 
-  cncp_start('tunnel')
+  cncp_start
 end

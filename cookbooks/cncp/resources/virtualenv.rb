@@ -4,10 +4,10 @@ provides :cncp_virtualenv
 
 description 'The virtualenv with the locked packages, made by bootstrap/stage0.py of a checkout of cncp.'
 
-CncpCookbook::Properties.declare(self)
+use 'partial/_cluster'
 
 property :source, String,
-         default: lazy { |given| CncpCookbook::Properties.source(given) },
+         default: lazy { |given| CncpCookbook::Checkout.source(given) },
          description: 'The checkout of cncp whose code the virtualenv runs.'
 property :python, String,
          description: 'The Python to make the virtualenv with. Left out: the one it was made with, else python3.'
@@ -31,8 +31,6 @@ load_current_value do |wanted|
 end
 
 action_class do
-  include CncpCookbook::Actions
-
   def base_python
     @base_python ||= CncpCookbook.base_python(new_resource.python || node['cncp']['python'],
                                               CncpCookbook.stamp(new_resource.home))
@@ -74,4 +72,15 @@ action :create do
   before = CncpCookbook.stamp(new_resource.home)
   build
   converge_by("install #{new_resource.settings['requirements']}") {} if CncpCookbook.stamp(new_resource.home) != before
+end
+
+action :delete do
+  description 'Stop all that runs of the cluster, and remove all that was installed, as `cncp uninstall` does.'
+
+  next unless CncpCookbook.installed?(new_resource.home)
+
+  converge_by("uninstall the cluster in #{new_resource.home}") do
+    status, _, errors = cncp_run(CncpCookbook.uninstall(new_resource.source, new_resource.home, base_python), nil, 600)
+    raise CncpCookbook::Error.new(*CncpCookbook.said(errors, status)) unless status.zero?
+  end
 end

@@ -8,13 +8,19 @@ RSpec.describe 'the cookbook' do
       page = File.read(File.join(COOKBOOK, 'documentation', "#{name}.md"))
       text = File.read(path)
       properties = text.scan(/^property :(\w+)/).flatten
-      properties += %w(settings user home) if text.match?(/(Properties|Service)\.declare/)
-      properties << 'digests' if text.include?('Service.declare')
+      partials = text.scan(/^use '(.*)'/).flatten.map { |name| File.read(File.join(COOKBOOK, 'resources', "#{name}.rb")) }
+      properties += partials.flat_map { |partial| partial.scan(/^property :(\w+)/).flatten }
+      actions = [text, *partials].flat_map { |part| part.scan(/^action :(\w+)/).flatten }
+      actions.each { |action| expect(page).to include("`:#{action}`"), "#{name}: #{action}" }
       properties.each { |property| expect(page).to include("`#{property}`"), "#{name}: #{property}" }
     end
   end
 
   it 'has described, unified resources' do
+    Dir[File.join(COOKBOOK, 'resources', 'partial', '_*.rb')].each do |path|
+      text = File.read(path)
+      expect(text.scan(/^property :/).length).to eq(text.scan(/^         description: /).length), path
+    end
     resources.each do |path|
       text = File.read(path)
       expect(text).to start_with("unified_mode true\n"), path

@@ -102,6 +102,20 @@ RSpec.describe CncpCookbook do
     end
   end
 
+  describe '.uninstall' do
+    it 'is the cluster\'s own, or where its virtualenv is not whole the checkout\'s' do
+      expect(described_class.uninstall('/s', home, nil)).to eq(%w(python3 -I /s/bootstrap/uninstall.py --quiet))
+      virtualenv('{}')
+      expect(described_class.uninstall('/s', home, '/p').last(5)).to eq(%w(-Xutf8 -m cncp uninstall --quiet))
+    end
+
+    it 'is asked for where there is something' do
+      expect(described_class.installed?(home)).to be(false)
+      virtualenv('{}')
+      expect(described_class.installed?(home)).to be(true)
+    end
+  end
+
   describe '.input' do
     it 'holds the settings and the PATH of this run' do
       expect(JSON.parse(described_class.input({ 'engines' => 1 }, {}, 'PATH' => '/bin')))

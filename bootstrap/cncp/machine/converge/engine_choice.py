@@ -31,7 +31,7 @@ def insist(node: Node) -> None:
     """Raise PreflightError where the settings insist on Chef and there is none."""
     if node.settings.converge == "chef" and chef.find() is None:
         raise PreflightError(
-            "engine = chef, but there is neither cinc-solo nor chef-solo on this machine",
+            "converge = chef, but there is neither cinc-solo nor chef-solo on this machine",
             "install Cinc (https://cinc.sh/start/client/), or leave --converge out",
         )
 
@@ -52,7 +52,7 @@ def present(node: Node) -> Engine | None:
 
 
 def choose(node: Node, actor: Actor, environment: Mapping[str, str], say: Callable[[str], None]) -> Engine:
-    """Choose the engine; with engine = auto Cinc is installed where that can be done unasked."""
+    """Choose the engine; with converge = auto Cinc is installed where that can be done unasked."""
     insist(node)
     found = present(node)
     if found is not None:

@@ -13,11 +13,13 @@ from cncp import __version__  # noqa: E402  # found where the line above says
 project = "cncp"
 author = "the authors of cncp"
 version = release = __version__
-extensions = ["tables"]
+extensions = ["sphinx.ext.autodoc", "tables"]
 exclude_patterns = ["_build"]
 highlight_language = "none"
 # What is named and does not exist is an error.
 nitpicky = True
+# Types of Python and of libraries, whose documents are elsewhere.
+nitpick_ignore_regex = [("py:.*", ".*")]
 smartquotes = False
 
 html_theme = "furo"

@@ -28,6 +28,15 @@ for line in sys.stdin:
 """
 
 
+PROGRAM = """
+import socket
+import cncp
+with cncp.Cluster.from_file("/tmp/cluster.toml").client(engines=2) as client:
+    print(client[:].apply_sync(socket.gethostname))
+"""
+"""A client of a cluster elsewhere, from its file alone."""
+
+
 @pytest.fixture(scope="module")
 def laptop(make_host: Callable[..., Host], make_site: MakeSite) -> Laptop:
     """A laptop that may log in to gold1 by key."""
@@ -80,6 +89,23 @@ def test_foreground(laptop: Laptop, gold1: Site) -> None:
     terminal.wait()
     assert not laptop.host.exists(f"{laptop.home}/{CLIENT_FILE}")
     assert not laptop.host.exec(["pgrep", "-u", "bob", "-x", "ssh"], check=False).stdout
+
+
+def test_a_program_s_own_client(laptop: Laptop, gold1: Site) -> None:
+    """It goes by a tunnel of its own that ends with it, or through a `connect` that runs."""
+
+    def ssh() -> list[str]:
+        return laptop.host.exec(["pgrep", "-u", "bob", "-x", "ssh"], check=False).stdout.split()
+
+    laptop.host.write("/tmp/cluster.toml", 'controller = "gold1"\n[[pool]]\nhosts = ["gold1"]\n')
+    assert laptop.python(PROGRAM).stdout == "['gold1', 'gold1']\n"
+    assert ssh() == []
+    assert not laptop.host.exists(f"{laptop.home}/{CLIENT_FILE}")
+    laptop.task("connect", "--host", "gold1", "--as", "there", "--background")
+    before = ssh()
+    assert laptop.python(PROGRAM).stdout == "['gold1', 'gold1']\n"
+    assert ssh() == before != []
+    laptop.task("connect", "--stop")
 
 
 @contextmanager

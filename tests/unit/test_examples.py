@@ -25,6 +25,7 @@ STARTS: dict[str, tuple[list[str], dict[str, int]]] = {
     "behind-a-firewall": (["controller"], {"cloud": 8, "lab": 3, "vault": 1}),
     "gpus": (["controller"], {"dgx": 2, "cpu": 4}),
     "jupyter": (["controller", *ENGINES, "jupyter"], {"gold": 2}),
+    "own-tasks": (["controller"], {"gold": 4, "vault": 1}),
 }
 """Of each example what starts on the machine where it is used, and how many other hosts there are by their names."""
 

@@ -42,7 +42,7 @@ LAYERS = (
     ("fleet",),
     ("pools",),
     ("client",),
-    ("tasks", "__main__"),
+    ("api", "tasks", "__main__"),
 )
 """Lower layers first: the ground, then a package each. What stands in one may use its own and the lower ones."""
 

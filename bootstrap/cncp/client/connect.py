@@ -139,6 +139,20 @@ class Keeper:
         return False
 
 
+def way(remote: Remote, document: Document, mapped: tuple[int, ...]) -> tuple[Tunnel, Document]:
+    """Return the tunnel, not open yet, from local ports to a controller, and its client file for this end of it."""
+    there = "127.0.0.1" if connection_file.on_all_interfaces(document) else connection_file.bound(document)
+    forwards = [(here, there, port) for here, port in zip(mapped, connection_file.ports(document), strict=True)]
+    return Tunnel(remote, forwards), connection_file.at(document, "127.0.0.1", mapped)
+
+
+def open_way(tunnel: Tunnel, local: Document, name: str) -> None:
+    """Open a tunnel to the controller on host ``name``, and have that answer. Raises CncpError."""
+    tunnel.open()
+    if not reach.answers(local, 5.0):
+        raise CncpError(f"the controller on {name} does not answer", f"look there: ssh {name}, then cncp status")
+
+
 @contextlib.contextmanager
 def _handling(stop: Callable[..., None]) -> Iterator[None]:
     """Have the signals that end a program call ``stop`` instead."""
@@ -173,22 +187,14 @@ def connect(
     with files.lock(into.path / "pid" / "cncp-connect.lock", f"connect for profile {into.name}"):
         last = connect_state.read(into.path)
         mapped = choose_ports(ports, last.ports if last else ())
-        there = "127.0.0.1" if connection_file.on_all_interfaces(document) else connection_file.bound(document)
-        forwards = [(here, there, port) for here, port in zip(mapped, connection_file.ports(document), strict=True)]
-        local = connection_file.at(document, "127.0.0.1", mapped)
-        tunnel = Tunnel(remote, forwards)
+        tunnel, local = way(remote, document, mapped)
         first = Record(
             os.getpid(), connect_state.own_creation(), into.name, remote.spec.name, name, mapped, BROKEN, 0, 0, 0, ""
         )
         keeper = Keeper(tunnel, into, first, console)
         with contextlib.closing(tunnel), _handling(keeper.stop):
             console.phase(f"opening the way to {remote.spec.name}")
-            tunnel.open()
-            if not reach.answers(local, 5.0):
-                raise CncpError(
-                    f"the controller on {remote.spec.name} does not answer",
-                    f"look there: ssh {remote.spec.name}, then cncp status",
-                )
+            open_way(tunnel, local, remote.spec.name)
             with in_place(into, local, last), _gone_at_end(into.path):
                 keeper.keep(lambda: ready(first))
 

@@ -18,7 +18,7 @@ from cncp.errors import UsageError, plural
 from cncp.fleet import operations
 from cncp.fleet import registry as places
 from cncp.fleet.controller_host import Here
-from cncp.fleet.model import Fleet
+from cncp.fleet.model import Done, Fleet
 from cncp.fleet.rollout import up as everywhere
 from cncp.machine.actor import Actor
 from cncp.machine.jupyter import service
@@ -121,7 +121,8 @@ def converge(
     hosts = fleets.inventory(asked)
     if hosts is not None:
         wanted = fleets.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
-        _fleet_up(asked, wanted, console, as_json=as_json, again=again)
+        done, following = fleet_up(asked, wanted, console, again)
+        fleets.report(wanted, done, console, following=following, elapsed=_elapsed(), as_json=as_json)
         return
     refuse_limit(limit)
     first = steps.former(accounts.home(os.environ)) is None
@@ -138,9 +139,10 @@ def _following(node: Node, elsewhere: str = "") -> list[str]:
     )
 
 
-def _fleet_up(
-    asked: converging.Request, wanted: Fleet, console: Console, *, as_json: bool, again: Sequence[str]
-) -> None:
+def fleet_up(
+    asked: converging.Request, wanted: Fleet, console: Console, again: Sequence[str] | None
+) -> tuple[Done, Sequence[str]]:
+    """Bring all hosts up; return what came of it, and what may follow. ``again`` is as for ``bring_environment``."""
     node = converging.describe(asked)
     main.bring_environment(node, console, again)
     head = wanted.inventory.controller
@@ -152,11 +154,10 @@ def _fleet_up(
     # Before anything is done: verbs on what was cut off need to know the hosts.
     lifecycle.remember(node.account, wanted.home, asked.former, asked.flags, asked.file)
     done = everywhere(wanted, here, console)
-    following = _following(node, "" if here else head.name) if first else ()
-    fleets.report(wanted, done, console, following=following, elapsed=_elapsed(), as_json=as_json)
+    return done, _following(node, "" if here else head.name) if first else ()
 
 
-def _scene(file: str | None, limit: str) -> operations.Scene | None:
+def scene(file: str | None, limit: str) -> operations.Scene | None:
     """Return the hosts of the cluster in use, None where it is this machine alone."""
     return _of_hosts(fleets.asked(file), limit, forgotten=False)
 
@@ -178,8 +179,8 @@ def status(context: Context, file: str | None = None, limit: str = "", json: boo
     console = Console()
     if watch and json:
         raise UsageError("command line: --watch shows a table", "a program asks again: cncp status --json")
-    if scene := _scene(file, limit):
-        fleets.status(scene, console, as_json=json, watch=watch)
+    if view := scene(file, limit):
+        fleets.status(view, console, as_json=json, watch=watch)
         return
     node = _node()
     manager = service_manager(node, Actor(node.account))
@@ -204,8 +205,8 @@ def logs(
 ) -> None:
     """Show the logs of a service, or of all of them."""
     console = Console()
-    if scene := _scene(file, limit):
-        fleets.logs(scene, console, name, lines, follow=follow)
+    if view := scene(file, limit):
+        fleets.logs(view, console, name, lines, follow=follow)
         return
     node = _node()
     wanted = lifecycle.chosen(node, name)
@@ -222,8 +223,8 @@ def check(
 ) -> None:
     """Look for what is wrong, and say what to do about it."""
     console = Console()
-    if scene := _scene(file, limit):
-        fleets.check(scene, console, as_json=json, from_hosts=from_hosts)
+    if view := scene(file, limit):
+        fleets.check(view, console, as_json=json, from_hosts=from_hosts)
         return
     node = _node()
     findings = doctor.examine(node, service_manager(node, Actor(node.account)))
@@ -259,22 +260,27 @@ def scale(
     limit: str = "",
 ) -> None:
     """Add or remove engines, of several hosts on each; the others are not touched."""
-    if not re.fullmatch(r"[-+]?[0-9]{1,4}", count) or abs(int(count)) > MOST_ENGINES:
-        raise UsageError(
-            f"scale {count!r} is not possible", f"give a number of engines, 0 to {MOST_ENGINES}, or +1, -1"
-        )
+    check_count(count)
     console = Console(quiet=quiet)
-    if scene := _scene(file, limit):
-        fleets.scale(scene, console, [count, *_for_busy(wait, force=force)])
+    if view := scene(file, limit):
+        fleets.scale(view, console, [count, *words_of_busy(wait, force=force)])
         return
     node = _node()
     outcome = lifecycle.scale(
-        node, _engines(node, count), os.environ, console, busy_engines.say(wait=wait, force=force)
+        node, engines_after(node, count), os.environ, console, busy_engines.say(wait=wait, force=force)
     )
     _report(console, _node(), outcome, json)
 
 
-def _engines(node: Node, count: str) -> int:
+def check_count(count: str) -> None:
+    """Raise UsageError where it is nothing that ``scale`` takes."""
+    if not re.fullmatch(r"[-+]?[0-9]{1,4}", count) or abs(int(count)) > MOST_ENGINES:
+        raise UsageError(
+            f"scale {count!r} is not possible", f"give a number of engines, 0 to {MOST_ENGINES}, or +1, -1"
+        )
+
+
+def engines_after(node: Node, count: str) -> int:
     """Return how many engines ``scale`` is to leave: the number given, or so many more or fewer. Raises UsageError."""
     wanted = int(count) + (node.engines if count[0] in "-+" else 0)
     if not 0 <= wanted <= MOST_ENGINES:
@@ -298,8 +304,8 @@ def restart(
     """Restart a service, or all of them."""
     manners = busy_engines.say(wait=wait, force=force)
     console = Console(quiet=quiet)
-    if scene := _scene(file, limit):
-        fleets.restart(scene, console, [*([f"--name={name}"] if name else []), *_for_busy(wait, force=force)])
+    if view := scene(file, limit):
+        fleets.restart(view, console, [*([f"--name={name}"] if name else []), *words_of_busy(wait, force=force)])
         return
     node = _node()
     chosen = lifecycle.chosen(node, name)
@@ -320,15 +326,15 @@ def down(
     """Stop controller and engines until the next `up`."""
     manners = busy_engines.say(wait=wait, force=force)
     console = Console(quiet=quiet)
-    if scene := _scene(file, limit):
-        fleets.down(scene, console, _for_busy(wait, force=force))
+    if view := scene(file, limit):
+        fleets.down(view, console, words_of_busy(wait, force=force))
         return
     node = _node()
     lifecycle.part(node, node.services, "down", manners, console)
     console.say("stopped" if lifecycle.down(node, console) else "nothing was running")
 
 
-def _for_busy(wait: int, *, force: bool) -> list[str]:
+def words_of_busy(wait: int, *, force: bool) -> list[str]:
     return [*([f"--wait={wait}"] if wait else []), *(["--force"] if force else [])]
 
 
@@ -336,8 +342,8 @@ def _for_busy(wait: int, *, force: bool) -> list[str]:
 def uninstall(context: Context, quiet: bool = False, file: str | None = None, limit: str = "") -> None:
     """Stop everything and remove all that was written; what stood there before comes back."""
     console = Console(quiet=quiet)
-    if scene := _of_hosts(fleets.asked_at_the_end(file, console.warn), limit, forgotten=True):
-        fleets.uninstall(scene, console)
+    if view := _of_hosts(fleets.asked_at_the_end(file, console.warn), limit, forgotten=True):
+        fleets.uninstall(view, console)
         return
     for path in removal.of_home(accounts.home(os.environ), console):
         console.say(f"left, because it is not ours: {path}")

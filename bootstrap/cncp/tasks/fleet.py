@@ -67,15 +67,7 @@ def report(
     """
     total = sum(len(one["uuids"]) for one in done.reports.values())
     answering = sum(done.answering(name) for name in done.reports)
-    silent = {
-        name: CncpError(
-            f"{done.answering(name)} of {len(one['uuids'])} engines answer{done.endings.get(name, '')}",
-            f"cncp logs --limit {name}",
-        )
-        for name, one in done.reports.items()
-        if done.silent(name)
-    }
-    failures = {**done.failures, **silent}
+    failures = failures_of(done)
     changed = any(one["changed"] for one in done.reports.values())
     profile = next(iter(done.reports.values()))["profile"]
     if as_json:
@@ -102,6 +94,19 @@ def report(
             console.say(line)
     if failures:
         raise SomeHostsFailed(failures, len(wanted.limit))
+
+
+def failures_of(done: Done) -> dict[str, CncpError]:
+    """Return what failed, by host: something on the way, or engines that do not answer."""
+    silent = {
+        name: CncpError(
+            f"{done.answering(name)} of {len(one['uuids'])} engines answer{done.endings.get(name, '')}",
+            f"cncp logs --limit {name}",
+        )
+        for name, one in done.reports.items()
+        if done.silent(name)
+    }
+    return {**done.failures, **silent}
 
 
 def _rows(wanted: Fleet, done: Done, failures: Mapping[str, CncpError]) -> list[list[str]]:

@@ -33,7 +33,7 @@ from cncp.machine.ops.steps import former
 from cncp.surroundings import PYTHON
 
 
-def converge(asked: Request, console: Console, again: Sequence[str] = ()) -> tuple[Node, Outcome]:
+def converge(asked: Request, console: Console, again: Sequence[str] | None = ()) -> tuple[Node, Outcome]:
     """Do the main job on this machine, and keep what the command line said. Raises CncpError.
 
     ``again`` is as for ``bring_environment``.
@@ -46,10 +46,11 @@ def converge(asked: Request, console: Console, again: Sequence[str] = ()) -> tup
     return node, outcome
 
 
-def bring_environment(node: Node, console: Console, again: Sequence[str] = ()) -> None:
+def bring_environment(node: Node, console: Console, again: Sequence[str] | None = ()) -> None:
     """Install what this code's lock and the settings name; begin anew as a new process if that changed.
 
-    ``again`` are the words of cncp that go on then: those of this process, where there are none.
+    ``again`` are the words of cncp that go on then: those of this process, where there are none. None has this
+    process go on itself, which is another's program.
     """
     stamp = environment.stamp_path(Path(node.home))
     before = files.read_bytes(stamp)
@@ -57,7 +58,7 @@ def bring_environment(node: Node, console: Console, again: Sequence[str] = ()) -
     _install(node, Path(bundle) if bundle else None, console)
     # Another Python, which some package was installed into, has nothing of what has changed.
     own = not INSTALLED or Path(sys.prefix) == Path(node.home) / "venv"
-    if own and files.read_bytes(stamp) != before:
+    if own and again is not None and files.read_bytes(stamp) != before:
         words = [*PYTHON, "-S", str(environment.program(SOURCE)), *again] if again else sys.orig_argv[1:]
         os.execv(sys.executable, [sys.executable, *words])
 

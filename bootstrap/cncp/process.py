@@ -1,4 +1,7 @@
-"""The one place that starts other programs. Argument lists only; never a shell string."""
+"""The one place that starts other programs. Argument lists only; never a shell string.
+
+`run` waits for the end of a program, `begin` does not, `become` lets it take the place of this one.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from cncp import surroundings
 from cncp.errors import CncpError
@@ -134,6 +137,55 @@ def ending(status: int) -> str:
         return f"was killed by signal {-status}"
 
 
+class Process(subprocess.Popen[bytes]):
+    """A program that runs, as `begin` has started it."""
+
+    def ended(self, seconds: float | None = None) -> int | None:
+        """Wait for its end, up to ``seconds``; return its exit status, None where it still runs then."""
+        try:
+            return self.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self, patience: float) -> None:
+        """Have it end, by force where it has not after ``patience`` seconds."""
+        self.terminate()
+        if self.ended(patience) is None:
+            self.kill()
+            self.wait()
+
+
+PIPE, NOTHING = subprocess.PIPE, subprocess.DEVNULL
+"""What a program's stream is joined to, beside a file: this process, or nothing. None is our own stream."""
+
+Stream = int | IO[bytes] | None
+
+
+def begin(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    stdin: Stream = NOTHING,
+    stdout: Stream = NOTHING,
+    stderr: Stream = NOTHING,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    apart: bool = False,
+    first: Callable[[], None] | None = None,
+) -> Process:
+    """Start a program and go on; as a context manager it is waited for, and its pipes are closed.
+
+    ``env`` is as for `become`. With ``apart`` it has a session of its own: what is typed on our terminal, Ctrl-C
+    above all, is not for it. ``first`` is called in its process, before it takes the place of that; only where
+    this process has one thread. Raises OSError where it cannot be started.
+    """
+    words = [os.fspath(word) for word in argv]
+    around = surroundings.without(words, os.environ) if env is None else dict(env)
+    return Process(
+        words, stdin=stdin, stdout=stdout, stderr=stderr, env=around, cwd=cwd, start_new_session=apart,
+        preexec_fn=first,
+    )  # fmt: skip
+
+
 def run(
     argv: Sequence[str | os.PathLike[str]],
     *,
@@ -157,23 +209,19 @@ def run(
     started, does not end in time or, with ``check``, does not exit with 0.
     """
     words = tuple(os.fspath(word) for word in argv)
+    around = {**surroundings.without(words, os.environ), **(env or {})}
+    stdin = PIPE if input is not None else NOTHING if capture else None
+    out = PIPE if capture else None
     try:
-        done = subprocess.run(
-            words,
-            check=False,
-            input=input,
-            stdin=subprocess.DEVNULL if input is None and capture else None,
-            stdout=subprocess.PIPE if capture else None,
-            stderr=subprocess.PIPE if capture else None,
-            env={**surroundings.without(words, os.environ), **(env or {})},
-            cwd=cwd,
-            user=user,
-            group=group,
-            extra_groups=extra_groups,
-            timeout=timeout,
-            encoding="utf-8",
-            errors="replace",
-        )
+        with Process(
+            words, stdin=stdin, stdout=out, stderr=out, env=around, cwd=cwd,
+            user=user, group=group, extra_groups=extra_groups,
+        ) as process:  # fmt: skip
+            try:
+                said, complained = process.communicate(None if input is None else input.encode(), timeout)
+            except BaseException:
+                process.kill()
+                raise
     except FileNotFoundError as error:
         gone = Completed(words, 127, "", str(error))
         if error.filename != words[0]:
@@ -184,9 +232,14 @@ def run(
     except OSError as error:
         raise CommandError(Completed(words, 126, "", str(error)), hint) from None
     except subprocess.TimeoutExpired:
-        said = f"no end after {timeout:g} s"
-        raise CommandError(Completed(words, 124, "", said), hint) from None
-    result = Completed(words, done.returncode, done.stdout or "", done.stderr or "")
+        late = f"no end after {timeout:g} s"
+        raise CommandError(Completed(words, 124, "", late), hint) from None
+    result = Completed(words, process.returncode, _text(said), _text(complained))
     if check and not result.ok:
         raise CommandError(result, hint)
     return result
+
+
+def _text(said: bytes | None) -> str:
+    """Return what a program wrote, its lines ending as ours do."""
+    return (said or b"").decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")

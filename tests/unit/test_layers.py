@@ -105,6 +105,31 @@ def test_no_two_files_need_each_other() -> None:
     assert left == {}
 
 
+STARTS = {
+    "process.py": "the one place",
+    "fleet/hardware.py": "its source is sent to hosts and run there, where nothing else of ours is",
+    "inheritance.py": "takes its own place, before anything else of ours is imported",
+    "machine/ops/main.py": "takes its own place, with other packages",
+}
+"""Files that start programs by themselves, and why."""
+
+_STARTING = re.compile(r"exec[lv]p?e?|spawn[lv]p?e?|posix_spawnp?|system|popen")
+
+
+def test_programs_are_started_in_one_place() -> None:
+    """Time-outs, environments, errors and what is written of commands are the same for all of them."""
+    found = {}
+    for file in FILES:
+        for node in ast.walk(ast.parse((CODE / file).read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if "subprocess" in (*names, getattr(node, "module", "")):
+                found[file] = "subprocess"
+            of_os = re.match(r"os\.(\w+)$", ast.unparse(node)) if isinstance(node, ast.Attribute) else None
+            if of_os and _STARTING.fullmatch(of_os[1]):
+                found[file] = of_os[0]
+    assert found.keys() == STARTS.keys()
+
+
 def test_a_file_name_leads_to_one_place() -> None:
     """No two modules share a name, but for those of verbs and of what a verb goes through, which say what they do."""
     names = Counter(

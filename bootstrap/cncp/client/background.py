@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from cncp.client.connect_state import Record
 from cncp.client.profile import Profile
 from cncp.config.sources import SOURCE
 from cncp.errors import CncpError, told
+from cncp.process import begin
 
 _START = 90.0  # s; two logins, each of which may take 30
 _STOP = 15.0  # s to close the connection and put the file back
@@ -28,22 +28,20 @@ def start(words: Sequence[str], into: Profile) -> Record:
     for folder in (into.path, log.parent):
         folder.mkdir(mode=0o755 if folder == into.path else 0o700, parents=True, exist_ok=True)
     with log.open("wb") as said:
-        process = subprocess.Popen(
+        process = begin(
             [sys.executable, "-m", "cncp", *words],
             # From a checkout nothing is installed: the code is where this runs from.
             env={**os.environ, "PYTHONPATH": str(SOURCE / "bootstrap")},
-            stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            start_new_session=True,
+            apart=True,
         )
     deadline = time.monotonic() + _START
     while True:
         found = connect_state.read(into.path)
         if found is not None and found.pid == process.pid:
             return found
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.05)
+        if process.ended(0.05) is not None:
             raise _failed(into, log)
         if time.monotonic() > deadline:
             process.terminate()

@@ -8,23 +8,17 @@ the one that is writing files in the meantime.
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
+from cncp.process import Process, begin
 from cncp.surroundings import PYTHON
 
 _IMPORTS = "import cncp.serve.engine, cncp.serve.controller"
 
 
-def make(python: Path) -> subprocess.Popen[bytes]:
+def make(python: Path) -> Process:
     """Begin to make the bytecode that the services of this virtualenv need, and do not wait.
 
     Nothing depends on it: what is missing is made by whoever imports it first.
     """
-    return subprocess.Popen(
-        [python, *PYTHON, "-c", _IMPORTS],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-    )
+    return begin([python, *PYTHON, "-c", _IMPORTS], cwd="/")

@@ -13,7 +13,6 @@ import resource
 import shlex
 import shutil
 import stat
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -222,8 +221,8 @@ def _executable(existing: Path) -> None:
         with open(descriptor, "w") as stream:
             stream.write("#!/bin/sh\n")
         os.chmod(name, stat.S_IRWXU)
-        subprocess.run([name], check=True)
-    except (PermissionError, subprocess.CalledProcessError):
+        run([name])
+    except CommandError:
         raise PreflightError(
             f"programs cannot be run from {existing}: it is mounted noexec",
             "set CNCP_HOME to a folder on another file system",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 from cncp import pidfile, remote
 from cncp.files import read_json
 from cncp.ipp.hub import Hub, NoAnswer
+from cncp.process import Process, begin
 
 _WAIT = """\
 # A service manager that ends the engine ends all of its processes; this one is done soon after.
@@ -33,7 +33,7 @@ _PATIENCE = 3.0  # s for the hub to answer; a unit ends with the last of its pro
 _LOOK = 0.5  # s between looks at an engine that has closed the pipe, and lives
 
 
-def tell(file: Path, uuid: str, host: str | None) -> subprocess.Popen[bytes]:
+def tell(file: Path, uuid: str, host: str | None) -> Process:
     """Have the hub of this connection file told when this process ends; return what waits for it.
 
     ``host`` is dialled instead of the location in the file.
@@ -46,10 +46,7 @@ def tell(file: Path, uuid: str, host: str | None) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-I", *remote.command("death", *words)]
     try:
         # A session of its own: signals for the engine's, and what ends its processes, are not for it.
-        return subprocess.Popen(
-            ["sh", "-c", _WAIT, "sh", *argv],
-            stdin=there, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", start_new_session=True,
-        )  # fmt: skip
+        return begin(["sh", "-c", _WAIT, "sh", *argv], stdin=there, cwd="/", apart=True)
     finally:
         os.close(there)
 

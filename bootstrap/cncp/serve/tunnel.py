@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import logging
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from cncp.errors import CncpError
 from cncp.machine import tunnels
 from cncp.machine.node import Node
+from cncp.process import PIPE, begin
 from cncp.serve.log_files import log_to
 from cncp.serve.pdeathsig import die_with
 from cncp.ssh import openssh
@@ -52,11 +52,8 @@ def _run(folder: Path, home: Path, one: tunnels.Tunnel) -> str:
     socket, said = folder / f"{one.name}.s", collections.deque[str](maxlen=1)
     # A predecessor that was killed leaves its own.
     socket.unlink(missing_ok=True)
-    with subprocess.Popen(
-        tunnels.command(home, one, socket.name), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True, errors="replace", cwd=folder,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509  # there is one thread
-    ) as ssh:  # fmt: skip
+    words = tunnels.command(home, one, socket.name)
+    with begin(words, stderr=PIPE, cwd=folder, first=_die_with_parent) as ssh:
         reader = threading.Thread(target=_read, args=(ssh.stderr or (), said), daemon=True)
         reader.start()
         # ssh makes the socket once it is let in.
@@ -78,8 +75,8 @@ def _refusal(folder: Path, socket: str, one: tunnels.Tunnel) -> str:
     return "" if done.ok else (done.stderr.strip() or "the ports are refused").splitlines()[0].strip()
 
 
-def _read(lines: Iterable[str], said: collections.deque[str]) -> None:
-    said.extend(line.strip() for line in lines if line.strip())
+def _read(lines: Iterable[bytes], said: collections.deque[str]) -> None:
+    said.extend(line.decode(errors="replace").strip() for line in lines if line.strip())
 
 
 def _die_with_parent() -> None:

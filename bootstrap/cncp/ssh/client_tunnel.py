@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -12,7 +10,7 @@ from pathlib import Path
 
 from cncp.errors import CncpError
 from cncp.ports import is_free
-from cncp.process import Completed
+from cncp.process import Completed, Process, begin
 from cncp.ssh import openssh
 from cncp.ssh.connection import Remote
 from cncp.ssh.host_errors import CONNECT_TIMEOUT, refused
@@ -31,7 +29,7 @@ class Tunnel:
         """``forwards`` are (local port, address there, port there)."""
         self._remote = remote
         self._forwards = tuple(forwards)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._folder: Path | None = None
 
     def open(self) -> None:
@@ -43,13 +41,8 @@ class Tunnel:
         folder = Path(tempfile.mkdtemp(prefix="cncp-"))
         self._folder = folder
         with (folder / "said").open("wb") as said:
-            self._process = subprocess.Popen(
-                ["ssh", *openssh.carrier(folder / "s"), *self._remote.options(), "--", self._remote.spec.name],
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
+            words = ["ssh", *openssh.carrier(folder / "s"), *self._remote.options(), "--", self._remote.spec.name]
+            self._process = begin(words, stdout=said, stderr=said, apart=True)
         try:
             self._await_login(folder, self._process)
             self._forward(folder)
@@ -63,12 +56,12 @@ class Tunnel:
         if not done.ok:
             raise self._refused(folder, done)
 
-    def _await_login(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    def _await_login(self, folder: Path, process: Process) -> None:
         deadline = time.monotonic() + _LOGIN_TIMEOUT
         # ssh makes the socket once it is let in.
         while not (folder / "s").exists():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                status = process.wait(0.05)
+            status = process.ended(0.05)
+            if status is not None:
                 raise refused(self._remote.spec, (folder / "said").read_text(errors="replace"), status)
             if time.monotonic() > deadline:
                 raise refused(self._remote.spec, "", 124)
@@ -102,12 +95,7 @@ class Tunnel:
     def close(self) -> None:
         """End the connection and free the ports."""
         if self._process is not None:
-            self.interrupt()
-            try:
-                self._process.wait(5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._process.end(5)
             self._process = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from cncp.process import PIPE, Process, begin
 from cncp.ssh.host_errors import HostError
 
 Line = Callable[[str], None]
@@ -53,7 +54,7 @@ class Running:
     ``said`` are the lines of its standard error, ``late`` tells that it was given up.
     """
 
-    process: subprocess.Popen[bytes]
+    process: Process
     way: Way
     begun: bool = False
     noise: bytes = b""
@@ -85,7 +86,7 @@ class Running:
 _RUNNING: set[Running] = set()
 
 
-LOGINS: set[subprocess.Popen[bytes]] = set()
+LOGINS: set[Process] = set()
 """Processes that log in."""
 
 _STOPPED = threading.Event()
@@ -125,11 +126,9 @@ def started(
     It reads ``data`` or the file ``source``; without either its input is held open. ``err`` takes the
     lines of its standard error as they come.
     """
-    pipe = subprocess.PIPE
-    into = pipe if source is None else source
-    with subprocess.Popen(
-        way.words, stdin=into, stdout=pipe, stderr=pipe, cwd=Path.home(), start_new_session=True
-    ) as process:
+    into = PIPE if source is None else source
+    # On this machine as well it is the user's own command, for which all of the environment counts.
+    with begin(way.words, stdin=into, stdout=PIPE, stderr=PIPE, env=os.environ, cwd=Path.home(), apart=True) as process:
         it = Running(process, way)
         _RUNNING.add(it)
         if _STOPPED.is_set():

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from typing import IO, TYPE_CHECKING
 
 from cncp.config.inventory import HostSpec
 from cncp.config.inventory import spec as spec_of
+from cncp.process import begin, run
 from cncp.ssh import openssh
 from cncp.ssh.command import LOGINS, Line, Result, Running, Way, checked, late, never_begun, ran, refuse_when_stopped
 from cncp.ssh.command_line import MARK
@@ -226,7 +226,7 @@ class Remote(Host):
         socket = self._folder / "s"
         if socket.exists():
             end = [*self._over("-O", "exit"), "--", self.spec.name]
-            subprocess.run(end, check=False, capture_output=True, timeout=10)
+            run(end, check=False, timeout=10)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
 
@@ -246,20 +246,18 @@ class Remote(Host):
         if self._folder is None:
             return False
         ask = [*self._over("-O", "check"), "--", self.spec.name]
-        return subprocess.run(ask, check=False, capture_output=True, timeout=10).returncode == 0
+        return run(ask, check=False, timeout=10).ok
 
 
 def _login(words: Sequence[str], env: Mapping[str, str], said: IO[bytes]) -> int:
     """Run an ssh that logs in and goes into the background; return its exit status, 124 where it took too long."""
-    with subprocess.Popen(
-        words, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
-    ) as process:
+    with begin(words, env=env, stdout=said, stderr=said, apart=True) as process:
         LOGINS.add(process)
         try:
-            return process.wait(2 * CONNECT_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return 124
+            status = process.ended(2 * CONNECT_TIMEOUT)
+            if status is None:
+                process.kill()
+            return 124 if status is None else status
         finally:
             LOGINS.discard(process)
 

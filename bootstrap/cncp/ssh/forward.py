@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import socket
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from cncp.config.inventory import HostSpec
+from cncp.process import PIPE, Process, begin
 from cncp.ssh import openssh
 from cncp.ssh.connection import Remote
 from cncp.ssh.host_errors import HostError
@@ -39,19 +38,12 @@ def command(spec: HostSpec, socket: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def forwarded(spec: HostSpec, here: int, there: int) -> Iterator[subprocess.Popen[str]]:
+def forwarded(spec: HostSpec, here: int, there: int) -> Iterator[Process]:
     """Forward a port for the length of a ``with`` block; give the ssh that does. Raises HostError."""
     with (
         tempfile.TemporaryDirectory(prefix="cncp-") as folder,
-        subprocess.Popen(
-            command(spec, socket := Path(folder, "s")),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Ctrl-C is for us: we end it.
-            start_new_session=True,
-        ) as process,
+        # Ctrl-C is for us: we end it.
+        begin(command(spec, socket := Path(folder, "s")), stderr=PIPE, apart=True) as process,
     ):
         try:
             _await(spec, process, socket)
@@ -60,10 +52,10 @@ def forwarded(spec: HostSpec, here: int, there: int) -> Iterator[subprocess.Pope
                 raise _refused(spec, done.stderr)
             yield process
         finally:
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
 
 
-def hold(spec: HostSpec, process: subprocess.Popen[str]) -> None:
+def hold(spec: HostSpec, process: Process) -> None:
     """Wait for Ctrl-C. Raises HostError when the connection ends before that."""
     try:
         process.wait()
@@ -72,7 +64,7 @@ def hold(spec: HostSpec, process: subprocess.Popen[str]) -> None:
     raise HostError(spec.name, "the connection has ended" + _said(process), "check the network, then run this again")
 
 
-def _await(spec: HostSpec, process: subprocess.Popen[str], socket: Path) -> None:
+def _await(spec: HostSpec, process: Process, socket: Path) -> None:
     deadline = time.monotonic() + _PATIENCE
     # ssh makes the socket once it is let in.
     while process.poll() is None:
@@ -91,6 +83,6 @@ def _refused(spec: HostSpec, said: str) -> HostError:
     )
 
 
-def _said(process: subprocess.Popen[str]) -> str:
-    lines: Sequence[str] = process.stderr.read().strip().splitlines() if process.stderr else ()
+def _said(process: Process) -> str:
+    lines = process.stderr.read().decode(errors="replace").strip().splitlines() if process.stderr else ()
     return f": {lines[-1]}" if lines else ""

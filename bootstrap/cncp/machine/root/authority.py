@@ -13,7 +13,6 @@ import shlex
 import shutil
 import socket
 import struct
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from cncp.accounts import Account
 from cncp.config.sources import SOURCE
 from cncp.errors import CncpError, PreflightError
+from cncp.process import PIPE, Process, begin, run
 
 if TYPE_CHECKING:
     from cncp.machine.node import Node
@@ -159,7 +159,7 @@ def _exchange(asked: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-_begun: list[subprocess.Popen[str]] = []
+_begun: list[Process] = []
 """Kept, because root is at hand until the standard input of this process ends."""
 
 
@@ -168,8 +168,9 @@ def _begin(account: Account) -> str:
     sudo = _sudo() if os.geteuid() != 0 else []
     python = next((one for one in _PYTHONS if _fits(one)), os.path.realpath(sys.executable))
     argv = [*sudo, python, "-I", "-B", str(SOURCE / "bootstrap" / "asroot.py"), "serve", account.name]
-    begun = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    path = begun.stdout.readline().strip() if begun.stdout else ""
+    # What sudo asks and says is for the terminal.
+    begun = begin(argv, stdin=PIPE, stdout=PIPE, stderr=None)
+    path = os.fsdecode(begun.stdout.readline().strip()) if begun.stdout else ""
     if not path:
         raise CncpError(
             f"{argv[0]} did not let root help: it exited with {begun.wait()}",
@@ -189,4 +190,4 @@ def _sudo() -> list[str]:
 
 def _fits(python: str) -> bool:
     code = "import sys; sys.exit(sys.version_info < (3, 10))"
-    return os.access(python, os.X_OK) and subprocess.run([python, "-I", "-c", code], check=False).returncode == 0
+    return os.access(python, os.X_OK) and run([python, "-I", "-c", code], check=False).ok

@@ -19,17 +19,21 @@ import psutil
 
 from tests.bench import ROOT
 from tests.bench.site import BenchError
+from tests.install.support import entries
 from tests.lab.fleets import Fleet, assemble
 from tests.lab.host import Host
 from tests.lab.needs import missing
 from tests.lab.nspawn import Lab, LabError
 from tests.lab.serve import serve_directory
 from tests.lab.site import Site
-from tests.lab.sites import fetch_wheels, settle
+from tests.lab.sites import fetch_locked, fetch_wheels, settle
 
 _PACKAGES = ("cron", "python3-venv")
 _USER = "bob"
 _TIMEOUT = 1800.0  # s; many installations at once on few processors take minutes
+
+_FABRIC = ("bcrypt", "cffi", "cryptography", "deprecated", "fabric", "paramiko", "pycparser", "pynacl", "wrapt")
+"""What the point `ssh` measures beside, and what that needs."""
 
 _SENT = ("usable", "clock", "transports")
 """Modules of this folder that run on the master."""
@@ -159,6 +163,9 @@ def farm(hosts: int) -> Iterator[Farm]:
     try:
         with tempfile.TemporaryDirectory(prefix="cncp-bench-") as wheels, Lab() as lab:
             fetch_wheels(Path(wheels))
+            theirs = Path(wheels) / "fabric.txt"
+            theirs.write_text(entries((ROOT / "bootstrap" / "locks" / "dev.txt").read_text(), _FABRIC))
+            fetch_locked(Path(wheels), theirs)
             with serve_directory(Path(wheels), lab.address) as index:
                 machines = [lab.host(f"f{number}", extra=_PACKAGES, users=(_USER,)) for number in range(hosts + 1)]
                 with ThreadPoolExecutor(4) as pool:

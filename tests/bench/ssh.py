@@ -20,6 +20,7 @@ _QUANTITIES = {
 def ssh(farm: Farm, options: Options) -> list[Row]:
     """Measure the same work on all hosts at once, from the master; memory in a run of its own."""
     rows: list[Row] = []
+    farm.run([farm.python, "-I", "-m", "pip", "install", "--quiet", "fabric"])
     for count in options.ssh_hosts:
         names = [host.name for host in farm.hosts[:count]]
         timed = {key: Row("ssh", f"{count} hosts: {what}", unit, _THEM) for key, (what, unit) in _QUANTITIES.items()}

@@ -7,9 +7,10 @@ import datetime
 import hashlib
 import ipaddress
 import os
+import re
 import subprocess
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,6 +96,12 @@ def locked(path: Path) -> str:
     """Return the line of a lock for a wheel."""
     name, version, *_ = path.name.split("-")
     return f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+def entries(lock: str, names: Collection[str]) -> str:
+    """Return what the text of a lock says of these projects."""
+    found = re.findall(r"^[a-z].*(?:\n .*)*", lock, re.MULTILINE)
+    return "\n".join(entry for entry in found if entry.partition("==")[0] in names)
 
 
 def authority(folder: Path) -> tuple[Path, Path]:

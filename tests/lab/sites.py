@@ -23,10 +23,14 @@ MakeSite = Callable[[Host, str], Site]
 def fetch_wheels(folder: Path) -> None:
     """Fetch the locked wheels for this Python, which is Debian 12's."""
     for name in LOCKS:
-        lock = ROOT / "bootstrap" / "locks" / f"{name}.txt"
-        options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", str(folder)]
-        fetch = [sys.executable, "-m", "pip", "download", *options, "-r", str(lock)]
-        subprocess.run(fetch, check=True, capture_output=True)
+        fetch_locked(folder, ROOT / "bootstrap" / "locks" / f"{name}.txt")
+
+
+def fetch_locked(folder: Path, lock: Path) -> None:
+    """Fetch the wheels of a lock as well."""
+    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", str(folder)]
+    fetch = [sys.executable, "-m", "pip", "download", *options, "-r", str(lock)]
+    subprocess.run(fetch, check=True, capture_output=True)
 
 
 def settle(host: Host, user: str, index: str) -> Site:

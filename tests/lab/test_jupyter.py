@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import pytest
 
 from .fleets import Fleet, MakeFleet
 from .site import ROOT, Site, until
-from .sites import MakeSite
+from .sites import MakeSite, fetch_locked
 
 ASK = """
 import json, sys, urllib.error, urllib.request
@@ -68,10 +66,7 @@ def kill(site: Site) -> None:
 @pytest.fixture(scope="module")
 def seats(make_fleet: MakeFleet, wheelhouse: Path) -> Fleet:
     """Two hosts, the first of which may log in to the second; the index has Jupyter's wheels as well."""
-    lock = ROOT / "bootstrap" / "locks" / "jupyter.txt"
-    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", str(wheelhouse)]
-    fetch = [sys.executable, "-m", "pip", "download", *options, "-r", str(lock)]
-    subprocess.run(fetch, check=True, capture_output=True)
+    fetch_locked(wheelhouse, ROOT / "bootstrap" / "locks" / "jupyter.txt")
     return make_fleet("seat", 1)
 
 

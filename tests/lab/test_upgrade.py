@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
+import tarfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from .fleets import Fleet, MakeFleet, differences
 from .host import Host
 from .site import CODE, ROOT, Site, checkout
-from .sites import MakeSite
+from .sites import LOCKS, MakeSite, fetch_locked
 
 FORMER = "f7083a81345261143c66e583961209b9c9bd686b"
 SECURITY = ".ipython/profile_cncp/security"
@@ -53,12 +56,22 @@ print(json.dumps([sorted(computed), *(client.get_result(task).get(timeout=20) fo
 
 
 @pytest.fixture(scope="module")
-def former() -> bytes:
-    """Return an archive of what users checked out then; skip where this checkout has no such history."""
+def former(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return an archive of what users checked out then; the index has its wheels, too.
+
+    Skips where this checkout has no such history.
+    """
     archive = ["git", "-C", str(ROOT), "archive", FORMER, "--", *CODE]
     made = subprocess.run(archive, capture_output=True, check=False)
     if made.returncode:
         pytest.skip(f"this checkout has no commit {FORMER[:7]}: {made.stderr.decode().strip()}")
+    with tarfile.open(fileobj=io.BytesIO(made.stdout)) as code:
+        for name in LOCKS:
+            stored = code.extractfile(f"bootstrap/locks/{name}.txt")
+            assert stored is not None
+            lock = tmp_path_factory.mktemp("former") / f"{name}.txt"
+            lock.write_bytes(stored.read())
+            fetch_locked(wheelhouse, lock)
     return made.stdout
 
 

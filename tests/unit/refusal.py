@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from unittest import mock
+
+import stage0
+from cncp.tasks import program
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,16 +36,62 @@ def refused(home: Path, argv: Sequence[str | Path], status: int, **variables: st
         check=False,
         start_new_session=True,
     )
-    lines = done.stderr.splitlines()
-    assert done.returncode == status, done.stderr
-    assert len(lines) == 2, done.stderr
-    assert lines[0].startswith("error: ")
-    assert lines[1].startswith("hint: ")
-    assert tree(home) == before
-    return done.stderr
+    assert done.stdout == ""
+    return _two_lines(home, before, done.returncode, status, done.stderr)
 
 
 def cncp_refused(home: Path, words: Sequence[str], status: int = 2, **variables: str) -> str:
-    """Do the same with a command line of cncp."""
+    """Do the same with a command line of cncp, in a process of its own."""
     argv = [sys.executable, "-m", "cncp", *words]
     return refused(home, argv, status, PYTHONPATH=str(ROOT / "bootstrap"), PYTHONDONTWRITEBYTECODE="1", **variables)
+
+
+def answered(home: Path, words: Sequence[str], status: int = 2, **variables: str) -> str:
+    """Do the same in this process: what starting a Python costs is paid for once a kind, not for every word."""
+    return _in_process(home, lambda: program.answer(words), status, variables)
+
+
+def not_installed(home: Path, words: Sequence[str], status: int = 2, **variables: str) -> str:
+    """Have the installation refuse in this process, as it does once the script has found a Python."""
+    with mock.patch.object(stage0, "install", side_effect=AssertionError("it goes on to install")):
+        return _in_process(home, lambda: stage0.main(words, os.environ), status, variables)
+
+
+def _in_process(home: Path, work: Callable[[], int], status: int, variables: dict[str, str]) -> str:
+    before = tree(home)
+    with _as_a_program(home, variables) as said, contextlib.redirect_stdout(io.StringIO()) as result:
+        done = work()
+    assert result.getvalue() == ""
+    return _two_lines(home, before, done, status, said.getvalue())
+
+
+def _two_lines(home: Path, before: dict[str, tuple[int, int]], done: int, status: int, said: str) -> str:
+    lines = said.splitlines()
+    assert done == status, said
+    assert len(lines) == 2, said
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("hint: ")
+    assert tree(home) == before
+    return said
+
+
+@contextlib.contextmanager
+def _as_a_program(home: Path, variables: dict[str, str]) -> Iterator[io.StringIO]:
+    """Have what a program starts with, and give back afterwards what it alters of its process."""
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    folder, words, mask = os.getcwd(), sys.argv, os.umask(0o022)
+    os.umask(mask)
+    os.chdir(home)
+    try:
+        with (
+            mock.patch.dict(os.environ, variables),
+            mock.patch.object(sys, "stdin", io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()) as said,
+        ):
+            yield said
+    finally:
+        os.chdir(folder)
+        os.umask(mask)
+        sys.argv = words
+        for number, handler in signals.items():
+            signal.signal(number, handler)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .refusal import cncp_refused
+from .refusal import answered, cncp_refused
 
 FILE = """
 controller = "gold1"
@@ -71,19 +71,24 @@ def home(home: Path) -> Path:
     return home
 
 
-def cncp(home: Path, line: str, status: int = 2) -> str:
-    """Run a command line that is refused, and return what it said."""
-    path = f"{home}/bin{os.pathsep}{os.environ['PATH']}"
-    return cncp_refused(home, line.split(" "), status, PATH=path)
+def path(home: Path) -> str:
+    """Return a search path where ssh leaves a mark."""
+    return f"{home}/bin{os.pathsep}{os.environ['PATH']}"
 
 
 @pytest.mark.parametrize("line", LINES)
 def test_refused(line: str, home: Path) -> None:
     """What makes no sense is refused before any host is dialled."""
-    cncp(home, line)
+    answered(home, line.split(" "), PATH=path(home))
 
 
 @pytest.mark.parametrize("line", LATER)
 def test_not_yet(line: str, home: Path) -> None:
     """A cluster that was never set up is said to be none."""
-    assert "hint: set them up: cncp up" in cncp(home, line, 1)
+    assert "hint: set them up: cncp up" in answered(home, line.split(" "), 1, PATH=path(home))
+
+
+@pytest.mark.parametrize(("line", "status"), [("up --limit gold3", 2), ("status", 1)])
+def test_by_a_program_of_its_own(line: str, status: int, home: Path) -> None:
+    """So is it by the command as users start it."""
+    cncp_refused(home, line.split(" "), status, PATH=path(home))

@@ -10,7 +10,7 @@ from cncp.config import sources
 from cncp.errors import UsageError
 from cncp.tasks.program import run
 
-from .refusal import ROOT, refused
+from .refusal import ROOT, not_installed, refused
 
 FLAGS = [
     "--engines x",
@@ -63,7 +63,6 @@ FLAGS = [
     "--environment @/nonexistent",
     "--role engine --jupyter true",
     "--frobnicate",
-    "up",
     "--service-manager tmux --scope system",
     "--service-manager supervisor --memory 2G",
     "--service-manager screen --logs journal",
@@ -79,7 +78,6 @@ VARIABLES = [
     ("CNCP_ENGINS", "4"),
     ("CNCP_PORTS", "80"),
     ("CNCP_ENCRYPTION", "2"),
-    ("CNCP_USER", "nobody-of-that-name"),
     ("CNCP_FILE", "/nonexistent/cluster.toml"),
     ("CNCP_HEARTBEAT", "1e3"),
 ]
@@ -104,45 +102,67 @@ FILES = [
 ]
 
 
-def baremetal(home: Path, *arguments: str, **variables: str) -> str:
-    """Run baremetal.sh, hold that it refuses and changes nothing, and return what it said."""
-    return refused(home, ["bash", ROOT / "baremetal.sh", *arguments], 2, **variables)
+DOORS: list[tuple[str, dict[str, str], str]] = [
+    ("--engines x", {}, "engines"),
+    ("--engines", {}, "engines"),
+    ("--frobnicate", {}, "--frobnicate"),
+    ("--profile ''", {}, "profile"),
+    ("--role engine --jupyter true", {}, "jupyter"),
+    ("--file missing.toml", {}, "missing.toml"),
+    ("up", {}, "cncp up"),
+    ("", {"CNCP_ENGINES": "four"}, "CNCP_ENGINES"),
+    ("", {"CNCP_USER": "nobody-of-that-name"}, "nobody-of-that-name"),
+    ("", {"CNCP_FILE": "cluster.toml"}, "cluster.toml"),
+]
+"""One of a kind, or what the script itself refuses: asked of it."""
+
+
+def words_of(line: str) -> list[str]:
+    """Return the words of a command line, of which ``''`` is the empty one."""
+    return [word.strip("'") for word in line.split(" ")] if line else []
+
+
+@pytest.mark.parametrize(("line", "variables", "named"), DOORS)
+def test_the_script(line: str, variables: dict[str, str], named: str, home: Path) -> None:
+    """What makes no sense is refused by what users start, from a shell to the last line."""
+    (home / "cluster.toml").write_text("engins = 2" if "CNCP_FILE" in variables else "")
+    assert named in refused(home, ["bash", ROOT / "baremetal.sh", *words_of(line)], 2, **variables)
 
 
 @pytest.mark.parametrize("line", FLAGS)
 def test_flags(line: str, home: Path) -> None:
     """A flag that makes no sense is refused before anything changes."""
-    baremetal(home, *(word.strip("'") for word in line.split(" ")))
+    not_installed(home, words_of(line))
 
 
 @pytest.mark.parametrize(("name", "value"), VARIABLES)
 def test_environment(name: str, value: str, home: Path) -> None:
     """So is a variable; a misspelt one too."""
-    assert name in baremetal(home, **{name: value}) or name in ("CNCP_FILE", "CNCP_USER")
+    assert name in not_installed(home, [], 2, **{name: value}) or name == "CNCP_FILE"
 
 
 @pytest.mark.parametrize("content", FILES)
 def test_file(content: str, home: Path) -> None:
     """So is a cluster.toml, and the file is named."""
     (home / "cluster.toml").write_text(content)
-    assert "cluster.toml" in baremetal(home)
+    assert "cluster.toml" in not_installed(home, [])
 
 
 def test_the_hint_names_what_was_probably_meant(home: Path) -> None:
     """A misspelt key or variable is answered with the nearest one."""
     (home / "cluster.toml").write_text("engins = 2")
-    assert "did you mean engines?" in baremetal(home)
+    assert "did you mean engines?" in not_installed(home, [])
     (home / "cluster.toml").unlink()
-    assert "did you mean CNCP_ENGINES?" in baremetal(home, CNCP_ENGINS="4")
+    assert "did you mean CNCP_ENGINES?" in not_installed(home, [], CNCP_ENGINS="4")
 
 
 def test_a_setting_of_another_name_is_refused_with_todays(home: Path) -> None:
     """As an option, a variable and in cluster.toml; what an earlier version wrote down is taken over."""
-    assert "it is --converge now" in baremetal(home, "--engine", "chef")
-    assert "it is --converge now" in baremetal(home, "--engine=chef")
-    assert "set CNCP_CONVERGE=chef" in baremetal(home, CNCP_ENGINE="chef")
+    assert "it is --converge now" in not_installed(home, ["--engine", "chef"])
+    assert "it is --converge now" in not_installed(home, ["--engine=chef"])
+    assert "set CNCP_CONVERGE=chef" in not_installed(home, [], CNCP_ENGINE="chef")
     (home / "cluster.toml").write_text('engine = "chef"')
-    assert "write converge = 'chef'" in baremetal(home)
+    assert "write converge = 'chef'" in not_installed(home, [])
     (home / "cluster.toml").unlink()
     kept = sources.kept_path(home)
     kept.write_text('{"settings": {"engine": "embedded", "engines": "2"}, "file": ""}')

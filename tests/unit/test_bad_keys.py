@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .refusal import cncp_refused
+from .refusal import answered, cncp_refused
 
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvbmcgZW5vdWdoIHRvIGJlIGEga2V5IG9mIHR5cGU= me"
 
@@ -65,13 +65,25 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_refused(line: str, home: Path) -> None:
-    """What makes no sense is refused before anybody is asked or any host dialled."""
+@pytest.fixture
+def home(home: Path) -> Path:
+    """A home with a public key and files that hold none."""
     (home / "empty.txt").write_text("# nobody\n")
     (home / "hosts.txt").write_text("gold1\n")
     (home / "private").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    return home
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_refused(line: str, home: Path) -> None:
+    """What makes no sense is refused before anybody is asked or any host dialled."""
     if "--key" not in line and not line.startswith(("keys.generate", "keys.revoke")):
         (home / ".ssh").mkdir()
         (home / ".ssh" / "cncp_ed25519.pub").write_text(PUBLIC)
-    cncp_refused(home, [word.strip("'") for word in line.split(" ")])
+    answered(home, [word.strip("'") for word in line.split(" ")])
+
+
+@pytest.mark.parametrize("line", ["keys.copy --host a/b", "connect --host gold1 --ports many"])
+def test_by_a_program_of_its_own(line: str, home: Path) -> None:
+    """So is it by the command as users start it."""
+    cncp_refused(home, line.split(" "))

@@ -23,7 +23,7 @@ from cncp.pools.vm.site import Wanted, cluster_toml, know
 from cncp.process import run
 from cncp.ssh import keypair
 
-from .refusal import ROOT, cncp_refused
+from .refusal import ROOT, answered, cncp_refused
 
 FIRST = Machine("cncp-vm1", 1, 768, 2, 2201, tuple(range(20000, 20018)), 30000, "ssh-ed25519 AAAA")
 SECOND = Machine("cncp-vm2", 2, 768, 2, 2202, (), 30000, "ssh-ed25519 BBBB")
@@ -81,13 +81,18 @@ def home(home: Path) -> Path:
 @pytest.mark.parametrize("line", LINES)
 def test_refused(line: str, home: Path) -> None:
     """What makes no sense is refused before anything is made."""
-    cncp_refused(home, line.split(" "))
+    answered(home, line.split(" "))
 
 
 @pytest.mark.parametrize("line", list(LATER))
 def test_not_yet(line: str, home: Path) -> None:
     """What is missing is named, with how to get it."""
-    assert LATER[line] in cncp_refused(home, line.split(" "), 1)
+    assert LATER[line] in answered(home, line.split(" "), 1)
+
+
+def test_by_a_program_of_its_own(home: Path) -> None:
+    """So is it by the command as users start it."""
+    cncp_refused(home, ["vm.up", "--count", "0"])
 
 
 def test_ports_of_loopback_lead_in() -> None:

@@ -37,7 +37,7 @@ try:
     from pathlib import Path
     from typing import NoReturn
 
-    from cncp import accounts
+    from cncp import accounts, command_log
     from cncp.config import sources
     from cncp.config.settings import FORMER_FLAGS, SETTINGS, Cluster
     from cncp.console import Console
@@ -51,10 +51,10 @@ except ImportError as lacking:
     sys.stderr.write(f"error: this Python is not whole: {lacking}\nhint: install all of it (package python3)\n")
     sys.exit(4)
 
-SWITCHES = ("json", "quiet", "forget", "force", "install_only")
+SWITCHES = ("json", "quiet", "debug", "forget", "force", "install_only")
 """Options without a value; each is also a variable: CNCP_JSON=true."""
 
-HANDED_OVER = ("file", "json", "quiet", "forget", "wait", "force")
+HANDED_OVER = ("file", "json", "quiet", "debug", "forget", "wait", "force")
 """Options that `cncp up` has as well; the rest concerns the installation alone."""
 
 
@@ -137,6 +137,7 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         flags = sources.with_paths(named, Path.cwd())
         account = accounts.account(variables)
         home = accounts.home_folder(variables, account)
+        command_log.begin(home, "baremetal.sh", debug=given.debug)
         preflight.names(home, account.home)
         former = sources.Kept({}) if given.forget else sources.kept(home)
         file = sources.find_file(given.file, variables, former, Path.cwd())

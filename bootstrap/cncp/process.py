@@ -11,9 +11,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 from cncp import surroundings
 from cncp.errors import CncpError
@@ -67,6 +68,32 @@ class Completed:
         return self.status == 0
 
 
+@dataclass(frozen=True)
+class Command:
+    """What is told of a program that is started: ``words`` that run it by hand, on ``host`` where that is not this one.
+
+    ``source`` says what goes into it, as a shell has it. No word of it is a secret.
+    """
+
+    words: Sequence[str]
+    host: str = ""
+    source: str = ""
+
+
+def users(argv: Sequence[str]) -> list[str]:
+    """Return what is told of a user's own command: its words may be secrets."""
+    return [*argv[:1], *(["..."] if argv[1:] else [])]
+
+
+listener: Callable[[Command, int | None, float], None] | None = None
+"""Told of every program that has ended: with its exit status, None where it took our place, and seconds."""
+
+
+def _told(command: Command, status: int | None, seconds: float) -> None:
+    if listener is not None:
+        listener(command, status, seconds)
+
+
 class CommandError(CncpError):
     """A program that had to succeed did not. ``result`` holds what it said."""
 
@@ -93,11 +120,13 @@ def _missing(program: str) -> tuple[str, str]:
     return what, f"install the package {debian}" + (f" (Debian, Ubuntu) or {fedora}" if fedora != debian else "")
 
 
-def become(argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str] | None = None) -> NoReturn:
+def become(
+    argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str] | None = None, told: Command | None = None
+) -> NoReturn:
     """Let a program take the place of this one: its exit code, its terminal and its signals are our caller's.
 
-    ``env`` is all of its environment; without it, what of ours counts for it. Raises CommandError where
-    it cannot be started.
+    ``env`` is all of its environment; without it, what of ours counts for it. ``told`` is what is
+    told of it. Raises CommandError where it cannot be started.
     """
     words = [os.fspath(word) for word in argv]
     around = surroundings.without(words, os.environ) if env is None else env
@@ -106,6 +135,7 @@ def become(argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str] | None
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         # Python ignores these, and what is ignored stays so over an exec: `yes | head` would complain.
         signal.signal(number, signal.SIG_DFL)
+    _told(told or Command(words), None, 0.0)
     try:
         os.execvpe(words[0], words, dict(around))
     except OSError as error:
@@ -140,6 +170,26 @@ def ending(status: int) -> str:
 class Process(subprocess.Popen[bytes]):
     """A program that runs, as `begin` has started it."""
 
+    told: Command | None = None
+    began = 0.0
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, as of any Popen."""
+        status = super().wait(timeout)
+        self._tell()
+        return status
+
+    def poll(self) -> int | None:
+        """Return its exit status, None while it runs, as of any Popen."""
+        status = super().poll()
+        self._tell()
+        return status
+
+    def _tell(self) -> None:
+        told, self.told = self.told, self.told if self.returncode is None else None
+        if told is not None and self.told is None:
+            _told(told, self.returncode, time.monotonic() - self.began)
+
     def ended(self, seconds: float | None = None) -> int | None:
         """Wait for its end, up to ``seconds``; return its exit status, None where it still runs then."""
         try:
@@ -161,6 +211,17 @@ PIPE, NOTHING = subprocess.PIPE, subprocess.DEVNULL
 Stream = int | IO[bytes] | None
 
 
+def _started(words: Sequence[str], told: Command | None, **how: Any) -> Process:
+    command, began = told or Command(words), time.monotonic()
+    try:
+        process = Process(words, **how)
+    except OSError as error:
+        _told(command, 127 if isinstance(error, FileNotFoundError) else 126, 0.0)
+        raise
+    process.told, process.began = command, began
+    return process
+
+
 def begin(
     argv: Sequence[str | os.PathLike[str]],
     *,
@@ -171,17 +232,19 @@ def begin(
     cwd: str | os.PathLike[str] | None = None,
     apart: bool = False,
     first: Callable[[], None] | None = None,
+    told: Command | None = None,
 ) -> Process:
     """Start a program and go on; as a context manager it is waited for, and its pipes are closed.
 
     ``env`` is as for `become`. With ``apart`` it has a session of its own: what is typed on our terminal, Ctrl-C
     above all, is not for it. ``first`` is called in its process, before it takes the place of that; only where
-    this process has one thread. Raises OSError where it cannot be started.
+    this process has one thread. ``told`` is what is told of it, where that is not its words. Raises OSError where
+    it cannot be started.
     """
     words = [os.fspath(word) for word in argv]
     around = surroundings.without(words, os.environ) if env is None else dict(env)
-    return Process(
-        words, stdin=stdin, stdout=stdout, stderr=stderr, env=around, cwd=cwd, start_new_session=apart,
+    return _started(
+        words, told, stdin=stdin, stdout=stdout, stderr=stderr, env=around, cwd=cwd, start_new_session=apart,
         preexec_fn=first,
     )  # fmt: skip
 
@@ -213,8 +276,8 @@ def run(
     stdin = PIPE if input is not None else NOTHING if capture else None
     out = PIPE if capture else None
     try:
-        with Process(
-            words, stdin=stdin, stdout=out, stderr=out, env=around, cwd=cwd,
+        with _started(
+            words, None, stdin=stdin, stdout=out, stderr=out, env=around, cwd=cwd,
             user=user, group=group, extra_groups=extra_groups,
         ) as process:  # fmt: skip
             try:

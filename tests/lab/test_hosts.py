@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 
@@ -57,6 +58,18 @@ def test_a_command_on_all(desk: Site) -> None:
     assert desk.cncp("hosts.run", "--limit=gold2", "--", "sh", "-c", 'echo "$(id -un)"; echo err >&2').stdout == (
         "[gold2] ada\n"
     )
+
+
+def test_each_command_can_be_seen_and_pasted(desk: Site) -> None:
+    """Where it ran, for how long, how it ended; the words of a user's own command are shown to nobody."""
+    said = desk.cncp("hosts.run", "--debug", "--hosts=gold1", "--", "hostname").stderr
+    lines = dict(re.findall(r"^debug: \[gold1\] exited with 0 after \d+\.\d\d s: (.* (\S+))$", said, re.MULTILINE))
+    pasted = next(line for line, last in lines.items() if last == "hostname")
+    assert desk.host.run(["bash", "-c", pasted], "ada").stdout == "gold1\n"
+    hidden = desk.cncp("hosts.run", "--debug", "--limit=gold1", "--", "printf", "%s", "SECRET")
+    assert hidden.stdout == "[gold1] SECRET\n"
+    assert "-- gold1 'printf ...'" in hidden.stderr
+    assert "SECRET" not in hidden.stderr + desk.host.read(f"{desk.home}/.local/share/cncp/cncp.log")
 
 
 def test_some_hosts_fail_and_the_others_go_on(desk: Site, gold: list[Host]) -> None:

@@ -61,7 +61,8 @@ def test_nobody_reads_keys_while_they_are_made(site: Site) -> None:
 
 
 def test_keys_are_in_no_process_list_log_or_output(site: Site) -> None:
-    """What is secret stands in the files made for it and nowhere else."""
+    """What is secret stands in the files made for it and nowhere else; nor in what is told of each command."""
+    site.host.write(f"{site.home}/variables", f"TOKEN={MARKER}\n", owner="bob")
     identity = json.loads(site.host.read(f"{site.home}/.ipython/profile_cncp/security/cncp-identity.json"))
     said = [
         site.host.exec(["ps", "auxewww"]).stdout,
@@ -71,7 +72,12 @@ def test_keys_are_in_no_process_list_log_or_output(site: Site) -> None:
         site.cncp("logs", "--lines", "1000").stdout,
         site.baremetal("--json").stdout,
         site.baremetal("--heartbeat=260", "--json").stderr,
+        site.baremetal("--debug", f"--environment=@{site.home}/variables").stderr,
+        site.cncp("restart", "--debug").stderr,
+        site.host.read(f"{site.home}/.local/share/cncp/cncp.log"),
     ]
+    assert all("[localhost] exited with 0 after" in text for text in said[-3:])
+    assert not [text for text in said if MARKER in text]
     for name in ("key", "curve_secretkey", "curve_publickey"):
         secret = identity[name]
         assert not [text for text in said if secret in text], name

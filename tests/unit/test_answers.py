@@ -130,9 +130,9 @@ class Canned(Host):
         super().__init__(HostSpec("far"))
         self.raw = raw
 
-    def way(self, argv: Any) -> Any:
+    def way(self, argv: Any, told: Any = None) -> Any:
         """Never ask it for one."""
-        raise AssertionError(argv)
+        raise AssertionError(argv, told)
 
     def run(self, argv: Any, *_: Any, **__: Any) -> Result:
         """Say it."""

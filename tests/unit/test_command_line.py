@@ -27,7 +27,6 @@ NOT_OURS = [
     "-e",
     "--echo",
     "-d",
-    "--debug",
     "-w",
     "--warn-only",
     "-p",

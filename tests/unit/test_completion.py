@@ -29,7 +29,7 @@ MACHINES = ["cncp-vm1", "cncp-vm2"]
         ("--print-completion-script = z", {"zsh"}),
         ("help st", {"status"}),
         ("--help jupyter.o", {"jupyter.open"}),
-        ("status ", {"--json", "--watch", "--limit", "--file"}),
+        ("status ", {"--json", "--watch", "--limit", "--file", "--debug"}),
         ("up --pi", {"--pin"}),
         ("log --f", {"--follow", "--file"}),
         ("up --pin ", {"none", "cores", "numa"}),

@@ -17,6 +17,7 @@ CODE = Path(__file__).resolve().parents[2] / "bootstrap" / "cncp"
 LAYERS = (
     (
         "accounts",
+        "command_log",
         "console",
         "errors",
         "files",
@@ -47,6 +48,7 @@ LAYERS = (
 """Lower layers first: the ground, then a package each. What stands in one may use its own and the lower ones."""
 
 ALONE = {
+    "command_log.py": {"process"},
     "config/settings.py": {"errors"},
     "console.py": {"errors"},
     "errors.py": set[str](),

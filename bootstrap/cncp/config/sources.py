@@ -36,6 +36,7 @@ STATIC = SOURCE / "cookbooks" / "cncp" / "files"
 
 OTHER_VARIABLES = {
     "CNCP_CHEF_INSTALL": "no: never install Cinc, whoever asks",
+    "CNCP_DEBUG": "true: show each command that is run, where, for how long and how it ended",
     "CNCP_FILE": "path of cluster.toml",
     "CNCP_FORCE": "true: go on although engines are busy; their tasks are lost",
     "CNCP_FORGET": "true: leave out what earlier command lines said",

@@ -87,7 +87,6 @@ def command(home: Path, one: Tunnel, socket: str) -> list[str]:
     options = (
         "BatchMode=yes",
         "ConnectTimeout=10",
-        "HostKeyAlias=" + one.name,
         "IdentitiesOnly=yes",
         f'IdentityFile="{files}/{key(home).name}"',
         *openssh.settings(),
@@ -95,10 +94,8 @@ def command(home: Path, one: Tunnel, socket: str) -> list[str]:
         "ServerAliveCountMax=3",
         "StrictHostKeyChecking=yes",
         f'UserKnownHostsFile="{files}/known_hosts"',
-        *([f"Port={one.port}"] if one.port else []),
-        *([f"User={one.user}"] if one.user else []),
+        *openssh.place(port=one.port, user=one.user, address=one.address, alias=one.name),
         *([f"ProxyJump={one.jump}"] if one.jump else []),
-        *([f"HostName={one.address}"] if one.address else []),
     )
     return ["ssh", *openssh.carrier(socket), *openssh.words(options), "--", one.host]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from cncp.process import PIPE, Process, begin
+from cncp.process import PIPE, Command, Process, begin
 from cncp.ssh.host_errors import HostError
 
 Line = Callable[[str], None]
@@ -39,11 +39,12 @@ class Way:
     """A command on a host as a process of this machine.
 
     ``words`` are its argument list, ``mark`` is the line that its output comes after on either stream,
-    b"" where all of it is its own.
+    b"" where all of it is its own. ``told`` is what is told of it.
     """
 
     words: Sequence[str]
     mark: bytes = b""
+    told: Command | None = None
 
 
 @dataclass(eq=False)
@@ -128,7 +129,9 @@ def started(
     """
     into = PIPE if source is None else source
     # On this machine as well it is the user's own command, for which all of the environment counts.
-    with begin(way.words, stdin=into, stdout=PIPE, stderr=PIPE, env=os.environ, cwd=Path.home(), apart=True) as process:
+    with begin(
+        way.words, stdin=into, stdout=PIPE, stderr=PIPE, env=os.environ, cwd=Path.home(), apart=True, told=way.told
+    ) as process:
         it = Running(process, way)
         _RUNNING.add(it)
         if _STOPPED.is_set():

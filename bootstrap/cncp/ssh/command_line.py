@@ -18,6 +18,9 @@ from cncp.ssh.host_errors import HostError
 MARK = b"cncp-output-begins\n"
 """After this the output of a command begins, on either stream."""
 
+SENT: dict[str, str] = {}
+"""Programs that are sent as a word of a command, and their files on this machine."""
+
 _SAFE = frozenset(range(0x20, 0x7F)) - frozenset(b"'\\!%")
 _MOST = 120_000
 """Bytes of a line. Linux takes 131,072 for one word of a command line (MAX_ARG_STRLEN, execve(2))."""
@@ -33,6 +36,13 @@ def line(host: str, argv: Sequence[str]) -> str:
     if len(made) > _MOST:
         raise HostError(host, f"the command is too long: {len(made)} bytes as ssh carries it", "put it into a file")
     return made
+
+
+def told(argv: Sequence[str]) -> tuple[str, str]:
+    """Return a command as a person gives it to ssh, and what goes into it then: a program that is sent is a file."""
+    sent = next((word for word in argv if word in SENT), None)
+    words = " ".join('"$(cat)"' if word is sent else shlex.quote(word) for word in argv)
+    return words, "" if sent is None else f" < {shlex.quote(SENT[sent])}"
 
 
 def _plain(text: str) -> str:

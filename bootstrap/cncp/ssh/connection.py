@@ -24,11 +24,12 @@ from typing import IO, TYPE_CHECKING
 
 from cncp.config.inventory import HostSpec
 from cncp.config.inventory import spec as spec_of
-from cncp.process import begin, run
+from cncp.process import Command, begin, run
 from cncp.ssh import openssh
 from cncp.ssh.command import LOGINS, Line, Result, Running, Way, checked, late, never_begun, ran, refuse_when_stopped
 from cncp.ssh.command_line import MARK
 from cncp.ssh.command_line import line as line_of
+from cncp.ssh.command_line import told as as_person
 from cncp.ssh.host_errors import CONNECT_TIMEOUT, HostError, refused
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class Host(ABC):
         self.spec = spec
 
     @abstractmethod
-    def way(self, argv: Sequence[str]) -> Way:
-        """Return the process on this machine that runs a command there. Raises HostError."""
+    def way(self, argv: Sequence[str], told: Sequence[str] | None = None) -> Way:
+        """Return the process on this machine that runs a command there; ``told`` is told of it. Raises HostError."""
 
     def alive(self) -> bool:
         """Tell whether the way to the machine still stands."""
@@ -117,9 +118,10 @@ class Host(ABC):
 class Local(Host):
     """The machine we are on, with the interface of a remote one."""
 
-    def way(self, argv: Sequence[str]) -> Way:
+    def way(self, argv: Sequence[str], told: Sequence[str] | None = None) -> Way:
         """Return the command itself."""
-        return Way(list(argv))
+        text, source = as_person(told or argv)
+        return Way(list(argv), told=Command(["sh", "-c", text] if source else told or argv, source=source))
 
 
 class Remote(Host):
@@ -134,23 +136,28 @@ class Remote(Host):
         self._strict = strict
         self._askpass = askpass
         self._folder: Path | None = None
+        self._offered: list[str] = []
 
     def options(self, *, background: bool = False) -> list[str]:
         """Return ssh's options for this host, without the connection's own."""
         spec = self.spec
         found = [
             *self._common(),
-            *([f"Port={spec.port}"] if spec.port else []),
-            *([f"User={spec.user}"] if spec.user else []),
+            *self._place(),
             *([f"ProxyCommand={self._through(spec.jump.split(','))}"] if spec.jump else []),
-            # The name stays what host keys and the configuration are looked up by.
-            *([f"HostName={spec.address}", f"HostKeyAlias={spec.name}"] if spec.address else []),
             "ClearAllForwardings=yes",
             "LogLevel=INFO",
             *openssh.settings(background=background),
         ]
         way = openssh.words(found)
-        return [*way, *self._keys(way, spec.name)]
+        self._offered = self._keys(way, spec.name)
+        return [*way, *self._offered]
+
+    def _place(self) -> list[str]:
+        spec = self.spec
+        # The name stays what host keys and the configuration are looked up by.
+        alias = spec.name if spec.address else ""
+        return openssh.place(port=spec.port, user=spec.user, address=spec.address, alias=alias)
 
     @staticmethod
     def _keys(way: Sequence[str], name: str) -> list[str]:
@@ -174,8 +181,7 @@ class Remote(Host):
         where = spec_of(last, "jump")
         options = [
             *self._common(),
-            *([f"Port={where.port}"] if where.port else []),
-            *([f"User={where.user}"] if where.user else []),
+            *openssh.place(port=where.port, user=where.user),
             *([f"ProxyCommand={self._through(before)}"] if before else []),
             *openssh.settings(),
         ]
@@ -210,7 +216,7 @@ class Remote(Host):
         # A file rather than a pipe, which the process that stays behind would hold open.
         with (folder / _SAID).open("wb") as said:
             try:
-                status = _login([*words, "--", self.spec.name], env, said)
+                status = _login([*words, "--", self.spec.name], env, said, self.spec.name)
             except BaseException:
                 self.close()
                 raise
@@ -230,9 +236,18 @@ class Remote(Host):
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
 
-    def way(self, argv: Sequence[str]) -> Way:
+    def way(self, argv: Sequence[str], told: Sequence[str] | None = None) -> Way:
         """Return the ssh that runs a command over the open connection."""
-        return Way([*self._over("-T", session=True), "--", self.spec.name, line_of(self.spec.name, argv)], MARK)
+        name = self.spec.name
+        text, source = as_person(told or argv)
+        command = Command([*self._by_hand(), text], name, source)
+        return Way([*self._over("-T", session=True), "--", name, line_of(name, argv)], MARK, command)
+
+    def _by_hand(self) -> list[str]:
+        """Return the beginning of the ssh that gets there by itself."""
+        spec = self.spec
+        jump = [f"ProxyJump={spec.jump}"] if spec.jump else []
+        return ["ssh", *openssh.words([*self._place(), *jump]), *self._offered, "--", spec.name]
 
     def _over(self, *words: str, session: bool = False) -> list[str]:
         """Return the beginning of an ssh over the open connection. Raises HostError where there is none."""
@@ -249,9 +264,10 @@ class Remote(Host):
         return run(ask, check=False, timeout=10).ok
 
 
-def _login(words: Sequence[str], env: Mapping[str, str], said: IO[bytes]) -> int:
+def _login(words: Sequence[str], env: Mapping[str, str], said: IO[bytes], host: str) -> int:
     """Run an ssh that logs in and goes into the background; return its exit status, 124 where it took too long."""
-    with begin(words, env=env, stdout=said, stderr=said, apart=True) as process:
+    told = Command(words, host)
+    with begin(words, env=env, stdout=said, stderr=said, apart=True, told=told) as process:
         LOGINS.add(process)
         try:
             status = process.ended(2 * CONNECT_TIMEOUT)

@@ -47,6 +47,15 @@ def settings(*, background: bool = False, session: bool = False) -> list[str]:
     return [*_ALWAYS, *(one for one in _NEWER if one in _known() and one not in left_out)]
 
 
+def place(*, port: int = 0, user: str = "", address: str = "", alias: str = "") -> list[str]:
+    """Return the settings that say where a host is, of which what is 0 or "" is left to the configuration.
+
+    ``alias`` is the name that its keys are known by.
+    """
+    given = {"Port": port, "User": user, "HostName": address, "HostKeyAlias": alias}
+    return [f"{name}={value}" for name, value in given.items() if value]
+
+
 def words(chosen: Iterable[str]) -> list[str]:
     """Return settings as words of a command line."""
     return [word for one in chosen for word in ("-o", one)]

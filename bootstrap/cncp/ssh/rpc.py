@@ -9,10 +9,12 @@ from typing import Any
 
 from cncp.ssh import answers, bare_host
 from cncp.ssh.answers import Shape
+from cncp.ssh.command_line import SENT
 from cncp.ssh.connection import Host
 from cncp.ssh.host_errors import HostError
 
 _SOURCE = inspect.getsource(bare_host)
+SENT[_SOURCE] = bare_host.__file__
 
 
 SHAPES: Mapping[str, Shape] = {

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import IO
 
+from cncp.process import users
 from cncp.ssh.command import Line, Running, late, refuse_when_stopped, started
 from cncp.ssh.connection import Host
 
@@ -42,16 +43,23 @@ def limited(argv: Sequence[str], timeout: float, *, feed: bool) -> list[str]:
 
 @contextlib.contextmanager
 def running(
-    host: Host, argv: Sequence[str], timeout: float, *, source: IO[bytes] | None = None, err: Line | None = None
+    host: Host,
+    argv: Sequence[str],
+    timeout: float,
+    *,
+    source: IO[bytes] | None = None,
+    err: Line | None = None,
+    told: Sequence[str] | None = None,
 ) -> Iterator[Running]:
     """Run a command on a host for the length of a ``with`` block, and wait for its end there.
 
-    ``source`` is a file that it reads, ``err`` takes the lines of its standard error. Raises
-    HostError when it does not end within ``timeout`` seconds, or the connection is lost.
+    ``source`` is a file that it reads, ``err`` takes the lines of its standard error, ``told`` are
+    words that are told of it. Raises HostError when it does not end within ``timeout`` seconds, or the
+    connection is lost.
     """
     name = host.spec.name
     refuse_when_stopped(name)
-    way = host.way(limited(argv, timeout, feed=source is not None))
+    way = host.way(limited(argv, timeout, feed=source is not None), told=told)
     with started(way, timeout + _GRACE, source=source, err=err) as it:
         yield it
     if it.late.is_set() or it.status == _TIMED_OUT:
@@ -60,8 +68,8 @@ def running(
 
 
 def lines(host: Host, argv: Sequence[str], timeout: float, out: Line, err: Line) -> int:
-    """Run a command and hand on its lines as they come; return its exit status. Raises HostError."""
-    with running(host, argv, timeout, err=err) as command:
+    """Run a user's own command and hand on its lines as they come; return its exit status. Raises HostError."""
+    with running(host, argv, timeout, err=err, told=users(argv)) as command:
         for raw in command.output:
             out(raw.decode(errors="replace").rstrip("\r\n"))
     return command.status

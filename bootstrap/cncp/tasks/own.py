@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from invoke.context import Context
 
@@ -14,7 +16,7 @@ from cncp.errors import UsageError
 from cncp.machine import added_packages, user_programs
 from cncp.machine.actor import Actor
 from cncp.machine.node import installed
-from cncp.process import become
+from cncp.process import Command, become, users
 from cncp.surroundings import PYTHON
 from cncp.tasks.task import command, remainder
 
@@ -23,18 +25,23 @@ def _venv() -> Path:
     return user_programs.virtualenv(accounts.home(os.environ))
 
 
+def _become(venv: Path, argv: Sequence[str], more: Mapping[str, str] | None = None) -> NoReturn:
+    """Let a program of the user's take our place, with the cluster's programs first on the PATH."""
+    become(argv, {**user_programs.surroundings(venv, os.environ), **(more or {})}, Command(users(argv)))
+
+
 @command(rest="SCRIPT [ARGUMENT]...", verbatim=True)
 def run(context: Context) -> None:
     """Run a script with the cluster's Python, or a program of its virtualenv: in this folder, with its arguments."""
     venv = _venv()
-    become(user_programs.script(venv, remainder(sys.argv)), user_programs.surroundings(venv, os.environ))
+    _become(venv, user_programs.script(venv, remainder(sys.argv)))
 
 
 @command(rest="[ARGUMENT]...", verbatim=True)
 def python(context: Context) -> None:
     """Run the cluster's Python, with its own options and arguments."""
     venv = _venv()
-    become([str(venv / "bin" / "python"), *remainder(sys.argv)], user_programs.surroundings(venv, os.environ))
+    _become(venv, [str(venv / "bin" / "python"), *remainder(sys.argv)])
 
 
 @command(rest="install|uninstall PACKAGE...", verbatim=True)
@@ -42,9 +49,7 @@ def pip(context: Context) -> None:
     """Install packages into the cluster, on all its hosts, and note them for good; other words are pip's own."""
     venv, words = _venv(), remainder(sys.argv)
     if words[:1] not in (["install"], ["uninstall"]):
-        become(
-            [str(venv / "bin" / "python"), *PYTHON, "-m", "pip", *words], user_programs.surroundings(venv, os.environ)
-        )
+        _become(venv, [str(venv / "bin" / "python"), *PYTHON, "-m", "pip", *words])
     # Not at the top: to run a script takes none of it.
     from cncp.tasks import cluster
 
@@ -73,7 +78,7 @@ def shell(context: Context) -> None:
     argv, more = user_programs.shell(os.environ, interactive=interactive)
     if interactive:
         Console().note("python is the cluster's Python here; exit leaves this shell")
-    become([*argv, *words], {**user_programs.surroundings(venv, os.environ), **more})
+    _become(venv, [*argv, *words], more)
 
 
 __all__ = ["pip", "python", "run", "shell"]

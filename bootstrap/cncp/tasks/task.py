@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from invoke.exceptions import Exit
 from invoke.parser.argument import Argument
 from invoke.tasks import Task, task
 
-from cncp import interrupted
+from cncp import accounts, command_log, interrupted
 from cncp.config.settings import SETTINGS
 from cncp.config.sources import switched
 from cncp.errors import CncpError, ours
 
 SWITCHES = {"json": "CNCP_JSON", "quiet": "CNCP_QUIET", "forget": "CNCP_FORGET"}
 """Options without a value that are also variables, in every verb that has them."""
+
+
+_DEBUG = "show each command that is run, where, for how long and how it ended"
 
 
 class Verb(Task):  # type: ignore[type-arg]
@@ -42,9 +47,18 @@ class Verb(Task):  # type: ignore[type-arg]
         given = self.help
         self.help = dict(given)
         try:
-            return super().get_arguments(ignore_unknown_help)
+            own: list[Argument] = super().get_arguments(ignore_unknown_help)
         finally:
             self.help = given
+        # What follows a verb with words of its own is not for us.
+        return own if self.verbatim else [*own, Argument(name="debug", kind=bool, default=False, help=_DEBUG)]
+
+
+def _home() -> Path | None:
+    """Return CNCP_HOME, None where it cannot be known: a verb that needs it says so itself."""
+    with contextlib.suppress(CncpError):
+        return accounts.home(os.environ)
+    return None
 
 
 def remainder(argv: Sequence[str]) -> list[str]:
@@ -74,6 +88,8 @@ def command(
                 given = {one.key: named.pop(one.key) for one in SETTINGS}
                 named["flags"] = {key: value for key, value in given.items() if value is not None}
             try:
+                debug = named.pop("debug", False) or switched(os.environ, "CNCP_DEBUG")
+                command_log.begin(_home(), body.__name__, debug=debug)
                 for option, variable in SWITCHES.items():
                     if option in named:
                         named[option] = named[option] or switched(os.environ, variable)

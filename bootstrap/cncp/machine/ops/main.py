@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cncp import files
+from cncp import command_log, files
 from cncp.accounts import home
 from cncp.config.settings import SETTINGS
 from cncp.config.sources import INSTALLED, SOURCE
@@ -112,6 +112,7 @@ def ask(engines: bool) -> int:  # what stage0 has found out
 
 
 def _answer() -> dict[str, Any]:
+    command_log.begin(home(os.environ), "up", debug=False)
     parser = argparse.ArgumentParser(prog="cncp.remote up")
     for one in SETTINGS:
         parser.add_argument(one.flag, dest=one.key)

@@ -380,4 +380,15 @@ PATCHES: tuple[Patch, ...] = (
             "supervisor.options:ServerOptions.read_config": "a29d715eb9a7",
         },
     ),
+    Patch(
+        name="the help of a verb's options, each time it is asked for",
+        versions=("invoke 2.2.1",),
+        by=("cncp.tasks.task:Verb",),
+        why="the help of each option is taken out of the task's own, and there is none the second time",
+        look="whether `get_arguments` still empties `help`, and refuses help for what is no option",
+        read={
+            "invoke.tasks:Task.get_arguments": "0e8bd84072b5",
+            "invoke.tasks:Task.help": "316a365d884f",
+        },
+    ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import platform
 import re
 import shutil
@@ -93,9 +94,10 @@ def read_lock(path: Path, environment: Mapping[str, str]) -> list[Locked]:
 
 def fits(filename: str, target: Target) -> bool:
     """Tell whether a wheel runs on a target, by its name (PEP 425, 600 and 656)."""
-    pythons, abis, platforms = filename.removesuffix(".whl").split("-")[-3:]
-    return any(_python_fits(one, abi, target) for one in pythons.split(".") for abi in abis.split(".")) and any(
-        _platform_fits(one, target) for one in platforms.split(".")
+    tags = (part.split(".") for part in filename.removesuffix(".whl").split("-")[-3:])
+    return any(
+        _python_fits(python, abi, target) and _platform_fits(platform, abi, target)
+        for python, abi, platform in itertools.product(*tags)
     )
 
 
@@ -112,8 +114,11 @@ def _python_fits(tag: str, abi: str, target: Target) -> bool:
     return abi == tag == f"cp{target.python[0]}{target.python[1]}"
 
 
-def _platform_fits(tag: str, target: Target) -> bool:
-    if tag in ("any", f"linux_{target.machine}"):
+def _platform_fits(tag: str, abi: str, target: Target) -> bool:
+    if tag == "any":
+        # Nothing that is compiled runs everywhere, whatever its name says.
+        return abi == "none"
+    if tag == f"linux_{target.machine}":
         return True
     family, _, rest = tag.partition("_")
     if family in _LEGACY:

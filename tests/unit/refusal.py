@@ -57,12 +57,29 @@ def not_installed(home: Path, words: Sequence[str], status: int = 2, **variables
         return _in_process(home, lambda: stage0.main(words, os.environ), status, variables)
 
 
+def ran(folder: Path, words: Sequence[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """Have a command line of cncp answered in this process, in a folder; return what came of it."""
+    return _ran(folder, lambda: program.answer(words), variables)
+
+
 def _in_process(home: Path, work: Callable[[], int], status: int, variables: dict[str, str]) -> str:
     before = tree(home)
-    with _as_a_program(home, variables) as said, contextlib.redirect_stdout(io.StringIO()) as result:
-        done = work()
-    assert result.getvalue() == ""
-    return _two_lines(home, before, done, status, said.getvalue())
+    done = _ran(home, work, variables)
+    assert done.stdout == ""
+    return _two_lines(home, before, done.returncode, status, done.stderr)
+
+
+def _ran(folder: Path, work: Callable[[], int], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        _as_a_program(folder),
+        mock.patch.dict(os.environ, variables),
+        mock.patch.object(sys, "stdin", io.StringIO()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        status = work()
+    return subprocess.CompletedProcess([], status, out.getvalue(), err.getvalue())
 
 
 def _two_lines(home: Path, before: dict[str, tuple[int, int]], done: int, status: int, said: str) -> str:
@@ -76,21 +93,16 @@ def _two_lines(home: Path, before: dict[str, tuple[int, int]], done: int, status
 
 
 @contextlib.contextmanager
-def _as_a_program(home: Path, variables: dict[str, str]) -> Iterator[io.StringIO]:
-    """Have what a program starts with, and give back afterwards what it alters of its process."""
+def _as_a_program(folder: Path) -> Iterator[None]:
+    """Be in a folder, and give back afterwards what a program alters of its process."""
     signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    folder, words, mask = os.getcwd(), sys.argv, os.umask(0o022)
+    before, words, mask = os.getcwd(), sys.argv, os.umask(0o022)
     os.umask(mask)
-    os.chdir(home)
+    os.chdir(folder)
     try:
-        with (
-            mock.patch.dict(os.environ, variables),
-            mock.patch.object(sys, "stdin", io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()) as said,
-        ):
-            yield said
+        yield
     finally:
-        os.chdir(folder)
+        os.chdir(before)
         os.umask(mask)
         sys.argv = words
         for number, handler in signals.items():

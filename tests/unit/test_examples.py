@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +12,8 @@ import pytest
 
 from cncp.config.inventory import LOCAL
 from cncp.config.sources import SOURCE
+
+from .refusal import ran
 
 EXAMPLES = SOURCE / "examples"
 
@@ -47,15 +47,8 @@ def test_every_example_is_known() -> None:
 def test_an_example_can_be_planned(name: str, home: Path) -> None:
     """Every host and service that the file describes is in the plan, and nothing is changed by it."""
     here, others = STARTS[name]
-    done = subprocess.run(
-        [sys.executable, "-m", "cncp", "plan", "--json", "--file", EXAMPLES / name / "cluster.toml"],
-        env={"HOME": str(home), "PATH": os.defpath, "PYTHONPATH": str(SOURCE / "bootstrap")},
-        cwd=home,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-    )
+    words = ["plan", "--json", "--file", str(EXAMPLES / name / "cluster.toml")]
+    done = ran(home, words, HOME=str(home), PATH=os.defpath)
     assert done.returncode == 0, done.stderr
     planned = json.loads(done.stdout)
     mine = planned.pop(LOCAL) if others else planned

@@ -32,6 +32,8 @@ from cncp.ssh.connection import Local
 from cncp.ssh.host_errors import HostError
 from cncp.tasks.task import remainder
 
+from .refusal import ran
+
 UNIQUE = f"54321.{os.getpid()}"
 """Seconds that no program sleeps but those of this run."""
 
@@ -41,9 +43,7 @@ CODE = Path(__file__).resolve().parents[2] / "bootstrap"
 
 def cncp(*words: str, folder: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a task with this code, in a folder, and hold its exit code."""
-    argv = [sys.executable, "-m", "cncp", *words]
-    env = {**os.environ, "PYTHONPATH": str(CODE)}
-    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    done = ran(folder, words, PYTHONPATH=str(CODE))
     assert done.returncode == status, done.stdout + done.stderr
     return done
 

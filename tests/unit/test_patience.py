@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,10 +14,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from cncp import pidfile
 from cncp.errors import CncpError
+from cncp.machine.services import startup
 from cncp.machine.services.base import ServiceState
 from cncp.machine.services.logs import written_since
 from cncp.machine.services.startup import Patience
@@ -56,32 +57,57 @@ def service(folder: Path, name: str, code: str) -> Iterator[int]:
             process.kill()
 
 
-def await_end(patience: Patience, name: str) -> None:
-    """Wait for a service as long as there is patience with it."""
-    while not patience.over([name]):
-        time.sleep(0.05)
+class Clock:
+    """Time that passes when a test says so, for what looks at it and for the processes that it looks at."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.used = {0: 0.0, 1: 0.0}
+        look = SimpleNamespace(Error=psutil.Error, Process=self.process)
+        monkeypatch.setattr(startup, "time", SimpleNamespace(monotonic=lambda: self.now, time=time.time))
+        monkeypatch.setattr(startup, "psutil", look)
+        monkeypatch.setattr(startup, "running_process", lambda _, name: SimpleNamespace(pid=int(name[-1]) or None))
+
+    def process(self, pid: int) -> Any:
+        """Return what is asked of a process."""
+        return SimpleNamespace(pid=pid, cpu_times=lambda: (self.used[pid], 0.0), children=lambda **_: [])
+
+    def passes(self, seconds: float, worked: float = 0.0) -> None:
+        """Let time pass, of which engine-1 computes for some."""
+        self.now += seconds
+        self.used[1] += worked
 
 
-def test_what_is_at_work_is_waited_for(tmp_path: Path) -> None:
+def test_what_is_at_work_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of a service that does nothing is over while that of one that computes goes on, until it stops."""
     manager: Any = Manager()
+    clock = Clock(monkeypatch)
     idle, busy = (Patience(node(tmp_path), manager, 4) for _ in range(2))
-    with (
-        service(tmp_path, "engine-0", "import time; time.sleep(600)"),
-        service(tmp_path, "engine-1", "while True: pass") as worker,
-    ):
-        while not idle.over(["engine-0"]):
-            assert not busy.over(["engine-1"])
-            time.sleep(0.05)
-        for _ in range(20):
-            assert not busy.over(["engine-1"])
-            time.sleep(0.05)
-        os.kill(worker, signal.SIGSTOP)
-        await_end(busy, "engine-1")
+    for _ in range(12):
+        clock.passes(startup.LOOK + 0.1, worked=1)
+        assert not busy.over(["engine-1"])
+        assert idle.over(["engine-0"]) == (clock.now > 4)
+    clock.passes(3, worked=startup.WORK * 3 - 0.01)
+    assert not busy.over(["engine-1"])
+    clock.passes(3)
+    assert busy.over(["engine-1"])
 
 
-def test_those_that_work_are_known_by_name(tmp_path: Path) -> None:
-    """Not before a first look; then the one that computes, and not the one that sleeps."""
+def test_not_even_work_is_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times the time-out is the end."""
+    manager: Any = Manager()
+    clock = Clock(monkeypatch)
+    patience = Patience(node(tmp_path), manager, 4)
+    while clock.now < 39:
+        clock.passes(3, worked=3)
+        assert not patience.over(["engine-1"])
+    clock.passes(3, worked=3)
+    assert patience.over(["engine-1"])
+
+
+def test_those_that_work_are_known_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of real processes: not before a first look; then the one that computes, and not the one that sleeps."""
+    monkeypatch.setattr(startup, "LOOK", 0.2)
     manager: Any = Manager()
     patience = Patience(node(tmp_path), manager, 600)
     with (
@@ -108,14 +134,16 @@ def test_an_old_line_of_a_log_explains_nothing() -> None:
     assert written_since(["Traceback", "without a time"], since) == ["Traceback", "without a time"]
 
 
-def test_nobody_waits_for_what_ends_again_and_again(tmp_path: Path) -> None:
+def test_nobody_waits_for_what_ends_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fourth end is the last that is waited for, and the log says why."""
     manager: Any = Manager()
+    clock = Clock(monkeypatch)
     patience = Patience(node(tmp_path), manager, 600)
     assert not patience.over(["engine-0"])
+    clock.passes(startup.LOOK + 1)
     manager.state = replace(manager.state, restarts=4, last_exit="exit code 1")
     with pytest.raises(CncpError) as caught:
-        await_end(patience, "engine-0")
+        patience.over(["engine-0"])
     assert caught.value.message == (
         "engine-0 ends again and again: exit code 1; its log ends with: ModuleNotFoundError: No module named 'gold'"
     )

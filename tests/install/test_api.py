@@ -16,6 +16,8 @@ import cncp
 from .sshd import SSHD, Server, key, serving
 from .support import ROOT, Site, said
 
+GOLD = [f"gold{number}" for number in range(1, 6)]
+
 EXAMPLE = ROOT / "examples" / "own-tasks" / "tasks.py"
 
 PROGRAM = """
@@ -113,32 +115,34 @@ def sshd(home: Path, tmp_path: Path) -> Iterator[Server]:
 
 
 def cluster_file(folder: Path, sshd: Server) -> Path:
-    """Write a cluster.toml of two hosts on loopback, the second one behind a jump host."""
+    """Write a cluster.toml of hosts on loopback, all but the first one behind the same jump host."""
     path = folder / "cluster.toml"
+    addresses = "\n".join(f'[pool.host.gold{number}]\naddress = "127.0.0.{number}"' for number in range(2, 6))
     path.write_text(
         f"""
 [[pool]]
-hosts = ["gold1", "gold2"]
+hosts = ["gold1"]
+address = "127.0.0.1"
 user = "{sshd.user}"
 port = {sshd.port}
-[pool.host.gold1]
-address = "127.0.0.1"
-[pool.host.gold2]
-address = "127.0.0.2"
-jump = "{sshd.user}@127.0.0.3:{sshd.port}"
+
+[[pool]]
+hosts = ["gold[2-5]"]
+user = "{sshd.user}"
+port = {sshd.port}
+jump = "{sshd.user}@127.0.0.9:{sshd.port}"
+{addresses}
 """
     )
     return path
 
 
 def test_tasks_of_ones_own_on_all_hosts(home: Path, sshd: Server, tmp_path: Path) -> None:
-    """The example's tasks reach the hosts of the file as it says, also behind a jump host."""
+    """The example's tasks reach the hosts of the file as it says, also several behind one jump host."""
     folder = tmp_path / "mine"
     folder.mkdir()
     shutil.copy(EXAMPLE, folder)
     cluster_file(folder, sshd)
-    known = [f"[127.0.0.{number}]:{sshd.port} {sshd.host_key}\n" for number in (1, 2, 3)]
-    (home / ".ssh" / "known_hosts").write_text("".join(known))
 
     def invoke(*words: str) -> subprocess.CompletedProcess[str]:
         environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "bootstrap")}
@@ -146,7 +150,7 @@ def test_tasks_of_ones_own_on_all_hosts(home: Path, sshd: Server, tmp_path: Path
 
     done = invoke("load")
     assert done.returncode == 0, done.stderr
-    assert sorted(line.partition(":")[0] for line in done.stdout.splitlines()) == ["gold1", "gold2"]
+    assert sorted(line.partition(":")[0] for line in done.stdout.splitlines()) == GOLD
     assert invoke("load", "--limit=gold2").stdout.startswith("gold2: ")
 
 
@@ -157,7 +161,8 @@ def test_a_host_of_another_key_is_refused(home: Path, sshd: Server, tmp_path: Pa
 
     cluster = cncp.Cluster.from_file(cluster_file(tmp_path, sshd))
     other = key(tmp_path / "other" / "key")
-    (home / ".ssh" / "known_hosts").write_text(f"gold1 {other}\ngold2 {sshd.host_key}\n")
+    known = "".join(f"{name} {sshd.host_key}\n" for name in GOLD[1:])
+    (home / ".ssh" / "known_hosts").write_text(f"gold1 {other}\n{known}")
     with pytest.raises(GroupException) as refused:
         cluster.hosts().run("true", hide=True, in_stream=False)
     failed = {host.original_host: error for host, error in refused.value.result.failed.items()}

@@ -24,6 +24,19 @@ def version():
     return socket.gethostname(), importlib.util.find_spec("mineral") and __import__("mineral").version
 print(json.dumps(sorted(ipyparallel.Client(profile="cncp")[:].apply_async(version).get(timeout=30))))
 """
+PROGRAM = """
+import socket
+import cncp
+cluster = cncp.Cluster.from_file("cluster.toml")
+print(cluster.up())
+with cluster.client() as client:
+    print(sorted(client[:].apply_sync(socket.gethostname)))
+print(sorted((service.host, service.name) for service in cluster.status(limit="alpha2")))
+try:
+    cncp.Cluster.from_file("hosts").status()
+except cncp.SomeHostsFailed as error:
+    print(list(error.failures), error.hint)
+"""
 FOUR = ["alpha1", "alpha1", "alpha2", "alpha2"]
 
 
@@ -56,6 +69,20 @@ def test_from_nothing_to_engines_that_answer(fleet: Fleet, before: dict[str, dic
     assert sorted((one["host"], one["name"], one["state"]) for one in shown if one["name"] != "controller") == [
         (host, f"engine-{number}", "idle") for host in ("alpha1", "alpha2") for number in (0, 1)
     ]
+
+
+def test_a_program_has_all(fleet: Fleet) -> None:
+    """What verbs do on all hosts, a program does; what some hosts have failed at it learns by their names."""
+    fleet.master.host.write(f"{fleet.master.home}/hosts", "alpha1\nalpha7\n", "bob")
+    said = fleet.master.python(PROGRAM)
+    fleet.master.host.exec(["rm", f"{fleet.master.home}/hosts"])
+    assert said.stdout.splitlines() == [
+        "Report(engines=4, answering=4, changed=False)",
+        str(FOUR),
+        "[('alpha2', 'engine-0'), ('alpha2', 'engine-1')]",
+        "['alpha7'] mend them, then run this again",
+    ]
+    assert said.stderr == ""
 
 
 def test_a_plan_for_all(fleet: Fleet) -> None:

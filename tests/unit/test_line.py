@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cncp.config.inventory import HostSpec
+from cncp.process import Command
 from cncp.ssh.command import Way
 from cncp.ssh.command_line import MARK, line
 from cncp.ssh.connection import Host, Local
@@ -37,10 +39,10 @@ class Behind(Host):
         self._shell = shell
         self._home = folder or Path.home()
 
-    def way(self, argv: list[str]) -> Way:  # type: ignore[override]  # a list is all there is here
+    def way(self, argv: Sequence[str], told: Sequence[str] | None = None) -> Way:
         """Give the line to the shell."""
         words = ["env", f"HOME={self._home}", self._shell, "-c", line("far", argv)]
-        return Way(words, MARK)
+        return Way(words, MARK, Command(told or argv, "far"))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 
 from cncp.errors import CncpError, UsageError
 from cncp.shape import Misfit, made, parse
+from cncp.waiting import wait_until
 
 PARENTS = "parents"
 """Where ``make_home``, here and in baremetal.sh, notes what it made above: a path a line."""
@@ -128,21 +129,22 @@ def lock(path: Path, what: str, wait: float = 0.0) -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        deadline = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise _busy(descriptor, path, what) from None
-                time.sleep(0.05)
+        if not wait_until(lambda: _locked(descriptor), wait):
+            raise _busy(descriptor, path, what)
         os.ftruncate(descriptor, 0)
         holder = {"pid": os.getpid(), "since": time.time(), "what": what}
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _busy(descriptor: int, path: Path, what: str) -> CncpError:

@@ -32,6 +32,7 @@ LAYERS = (
         "shape",
         "supervisord",
         "surroundings",
+        "waiting",
     ),
     ("config",),
     ("ipp",),
@@ -58,6 +59,7 @@ ALONE = {
     "process.py": {"errors", "surroundings"},
     "remote.py": set[str](),
     "shape.py": set[str](),
+    "waiting.py": set[str](),
 }
 """What the lowest modules may use of ours."""
 
@@ -130,6 +132,30 @@ def test_programs_are_started_in_one_place() -> None:
             if of_os and _STARTING.fullmatch(of_os[1]):
                 found[file] = of_os[0]
     assert found.keys() == STARTS.keys()
+
+
+SLEEPS = {
+    "waiting.py": "the one place",
+    "client/idle.py": "wants several quiet looks in a row",
+    "console.py": "shows a page every so often",
+    "fleet/phases/await_engines.py": "compares two looks",
+    "machine/ops/readiness.py": "starts what is lost while it waits",
+    "serve/engine.py": "asks as long as it lives, not all at once",
+    "serve/tunnel.py": "waits longer from try to try",
+    "ssh/pool.py": "tries again after a random time",
+}
+"""Files that sleep by themselves, and why."""
+
+
+def sleeps(node: ast.AST) -> bool:
+    """Tell whether this is a sleep."""
+    return isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep"
+
+
+def test_what_is_waited_for_is_so_in_one_place() -> None:
+    """A look before the first sleep and after the last, and an end in time, are the same for all of them."""
+    found = {file for file in FILES for node in ast.walk(ast.parse((CODE / file).read_text())) if sleeps(node)}
+    assert found == SLEEPS.keys()
 
 
 def test_a_file_name_leads_to_one_place() -> None:

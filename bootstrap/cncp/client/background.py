@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from cncp.client.profile import Profile
 from cncp.config.sources import SOURCE
 from cncp.errors import CncpError, told
 from cncp.process import begin
+from cncp.waiting import wait_until
 
 _START = 90.0  # s; two logins, each of which may take 30
 _STOP = 15.0  # s to close the connection and put the file back
@@ -36,16 +36,19 @@ def start(words: Sequence[str], into: Profile) -> Record:
             stderr=said,
             apart=True,
         )
-    deadline = time.monotonic() + _START
-    while True:
-        found = connect_state.read(into.path)
-        if found is not None and found.pid == process.pid:
-            return found
-        if process.ended(0.05) is not None:
-            raise _failed(into, log)
-        if time.monotonic() > deadline:
-            process.terminate()
-            raise CncpError(f"connect was not up within {_START:g} s", f"look at: {log}")
+
+    def up(found: Record | None) -> bool:
+        return found is not None and found.pid == process.pid
+
+    found = wait_until(
+        lambda: connect_state.read(into.path), _START, enough=lambda found: up(found) or process.poll() is not None
+    )
+    if found is not None and up(found):
+        return found
+    if process.poll() is not None:
+        raise _failed(into, log)
+    process.terminate()
+    raise CncpError(f"connect was not up within {_START:g} s", f"look at: {log}")
 
 
 def _failed(into: Profile, log: Path) -> CncpError:

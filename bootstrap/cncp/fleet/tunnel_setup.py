@@ -8,9 +8,9 @@ no password, agent or key of the user's is needed once it is set up, and none is
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from operator import not_
 from typing import Any
 
 from cncp.config.inventory import HostSpec
@@ -24,6 +24,7 @@ from cncp.ssh import answers, bare_host
 from cncp.ssh.connection import Host
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.rpc import call
+from cncp.waiting import wait_until
 
 _SSH_PORT = 22
 _DIAL = 5.0  # s
@@ -89,15 +90,11 @@ def await_ports(one: Surveyed, secret: Mapping[str, Any], log: str) -> None:
     Raises HostError, with the command ``log`` that shows what ssh said.
     """
     wanted = ports_of(secret, ENGINE_CHANNELS)
-    deadline = time.monotonic() + _PATIENCE
-    while True:
+
+    def look() -> list[int]:
         answers = call(one.host, "dial", [LOOPBACK], wanted, _DIAL, timeout=_DIAL * 3)["open"][LOOPBACK]
-        closed = [port for port in wanted if port not in answers]
-        if not closed:
-            return
-        if time.monotonic() > deadline:
-            named = ", ".join(map(str, closed))
-            raise HostError(
-                one.name, f"the tunnel does not carry port {named} of the controller to it", f"look at: {log}"
-            )
-        time.sleep(0.2)
+        return [port for port in wanted if port not in answers]
+
+    if closed := wait_until(look, _PATIENCE, 0.2, enough=not_):
+        named = ", ".join(map(str, closed))
+        raise HostError(one.name, f"the tunnel does not carry port {named} of the controller to it", f"look at: {log}")

@@ -11,6 +11,7 @@ program, which needs Python and ZeroMQ for a moment.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -20,6 +21,7 @@ from cncp import pidfile, remote
 from cncp.files import read_json
 from cncp.ipp.hub import Hub, NoAnswer
 from cncp.process import Process, begin
+from cncp.waiting import wait_until
 
 _WAIT = """\
 # A service manager that ends the engine ends all of its processes; this one is done soon after.
@@ -75,6 +77,5 @@ def unregister(file: Path, uuid: str, host: str | None, patience: float = _PATIE
 def main() -> None:
     """Wait for the end of an engine, and tell the hub of it."""
     file, uuid, pid, started, *host = sys.argv[1:]
-    while _lives(int(pid), int(started)):
-        time.sleep(_LOOK)
+    wait_until(lambda: not _lives(int(pid), int(started)), math.inf, _LOOK)
     unregister(Path(file), uuid, host[0] if host else None)

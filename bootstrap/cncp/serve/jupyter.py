@@ -6,9 +6,9 @@ protect nothing from notebooks, which run with all rights of the account anyway.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from cncp.machine.jupyter.service import Access
 from cncp.machine.node import Node
 from cncp.ports import is_free
 from cncp.serve.log_files import log_to
+from cncp.waiting import wait_until
 
 
 def environment(node: Node) -> dict[str, str]:
@@ -76,8 +77,7 @@ def await_port(port: int, say: Any) -> None:
     if is_free(port):
         return
     say("port %s is taken by another program: waiting for it", port)
-    while not is_free(port):
-        time.sleep(1)
+    wait_until(lambda: is_free(port), math.inf, 1.0)
 
 
 def serve(node: Node) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import logging
+import math
 import signal
 import sys
 import threading
@@ -22,6 +23,7 @@ from cncp.process import PIPE, begin
 from cncp.serve.log_files import log_to
 from cncp.serve.pdeathsig import die_with
 from cncp.ssh import openssh
+from cncp.waiting import wait_until
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0  # s between tries; engines wait for 30 s by default
 _STEADY = 30.0  # s after which a connection counts as one that had worked
@@ -57,8 +59,7 @@ def _run(folder: Path, home: Path, one: tunnels.Tunnel) -> str:
         reader = threading.Thread(target=_read, args=(ssh.stderr or (), said), daemon=True)
         reader.start()
         # ssh makes the socket once it is let in.
-        while ssh.poll() is None and not socket.exists():
-            time.sleep(0.05)
+        wait_until(lambda: ssh.poll() is not None or socket.exists(), math.inf)
         # Some of the ports would be a cluster that half works.
         refusal = _refusal(folder, socket.name, one) if ssh.poll() is None else ""
         if refusal:

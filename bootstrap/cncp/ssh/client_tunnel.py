@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cncp.process import Completed, Process, begin
 from cncp.ssh import openssh
 from cncp.ssh.connection import Remote
 from cncp.ssh.host_errors import CONNECT_TIMEOUT, refused
+from cncp.waiting import wait_until
 
 _LOGIN_TIMEOUT = 2.0 * CONNECT_TIMEOUT
 
@@ -57,14 +57,13 @@ class Tunnel:
             raise self._refused(folder, done)
 
     def _await_login(self, folder: Path, process: Process) -> None:
-        deadline = time.monotonic() + _LOGIN_TIMEOUT
         # ssh makes the socket once it is let in.
-        while not (folder / "s").exists():
-            status = process.ended(0.05)
-            if status is not None:
-                raise refused(self._remote.spec, (folder / "said").read_text(errors="replace"), status)
-            if time.monotonic() > deadline:
-                raise refused(self._remote.spec, "", 124)
+        socket = folder / "s"
+        wait_until(lambda: socket.exists() or process.poll() is not None, _LOGIN_TIMEOUT)
+        if not socket.exists():
+            late = process.poll() is None
+            said = "" if late else (folder / "said").read_text(errors="replace")
+            raise refused(self._remote.spec, said, 124 if late else process.returncode)
 
     def _refused(self, folder: Path, done: Completed) -> CncpError:
         said = [*(folder / "said").read_text(errors="replace").splitlines(), *done.stderr.splitlines()]

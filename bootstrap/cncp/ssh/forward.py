@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cncp.process import PIPE, Process, begin
 from cncp.ssh import openssh
 from cncp.ssh.connection import Remote
 from cncp.ssh.host_errors import HostError
+from cncp.waiting import wait_until
 
 _PATIENCE = 30.0  # s for a login and the forwarding
 
@@ -65,15 +65,12 @@ def hold(spec: HostSpec, process: Process) -> None:
 
 
 def _await(spec: HostSpec, process: Process, socket: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
     # ssh makes the socket once it is let in.
-    while process.poll() is None:
-        if socket.exists():
-            return
-        if time.monotonic() > deadline:
-            raise HostError(spec.name, f"no login within {_PATIENCE:g} s", f"try by hand: ssh {spec.name}")
-        time.sleep(0.05)
-    raise HostError(spec.name, "the port could not be forwarded" + _said(process), f"try by hand: ssh {spec.name}")
+    wait_until(lambda: socket.exists() or process.poll() is not None, _PATIENCE)
+    if process.poll() is not None:
+        raise HostError(spec.name, "the port could not be forwarded" + _said(process), f"try by hand: ssh {spec.name}")
+    if not socket.exists():
+        raise HostError(spec.name, f"no login within {_PATIENCE:g} s", f"try by hand: ssh {spec.name}")
 
 
 def _refused(spec: HostSpec, said: str) -> HostError:

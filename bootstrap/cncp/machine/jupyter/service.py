@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import http.client
 import secrets
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,11 +150,9 @@ def answers(node: Node) -> bool:
 
 def wait(node: Node, patience: Patience) -> None:
     """Wait until Jupyter answers. Raises CncpError."""
-    while not answers(node):
-        if patience.over(["jupyter"]):
-            what = f"Jupyter did not answer within {patience.spent}{patience.ending('jupyter')}"
-            raise CncpError(what, "look at: cncp status, cncp logs --name jupyter")
-        time.sleep(0.05)
+    if patience.until(lambda: [] if answers(node) else [NAME]):
+        what = f"Jupyter did not answer within {patience.spent}{patience.ending(NAME)}"
+        raise CncpError(what, "look at: cncp status, cncp logs --name jupyter")
 
 
 def _mode(node: Node) -> int:

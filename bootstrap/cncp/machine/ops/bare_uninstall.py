@@ -12,8 +12,7 @@ import re
 import shutil
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from cncp import accounts, remote
@@ -24,6 +23,7 @@ from cncp.errors import CncpError, plural
 from cncp.files import read_json
 from cncp.machine import removal
 from cncp.machine.actor import Actor
+from cncp.waiting import wait_until
 
 _PATIENCE = 10.0  # seconds that processes have to end by themselves
 
@@ -119,9 +119,9 @@ def end(home: Path, uid: int) -> int:
     end_tellers(home, uid)
     there = list(processes(home, uid))
     _signal(there, signal.SIGTERM)
-    _await(lambda: not list(processes(home, uid)))
+    wait_until(lambda: not list(processes(home, uid)), _PATIENCE)
     _signal(list(processes(home, uid)), signal.SIGKILL)
-    _await(lambda: not list(processes(home, uid)))
+    wait_until(lambda: not list(processes(home, uid)), _PATIENCE)
     return len(there)
 
 
@@ -129,12 +129,6 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
-
-
-def _await(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not done() and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def _out_of_crontab(actor: Actor, home: Path) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from operator import not_
 
 from cncp.config.sources import switched
 from cncp.errors import CncpError, UsageError
@@ -20,6 +20,7 @@ from cncp.ipp.hub import Hub, NoAnswer
 from cncp.machine import connection_files
 from cncp.machine.node import Node
 from cncp.machine.services.processes import running
+from cncp.waiting import wait_until
 
 WAIT, FORCE = "CNCP_WAIT", "CNCP_FORCE"
 
@@ -98,19 +99,14 @@ def of(node: Node, names: Collection[str]) -> Callable[[], list[str]]:
 
 def insist(look: Callable[[], list[str]], what: str, manners: Manners, tell: Callable[[str], None]) -> None:
     """Return when no task is lost by ``what``, or is to be. Raises CncpError naming the engines that work."""
-    deadline = time.monotonic() + manners.wait
-    told = False
-    while working := look():
-        if manners.force:
-            tell(f"{lost(working)} lost")
-            return
-        if time.monotonic() >= deadline:
-            _refuse(working, what)
-            return
-        if not told:
-            tell(f"waiting for {', '.join(working)}: busy")
-            told = True
-        time.sleep(_LOOK)
+    working = look()
+    if working and manners.wait and not manners.force:
+        tell(f"waiting for {', '.join(working)}: busy")
+        working = wait_until(look, manners.wait, _LOOK, enough=not_)
+    if working and manners.force:
+        tell(f"{lost(working)} lost")
+    elif working:
+        _refuse(working, what)
 
 
 def lost(working: Collection[str]) -> str:

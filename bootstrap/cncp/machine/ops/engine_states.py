@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from cncp.errors import CncpError
 from cncp.ipp.hub import Hub, NoAnswer
 from cncp.machine import connection_files
 from cncp.machine.node import Node, installed
+from cncp.waiting import wait_until
 
 SILENCE: dict[str, Any] = {"controller": False, "engines": {}}
 """What is known where no controller answers."""
@@ -35,14 +35,12 @@ def roll_call(node: Node, uuids: Collection[str], patience: float = 0.0) -> dict
     document = connection_files.client(node)
     if document is None:
         raise CncpError(f"there is no controller in {node.home}", "make one: cncp up")
-    deadline = time.monotonic() + patience
+
+    def all_answer(seen: Mapping[str, Any]) -> bool:
+        return len([uuid for uuid, one in seen["engines"].items() if one["state"] != "silent"]) == len(uuids)
+
     with Hub(document, connection_files.local_address(node)) as hub:
-        while True:
-            seen = look(hub, uuids)
-            answering = [uuid for uuid, one in seen["engines"].items() if one["state"] != "silent"]
-            if len(answering) == len(uuids) or time.monotonic() > deadline:
-                return seen
-            time.sleep(0.05)
+        return wait_until(lambda: look(hub, uuids), patience, enough=all_answer)
 
 
 def look(hub: Hub, uuids: Collection[str], timeout: float = _ANSWER) -> dict[str, Any]:

@@ -110,17 +110,16 @@ def late(pid: int) -> bool:
 
 
 def _wait_for_processes(node: Node, digests: Mapping[str, str], patience: Patience) -> Answers:
-    while True:
+    def others() -> list[str]:
         current = running(node)
-        missing = [name for name, digest in digests.items() if current[name].digest != digest]
-        if not missing:
-            return _SILENCE
-        if patience.over(missing):
-            raise CncpError(
-                f"{', '.join(missing)} did not start within {patience.spent}{patience.ending(missing[0])}",
-                "look at: cncp status, cncp logs",
-            )
-        time.sleep(0.05)
+        return [name for name, digest in digests.items() if current[name].digest != digest]
+
+    if missing := patience.until(others):
+        raise CncpError(
+            f"{', '.join(missing)} did not start within {patience.spent}{patience.ending(missing[0])}",
+            "look at: cncp status, cncp logs",
+        )
+    return _SILENCE
 
 
 def _unanswered(node: Node, seen: Answers, patience: Patience) -> CncpError:

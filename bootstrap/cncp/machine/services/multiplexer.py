@@ -9,8 +9,8 @@ import contextlib
 import os
 import re
 import signal
-import time
 from collections.abc import Mapping, Sequence
+from operator import not_
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from cncp.machine.services.base import ServiceState, command, exits, forget_exit
 from cncp.machine.services.kinds import known
 from cncp.machine.services.login_session import begin, mortal
 from cncp.machine.services.processes import as_recorded, ours
+from cncp.waiting import wait_until
 
 
 class Multiplexer(Protocol):
@@ -146,14 +147,9 @@ class Sessions:
         services = {name: running_process(self._node, name).pid for name in opened}
         for pid in opened.values():
             _signal(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 10
-        while left := [name for name in names if name in self._open()]:
-            if time.monotonic() > deadline:
-                for name in left:
-                    _signal(opened[name], signal.SIGKILL)
-                    _signal(services[name], signal.SIGKILL)
-                break
-            time.sleep(0.05)
+        for name in wait_until(lambda: self._open().keys() & set(names), 10, enough=not_):
+            _signal(opened[name], signal.SIGKILL)
+            _signal(services[name], signal.SIGKILL)
         sweep(self._node, names)
         forget_exits(self._node, names)
 

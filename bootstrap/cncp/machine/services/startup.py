@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import psutil
 
@@ -12,6 +13,7 @@ from cncp.errors import CncpError
 from cncp.machine.node import Node
 from cncp.machine.services import logs
 from cncp.machine.services.base import ServiceManager, ServiceState, running_process
+from cncp.waiting import wait_until
 
 START_TIMEOUT = 60.0
 """Seconds that services may do nothing without an answer: a cold cache on a slow disk takes some of it."""
@@ -64,6 +66,13 @@ class Patience:
                 self._deadline = now + self._timeout
             self._looked = now
         return now > min(self._deadline, self._began + _AT_MOST * self._timeout)
+
+    def until(self, look: Callable[[], Sequence[str]]) -> Sequence[str]:
+        """Wait until ``look`` returns no services that are silent; return those that it is no use to wait for.
+
+        Raises CncpError as `over` does.
+        """
+        return wait_until(look, math.inf, enough=lambda silent: not silent or self.over(silent))
 
     def ending(self, name: str) -> str:
         """Return how the log of a service ends, of what it has written in this wait, or since it was started."""

@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from cncp.errors import CncpError
 from cncp.files import read_json, to_json, write_atomic
 from cncp.pools.vm import accel
 from cncp.process import run
+from cncp.waiting import wait_until
 
 _SUBNET = "10.93.7"  # of the machines among themselves
 _DISK, _SEED, _CONSOLE, _PID, _QMP = "disk.qcow2", "seed.iso", "console.log", "pid", "qmp"
@@ -187,9 +187,5 @@ def _hint(said: str) -> str:
 
 def _ended(pid: int, patience: float) -> bool:
     """Wait until a process is gone; False where it is still there after ``patience`` seconds."""
-    began, deadline = pidfile.started(pid), time.monotonic() + patience
-    while pidfile.started(pid) == began and began:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
+    began = pidfile.started(pid)
+    return not began or wait_until(lambda: pidfile.started(pid) != began, patience, 0.1)

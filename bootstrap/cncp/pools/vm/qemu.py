@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from cncp.ssh import bare_host
 from cncp.ssh.connection import Remote
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.pool import at_once
+from cncp.waiting import wait_until
 
 _BOOT = {True: 120.0, False: 600.0}  # s that a machine may take to let us in, with KVM and in software
 _GREETING = 5.0  # s
@@ -112,16 +112,19 @@ class Qemu:
     def _await_login(self, one: Machine) -> None:
         """Wait until cloud-init has made the account and sshd shows the key we gave it; else tell the console's end."""
         patience = _BOOT[accel.kvm()]
-        deadline = time.monotonic() + patience
         folder = self.of(one.name)
-        while time.monotonic() < deadline:
+
+        def lets_in() -> bool:
             if not folder.pid:
                 raise CncpError(f"{one.name} has ended by itself", f"see its last words: {folder.path}/console.log")
             # qemu takes the connection itself: only a greeting is the machine's.
             if bare_host.dial([LOOPBACK], [one.ssh_port], _GREETING, bare_host.SSH)["open"][LOOPBACK]:
                 with contextlib.suppress(HostError), Remote(guest(one).spec, strict=True):
-                    return
-            time.sleep(0.5)
+                    return True
+            return False
+
+        if wait_until(lets_in, patience, 0.5):
+            return
         said = folder.console().strip().splitlines()
         last = f": {said[-1].strip()}" if said else ""
         raise CncpError(f"{one.name} lets nobody in after {patience:g} s{last}", f"see {folder.path}/console.log")

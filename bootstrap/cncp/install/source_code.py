@@ -24,7 +24,7 @@ from cncp.process import run
 from cncp.surroundings import GIT
 
 DIGEST = ".digest"
-"""As on hosts to which another machine sends the code (`fleet.agent`): the digest of its archive."""
+"""As on hosts to which another machine sends the code (`ssh.bare_host`): the digest of its archive."""
 
 
 @dataclass(frozen=True)

@@ -100,5 +100,7 @@ def test_of_this_machine(tmp_path: Path) -> None:
     done = cncp("init", "localhost", folder=tmp_path)
     assert [one.name for one in read(done.stdout, tmp_path).hosts] == ["localhost"]
     words = ["a", "b,c", "--timeout", "5", "d"]
-    assert line.read("init", task("init"), words) == {"hosts": "a,b,c,d", "host_keys": "accept-new", "timeout": 5}
+    assert {"hosts": "a,b,c,d", "host_keys": "accept-new", "timeout": 5}.items() <= line.read(
+        "init", task("init"), words
+    ).items()
     assert cncp("init", "a/b", folder=tmp_path, status=2).stderr.startswith("error: command line: 'a/b' is no host")

@@ -175,7 +175,7 @@ def test_it_makes_a_cluster_that_outlives_it(near: Site, wheel: Path, tmp_path: 
     finally:
         if os.path.exists(own):
             cncp("uninstall", by=own)
-    assert not near.state.exists()
+    assert not (near.home / ".local").exists()
 
 
 def test_there_is_one_version() -> None:

@@ -105,6 +105,23 @@ def test_a_plan_for_all(fleet: Fleet) -> None:
     assert fleet.ids() == engines
 
 
+def test_verbs_on_some_hosts(fleet: Fleet) -> None:
+    """Logs, another number of engines, and another process: on the hosts and services named, and on no others."""
+    master = fleet.master
+    shown = master.cncp("logs", "--name", "engine-1", "--lines", "1", "--limit", "alpha[1-2]").stdout
+    assert [line.split("]")[0] for line in shown.splitlines()] == ["[alpha1", "[alpha2"]
+    master.cncp("scale", "1", "--limit", "alpha2")
+    assert sorted(fleet.ask_engines()) == FOUR[:3]
+    before = fleet.status()
+    assert set(before) == {"localhost controller", "alpha1 engine-0", "alpha1 engine-1", "alpha2 engine-0"}
+    master.cncp("restart", "--limit", "alpha1", "--name", "engine-1")
+    fleet.await_engines(FOUR[:3])
+    assert {name for name, now in fleet.status().items() if now["pid"] != before[name]["pid"]} == {"alpha1 engine-1"}
+    master.cncp("down")
+    assert {service["state"] for service in fleet.status().values()} == {"down"}
+    assert "4/4 engines answer" in master.cncp("up").stdout
+
+
 def test_a_prompt_in_an_engine_of_another_machine(fleet: Fleet) -> None:
     """What is typed at the controller's machine runs in that engine, and is interrupted from there."""
     argv = ["env", "TERM=dumb", f"{fleet.master.home}/.local/bin/cncp", "console", "--name", "alpha2/engine-1"]

@@ -12,8 +12,14 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 ON_DEMAND = {
     "vm": "takes many minutes",
     "ahead": "a Debian that is not released changes from day to day",
+    "slow": "",
 }
-"""Markers of tests that are run when they are asked for, and why."""
+"""Markers of tests that are run when they are asked for, and why; one that is slow says itself what holds the same."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `bash tests/run --all` have all that the gate has no time for."""
+    parser.addoption("--all", action="store_true", help="also what is slow and held by others as well")
 
 
 @pytest.fixture(autouse=True)
@@ -52,11 +58,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave some tests for those who ask for them."""
     for name, reason in ON_DEMAND.items():
-        if name in config.option.markexpr.split():
+        if name in config.option.markexpr.split() or (name == "slow" and config.option.all):
             continue
         for item in items:
-            if item.get_closest_marker(name):
-                item.add_marker(pytest.mark.skip(reason=f"{reason}: bash tests/run -m {name}"))
+            if marker := item.get_closest_marker(name):
+                why = reason or f"{marker.kwargs['held']} holds it as well"
+                item.add_marker(pytest.mark.skip(reason=f"{why}: bash tests/run -m {name}"))
 
 
 @pytest.fixture

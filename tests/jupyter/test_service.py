@@ -170,7 +170,7 @@ def test_a_bundle_without_it_says_so(site: Site, tmp_path: Path) -> None:
         other.remove()
 
 
-@pytest.mark.parametrize("manager", ["tmux", "screen"])
+@pytest.mark.parametrize("manager", ["tmux", pytest.param("screen", marks=pytest.mark.slow(held="that with tmux"))])
 def test_in_a_session(bundle_with_jupyter: Path, manager: str) -> None:
     """In a session of its own, which can be attached to; an uninstall leaves what was changed, and nothing else."""
     other = make(os.geteuid(), {**_PLAIN, "CNCP_OFFLINE": str(bundle_with_jupyter)})

@@ -37,7 +37,11 @@ def with_chef(make_host: Callable[..., Host]) -> Host:
     [
         ("root", "systemd", "system", []),
         ("bob", "systemd", "user", []),
-        *(("bob", manager, "user", [f"--service-manager={manager}"]) for manager in ("supervisor", "tmux", "screen")),
+        ("bob", "tmux", "user", ["--service-manager=tmux"]),
+        *(
+            pytest.param(*("bob", manager, "user", [f"--service-manager={manager}"]), marks=pytest.mark.slow(held=held))
+            for manager, held in (("supervisor", "tests/chef/test_engines.py"), ("screen", "that with tmux"))
+        ),
     ],
 )
 def test_recipes_and_embedded_engine_agree(

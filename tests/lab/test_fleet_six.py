@@ -7,6 +7,8 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from .fleets import Fleet, MakeFleet
 from .laptop import Laptop
 
@@ -30,6 +32,7 @@ def tasks(fleet: Fleet) -> Counter[str]:
     return Counter(host for host, _ in found.values())
 
 
+@pytest.mark.slow(held="test_fleet.py with fewer hosts, test_fleet_homes.py, test_keys.py with their passwords")
 def test_six_hosts(make_fleet: MakeFleet, tmp_path: Path) -> None:
     """Passwords first and keys after; `up` from nothing ends with 24/24; each verb acts on the whole."""
     home = tmp_path / "homes"

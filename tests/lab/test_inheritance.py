@@ -6,6 +6,8 @@ import json
 from functools import partial
 from typing import Any
 
+import pytest
+
 from .host import Host
 from .site import Site, until
 from .sites import MakeSite
@@ -62,12 +64,20 @@ def ended(host: Host, pid: str) -> bool:
     return host.exec(["grep", "-qs", "^State:.[^Z]", f"/proc/{pid}/status"], check=False).returncode != 0
 
 
-def test_the_same_everywhere(bare: Host, make_site: MakeSite) -> None:
+@pytest.mark.parametrize(
+    "others",
+    [
+        ("supervisor", "tmux"),
+        pytest.param(("supervisor", "tmux", "screen"), marks=pytest.mark.slow(held="that with tmux")),
+    ],
+    ids=["some", "all"],
+)
+def test_the_same_everywhere(bare: Host, make_site: MakeSite, others: tuple[str, ...]) -> None:
     """A task sees the same, and what it leaves behind ends with the engine, whatever keeps that running."""
     site = make_site(bare, "bob")
     found = {}
     hostile: Any = HOSTILE
-    for manager in ("systemd", "supervisor", "tmux", "screen"):
+    for manager in ("systemd", *others):
         site.baremetal("--engines=1", f"--service-manager={manager}", "--environment=MINE='a b'", **hostile)
         found[manager] = seen(site)
         left = site.python(LEAVE).stdout.split()
@@ -78,7 +88,7 @@ def test_the_same_everywhere(bare: Host, make_site: MakeSite) -> None:
     assert not {"FOO", "LD_LIBRARY_PATH", "PYTHONSTARTUP", "SUPERVISOR_ENABLED"} & set(found["systemd"]["environment"])
     assert found["systemd"]["stdin"] == "/dev/null"
     assert found["systemd"]["privileges"] == "0"
-    for manager in ("supervisor", "tmux", "screen"):
+    for manager in others:
         assert found[manager] == found["systemd"], manager
     site.cncp("uninstall")
 

@@ -71,12 +71,12 @@ def test_plain_user_chooses(bob: Site, manager: str) -> None:
     hold(bob, 1, manager, "user")
 
 
-def test_plain_user_sessions_survive_a_reboot(bob: Site) -> None:
+@pytest.mark.parametrize("manager", ["tmux", pytest.param("screen", marks=pytest.mark.slow(held="that with tmux"))])
+def test_plain_user_sessions_survive_a_reboot(bob: Site, manager: str) -> None:
     """Tmux and screen sessions come back at boot, by cron."""
-    for manager in ("tmux", "screen"):
-        bob.baremetal("--engines=1", f"--service-manager={manager}")
-        bob.host.reboot()
-        bob.await_engines(1)
+    bob.baremetal("--engines=1", f"--service-manager={manager}")
+    bob.host.reboot()
+    bob.await_engines(1)
 
 
 def test_plain_user_may_not_have_system_units(bob: Site) -> None:

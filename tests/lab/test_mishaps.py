@@ -16,8 +16,6 @@ from .nspawn import Host as LabHost
 from .site import Site, until
 from .sites import MakeSite
 
-CUTS = 20
-
 
 @pytest.fixture(scope="module")
 def fresh(bare: Host, make_site: MakeSite) -> Site:
@@ -58,8 +56,9 @@ def test_two_runs_at_once(fresh: Site) -> None:
     fresh.cncp("uninstall")
 
 
-def test_power_cut_at_any_moment(fresh: Site) -> None:
-    """The power fails at 20 random moments of runs; the next run always repairs what was left."""
+@pytest.mark.parametrize("cuts", [5, pytest.param(20, marks=pytest.mark.slow(held="that with fewer"))])
+def test_power_cut_at_any_moment(fresh: Site, cuts: int) -> None:
+    """The power fails at random moments of runs; the next run always repairs what was left."""
     host: LabHost = fresh.host
     began = time.monotonic()
     fresh.baremetal("--engines=1")
@@ -68,7 +67,7 @@ def test_power_cut_at_any_moment(fresh: Site) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    for cut in range(CUTS):
+    for cut in range(cuts):
         run = start(fresh, "--engines=1", f"--heartbeat={200 + cut}")
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.wait(chance.uniform(0, whole))
@@ -84,13 +83,21 @@ def test_power_cut_at_any_moment(fresh: Site) -> None:
             assert left == "", seed
 
 
-def test_disk_full(small: Site) -> None:
+@pytest.mark.parametrize(
+    "room",
+    [
+        (0, 8, 24, 64),
+        pytest.param((0, 4, 8, 12, 16, 24, 32, 48, 64), marks=pytest.mark.slow(held="that with fewer steps")),
+    ],
+    ids=["some", "all"],
+)
+def test_disk_full(small: Site, room: tuple[int, ...]) -> None:
     """With room for ever fewer bytes a run fails with two lines, keeps what there is, and mends it later."""
     small.baremetal("--engines=1")
     identity = f"{small.home}/.ipython/profile_cncp/security/cncp-identity.json"
     keys = small.host.read(identity)
     failures = 0
-    for step, left in enumerate((0, 4, 8, 12, 16, 24, 32, 48, 64)):
+    for step, left in enumerate(room):
         fill = f"{small.home}/filler"
         small.host.exec(["dd", "if=/dev/zero", f"of={fill}", "bs=4k"], check=False)
         small.host.exec(["truncate", "-s", f"-{left}k", fill])

@@ -154,7 +154,13 @@ def when_idle(site: Site) -> None:
         assert "engine-1: busy" in said
 
 
-@pytest.mark.parametrize(("user", "manager"), [("bob", "supervisor"), ("root", "systemd")])
+@pytest.mark.parametrize(
+    ("user", "manager"),
+    [
+        pytest.param("bob", "supervisor", marks=pytest.mark.slow(held="test_fleet")),
+        ("root", "systemd"),
+    ],
+)
 def test_one_machine(bare: Host, make_site: MakeSite, former: bytes, user: str, manager: str) -> None:
     """Ids, keys, ports and results stay, no work is lost without a word, and nothing is left in the end."""
     site = make_site(bare, user)

@@ -124,9 +124,9 @@ class Cluster:
         if failures := fleets.failures_of(done):
             raise SomeHostsFailed(failures, len(wanted.limit), "")
         return Report(
-            sum(len(report["uuids"]) for report in done.reports.values()),
-            sum(map(done.answering, done.reports)),
-            any(report["changed"] for report in done.reports.values()),
+            sum(len(host.uuids) for host in done.hosts.values()),
+            sum(map(done.answering, done.hosts)),
+            any(host.changed for host in done.hosts.values()),
         )
 
     def status(self, *, limit: str = "") -> list[Status]:

@@ -31,7 +31,7 @@ from cncp.fleet import (
     tunnel_setup,
 )
 from cncp.fleet.model import HOME, SHARED, Surveyed
-from cncp.fleet.phases import start
+from cncp.fleet.phases import start_engines
 from cncp.fleet.phases import survey as surveys
 from cncp.fleet.registry import Placed
 from cncp.ipp import keys
@@ -159,7 +159,7 @@ def alone(work: Callable[[Host], Any]) -> Callable[[Host, Path], Any]:
 
 def surveyed(host: Host) -> object:
     seen = surveys.survey({"far": host})
-    for one in seen.hosts.values():
+    for one in seen.results.values():
         assert one.root.startswith("/")
         assert isinstance(one.has_tunnels, bool)
     return seen
@@ -175,7 +175,7 @@ def starts(host: Host) -> object:
 
 def reported(host: Host) -> object:
     report = deploy.up(found(host), {}, lambda _: None, deploy.Code(b"", "0" * 64))
-    return list(zip(report["engines"], report["uuids"], strict=True))
+    return list(zip(report.engines, report.uuids, strict=True))
 
 
 def let_in(host: Host) -> object:
@@ -187,7 +187,10 @@ def let_in(host: Host) -> object:
 ASKED: Mapping[str, tuple[Callable[[Host, Path], Any], Any]] = {
     "probe": (alone(surveyed), PROBE),
     "marks": (alone(lambda host: rpc.call(host, "marks", "n")["names"]), {"names": ["far"]}),
-    "dial": (alone(lambda host: start.reachable(found(host), SECRET, ["10.0.0.1"])), {"open": {"10.0.0.1": [20000]}}),
+    "dial": (
+        alone(lambda host: start_engines.reachable(found(host), SECRET, ["10.0.0.1"])),
+        {"open": {"10.0.0.1": [20000]}},
+    ),
     "ssh": (alone(lambda host: tunnel_setup.by_trial(host, "x", "", 0, ["10.0.0.1"])), {"open": {"10.0.0.1": [22]}}),
     "host_keys": (alone(lambda host: tunnel_setup.by(host.spec, host, SECRET, reverse=True)), {"keys": [KEY]}),
     "hardware": (alone(starts), HARDWARE),

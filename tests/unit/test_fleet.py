@@ -25,11 +25,11 @@ from cncp.config.sources import Kept
 from cncp.console import Console
 from cncp.errors import UsageError, plural
 from cncp.files import PARENTS
-from cncp.fleet import deploy, model, offline_bundle, registry, tunnel_grants
+from cncp.fleet import deploy, offline_bundle, registry, tunnel_grants
 from cncp.fleet import rollout as ups
 from cncp.fleet.model import HOME, SHARED, Fleet, Surveyed
 from cncp.fleet.phases import survey
-from cncp.fleet.phases.start import reachable
+from cncp.fleet.phases.start_engines import reachable
 from cncp.fleet.registry import Placed, forgotten
 from cncp.fleet.tunnel_grants import Gate
 from cncp.ipp.keys import ENGINE_CHANNELS, ports_of
@@ -37,6 +37,7 @@ from cncp.ssh import authorized_keys, bare_host
 from cncp.ssh.command import Result
 from cncp.ssh.connection import Local
 from cncp.ssh.host_errors import HostError, refused
+from cncp.ssh.pool import Crew, Outcome
 from cncp.ssh.rpc import call
 
 KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + letter * 43 for letter in "AB"]
@@ -72,7 +73,7 @@ class Fake:
         }
 
 
-def looked(monkeypatch: pytest.MonkeyPatch, *hosts: Fake, marks: Sequence[Sequence[str]] = ()) -> model.Survey:
+def looked(monkeypatch: pytest.MonkeyPatch, *hosts: Fake, marks: Sequence[Sequence[str]] = ()) -> Outcome[Surveyed]:
     """Survey hosts that are not there."""
     seen = {name: list(group) for group in marks for name in group}
 
@@ -92,7 +93,7 @@ def test_the_same_machine_twice_and_two_of_one_name(monkeypatch: pytest.MonkeyPa
         Fake("b", {"machine": "a", "host": "a"}),
         Fake("c", {"host": "a"}),
     )
-    assert list(found.hosts) == ["a"]
+    assert list(found.results) == ["a"]
     assert "the same machine as a" in found.failures["b"].message
     assert "calls itself a" in found.failures["c"].message
 
@@ -102,7 +103,7 @@ def test_a_machine_named_twice_is_refused_before_anything_is_done(
 ) -> None:
     """Under two names, or as an account beside the controller's own machine: each would end the other's engines."""
     fakes = {name: Fake(name, {"machine": "one"}) for name in ("ada@here", inventory.LOCAL)}
-    monkeypatch.setattr(ups, "Crew", lambda *_, **__: nullcontext(SimpleNamespace(hosts=fakes, failures={})))
+    monkeypatch.setattr(Crew, "connect", lambda pool: pool.hosts.update(fakes))
     monkeypatch.setattr(survey, "_probe", lambda host: dict(fakes[host.spec.name].facts))
     monkeypatch.setattr(survey, "call", lambda *_, **__: {"names": []})
     hosts = (HostSpec("ada@here"),)
@@ -139,24 +140,24 @@ def test_numbers_of_things_are_words(tmp_path: Path) -> None:
 def test_what_a_host_lacks(monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], said: str) -> None:
     """It is said of that host alone."""
     found = looked(monkeypatch, Fake("a", facts), Fake("b", {}))
-    assert list(found.hosts) == ["b"]
+    assert list(found.results) == ["b"]
     assert said in found.failures["a"].message
 
 
 def test_an_installed_host_needs_less_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where everything is there already, a full disk is nearer."""
-    assert looked(monkeypatch, Fake("a", {"free": 100 * 2**20, "code": {HOME: "x", SHARED: ""}})).hosts
+    assert looked(monkeypatch, Fake("a", {"free": 100 * 2**20, "code": {HOME: "x", SHARED: ""}})).results
 
 
 def test_shared_homes_are_those_whose_marks_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Homes that only look alike, as those of cloned disks do, stay apart."""
     same = {"home": "/home/ada", "home_id": [2, 3]}
     found = looked(monkeypatch, Fake("a", same), Fake("b", same), Fake("c", same), marks=[["a", "b"]])
-    assert {name: one.shared for name, one in found.hosts.items()} == {"a": ("a", "b"), "b": ("a", "b"), "c": ()}
-    assert found.hosts["a"].root == f"/home/ada/{SHARED}"
-    assert found.hosts["a"].home == f"/home/ada/{SHARED}/a"
-    assert found.hosts["a"].environment["CNCP_INSTANCE"] == "a"
-    assert found.hosts["c"].environment == {"CNCP_HOME": f"/home/ada/{HOME}"}
+    assert {name: one.shared for name, one in found.results.items()} == {"a": ("a", "b"), "b": ("a", "b"), "c": ()}
+    assert found.results["a"].root == f"/home/ada/{SHARED}"
+    assert found.results["a"].home == f"/home/ada/{SHARED}/a"
+    assert found.results["a"].environment["CNCP_INSTANCE"] == "a"
+    assert found.results["c"].environment == {"CNCP_HOME": f"/home/ada/{HOME}"}
 
 
 def test_settings_of_hosts_and_of_the_controller(tmp_path: Path) -> None:
@@ -271,7 +272,7 @@ def test_the_address_is_found_by_trying(monkeypatch: pytest.MonkeyPatch) -> None
     """The first that answers on all ports; else what is closed is named, with the address."""
     one = Surveyed(Local(HostSpec("far")), {"home": "/h"})
     answers: dict[str, list[int]] = {"10.0.0.1": [], "10.0.0.2": [7]}
-    monkeypatch.setattr("cncp.fleet.phases.start.call", lambda *_, **__: {"open": answers})
+    monkeypatch.setattr("cncp.fleet.phases.start_engines.call", lambda *_, **__: {"open": answers})
     assert reachable(one, secret(7), ["10.0.0.1", "10.0.0.2"]) == "10.0.0.2"
     assert len(ports_of(secret(7), ENGINE_CHANNELS)) == 9
     with pytest.raises(HostError, match=r"at none of 10.0.0.1"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cncp.fleet.phases.start import is_address
+from cncp.fleet.phases.start_engines import is_address
 from cncp.serve import controller_address
 
 

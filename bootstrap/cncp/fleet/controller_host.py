@@ -17,7 +17,7 @@ from cncp.fleet.registry import Placed
 from cncp.fleet.tunnel_setup import by_trial, leave
 from cncp.machine import connection_files, tunnels
 from cncp.machine.node import Node
-from cncp.machine.ops.apply import report, up
+from cncp.machine.ops.apply import MachineReport, report, up
 from cncp.machine.ops.engine_states import roll_call
 from cncp.machine.tunnels import Tunnel
 from cncp.ssh import answers, bare_host
@@ -28,7 +28,7 @@ from cncp.ssh.connection import Host, Local
 class Controller(Protocol):
     """What the engines' hosts need of the controller's, wherever it is."""
 
-    def up(self) -> dict[str, Any]:
+    def up(self) -> MachineReport:
         """Run the main job there; return its report."""
 
     def engine_file(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Here:
         self._console = console
         self.host = Local(HostSpec(LOCAL))
 
-    def up(self) -> dict[str, Any]:
+    def up(self) -> MachineReport:
         """Converge this machine."""
         self._node = replace(self._node, tunnels=tunnels.load(Path(self._node.home)))
         return report(self._node, up(self._node, self._console))
@@ -133,10 +133,10 @@ class There:
         self._say = say
         self._profile_dir = ""
 
-    def up(self) -> dict[str, Any]:
+    def up(self) -> MachineReport:
         """Install and converge that host."""
         done = deploy.up(self._one, self._settings, self._say, self._ours)
-        self._profile_dir = str(done["profile_dir"])
+        self._profile_dir = done.profile_dir
         return done
 
     def engine_file(self) -> dict[str, Any]:

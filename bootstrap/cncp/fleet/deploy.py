@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from cncp.config.settings import BY_KEY, Value
 from cncp.config.sources import SOURCE
@@ -20,6 +19,7 @@ from cncp.fleet.model import HOME, SHARED, Surveyed
 from cncp.fleet.registry import Placed
 from cncp.install import source_code
 from cncp.machine.ops import busy_engines
+from cncp.machine.ops.apply import MachineReport
 from cncp.ssh import answers
 from cncp.ssh.command import Line
 from cncp.ssh.connection import Host
@@ -107,7 +107,7 @@ def named_there(settings: Mapping[str, Value], root: str) -> dict[str, Value]:
     return {**settings, **({"requirements": f"{root}/requirements.of-cluster.txt"} if ours else {})}
 
 
-def up(one: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code) -> dict[str, Any]:
+def up(one: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code) -> MachineReport:
     """Run the main job on a host and return its report. Raises HostError with that host's own words."""
     if one.shared:
         call(one.host, "share", SHARED, one.name)
@@ -123,9 +123,8 @@ def up(one: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code) -> d
     return _report(one, answers.of_remote(one.name, said))
 
 
-def _report(one: Surveyed, said: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = answers.read(one.name, said, answers.REPORT)
-    return found
+def _report(one: Surveyed, said: bytes) -> MachineReport:
+    return MachineReport(**answers.read(one.name, said, answers.REPORT))
 
 
 def flags(settings: Mapping[str, Value]) -> list[str]:

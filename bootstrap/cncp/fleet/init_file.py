@@ -33,9 +33,9 @@ def gather(specs: tuple[HostSpec, ...], timeout: float, *, strict: bool) -> Foun
         surveyed = survey(able)
     failures = {**crew.failures, **seen.failures, **surveyed.failures}
     return Found(
-        {one.name: seen.results[one.name] for one in specs if one.name in surveyed.hosts},
+        {one.name: seen.results[one.name] for one in specs if one.name in surveyed.results},
         {one.name: failures[one.name] for one in specs if one.name in failures},
-        tuple(sorted({one.shared for one in surveyed.hosts.values() if one.shared})),
+        tuple(sorted({one.shared for one in surveyed.results.values() if one.shared})),
     )
 
 

@@ -1,18 +1,15 @@
-"""What `cncp up` is asked for on several machines, and what came of it."""
+"""What `cncp up` is asked for on several machines, and what is known of each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.settings import Value
-from cncp.console import Console
-from cncp.errors import CncpError
 from cncp.ssh.connection import Host
-from cncp.ssh.pool import tell
 
 
 @dataclass(frozen=True)
@@ -35,44 +32,8 @@ class Fleet:
         return tuple(host for host in self.limit if host.name != self.inventory.controller.name)
 
 
-@dataclass
-class Done:
-    """What came of it: a report a host, and why others have none. ``seconds`` is the time a host took.
-
-    ``endings`` are what the logs of hosts with silent engines end with, as something to add to an error.
-    """
-
-    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
-    failures: dict[str, CncpError] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    engines: dict[str, dict[str, Any]] = field(default_factory=dict)
-    endings: dict[str, str] = field(default_factory=dict)
-
-    def fail(self, failures: Mapping[str, CncpError], console: Console) -> None:
-        """Note failures and tell them, all of a step together."""
-        self.failures.update(failures)
-        tell(failures, console)
-
-    def answering(self, name: str) -> int:
-        """Return how many engines of a host answer."""
-        return len(self.reports.get(name, {}).get("uuids", [])) - len(self.silent(name))
-
-    def silent(self, name: str) -> list[int]:
-        """Return the numbers of a host's engines that do not answer."""
-        report = self.reports.get(name, {"engines": [], "uuids": []})
-        pairs = zip(report["engines"], report["uuids"], strict=True)
-        return [number for number, uuid in pairs if self.engines.get(uuid, {}).get("state") not in ("idle", "busy")]
-
-    def unknown(self, name: str) -> list[int]:
-        """Return the numbers of a host's engines that the controller does not know."""
-        report = self.reports.get(name, {"engines": [], "uuids": []})
-        pairs = zip(report["engines"], report["uuids"], strict=True)
-        return [number for number, uuid in pairs if uuid not in self.engines]
-
-
 HOME = ".local/share/cncp"
 """Where everything of ours is on a host, relative to the login user's home."""
-
 
 SHARED = f"{HOME}/shared"
 """Where the hosts that share a home keep their virtualenv and code, and each a folder of its own."""
@@ -114,14 +75,6 @@ class Surveyed:
         """The variables by which this host's cncp finds its own place."""
         own = {"CNCP_INSTANCE": self.name, "IPYTHONDIR": f"{self.home}/ipython"} if self.shared else {}
         return {"CNCP_HOME": self.home, **own}
-
-
-@dataclass(frozen=True)
-class Survey:
-    """All hosts that can be gone on with, and why the others cannot."""
-
-    hosts: Mapping[str, Surveyed]
-    failures: Mapping[str, CncpError]
 
 
 DIAL = 5.0

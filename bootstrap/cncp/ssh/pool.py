@@ -58,7 +58,10 @@ class SomeHostsFailed(CncpError):
 
 
 class Crew:
-    """Open connections to hosts. A context manager; hosts that cannot be reached are in ``failures``."""
+    """Connections to hosts: open for the length of a ``with`` block, or from ``connect`` to ``close``.
+
+    Hosts that cannot be reached are in ``failures``.
+    """
 
     def __init__(self, specs: Sequence[HostSpec], *, strict: bool = False, askpass: str = "") -> None:
         self.specs = tuple(specs)
@@ -68,6 +71,14 @@ class Crew:
         self._askpass = askpass
 
     def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        """Log in to all hosts at the same time."""
         begun: dict[str, Remote] = {}
 
         def reach(spec: HostSpec) -> Host:
@@ -86,9 +97,9 @@ class Crew:
         # In the order of the inventory, whoever answered first.
         self.hosts = {spec.name: outcome.results[spec.name] for spec in self.specs if spec.name in outcome.results}
         self.failures.update(outcome.failures)
-        return self
 
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """Close what is open."""
         at_once({name: one for name, one in self.hosts.items() if isinstance(one, Remote)}, Remote.close)
 
     def each(self, work: Callable[[Host], T]) -> Outcome[T]:

@@ -18,7 +18,8 @@ from cncp.errors import UsageError, plural
 from cncp.fleet import operations
 from cncp.fleet import registry as places
 from cncp.fleet.controller_host import Here
-from cncp.fleet.model import Done, Fleet
+from cncp.fleet.model import Fleet
+from cncp.fleet.phases.base import Report
 from cncp.fleet.rollout import up as everywhere
 from cncp.machine.actor import Actor
 from cncp.machine.jupyter import service
@@ -71,7 +72,7 @@ def _report(
     elapsed = _elapsed()
     access = service.load(node) if service.wanted(node) else None
     if as_json:
-        console.data({**converging.report(node, outcome), "elapsed": round(elapsed, 2)})
+        console.data({**converging.report(node, outcome).document(), "elapsed": round(elapsed, 2)})
         return
     scope = f" ({node.scope})" if node.manager == "systemd" else ""
     count = _count(node, seen)
@@ -141,7 +142,7 @@ def _following(node: Node, elsewhere: str = "") -> list[str]:
 
 def fleet_up(
     asked: converging.Request, wanted: Fleet, console: Console, again: Sequence[str] | None
-) -> tuple[Done, Sequence[str]]:
+) -> tuple[Report, Sequence[str]]:
     """Bring all hosts up; return what came of it, and what may follow. ``again`` is as for ``bring_environment``."""
     node = converging.describe(asked)
     main.bring_environment(node, console, again)

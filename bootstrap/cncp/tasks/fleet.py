@@ -15,7 +15,8 @@ from cncp.config.settings import Value
 from cncp.console import Console
 from cncp.errors import CncpError, ours, plural
 from cncp.fleet import operations
-from cncp.fleet.model import Done, Fleet
+from cncp.fleet.model import Fleet
+from cncp.fleet.phases.base import Report
 from cncp.fleet.registry import forgotten, readable
 from cncp.machine.ops import status as states
 from cncp.machine.ops.apply import Request
@@ -59,17 +60,17 @@ def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Flee
 
 
 def report(
-    wanted: Fleet, done: Done, console: Console, *, following: Sequence[str], elapsed: float, as_json: bool
+    wanted: Fleet, done: Report, console: Console, *, following: Sequence[str], elapsed: float, as_json: bool
 ) -> None:
     """Say what came of bringing all hosts up, a line a host, and what may follow. Raises SomeHostsFailed.
 
     ``elapsed`` is in s.
     """
-    total = sum(len(one["uuids"]) for one in done.reports.values())
-    answering = sum(done.answering(name) for name in done.reports)
+    total = sum(len(host.uuids) for host in done.hosts.values())
+    answering = sum(done.answering(name) for name in done.hosts)
     failures = failures_of(done)
-    changed = any(one["changed"] for one in done.reports.values())
-    profile = next(iter(done.reports.values()))["profile"]
+    changed = any(host.changed for host in done.hosts.values())
+    profile = next(iter(done.hosts.values())).profile
     if as_json:
         console.data(
             {
@@ -77,8 +78,10 @@ def report(
                 "changed": changed,
                 "elapsed": round(elapsed, 2),
                 "engines": total,
-                "failures": {name: {"what": one.message, "hint": one.hint} for name, one in failures.items()},
-                "hosts": {name: {**one, "answering": done.answering(name)} for name, one in done.reports.items()},
+                "failures": {name: {"what": error.message, "hint": error.hint} for name, error in failures.items()},
+                "hosts": {
+                    name: {**host.document(), "answering": done.answering(name)} for name, host in done.hosts.items()
+                },
                 "profile": profile,
             }
         )
@@ -88,7 +91,7 @@ def report(
             console.say("nothing to change")
         console.say(
             f"{answering}/{total} engines answer · profile {profile} · "
-            f"{plural(len(done.reports), 'host')} · {elapsed:.1f} s"
+            f"{plural(len(done.hosts), 'host')} · {elapsed:.1f} s"
         )
         for line in following:
             console.say(line)
@@ -96,30 +99,31 @@ def report(
         raise SomeHostsFailed(failures, len(wanted.limit))
 
 
-def failures_of(done: Done) -> dict[str, CncpError]:
+def failures_of(done: Report) -> dict[str, CncpError]:
     """Return what failed, by host: something on the way, or engines that do not answer."""
     silent = {
         name: CncpError(
-            f"{done.answering(name)} of {len(one['uuids'])} engines answer{done.endings.get(name, '')}",
+            f"{done.answering(name)} of {len(host.uuids)} engines answer{done.endings.get(name, '')}",
             f"cncp logs --limit {name}",
         )
-        for name, one in done.reports.items()
+        for name, host in done.hosts.items()
         if done.silent(name)
     }
     return {**done.failures, **silent}
 
 
-def _rows(wanted: Fleet, done: Done, failures: Mapping[str, CncpError]) -> list[list[str]]:
+def _rows(wanted: Fleet, done: Report, failures: Mapping[str, CncpError]) -> list[list[str]]:
     rows = []
     for host in wanted.limit:
-        one = done.reports.get(host.name)
+        report = done.hosts.get(host.name)
         said = failures[host.name].message if host.name in failures else ""
-        if one is None:
+        if report is None:
             rows.append([host.name, "-", "", "", said])
             continue
-        engines = f"{done.answering(host.name)}/{len(one['uuids'])}" if one["uuids"] else "controller"
-        scope = f" ({one['scope']})" if one["service_manager"] == "systemd" else ""
-        rows.append([host.name, engines, one["service_manager"] + scope, f"{done.seconds[host.name]:.1f} s", said])
+        engines = f"{done.answering(host.name)}/{len(report.uuids)}" if report.uuids else "controller"
+        scope = f" ({report.scope})" if report.service_manager == "systemd" else ""
+        took = f"{done.host_seconds[host.name]:.1f} s"
+        rows.append([host.name, engines, report.service_manager + scope, took, said])
     return rows
 
 

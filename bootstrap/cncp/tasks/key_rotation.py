@@ -11,7 +11,7 @@ from cncp.console import Console
 from cncp.errors import CncpError, UsageError, plural
 from cncp.fleet import operations
 from cncp.fleet.controller_host import Controller, Here
-from cncp.fleet.model import Done
+from cncp.fleet.phases.base import Report
 from cncp.fleet.rollout import up as everywhere
 from cncp.machine.node import Node, installed
 from cncp.machine.ops.apply import Request
@@ -45,11 +45,11 @@ def confirm(question: str) -> None:
 
 def _rotate(
     asked: Request, hosts: inventory.Inventory | None, strict: bool, console: Console, *, patience: float | None
-) -> tuple[rotating.Rotated, Done]:
+) -> tuple[rotating.Rotated, Report]:
     """Rotate on the controller's machine, wherever that is, then bring all engines up with the new keys."""
     console.phase("looking at the cluster")
     if hosts is None:
-        return rotating.rotate(_controller_node(), console, patience=patience), Done()
+        return rotating.rotate(_controller_node(), console, patience=patience), Report()
     wanted = fleets.fleet(asked, hosts, limit="", strict=strict)
     if patience is not None:
         rotating.insist_on([spec for spec in hosts.everyone if not spec.local], strict=strict)
@@ -62,7 +62,7 @@ def _rotate(
         scene = operations.Scene(hosts, wanted.home, (hosts.controller,), strict=strict)
         done = rotating.rotate_there(scene, console, patience=patience)
     if not done.running:
-        return done, Done()
+        return done, Report()
     return done, everywhere(wanted, here, console)
 
 
@@ -91,7 +91,7 @@ def renew(
     if ask:
         confirm(ask)
     rotated, done = _rotate(asked, hosts, is_strict(host_keys), console, patience=patience)
-    counts = {name: done.answering(name) for name in done.reports}
+    counts = {name: done.answering(name) for name in done.hosts}
     engines = sum(counts.values()) if counts else rotated.engines
     if as_json:
         failed = {name: error.message for name, error in done.failures.items()}

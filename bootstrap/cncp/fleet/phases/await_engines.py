@@ -6,62 +6,92 @@ On the controller's own machine `machine.ops.readiness.wait` does the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
-from cncp.console import Console
 from cncp.fleet import deploy
-from cncp.fleet.controller_host import Controller
-from cncp.fleet.model import Done, Surveyed
+from cncp.fleet.model import Surveyed
+from cncp.fleet.phases.base import Phase, Report, Run
+from cncp.fleet.phases.start_engines import Start
 from cncp.fleet.registry import Placed
+from cncp.machine.ops.apply import MachineReport
 from cncp.machine.ops.readiness import REGISTERS
+from cncp.machine.services import logs
 from cncp.machine.services.startup import LOOK, START_TIMEOUT, WORK
 from cncp.ssh import answers
+from cncp.ssh.host_errors import HostError
 from cncp.ssh.pool import at_once
 
 _TIMEOUT = 300.0  # s for a verb on a host
 
 
-def await_engines(
-    controller: Controller,
-    started: Mapping[str, Surveyed],
-    start: Callable[[Surveyed], dict[str, Any]],
-    done: Done,
-    console: Console,
-) -> None:
-    """Note in ``done`` which engines answer.
+class AwaitEngines(Phase):
+    """The controller is asked until all engines answer it, or have had their time for that."""
 
-    ``start`` gives a host its connection file and runs its main job, as it has for those that are ``started``;
-    it does so again where engines did not register. Raises HostError where the controller cannot be asked.
-    """
-    seen = _ask(controller, done, REGISTERS)
-    if not any(done.silent(name) for name in started):
+    name: ClassVar = "await-engines"
+
+    def title(self, run: Run, report: Report) -> str:
+        """Say what is waited for."""
+        return "waiting for answers"
+
+    def run(self, run: Run, report: Report) -> None:
+        """Note which engines answer, and what is found in the logs of those that do not."""
+        try:
+            _await(run, report)
+        except HostError as error:
+            report.fail({run.head.name: error})
+        silent = {name: host for name, host in report.surveyed.items() if report.silent(name)}
+        report.endings.update(at_once(silent, lambda host: _ending(host, report.silent(host.name)[0])).results)
+
+
+def _await(run: Run, report: Report) -> None:
+    """Wait for all engines; start those anew that have not registered. Raises HostError."""
+    registered = _ask(report, REGISTERS)
+    started = {name: report.surveyed[name] for name in report.hosts if name != run.head.name}
+    if not any(report.silent(name) for name in started):
         return
-    lost = {}
-    if seen["controller"]:
-        silent = {name: one for name, one in started.items() if done.unknown(name)}
-        found = at_once(silent, lambda one: _idle(one, done.unknown(one.name))).results
-        lost = {name: numbers for name, numbers in found.items() if numbers}
-
-    def again(one: Surveyed) -> dict[str, Any]:
-        names = ",".join(f"engine-{number}" for number in lost[one.name])
-        _run(one, Placed.of(one).command("restart", "--quiet", "--force", f"--name={names}"))
-        return {**start(one), "changed": True}
-
+    lost = _lost(report, started) if registered else {}
     for name, numbers in lost.items():
         named = ", ".join(f"engine-{number}" for number in numbers)
-        console.phase(f"[{name}] restarting {named}: not registered with the controller after {REGISTERS:.0f} s")
-    outcome = at_once({name: started[name] for name in lost}, again)
-    done.reports.update(outcome.results)
-    done.fail(outcome.failures, console)
-    _ask(controller, done, START_TIMEOUT if lost else START_TIMEOUT - REGISTERS)
+        run.console.phase(f"[{name}] restarting {named}: not registered with the controller after {REGISTERS:.0f} s")
+    start = Start(run, report)
+    outcome = at_once({name: started[name] for name in lost}, lambda host: _again(host, lost[host.name], start))
+    report.hosts.update(outcome.results)
+    report.fail(outcome.failures)
+    # Not once this is over: what comes now takes a while.
+    report.tell(run.console)
+    _ask(report, START_TIMEOUT if lost else START_TIMEOUT - REGISTERS)
 
 
-def _ask(controller: Controller, done: Done, patience: float) -> dict[str, Any]:
-    uuids = [uuid for report in done.reports.values() for uuid in report["uuids"]]
-    seen = controller.roll_call(uuids, patience)
-    done.engines = seen["engines"]
-    return seen
+def _ask(report: Report, patience: float) -> bool:
+    """Note which engines the controller knows; tell whether it answers."""
+    uuids = [uuid for host in report.hosts.values() for uuid in host.uuids]
+    seen = report.controller.roll_call(uuids, patience)
+    report.engines = seen["engines"]
+    return bool(seen["controller"])
+
+
+def _lost(report: Report, started: Mapping[str, Surveyed]) -> dict[str, list[int]]:
+    """Return the engines, by host, that the controller does not know although they had the time to tell it."""
+    unknown = {name: host for name, host in started.items() if report.unknown(name)}
+    found = at_once(unknown, lambda host: _idle(host, report.unknown(host.name))).results
+    return {name: numbers for name, numbers in found.items() if numbers}
+
+
+def _again(host: Surveyed, numbers: Collection[int], start: Start) -> MachineReport:
+    """Start engines anew, with the connection file that works there now."""
+    names = ",".join(f"engine-{number}" for number in numbers)
+    _run(host, Placed.of(host).command("restart", "--quiet", "--force", f"--name={names}"))
+    return replace(start(host), changed=True)
+
+
+def _ending(host: Surveyed, number: int) -> str:
+    """Return what the log of a host's engine ends with, to be added to an error."""
+    name = f"engine-{number}"
+    argv = Placed.of(host).command("logs", f"--name={name}", f"--lines={logs.TAIL}")
+    said = host.host.run(argv, check=False).stdout.decode(errors="replace").splitlines()
+    return logs.ends_with([line.removeprefix(f"[{name}] ") for line in said])
 
 
 def _idle(one: Surveyed, numbers: Collection[int]) -> list[int]:

@@ -4,20 +4,49 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
 
-from cncp.config.inventory import LOCAL
-from cncp.errors import CncpError
-from cncp.fleet.model import HOME, SHARED, Survey, Surveyed
-from cncp.ssh.connection import Host
+from cncp.config.inventory import LOCAL, HostSpec
+from cncp.errors import CncpError, PreflightError, UsageError
+from cncp.fleet.model import HOME, SHARED, Surveyed
+from cncp.fleet.phases.base import Phase, Report, Run
+from cncp.ssh.connection import Host, Local
 from cncp.ssh.host_errors import HostError
-from cncp.ssh.pool import at_once
+from cncp.ssh.pool import Outcome, at_once
 from cncp.ssh.rpc import call
 
 _ROOM = 500 * 2**20  # bytes: the virtualenv takes about 200 MB, and twice that while it is made
 _ROOM_AFTER = 50 * 2**20
 _SKEW = 300  # s; beyond it certificates and the ages of files are not to be relied on
+
+
+class Survey(Phase):
+    """All hosts are looked at, and those that lack something left out. Changes nothing."""
+
+    name: ClassVar = "survey"
+
+    def run(self, run: Run, report: Report) -> None:
+        """Look; where the controller is here, its home counts for sharing as well.
+
+        Raises UsageError where a machine has two names, PreflightError where there is nothing left to go on with.
+        """
+        seen = survey(run.pool.hosts, [Local(HostSpec(LOCAL))] if run.head.local else [])
+        _refuse_two_names(seen.failures.values())
+        report.fail({**run.pool.failures, **seen.failures})
+        report.surveyed = seen.results
+        if run.fleet.hosts and not report.ready(run.fleet):
+            raise PreflightError("no host can be gone on with", "mend what is said above, then run this again")
+        if not run.head.local and run.head.name not in report.surveyed:
+            raise PreflightError(f"the controller's host {run.head.name} cannot be gone on with", "mend it first")
+
+
+def _refuse_two_names(failures: Collection[CncpError]) -> None:
+    """Raise UsageError where a machine has two names: each would start the same engines, and end the other's."""
+    twice = [error for error in failures if isinstance(error, SameMachine)]
+    if twice:
+        named = ", ".join(f"{error.host} and {error.first}" for error in twice)
+        raise UsageError(f"the same machine is named twice: {named}", f"{twice[0].hint}; nothing was changed")
 
 
 class SameMachine(HostError):
@@ -29,7 +58,7 @@ class SameMachine(HostError):
         self.first = first
 
 
-def survey(hosts: Mapping[str, Host], apart: Sequence[Host] = ()) -> Survey:
+def survey(hosts: Mapping[str, Host], apart: Sequence[Host] = ()) -> Outcome[Surveyed]:
     """Look at all hosts at once. ``apart`` are hosts whose home counts for sharing and nothing else."""
     everyone = {**hosts, **{host.spec.name: host for host in apart}}
     probed = at_once(everyone, _probe)
@@ -48,7 +77,7 @@ def survey(hosts: Mapping[str, Host], apart: Sequence[Host] = ()) -> Survey:
             failures[name] = error
         else:
             found[name] = made
-    return Survey(found, failures)
+    return Outcome(found, failures)
 
 
 def _probe(host: Host) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -167,25 +167,50 @@ class Outcome:
     engine: Engine
 
 
-def report(node: Node, outcome: Outcome) -> dict[str, Any]:
-    """Return what `cncp up --json` prints, but for the time it took."""
+@dataclass(frozen=True)
+class MachineReport:
+    """What the main job leaves on one machine, as `cncp up --json` prints it but for the time it took.
+
+    ``answering`` and ``engines`` are numbers, ``uuids`` those of ``engines``, in their order: by these the
+    controller knows engines, of whatever host. ``why`` is that of the service manager.
+    """
+
+    answering: Sequence[int]
+    changed: bool
+    converge: str
+    converge_why: str
+    engines: Sequence[int]
+    jupyter: str | None
+    profile: str
+    profile_dir: str
+    scope: str
+    service_manager: str
+    uuids: Sequence[str]
+    why: str
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        return asdict(self)
+
+
+def report(node: Node, outcome: Outcome) -> MachineReport:
+    """Return what came of the main job."""
     access = service.load(node) if service.wanted(node) else None
     processes = running(node)
-    return {
-        "answering": sorted(outcome.answers.answering),
-        "changed": outcome.changed,
-        "converge": outcome.engine.name,
-        "converge_why": outcome.engine.why,
-        "engines": list(node.engine_ids),
-        "jupyter": access.url if access else None,
-        "profile": node.settings.profile,
-        "profile_dir": node.profile_dir,
-        "scope": node.scope,
-        "service_manager": node.manager,
-        # By these the controller knows engines, of whatever host.
-        "uuids": [processes[f"engine-{number}"].uuid for number in node.engine_ids],
-        "why": node.why,
-    }
+    return MachineReport(
+        answering=sorted(outcome.answers.answering),
+        changed=outcome.changed,
+        converge=outcome.engine.name,
+        converge_why=outcome.engine.why,
+        engines=list(node.engine_ids),
+        jupyter=access.url if access else None,
+        profile=node.settings.profile,
+        profile_dir=node.profile_dir,
+        scope=node.scope,
+        service_manager=node.manager,
+        uuids=[processes[f"engine-{number}"].uuid for number in node.engine_ids],
+        why=node.why,
+    )
 
 
 def up(node: Node, console: Console, timeout: float = START_TIMEOUT, verb: str = "up") -> Outcome:

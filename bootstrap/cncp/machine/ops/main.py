@@ -117,7 +117,7 @@ def _answer() -> dict[str, Any]:
     for one in SETTINGS:
         parser.add_argument(one.flag, dest=one.key)
     flags = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
-    return report(*converge(request(os.environ, file=None, flags=flags, forget=True), Console()))
+    return report(*converge(request(os.environ, file=None, flags=flags, forget=True), Console())).document()
 
 
 def main() -> int:

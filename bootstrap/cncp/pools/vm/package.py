@@ -20,7 +20,7 @@ from cncp.console import Console
 from cncp.errors import CncpError
 from cncp.fleet import deploy
 from cncp.fleet.model import HOME, Fleet
-from cncp.fleet.phases.prepare import Preparation
+from cncp.fleet.phases.install import Installer
 from cncp.fleet.phases.survey import survey
 from cncp.pools.vm import box, image, seed
 from cncp.pools.vm.guest import Machine
@@ -110,8 +110,8 @@ def _install(remote: Remote, state: Path, console: Console) -> None:
     spec = remote.spec
     found = survey({spec.name: remote})
     fleet = Fleet(Inventory((spec,)), {spec.name: {}}, state, (spec,), strict=True)
-    prepared = Preparation(fleet, deploy.code(), console).all(found.hosts)
-    for error in (*found.failures.values(), *prepared.failures.values()):
+    installed = Installer(fleet, deploy.code(), console).install_all(found.results)
+    for error in (*found.failures.values(), *installed.failures.values()):
         raise error
 
 

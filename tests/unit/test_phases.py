@@ -1,0 +1,244 @@
+"""`cncp up` on many machines is a list of phases: their order, which are taken, and what a failure leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from cncp.config.inventory import FORWARD, LOCAL, REVERSE, HostSpec, Inventory
+from cncp.console import Console
+from cncp.errors import CncpError, PreflightError
+from cncp.fleet import tunnel_grants
+from cncp.fleet.deploy import Code
+from cncp.fleet.model import Fleet, Surveyed
+from cncp.fleet.phases import install, survey
+from cncp.fleet.phases.base import Phase, Report, Run, Together
+from cncp.fleet.phases.install import InstallController, InstallHosts
+from cncp.fleet.phases.open_tunnels import OpenTunnels
+from cncp.fleet.phases.revoke_tunnels import RevokeTunnels
+from cncp.fleet.phases.survey import Survey
+from cncp.fleet.rollout import PHASES, take
+from cncp.fleet.tunnel_grants import Gate
+from cncp.machine.ops.apply import MachineReport
+from cncp.ssh import authorized_keys
+from cncp.ssh.connection import Local
+from cncp.ssh.host_errors import HostError
+from cncp.ssh.pool import Crew, Outcome
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
+"""A public key in form."""
+
+SAID = MachineReport([], False, "none", "", [0, 1], None, "cncp", "/p", "user", "systemd", ["a-0", "a-1"], "")
+"""What the main job says on a host with two engines."""
+
+
+class Mark(Phase):
+    """A phase that notes that it took place, and may fail."""
+
+    name: ClassVar = "mark"
+
+    def __init__(self, taken: list[str], called: str, error: CncpError | None = None, wanted: bool = True) -> None:
+        self._taken = taken
+        self._called = called
+        self._error = error
+        self._wanted = wanted
+
+    def title(self, run: Run, report: Report) -> str:
+        return f"taking {self._called}"
+
+    def wanted(self, run: Run, report: Report) -> bool:
+        return self._wanted
+
+    def run(self, run: Run, report: Report) -> None:
+        self._taken.append(self._called)
+        if self._error is not None:
+            raise self._error
+
+
+class Fails(Phase):
+    """A phase that one host fails in."""
+
+    name: ClassVar = "fails"
+
+    def run(self, run: Run, report: Report) -> None:
+        report.fail({"b": HostError("b", "no room", "make some")})
+
+
+def surveyed(name: str) -> Surveyed:
+    """Return a host that can be gone on with."""
+    return Surveyed(Local(HostSpec(name)), {"home": "/h", "tunnels": []})
+
+
+def run_of(home: Path, *hosts: HostSpec, controller: str = LOCAL) -> Run:
+    """Return what phases of a cluster of these hosts go by; nobody is connected."""
+    inventory = Inventory(hosts, HostSpec(controller))
+    fleet = Fleet(inventory, {spec.name: {"engines": 2} for spec in hosts}, home, hosts)
+    here: Any = SimpleNamespace(has_tunnels=False) if controller == LOCAL else None
+    return Run(fleet, Console(io.StringIO(), io.StringIO()), Crew(hosts), Code(b"", "0"), here)
+
+
+def heard(run: Run) -> list[str]:
+    """Return the lines that the user has seen."""
+    assert isinstance(run.console.err, io.StringIO)
+    return run.console.err.getvalue().splitlines()
+
+
+def test_the_order_of_phases() -> None:
+    """What is asked, noted, installed and started comes one after the other; what can, at the same time."""
+    order = [[phase.name for phase in step.phases] if isinstance(step, Together) else step.name for step in PHASES]
+    assert order == [
+        "connect",
+        "survey",
+        "record",
+        "install-controller",
+        ["install-hosts", "start-controller"],
+        "open-tunnels",
+        "start-engines",
+        "revoke-tunnels",
+        "await-engines",
+    ]
+
+
+def test_phases_are_announced_and_taken_in_their_order(tmp_path: Path) -> None:
+    """One that is not wanted neither says nor does anything."""
+    run, taken = run_of(tmp_path), list[str]()
+    take((Mark(taken, "one"), Mark(taken, "two", wanted=False), Mark(taken, "three")), run, Report())
+    assert taken == ["one", "three"]
+    assert heard(run) == ["==> taking one", "==> taking three"]
+
+
+def test_phases_together_wait_for_one_another(tmp_path: Path) -> None:
+    """They overlap, the next begins when both are over, and the last has the thread that signals come to."""
+    meeting, threads, taken = threading.Barrier(2), dict[str, bool](), list[str]()
+
+    class Meets(Phase):
+        """Goes on once the other is there."""
+
+        name: ClassVar = "meets"
+
+        def __init__(self, called: str) -> None:
+            self._called = called
+
+        def run(self, run: Run, report: Report) -> None:
+            meeting.wait(timeout=30)
+            threads[self._called] = threading.current_thread() is threading.main_thread()
+
+    take((Together(Meets("behind"), Meets("before")), Mark(taken, "next")), run_of(tmp_path), Report())
+    assert threads == {"behind": False, "before": True}
+    assert taken == ["next"]
+
+
+def test_a_host_that_fails_is_told_once_and_left_out(tmp_path: Path) -> None:
+    """The others go on; what is told is told when the phase is over, before the next begins."""
+    run, taken, report = run_of(tmp_path, HostSpec("a"), HostSpec("b")), list[str](), Report()
+    report.surveyed = {name: surveyed(name) for name in ("b", "a", "c")}
+    assert list(report.ready(run.fleet)) == ["a", "b"]
+    take((Fails(), Mark(taken, "next")), run, report)
+    assert list(report.ready(run.fleet)) == ["a"]
+    assert heard(run) == ["warning: [b] no room; make some", "==> taking next"]
+    take((Fails(),), run, report)
+    assert heard(run)[2:] == ["warning: [b] no room; make some"]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_phase_that_fails_ends_the_run(tmp_path: Path, together: bool) -> None:
+    """What came before it stays in the report, hosts that failed meanwhile are told, and nothing comes after."""
+    run, taken, report = run_of(tmp_path, HostSpec("a"), HostSpec("b")), list[str](), Report()
+    report.hosts["a"] = SAID
+    failing = Mark(taken, "failing", PreflightError("it cannot be", "mend it"))
+    steps = (Together(Fails(), failing),) if together else (Fails(), failing)
+    with pytest.raises(PreflightError, match="it cannot be"):
+        take((*steps, Mark(taken, "after")), run, report)
+    assert taken == ["failing"]
+    assert list(report.failures) == ["b"]
+    assert report.hosts == {"a": SAID}
+    assert heard(run).count("warning: [b] no room; make some") == 1
+
+
+def test_a_run_is_not_changed(tmp_path: Path) -> None:
+    """What phases go by is the same for all of them."""
+    run = run_of(tmp_path)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        run.here = None  # type: ignore[misc]
+
+
+def test_which_engines_answer() -> None:
+    """Those that the controller sees idle or busy do; of a host without a report nothing is known."""
+    report = Report(hosts={"a": SAID}, engines={"a-0": {"id": 0, "state": "busy"}})
+    assert (report.answering("a"), report.silent("a"), report.unknown("a")) == (1, [1], [1])
+    report.engines = {"a-0": {"id": 0, "state": "silent"}}
+    assert (report.answering("a"), report.silent("a"), report.unknown("a")) == (0, [0, 1], [1])
+    assert (report.answering("b"), report.silent("b"), report.unknown("b")) == (0, [], [])
+
+
+def test_the_controllers_host_is_installed_where_it_is_another(tmp_path: Path) -> None:
+    """On this machine that was done before hosts are looked at."""
+    assert not InstallController().wanted(run_of(tmp_path), Report())
+    assert InstallController().wanted(run_of(tmp_path, controller="far"), Report())
+
+
+@pytest.mark.parametrize(
+    ("connect", "had", "wanted"),
+    [("direct", False, False), (FORWARD, False, False), (REVERSE, False, True), ("direct", True, True)],
+)
+def test_tunnels_are_seen_to_where_there_are_some(tmp_path: Path, connect: str, had: bool, wanted: bool) -> None:
+    """To be opened from the controller's machine, or to be left there."""
+    run, report = run_of(tmp_path, HostSpec("a", connect=connect)), Report()
+    controller: Any = SimpleNamespace(has_tunnels=had)
+    report.controller = controller
+    assert OpenTunnels().wanted(run, report) is wanted
+
+
+def test_nothing_is_left_to_go_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every host fails, or the controller's does, that is said after each host's own reason."""
+    for controller, failed, said in ((LOCAL, ["a", "b"], "no host"), ("far", ["far"], "the controller's host far")):
+        found = {name: surveyed(name) for name in ("a", "b", "far") if name not in failed}
+        errors = {name: HostError(name, "it is full", "make room") for name in failed}
+        monkeypatch.setattr(survey, "survey", lambda *_, f=found, e=errors: Outcome(f, e))
+        run = run_of(tmp_path, HostSpec("a"), HostSpec("b"), controller=controller)
+        with pytest.raises(PreflightError, match=said):
+            take((Survey(),), run, Report())
+        assert heard(run) == [f"warning: [{name}] it is full; make room" for name in failed]
+
+
+def test_hosts_that_share_a_home_are_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the one fails in, all of them do; each keeps settings of its own."""
+    shared = ("a", "b")
+    report = Report()
+    report.surveyed = {
+        **{name: Surveyed(Local(HostSpec(name)), {"home": "/h", "tunnels": []}, shared) for name in shared},
+        "c": surveyed("c"),
+    }
+    brought: list[str] = []
+
+    def bring(_: object, host: Surveyed, __: object) -> dict[str, Any]:
+        brought.append(host.name)
+        if host.name == "a":
+            raise HostError("a", "no room", "make some")
+        return {"engines": 1}
+
+    monkeypatch.setattr(install.Installer, "_bring", bring)
+    monkeypatch.setattr(install.Installer, "_wheels", lambda *_: None)
+    take((InstallHosts(),), run_of(tmp_path, *(HostSpec(name) for name in (*shared, "c"))), report)
+    assert sorted(brought) == ["a", "c"]
+    assert {name: error.message for name, error in report.failures.items()} == {"a": "no room", "b": "no room"}
+    assert report.settings == {"c": {"engines": 2}}
+
+
+def test_keys_of_hosts_that_were_not_started_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tunnel may run that could not be seen to; a machine that keeps a key in costs no other."""
+    stale, used, unseen = Gate("a", "a", KEY), Gate("b", "b", KEY), Gate("c", "c", KEY)
+    tunnel_grants.save(tmp_path, {stale, unseen})
+    run = run_of(tmp_path, *(HostSpec(name) for name in "abc"))
+    report = Report(hosts={"a": SAID, "b": SAID}, gates={used}, surveyed={name: surveyed(name) for name in "abc"})
+    removed: list[str] = []
+    monkeypatch.setattr(authorized_keys, "remove", lambda host, *_: removed.append(host.spec.name))
+    take((RevokeTunnels(),), run, report)
+    assert removed == ["a"]
+    assert tunnel_grants.load(tmp_path) == {used, unseen}

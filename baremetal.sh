@@ -139,6 +139,9 @@ Of this run: option, variable.
   --quiet
         print no progress
         CNCP_QUIET=true
+  --verbose
+        say how long each phase takes
+        CNCP_VERBOSE=true
   --debug
         show each command that is run, where, for how long and how it ended
         CNCP_DEBUG=true

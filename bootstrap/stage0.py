@@ -51,10 +51,10 @@ except ImportError as lacking:
     sys.stderr.write(f"error: this Python is not whole: {lacking}\nhint: install all of it (package python3)\n")
     sys.exit(4)
 
-SWITCHES = ("json", "quiet", "debug", "forget", "force", "install_only")
+SWITCHES = ("json", "quiet", "verbose", "debug", "forget", "force", "install_only")
 """Options without a value; each is also a variable: CNCP_JSON=true."""
 
-HANDED_OVER = ("file", "json", "quiet", "debug", "forget", "wait", "force")
+HANDED_OVER = ("file", "json", "quiet", "verbose", "debug", "forget", "wait", "force")
 """Options that `cncp up` has as well; the rest concerns the installation alone."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -17,14 +18,18 @@ class Console:
     """Writes progress and results.
 
     Progress goes to standard error and results to standard output, so that ``--json`` and pipes
-    stay clean. ``quiet`` drops progress. What hosts and programs say comes through here with control
-    characters as escapes: nothing of it is an order to the terminal.
+    stay clean. ``quiet`` drops progress, ``verbose`` adds how long its phases take. What hosts and
+    programs say comes through here with control characters as escapes: nothing of it is an order to
+    the terminal.
     """
 
-    def __init__(self, out: TextIO | None = None, err: TextIO | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self, out: TextIO | None = None, err: TextIO | None = None, quiet: bool = False, verbose: bool = False
+    ) -> None:
         self.out = out or sys.stdout
         self.err = err or sys.stderr
         self.quiet = quiet
+        self.verbose = verbose
         self.began = time.monotonic()
 
     def phase(self, text: str) -> None:
@@ -34,6 +39,11 @@ class Console:
     def note(self, text: str) -> None:
         """Say a detail of the current step."""
         self._progress(f"    {text}")
+
+    def detail(self, text: str) -> None:
+        """Say what only who asked for it wants to read."""
+        if self.verbose:
+            self.note(text)
 
     def warn(self, text: str) -> None:
         """Say something the user should act on although the work goes on."""
@@ -87,6 +97,25 @@ class Console:
     def _progress(self, text: str) -> None:
         if not self.quiet:
             self.complain(text)
+
+
+class Stopwatch:
+    """How long the phases of some work take: in ``seconds`` by name, and on the console where that is verbose."""
+
+    def __init__(self, console: Console) -> None:
+        self.seconds: dict[str, float] = {}
+        self._console = console
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Take the time of a block, whether it succeeds or not; what is done in several blocks is added up."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            took = time.monotonic() - began
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + took, 3)
+            self._console.detail(f"{name}: {took:.2f} s")
 
 
 def answered(work: Callable[[], Any]) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cncp.console import Console, Stopwatch
 from cncp.errors import CncpError, PreflightError
 from cncp.machine import chef_api
 from cncp.machine.actor import Actor
@@ -122,12 +123,12 @@ def test_a_licence_is_never_accepted_for_anybody(stand_in: Program, node: Node) 
     """Chef that was merely found is left out then; Chef that was asked for is an error."""
     engine = engine_choice.Engine("chef", "found", stand_in(status=172))
     done: list[str] = []
-    actor = Actor(node.account)
-    used = engine_choice.converge(node, engine, actor, lambda: done.append("embedded"))
+    actor, watch = Actor(node.account), Stopwatch(Console(quiet=True))
+    used = engine_choice.converge(node, engine, actor, lambda: done.append("embedded"), watch)
     assert (used.name, done) == ("embedded", ["embedded"])
     assert "licence" in used.why
     with pytest.raises(chef.LicenceError):
-        engine_choice.converge(insisting(node, "chef"), engine, actor, lambda: None)
+        engine_choice.converge(insisting(node, "chef"), engine, actor, lambda: None, watch)
     assert engine_choice.plan(node, actor) is None
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from cncp.fleet.phases.base import Together
+from cncp.fleet.rollout import PHASES
+
 from ..install.support import wheel
 from .fleets import Fleet, MakeFleet, differences
 
@@ -173,7 +176,13 @@ def test_a_host_that_is_taken_out_of_the_file(fleet: Fleet, before: dict[str, di
     fleet.master.cncp("uninstall", "--limit", "alpha2")
     left = differences(before, {**before, "alpha2": fleet.trees()["alpha2"]})
     assert left == []
-    assert "no longer in the file" not in fleet.master.cncp("up").stderr
+    done = fleet.master.cncp("up", "--json", "--verbose")
+    assert "no longer in the file" not in done.stderr
+    took = json.loads(done.stdout)
+    taken = [phase.name for step in PHASES for phase in (step.phases if isinstance(step, Together) else (step,))]
+    assert set(took["seconds"]) == {"environment", *taken} - {"install-controller", "open-tunnels"}
+    assert all(f"    {phase}: " in done.stderr for phase in took["seconds"])
+    assert all({"plan", "await-engines"} <= set(host["seconds"]) for host in took["hosts"].values())
     assert sorted(fleet.ask_engines()) == FOUR[:2]
 
 

@@ -38,10 +38,14 @@ def hold(site: Site, count: int, manager: str, scope: str) -> None:
         "import ipyparallel as i; print(set(i.Client(profile='cncp')[:].apply_sync(__import__('getpass').getuser)))"
     )
     assert said.stdout.strip() == str({site.user})
-    again = json.loads(site.baremetal("--json").stdout)
+    done = site.baremetal("--json", "--verbose")
+    again = json.loads(done.stdout)
     assert (again["service_manager"], again["scope"]) == (manager, scope)
     assert again["changed"] is False
     assert again["answering"] == list(range(count))
+    # Nothing was done but to look; baremetal.sh hands the switch on.
+    assert sorted(again["seconds"]) == ["await-engines", "environment", "plan"]
+    assert all(f"    {phase}: " in done.stderr for phase in again["seconds"])
     assert site.cncp("plan", "--detailed-exitcode").stdout.strip() == "nothing to change"
 
 

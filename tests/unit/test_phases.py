@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from cncp.config.inventory import FORWARD, LOCAL, REVERSE, HostSpec, Inventory
-from cncp.console import Console
+from cncp.console import Console, Stopwatch
 from cncp.errors import CncpError, PreflightError
 from cncp.fleet import tunnel_grants
 from cncp.fleet.deploy import Code
@@ -80,7 +81,8 @@ def run_of(home: Path, *hosts: HostSpec, controller: str = LOCAL) -> Run:
     inventory = Inventory(hosts, HostSpec(controller))
     fleet = Fleet(inventory, {spec.name: {"engines": 2} for spec in hosts}, home, hosts)
     here: Any = SimpleNamespace(has_tunnels=False) if controller == LOCAL else None
-    return Run(fleet, Console(io.StringIO(), io.StringIO()), Crew(hosts), Code(b"", "0"), here)
+    console = Console(io.StringIO(), io.StringIO())
+    return Run(fleet, console, Stopwatch(console), Crew(hosts), Code(b"", "0"), here)
 
 
 def heard(run: Run) -> list[str]:
@@ -159,6 +161,36 @@ def test_a_phase_that_fails_ends_the_run(tmp_path: Path, together: bool) -> None
     assert list(report.failures) == ["b"]
     assert report.hosts == {"a": SAID}
     assert heard(run).count("warning: [b] no room; make some") == 1
+
+
+def test_the_time_of_each_phase(tmp_path: Path) -> None:
+    """It is taken of all that took place, of one that fails as well, and said to who asked for it."""
+    run, report = run_of(tmp_path, HostSpec("b")), Report()
+    steps = (Together(Fails(), Mark([], "one")), Mark([], "two", wanted=False))
+    take(steps, run, report)
+    assert sorted(run.watch.seconds) == ["fails", "mark"]
+    assert not [line for line in heard(run) if "mark: " in line]
+    run.console.verbose = True
+    with pytest.raises(PreflightError):
+        take((Mark([], "three", PreflightError("it cannot be", "mend it")),), run, report)
+    assert re.fullmatch(r"    mark: \d+\.\d\d s", heard(run)[-1])
+    run.console.quiet = True
+    take((Fails(),), run, report)
+    assert not [line for line in heard(run) if "fails: " in line]
+
+
+def test_the_time_of_what_is_done_twice_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part is said by itself."""
+    console = Console(io.StringIO(), io.StringIO(), verbose=True)
+    clock = iter([1.0, 1.5, 7.0, 9.25])
+    monkeypatch.setattr("cncp.console.time.monotonic", lambda: next(clock))
+    watch = Stopwatch(console)
+    for _ in range(2):
+        with watch.phase("files"):
+            pass
+    assert watch.seconds == {"files": 2.75}
+    assert isinstance(console.err, io.StringIO)
+    assert console.err.getvalue().splitlines() == ["    files: 0.50 s", "    files: 2.25 s"]
 
 
 def test_a_run_is_not_changed(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ OTHER_VARIABLES = {
     "CNCP_REF": "branch, tag or commit of the code that a lone baremetal.sh gets",
     "CNCP_REPO_URL": "where a lone baremetal.sh gets the code",
     "CNCP_USER": "account the cluster runs as, where root sets it up",
+    "CNCP_VERBOSE": "true: say how long each phase takes",
     "CNCP_WAIT": "seconds to wait for engines that are busy",
 }
 """Variables of ours that are not settings of the cluster."""

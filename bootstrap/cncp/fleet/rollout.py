@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from cncp.console import Console
+from cncp.console import Console, Stopwatch
 from cncp.errors import CncpError
 from cncp.fleet import deploy
 from cncp.fleet.controller_host import Controller
@@ -35,19 +35,20 @@ PHASES: tuple[Phase | Together, ...] = (
 )
 
 
-def up(fleet: Fleet, here: Controller | None, console: Console) -> Report:
+def up(fleet: Fleet, here: Controller | None, console: Console, watch: Stopwatch | None = None) -> Report:
     """Bring all hosts to what the settings say, and wait until their engines answer.
 
-    ``here`` is the controller, where that is on this machine. Raises PreflightError where nothing can be gone
-    on with; what fails on some hosts is in the answer.
+    ``here`` is the controller, where that is on this machine; ``watch`` has taken the time of what was done before.
+    Raises PreflightError where nothing can be gone on with; what fails on some hosts is in the answer.
     """
     head = fleet.inventory.controller
     specs = fleet.hosts if head.local else (head, *fleet.hosts)
-    report = Report()
+    watch = watch or Stopwatch(console)
+    report = Report(seconds=watch.seconds)
     if here is not None:
         report.controller = here
     with closing(Crew(specs, strict=fleet.strict)) as pool:
-        take(PHASES, Run(fleet, console, pool, deploy.code(), here), report)
+        take(PHASES, Run(fleet, console, watch, pool, deploy.code(), here), report)
     return report
 
 
@@ -70,7 +71,8 @@ def _take(phase: Phase, run: Run, report: Report) -> None:
         return
     if title := phase.title(run, report):
         run.console.phase(title)
-    phase.run(run, report)
+    with run.watch.phase(phase.name):
+        phase.run(run, report)
 
 
 def _take_together(step: Together, run: Run, report: Report) -> None:

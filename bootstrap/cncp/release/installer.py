@@ -24,6 +24,7 @@ _OTHERS = (
     ("--python PATH|3.N", "Python to build the virtualenv with; 3.10 or newer", "CNCP_PYTHON"),
     ("--json", "print the result as JSON", "CNCP_JSON"),
     ("--quiet", "print no progress", "CNCP_QUIET"),
+    ("--verbose", "say how long each phase takes", "CNCP_VERBOSE"),
     ("--debug", "show each command that is run, where, for how long and how it ended", "CNCP_DEBUG"),
     ("--forget", "leave out what earlier command lines said", "CNCP_FORGET"),
     ("--wait SECONDS", "seconds to wait for engines that are busy, where they have to be restarted", "CNCP_WAIT"),

@@ -280,8 +280,9 @@ _REPORT = record(
         "service_manager": text(64),
         "uuids": listing(_UUID),
         "why": text(),
+        "seconds": table(number(0, 1e9), exactly(r"[a-z-]{1,64}", "a phase"), 64),
     },
-    {"answering": [], "converge": "", "converge_why": "", "jupyter": None, "why": ""},
+    {"answering": [], "converge": "", "converge_why": "", "jupyter": None, "why": "", "seconds": {}},
 )
 
 REPORT: Shape = _paired

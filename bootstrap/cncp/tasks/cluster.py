@@ -13,7 +13,7 @@ from invoke.exceptions import Exit
 
 from cncp import accounts, files, pidfile
 from cncp.config.sources import switched
-from cncp.console import Console
+from cncp.console import Console, Stopwatch
 from cncp.errors import UsageError, plural
 from cncp.fleet import operations
 from cncp.fleet import registry as places
@@ -34,7 +34,7 @@ from cncp.machine.services import service_manager
 from cncp.machine.services.base import running_process
 from cncp.tasks import fleet as fleets
 from cncp.tasks import following as next_steps
-from cncp.tasks.options import BUSY, FORGET, HOST_KEYS, HOSTS, JSON, QUIET, SERVICES, is_strict, refuse_limit
+from cncp.tasks.options import BUSY, FORGET, HOST_KEYS, HOSTS, JSON, QUIET, SERVICES, VERBOSE, is_strict, refuse_limit
 from cncp.tasks.task import command
 
 MOST_ENGINES = 1024
@@ -85,13 +85,14 @@ def _report(
         console.say(line)
 
 
-@command({**HOSTS, **JSON, **QUIET, **FORGET, **HOST_KEYS, **BUSY}, settings=True)
+@command({**HOSTS, **JSON, **QUIET, **VERBOSE, **FORGET, **HOST_KEYS, **BUSY}, settings=True)
 def up(
     context: Context,
     flags: Mapping[str, str],
     file: str | None = None,
     json: bool = False,
     quiet: bool = False,
+    verbose: bool = False,
     forget: bool = False,
     limit: str = "",
     host_keys: str = "accept-new",
@@ -100,7 +101,8 @@ def up(
 ) -> None:
     """Make this machine, and the hosts cluster.toml names, what the settings say; wait until all engines answer."""
     busy_engines.say(wait=wait, force=force)
-    converge(Console(quiet=quiet), flags, file=file, forget=forget, as_json=json, limit=limit, host_keys=host_keys)
+    console = Console(quiet=quiet, verbose=verbose)
+    converge(console, flags, file=file, forget=forget, as_json=json, limit=limit, host_keys=host_keys)
 
 
 def converge(
@@ -145,16 +147,19 @@ def fleet_up(
 ) -> tuple[Report, Sequence[str]]:
     """Bring all hosts up; return what came of it, and what may follow. ``again`` is as for ``bring_environment``."""
     node = converging.describe(asked)
-    main.bring_environment(node, console, again)
+    watch = Stopwatch(console)
+    with watch.phase("environment"):
+        main.bring_environment(node, console, again)
     head = wanted.inventory.controller
     here = Here(node, console) if head.local else None
     if here is None:
-        converging.up(node, console)
+        with watch.phase("this-machine"):
+            converging.up(node, console)
     files.make_home(wanted.home)
     first = not places.load(wanted.home)
     # Before anything is done: verbs on what was cut off need to know the hosts.
     lifecycle.remember(node.account, wanted.home, asked.former, asked.flags, asked.file)
-    done = everywhere(wanted, here, console)
+    done = everywhere(wanted, here, console, watch)
     return done, _following(node, "" if here else head.name) if first else ()
 
 

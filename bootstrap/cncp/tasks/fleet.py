@@ -83,6 +83,7 @@ def report(
                     name: {**host.document(), "answering": done.answering(name)} for name, host in done.hosts.items()
                 },
                 "profile": profile,
+                "seconds": done.seconds,
             }
         )
     else:

@@ -14,6 +14,7 @@ from cncp.tasks import fleet as fleets
 
 JSON = {"json": "print the result as JSON"}
 QUIET = {"quiet": "print no progress"}
+VERBOSE = {"verbose": "say how long each phase takes"}
 HOST_KEYS = {"host-keys": "accept-new or strict: refuse hosts whose ssh key is not known yet"}
 CLUSTER_FILE = {"file": "cluster.toml to read (CNCP_FILE)"}
 FILE = {"file": "cluster.toml, or list of hosts, to read (CNCP_FILE)"}

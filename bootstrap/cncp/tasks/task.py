@@ -20,7 +20,7 @@ from cncp.config.settings import SETTINGS
 from cncp.config.sources import switched
 from cncp.errors import CncpError, ours
 
-SWITCHES = {"json": "CNCP_JSON", "quiet": "CNCP_QUIET", "forget": "CNCP_FORGET"}
+SWITCHES = {"json": "CNCP_JSON", "quiet": "CNCP_QUIET", "verbose": "CNCP_VERBOSE", "forget": "CNCP_FORGET"}
 """Options without a value that are also variables, in every verb that has them."""
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from cncp.config.inventory import HostSpec
 from cncp.config.settings import Value
-from cncp.console import Console
+from cncp.console import Console, Stopwatch
 from cncp.errors import CncpError
 from cncp.fleet.controller_host import Controller
 from cncp.fleet.deploy import Code
@@ -28,6 +28,7 @@ class Run:
 
     fleet: Fleet
     console: Console
+    watch: Stopwatch
     pool: Crew
     code: Code
     here: Controller | None
@@ -49,8 +50,8 @@ class Report:
     ``surveyed`` are the hosts that can be gone on with, ``settings`` those that each is to be started with,
     ``secret`` the content of the engines' connection file, ``gates`` the keys that were let in for tunnels.
     ``hosts`` has what the main job said on each machine, and ``host_seconds`` the time it took there;
-    ``engines`` are those that the controller knows, by uuid. ``endings`` are what the logs of hosts with
-    silent engines end with, as something to add to an error.
+    ``seconds`` is the time by phase. ``engines`` are those that the controller knows, by uuid; ``endings``
+    are what the logs of hosts with silent engines end with, as something to add to an error.
     """
 
     failures: dict[str, CncpError] = field(default_factory=dict)
@@ -61,6 +62,7 @@ class Report:
     gates: set[Gate] = field(default_factory=set)
     hosts: dict[str, MachineReport] = field(default_factory=dict)
     host_seconds: dict[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
     engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     endings: dict[str, str] = field(default_factory=dict)
     _told: dict[str, CncpError] = field(default_factory=dict, repr=False, compare=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cncp.console import Stopwatch
 from cncp.errors import CncpError, PreflightError
 from cncp.machine import facts
 from cncp.machine.actor import Actor
@@ -68,7 +69,7 @@ def choose(node: Node, actor: Actor, environment: Mapping[str, str], say: Callab
     return Engine("chef", "Cinc was installed", program)
 
 
-def converge(node: Node, engine: Engine, actor: Actor, embedded: Callable[[], None]) -> Engine:
+def converge(node: Node, engine: Engine, actor: Actor, embedded: Callable[[], None], watch: Stopwatch) -> Engine:
     """Converge with ``engine``, and return the one that did it.
 
     Chef's own builds run only where their licence has been accepted, which is the user's to do:
@@ -78,7 +79,8 @@ def converge(node: Node, engine: Engine, actor: Actor, embedded: Callable[[], No
         embedded()
         return engine
     try:
-        chef.converge(node, engine.program, actor)
+        with watch.phase("chef"):
+            chef.converge(node, engine.program, actor)
     except chef.LicenceError as error:
         if node.settings.converge == "chef":
             raise

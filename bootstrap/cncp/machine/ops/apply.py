@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from cncp import accounts, files
 from cncp.config import sources
 from cncp.config.settings import Cluster
 from cncp.config.sources import Kept
-from cncp.console import Console
+from cncp.console import Console, Stopwatch
 from cncp.errors import plural
 from cncp.install import source_code
 from cncp.machine import connection_files, engine_variables, facts, tunnels
@@ -160,19 +160,20 @@ def require_root(node: Node, verb: str) -> bool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `cncp up` did and saw."""
+    """What `cncp up` did and saw, and the time it took by phase."""
 
     answers: Answers
     changed: bool
     engine: Engine
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class MachineReport:
-    """What the main job leaves on one machine, as `cncp up --json` prints it but for the time it took.
+    """What the main job leaves on one machine, as `cncp up --json` prints it but for the time of all of it.
 
     ``answering`` and ``engines`` are numbers, ``uuids`` those of ``engines``, in their order: by these the
-    controller knows engines, of whatever host. ``why`` is that of the service manager.
+    controller knows engines, of whatever host. ``why`` is that of the service manager, ``seconds`` the time by phase.
     """
 
     answering: Sequence[int]
@@ -187,6 +188,7 @@ class MachineReport:
     service_manager: str
     uuids: Sequence[str]
     why: str
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON types."""
@@ -210,15 +212,23 @@ def report(node: Node, outcome: Outcome) -> MachineReport:
         service_manager=node.manager,
         uuids=[processes[f"engine-{number}"].uuid for number in node.engine_ids],
         why=node.why,
+        seconds=outcome.seconds,
     )
 
 
-def up(node: Node, console: Console, timeout: float = START_TIMEOUT, verb: str = "up") -> Outcome:
+def up(
+    node: Node,
+    console: Console,
+    timeout: float = START_TIMEOUT,
+    verb: str = "up",
+    watch: Stopwatch | None = None,
+) -> Outcome:
     """Converge this machine and wait until its engines answer. ``verb`` is what root is to be asked for.
 
-    Raises CncpError when something cannot be done; what was done until then stays, and the next
-    run goes on from there.
+    ``watch`` has taken the time of what was done before. Raises CncpError when something cannot be done; what was
+    done until then stays, and the next run goes on from there.
     """
+    watch = watch or Stopwatch(console)
     actor = Actor(node.account)
     manager = service_manager(node, actor)
     source_code.insist(Path(node.home))
@@ -227,27 +237,39 @@ def up(node: Node, console: Console, timeout: float = START_TIMEOUT, verb: str =
     check_owner(node)
     used = engine_choice.NONE
     with locked(node, "cncp up"):
-        todo = plan(node, manager)
+        with watch.phase("plan"):
+            todo = plan(node, manager)
         if not todo.empty:
-            if require_root(node, verb):
-                # What Chef starts has no terminal that sudo could ask on.
-                actor.root.at_hand()
-            busy_engines.insist(
-                busy_engines.of(past(node), ended(todo, manager)), "this", busy_engines.said(os.environ), console.phase
-            )
-            checks.room(_folders(node))
-            for doubt in checks.doubts(node.settings):
-                console.warn(doubt)
-            # What Chef is given of the node names this file.
-            steps.write_variables(node, actor)
-            used = engine_choice.choose(node, actor, os.environ, console.phase)
-            console.phase(f"converging with the {used.name} engine: {used.why}")
-            used = engine_choice.converge(node, used, actor, lambda: carry_out(todo, manager, actor, console))
+            used = _converge(todo, manager, actor, console, verb, watch)
         warning = manager.persist() if node.services else ""
         if warning and not todo.empty:
             console.warn(warning)
     console.phase("waiting for answers")
-    return Outcome(wait(node, manager, timeout, reviver(node, manager, console)), not todo.empty, used)
+    with watch.phase("await-engines"):
+        answers = wait(node, manager, timeout, reviver(node, manager, console))
+    return Outcome(answers, not todo.empty, used, watch.seconds)
+
+
+def _converge(
+    todo: Plan, manager: ServiceManager, actor: Actor, console: Console, verb: str, watch: Stopwatch
+) -> Engine:
+    """Do what is to be done, once nothing is in its way; return what did it."""
+    node = todo.node
+    if require_root(node, verb):
+        # What Chef starts has no terminal that sudo could ask on.
+        actor.root.at_hand()
+    with watch.phase("await-tasks"):
+        busy = busy_engines.of(past(node), ended(todo, manager))
+        busy_engines.insist(busy, "this", busy_engines.said(os.environ), console.phase)
+    checks.room(_folders(node))
+    for doubt in checks.doubts(node.settings):
+        console.warn(doubt)
+    # What Chef is given of the node names this file.
+    steps.write_variables(node, actor)
+    with watch.phase("choose-converge"):
+        used = engine_choice.choose(node, actor, os.environ, console.phase)
+    console.phase(f"converging with the {used.name} engine: {used.why}")
+    return engine_choice.converge(node, used, actor, lambda: carry_out(todo, manager, actor, console, watch), watch)
 
 
 def past(node: Node) -> Node:
@@ -277,15 +299,18 @@ def reviver(node: Node, manager: ServiceManager, console: Console) -> Revive:
     return revive
 
 
-def carry_out(todo: Plan, manager: ServiceManager, actor: Actor, console: Console) -> None:
+def carry_out(todo: Plan, manager: ServiceManager, actor: Actor, console: Console, watch: Stopwatch) -> None:
     """Do all that a plan says with the embedded engine."""
     node = todo.node
-    steps.prepare(node, manager, actor, console.phase)
-    if todo.files or todo.secrets:
-        console.phase(f"writing {plural(len(todo.files) + len(todo.secrets), 'file')}")
-    # With the keys in place the services' digests are final.
-    wanted = steps.wanted(node)
-    embedded.apply(embedded.changes(steps.own(wanted.resources)), actor)
-    steps.units(node, actor)
-    embedded.remove(steps.removals(node, wanted), actor)
-    steps.settle(node, manager, actor, console.phase)
+    with watch.phase("prepare"):
+        steps.prepare(node, manager, actor, console.phase)
+    with watch.phase("files"):
+        if todo.files or todo.secrets:
+            console.phase(f"writing {plural(len(todo.files) + len(todo.secrets), 'file')}")
+        # With the keys in place the services' digests are final.
+        wanted = steps.wanted(node)
+        embedded.apply(embedded.changes(steps.own(wanted.resources)), actor)
+        steps.units(node, actor)
+        embedded.remove(steps.removals(node, wanted), actor)
+    with watch.phase("services"):
+        steps.settle(node, manager, actor, console.phase)

@@ -21,7 +21,7 @@ from cncp import command_log, files
 from cncp.accounts import home
 from cncp.config.settings import SETTINGS
 from cncp.config.sources import INSTALLED, SOURCE
-from cncp.console import Console, answered
+from cncp.console import Console, Stopwatch, answered
 from cncp.errors import CncpError
 from cncp.install import environment, source_code
 from cncp.machine.jupyter import service
@@ -39,9 +39,11 @@ def converge(asked: Request, console: Console, again: Sequence[str] | None = ())
     ``again`` is as for ``bring_environment``.
     """
     node = describe(asked)
-    bring_environment(node, console, again)
+    watch = Stopwatch(console)
+    with watch.phase("environment"):
+        bring_environment(node, console, again)
     console.note(f"service manager: {node.manager} ({node.why})")
-    outcome = up(node, console)
+    outcome = up(node, console, watch=watch)
     remember(node.account, Path(node.home), asked.former, asked.flags, asked.file)
     return node, outcome
 

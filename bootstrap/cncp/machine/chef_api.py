@@ -38,14 +38,14 @@ from cncp.accounts import home
 from cncp.config import sources
 from cncp.config.settings import layer
 from cncp.console import Console, answered
-from cncp.errors import CncpError, UsageError
-from cncp.files import read_bytes, read_json
+from cncp.errors import UsageError
+from cncp.files import read_json
 from cncp.machine.actor import Actor
 from cncp.machine.converge import embedded
 from cncp.machine.node import Node, from_document
 from cncp.machine.ops import apply, busy_engines, readiness, steps
 from cncp.machine.ops.busy_engines import Manners
-from cncp.machine.resources import Block, Directory, File, Link, Resource
+from cncp.machine.resources import Directory, Resource
 from cncp.machine.services import ServiceManager, kinds, service_manager
 from cncp.machine.services.kinds import KINDS, split
 from cncp.machine.services.startup import START_TIMEOUT
@@ -135,37 +135,9 @@ def _resources(resources: Sequence[Resource]) -> Iterator[dict[str, Any]]:
         for folder in reversed(path.parents):
             if folder not in known and not folder.is_dir():
                 known.add(folder)
-                yield _entry(Directory(str(folder), 0o755, resource.part, resource.owner))
+                yield Directory(str(folder), 0o755, resource.part, resource.owner).chef()
         known.add(path)
-        yield _entry(resource)
-
-
-def _entry(resource: Resource) -> dict[str, Any]:
-    path = Path(resource.path)
-    status = path.stat() if path.exists() else None
-    mode = None if status is None else status.st_mode & 0o7777
-    common = {"path": resource.path, "owner": resource.owner, "part": resource.part}
-    if isinstance(resource, Link):
-        return {**common, "kind": "link", "target": resource.target}
-    if isinstance(resource, Directory):
-        # What its owner has closed further stays closed.
-        kept = resource.mode if mode is None else resource.mode & mode
-        return {**common, "kind": "directory", "mode": f"{kept:04o}"}
-    if isinstance(resource, File):
-        content = {"source": resource.source} if resource.source else {"content": resource.content}
-        return {**common, "kind": "file", "mode": f"{resource.mode:04o}", **content}
-    return {**common, "kind": "file", "mode": f"{mode or 0o644:04o}", "content": _block(resource, path)}
-
-
-def _block(resource: Block, path: Path) -> str:
-    existing = read_bytes(path) or b""
-    try:
-        return resource.within(existing.decode())
-    except UnicodeDecodeError:
-        raise CncpError(
-            f"{path} is not UTF-8 text, which Chef could not keep as it is",
-            "save the file as UTF-8, or use --converge embedded",
-        ) from None
+        yield resource.chef()
 
 
 @contextlib.contextmanager

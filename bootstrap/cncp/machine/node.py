@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,39 +239,102 @@ def _held(cluster: Cluster, facts: Facts, past: Node | None, instance: str) -> t
     return (past.manager, past.scope, past.why) if there else None
 
 
-def _service_manager(cluster: Cluster, facts: Facts) -> tuple[str, str, str]:  # noqa: C901, PLR0911  # one decision table
-    """Choose (manager, scope, why)."""
-    wanted, scope = cluster.service_manager, cluster.scope
-    if wanted in ("tmux", "screen"):
-        if wanted not in facts.tools:
-            raise PreflightError(f"there is no {wanted} on this machine", f"install the package {wanted}")
-        return wanted, "user", "as set"
-    if wanted == "supervisor":
-        return wanted, "user", "as set"
-    if not facts.systemd:
-        if wanted == "systemd" or scope != "auto":
-            raise PreflightError("systemd does not run this machine", "leave service_manager and scope out")
-        return "supervisor", "user", "systemd does not run this machine"
-    if scope == "system" or (scope == "auto" and facts.root):
-        if not facts.root and facts.sudo == "none":
-            raise PreflightError(
-                "scope = system needs root, and sudo would have to ask for a password without a terminal",
-                "run this with sudo, in a terminal, or set scope to user",
-            )
-        return "systemd", "system", "as set" if scope == "system" else "run by root"
-    if facts.root:
-        raise PreflightError("scope = user is for a login of that user", "leave scope out, or log in as that user")
-    asked = wanted == "systemd" or scope == "user"
-    if facts.user_manager and asked:
-        return "systemd", "user", "as set"
-    if facts.user_manager and facts.can_linger:
-        return "systemd", "user", "the user's own manager runs"
-    if facts.user_manager:
-        why = "the user's systemd ends with the last session, and only an administrator can make it linger"
-        return "supervisor", "user", why
-    if wanted == "systemd" or scope == "user":
-        raise PreflightError(
-            f"{facts.account.name} has no systemd user manager",
+@dataclass(frozen=True)
+class _Manager:
+    """A service manager, its scope, and why it is that one."""
+
+    manager: str
+    scope: str
+    why: str
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why there can be none; ``{manager}`` and ``{account}`` are what was asked for and who asks."""
+
+    what: str
+    hint: str
+
+
+_MULTIPLEXERS = ("tmux", "screen")
+
+
+def _of_user(cluster: Cluster) -> bool:
+    """Tell whether the user's own systemd was asked for, by either setting."""
+    return cluster.service_manager == "systemd" or cluster.scope == "user"
+
+
+_CHOICES: tuple[tuple[Callable[[Cluster, Facts], bool], _Manager | _Refusal], ...] = (
+    (
+        lambda cluster, facts: cluster.service_manager in _MULTIPLEXERS and cluster.service_manager not in facts.tools,
+        _Refusal("there is no {manager} on this machine", "install the package {manager}"),
+    ),
+    (
+        lambda cluster, _: cluster.service_manager in (*_MULTIPLEXERS, "supervisor"),
+        _Manager("{manager}", "user", "as set"),
+    ),
+    (
+        lambda cluster, facts: not facts.systemd and (cluster.service_manager == "systemd" or cluster.scope != "auto"),
+        _Refusal("systemd does not run this machine", "leave service_manager and scope out"),
+    ),
+    (
+        lambda _, facts: not facts.systemd,
+        _Manager("supervisor", "user", "systemd does not run this machine"),
+    ),
+    (
+        lambda cluster, facts: cluster.scope == "system" and not facts.root and facts.sudo == "none",
+        _Refusal(
+            "scope = system needs root, and sudo would have to ask for a password without a terminal",
+            "run this with sudo, in a terminal, or set scope to user",
+        ),
+    ),
+    (
+        lambda cluster, _: cluster.scope == "system",
+        _Manager("systemd", "system", "as set"),
+    ),
+    (
+        lambda cluster, facts: cluster.scope == "auto" and facts.root,
+        _Manager("systemd", "system", "run by root"),
+    ),
+    (
+        lambda _, facts: facts.root,
+        _Refusal("scope = user is for a login of that user", "leave scope out, or log in as that user"),
+    ),
+    (
+        lambda cluster, facts: facts.user_manager and _of_user(cluster),
+        _Manager("systemd", "user", "as set"),
+    ),
+    (
+        lambda _, facts: facts.user_manager and facts.can_linger,
+        _Manager("systemd", "user", "the user's own manager runs"),
+    ),
+    (
+        lambda _, facts: facts.user_manager,
+        _Manager(
+            "supervisor",
+            "user",
+            "the user's systemd ends with the last session, and only an administrator can make it linger",
+        ),
+    ),
+    (
+        lambda cluster, _: _of_user(cluster),
+        _Refusal(
+            "{account} has no systemd user manager",
             "install libpam-systemd and log in again, or set service_manager to supervisor",
-        )
-    return "supervisor", "user", "the user has no systemd manager"
+        ),
+    ),
+    (
+        lambda *_: True,
+        _Manager("supervisor", "user", "the user has no systemd manager"),
+    ),
+)
+"""Which service manager it is: the first that applies."""
+
+
+def _service_manager(cluster: Cluster, facts: Facts) -> tuple[str, str, str]:
+    """Choose (manager, scope, why). Raises PreflightError where what was asked for cannot be."""
+    chosen = next(choice for applies, choice in _CHOICES if applies(cluster, facts))
+    words = {"manager": cluster.service_manager, "account": facts.account.name}
+    if isinstance(chosen, _Refusal):
+        raise PreflightError(chosen.what.format(**words), chosen.hint.format(**words))
+    return chosen.manager.format(**words), chosen.scope, chosen.why

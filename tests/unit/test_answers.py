@@ -179,7 +179,7 @@ def reported(host: Host) -> object:
 
 
 def let_in(host: Host) -> object:
-    public = tunnel_setup.leave(PLACED, host, [TUNNEL])["public"]
+    public = tunnel_setup.leave(PLACED, host, [TUNNEL]).public
     assert public in ("", KEY)
     return public
 

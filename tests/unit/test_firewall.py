@@ -12,7 +12,7 @@ from cncp.config.inventory import HostSpec
 from cncp.errors import UsageError
 from cncp.fleet import host_addresses
 from cncp.ipp.keys import Identity, connection_files
-from cncp.machine.firewall import KINDS, Opening, openings, ranges, rules
+from cncp.machine.firewall import KINDS, Opening, firewalld, nftables, openings, ranges, ufw
 
 BLOCK = Identity("k", "p", "s", tuple(range(20000, 20018)))
 SCATTERED = Identity("k", "p", "s", tuple(range(20000, 20072, 4)))
@@ -34,7 +34,7 @@ def test_what_is_opened_is_what_is_dialled(identity: Identity) -> None:
     assert set(clients.ports) == dialled("ipcontroller-client.json", identity)
     assert (len(engines.ports), len(clients.ports)) == (9, 7)
     for kind in KINDS:
-        text = "\n".join(rules(kind, [engines, clients]))
+        text = "\n".join(KINDS[kind]([engines, clients]))
         numbers = [tuple(map(int, re.split("[-:]", one))) for one in re.findall(r"\b2\d{4}(?:[-:]2\d{4})?\b", text)]
         opened = {port for one in numbers for port in range(one[0], one[-1] + 1)}
         assert opened == set(engines.ports) | set(clients.ports)
@@ -53,7 +53,7 @@ def test_nft_takes_its_rules(identity: Identity, listen: str, sources: list[str]
     nft = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin")
     if nft is None:
         pytest.skip("there is no nft")
-    text = "\n".join(rules("nftables", openings(identity, listen, sources, sources))) + "\n"
+    text = "\n".join(nftables(openings(identity, listen, sources, sources))) + "\n"
     # In a network of its own, so that the machine's rules do not count.
     unshare = ["unshare", "--net"] if subprocess.run(["unshare", "--net", "true"], check=False).returncode == 0 else []
     done = subprocess.run([*unshare, nft, "-c", "-f", "-"], input=text, capture_output=True, text=True, check=False)
@@ -65,15 +65,15 @@ def test_nft_takes_its_rules(identity: Identity, listen: str, sources: list[str]
 def test_rules_of_the_others() -> None:
     """A rule a source, and to the one address where the controller listens on one."""
     one = [Opening("engines", (20000, 20001, 20009), tuple(HOSTS), "10.1.2.9")]
-    assert rules("ufw", one) == [
+    assert list(ufw(one)) == [
         f"ufw allow proto tcp from {host} to 10.1.2.9 port 20000:20001,20009 comment 'cncp engines'" for host in HOSTS
     ]
-    assert rules("firewalld", one)[0] == (
+    assert next(firewalld(one)) == (
         """firewall-cmd --permanent --add-rich-rule='rule family="ipv4" source address="10.1.2.3" """
         """destination address="10.1.2.9" port port="20000-20001" protocol="tcp" accept'"""
     )
-    assert rules("firewalld", one)[-1] == "firewall-cmd --reload"
-    assert " from any to any " in rules("ufw", [Opening("clients", (20000,))])[0]
+    assert list(firewalld(one))[-1] == "firewall-cmd --reload"
+    assert " from any to any " in next(ufw([Opening("clients", (20000,))]))
 
 
 def test_addresses_of_hosts() -> None:

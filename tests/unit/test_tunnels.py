@@ -14,7 +14,7 @@ from cncp.config.inventory import LOCAL, HostSpec
 from cncp.errors import CncpError, UsageError
 from cncp.fleet import tunnel_grants, tunnel_setup
 from cncp.ipp.keys import ENGINE_CHANNELS
-from cncp.machine.tunnels import Tunnel, command, deliver, folder, forwards, key, label, load
+from cncp.machine.tunnels import Delivered, Tunnel, command, deliver, folder, forwards, key, label, load
 from cncp.ssh import answers, authorized_keys
 from cncp.ssh.connection import Local
 
@@ -33,8 +33,8 @@ def content(home: Path) -> dict[str, tuple[int, bytes]]:
 def test_delivered_once_and_taken_away(tmp_path: Path) -> None:
     """The key stays, a second delivery of the same changes nothing, others are kept by name; then all goes."""
     first = deliver(tmp_path, [GOLD])
-    assert first["changed"]
-    assert first["public"].startswith("ssh-ed25519 ")
+    assert first.changed
+    assert first.public.startswith("ssh-ed25519 ")
     assert load(tmp_path) == (GOLD,)
     before = content(tmp_path)
     assert {name: mode for name, (mode, _) in before.items()} == {
@@ -44,9 +44,9 @@ def test_delivered_once_and_taken_away(tmp_path: Path) -> None:
         "tunnels.json": 0o600,
     }
     assert folder(tmp_path).stat().st_mode & 0o777 == 0o700
-    assert deliver(tmp_path, [GOLD]) == {"changed": False, "public": first["public"]}
+    assert deliver(tmp_path, [GOLD]) == Delivered(False, first.public)
     assert content(tmp_path) == before
-    assert deliver(tmp_path, [SILVER], keep=[GOLD.name]) == {"changed": True, "public": first["public"]}
+    assert deliver(tmp_path, [SILVER], keep=[GOLD.name]) == Delivered(True, first.public)
     assert load(tmp_path) == (GOLD, SILVER)
     known = (folder(tmp_path) / "known_hosts").read_text()
     assert known == f"gold2_example_org {KEYS[0]}\nsilver {KEYS[0]}\n"
@@ -54,9 +54,9 @@ def test_delivered_once_and_taken_away(tmp_path: Path) -> None:
     moved = dataclasses.replace(GOLD, address="10.0.0.2")
     deliver(tmp_path, [moved], keep=[GOLD.name])
     assert load(tmp_path) == (moved,)
-    assert deliver(tmp_path, []) == {"changed": True, "public": first["public"]}
+    assert deliver(tmp_path, []) == Delivered(True, first.public)
     assert not folder(tmp_path).exists()
-    assert deliver(tmp_path, []) == {"changed": False, "public": ""}
+    assert deliver(tmp_path, []) == Delivered(False, "")
 
 
 def test_ssh_accepts_the_command_line(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from cncp.machine import connection_files, tunnels
 from cncp.machine.node import Node
 from cncp.machine.ops.apply import MachineReport, report, up
 from cncp.machine.ops.engine_states import roll_call
-from cncp.machine.tunnels import Tunnel
+from cncp.machine.tunnels import Delivered, Tunnel
 from cncp.ssh import answers, bare_host
 from cncp.ssh.command import Line
 from cncp.ssh.connection import Host, Local
@@ -60,7 +60,7 @@ class Controller(Protocol):
     def way_to(self, one: Surveyed) -> HostSpec:
         """Return how its machine reaches the sshd of a host. Raises HostError."""
 
-    def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> dict[str, Any]:
+    def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> Delivered:
         """Leave there what its tunnels need (``machine.tunnels.deliver``)."""
 
     def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class Here:
         """Return the way that we have just taken."""
         return one.host.spec
 
-    def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> dict[str, Any]:
+    def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> Delivered:
         """Write it into the home folder."""
         return tunnels.deliver(Path(self._node.home), wanted, keep)
 
@@ -174,7 +174,7 @@ class There:
         addresses = [spec.address, *one.facts["addresses"], spec.name]
         return by_trial(self.host, one.name, one.facts["user"], spec.port, addresses)
 
-    def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> dict[str, Any]:
+    def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> Delivered:
         """Bring it there."""
         return leave(Placed.of(self._one), self.host, wanted, keep)
 

@@ -19,7 +19,7 @@ from cncp.fleet.deploy import failure
 from cncp.fleet.model import Surveyed
 from cncp.fleet.registry import Placed
 from cncp.ipp.keys import ENGINE_CHANNELS, ports_of
-from cncp.machine.tunnels import Tunnel, label
+from cncp.machine.tunnels import Delivered, Tunnel, label
 from cncp.ssh import answers, bare_host
 from cncp.ssh.connection import Host
 from cncp.ssh.host_errors import HostError
@@ -46,14 +46,13 @@ def by_trial(client: Host, server: str, user: str, port: int, addresses: Sequenc
     )
 
 
-def leave(placed: Placed, host: Host, wanted: Sequence[Tunnel], keep: Collection[str] = ()) -> dict[str, Any]:
+def leave(placed: Placed, host: Host, wanted: Sequence[Tunnel], keep: Collection[str] = ()) -> Delivered:
     """Leave on a host what its services need; return what its ``machine.tunnels`` answers. Raises HostError."""
     given = json.dumps({"wanted": [asdict(one) for one in wanted], "keep": list(keep)}).encode()
     result = host.run(placed.remote("tunnels"), input=given, check=False)
     if not result.ok:
         raise failure(placed.name, result.stderr, result.status)
-    found: dict[str, Any] = answers.read(placed.name, answers.of_remote(placed.name, result.stdout), answers.TUNNELS)
-    return found
+    return Delivered(**answers.read(placed.name, answers.of_remote(placed.name, result.stdout), answers.TUNNELS))
 
 
 def by(way: HostSpec, server: Host, secret: Mapping[str, Any], *, reverse: bool) -> Tunnel:

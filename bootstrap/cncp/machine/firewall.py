@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cncp.ipp import keys
 from cncp.ipp.keys import Identity
-
-KINDS = ("nftables", "ufw", "firewalld")
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,9 @@ def firewalld(wanted: Sequence[Opening]) -> Iterator[str]:
     yield "firewall-cmd --reload"
 
 
-def rules(kind: str, wanted: Sequence[Opening]) -> list[str]:
-    """Return the lines for one kind of firewall."""
-    return list({"nftables": nftables, "ufw": ufw, "firewalld": firewalld}[kind](wanted))
+KINDS: Mapping[str, Callable[[Sequence[Opening]], Iterator[str]]] = {
+    "nftables": nftables,
+    "ufw": ufw,
+    "firewalld": firewalld,
+}
+"""The kinds of firewalls, each with what writes its lines."""

@@ -68,6 +68,10 @@ def key(home: Path) -> Path:
     return folder(home) / "key"
 
 
+def _public(home: Path) -> Path:
+    return key(home).with_suffix(".pub")
+
+
 def load(home: Path) -> tuple[Tunnel, ...]:
     """Return what this machine is to connect."""
     stored = read_shape(folder(home) / "tunnels.json", {"tunnels": tuple[Tunnel, ...]})
@@ -100,39 +104,56 @@ def command(home: Path, one: Tunnel, socket: str) -> list[str]:
     return ["ssh", *openssh.carrier(socket), *openssh.words(options), "--", one.host]
 
 
-def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) -> dict[str, Any]:
-    """Leave what the services need, the key made once; say whether that is new, and the public key.
+@dataclass(frozen=True)
+class Delivered:
+    """Whether what was left is new, and the public key that the other machines are to let in, "" without any."""
+
+    changed: bool
+    public: str
+
+
+def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) -> Delivered:
+    """Leave what the services need, the key made once.
 
     Tunnels that are here stay if they are among the names ``keep``; without any, all of it goes.
     Raises CncpError where there is no ssh-keygen, or a host's key is none.
     """
-    if not all(keypair.is_public(host_key) for one in wanted for host_key in one.host_keys):
+    if not all(keypair.is_public(host_key) for tunnel in wanted for host_key in tunnel.host_keys):
         raise CncpError("a tunnel's host has a key that is none", "see /etc/ssh/ssh_host_*_key.pub there")
-    names = {one.name for one in wanted}
-    kept = [one for one in load(home) if one.name in keep and one.name not in names]
-    everything = sorted([*wanted, *kept], key=lambda one: one.name)
-    public = key(home).with_suffix(".pub")
-    if not everything:
-        former = (read_bytes(public) or b"").decode().strip()
-        shutil.rmtree(folder(home), ignore_errors=True)
-        return {"changed": bool(former), "public": former}
+    tunnels = _with_kept(wanted, load(home), keep)
+    return _write(home, tunnels) if tunnels else _remove(home)
+
+
+def _with_kept(wanted: Sequence[Tunnel], present: Sequence[Tunnel], keep: Collection[str]) -> list[Tunnel]:
+    names = {tunnel.name for tunnel in wanted}
+    kept = [tunnel for tunnel in present if tunnel.name in keep and tunnel.name not in names]
+    return sorted([*wanted, *kept], key=lambda tunnel: tunnel.name)
+
+
+def _remove(home: Path) -> Delivered:
+    former = (read_bytes(_public(home)) or b"").decode().strip()
+    shutil.rmtree(folder(home), ignore_errors=True)
+    return Delivered(bool(former), former)
+
+
+def _write(home: Path, tunnels: Sequence[Tunnel]) -> Delivered:
     folder(home).mkdir(mode=0o700, exist_ok=True)
     if not key(home).exists():
         keypair.make(key(home), "cncp tunnel")
-    known = "".join(f"{one.name} {host_key}\n" for one in everything for host_key in one.host_keys)
+    known = "".join(f"{tunnel.name} {host_key}\n" for tunnel in tunnels for host_key in tunnel.host_keys)
     contents = {
         folder(home) / "known_hosts": known.encode(),
-        folder(home) / "tunnels.json": to_json({"tunnels": [asdict(one) for one in everything]}),
+        folder(home) / "tunnels.json": to_json({"tunnels": [asdict(tunnel) for tunnel in tunnels]}),
     }
     new = {path: content for path, content in contents.items() if read_bytes(path) != content}
     for path, content in new.items():
         write_atomic(path, content, 0o600)
-    return {"changed": bool(new), "public": public.read_text().strip()}
+    return Delivered(bool(new), _public(home).read_text().strip())
 
 
 def _answer() -> dict[str, Any]:
     given = made({"wanted": list[Tunnel], "keep": list[str]}, parse(sys.stdin.read()))
-    return deliver(accounts.home(os.environ), given["wanted"], given["keep"])
+    return asdict(deliver(accounts.home(os.environ), given["wanted"], given["keep"]))
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from invoke.context import Context
 
@@ -13,8 +14,8 @@ from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.fleet import host_addresses
 from cncp.ipp import keys
-from cncp.machine import firewall as rules
-from cncp.machine.node import installed
+from cncp.machine.firewall import KINDS, Opening, openings
+from cncp.machine.node import Node, installed
 from cncp.tasks.options import CLUSTER_FILE
 from cncp.tasks.task import command
 
@@ -28,35 +29,44 @@ from cncp.tasks.task import command
 )
 def firewall(context: Context, kind: str = "", clients: str = "", file: str | None = None) -> None:
     """Print the firewall rules for the ports in use. Changes nothing."""
-    if kind and kind not in rules.KINDS:
-        raise UsageError(f"--kind {kind!r} is not possible", f"--kind must be one of {', '.join(rules.KINDS)}")
+    if kind and kind not in KINDS:
+        raise UsageError(f"--kind {kind!r} is not possible", f"--kind must be one of {', '.join(KINDS)}")
     console = Console()
     home = accounts.home(os.environ)
     given = host_addresses.networks(clients, "--clients")
     path, listed = selection.known(file, os.environ, home)
-    node = installed(home)
-    identity = keys.load(node.identity)
-    if not node.controller or identity is None:
-        raise CncpError("this machine runs no controller", "run this on the machine that does")
+    node, identity = _controller(home)
     if node.settings.listen.startswith("127."):
         console.say("# The controller listens on loopback: nothing has to be opened. To change that: --listen all")
         return
-    found, unknown = host_addresses.of_hosts([one for one in listed.everyone if one.direct]) if listed else ([], [])
+    found, unknown = host_addresses.of_hosts([host for host in listed.everyone if host.direct]) if listed else ([], [])
     if unknown and not found:
         raise CncpError(
             f"no address is known of any host in {path}", "give them: address = ... in their pools, or in /etc/hosts"
         )
     for note in _notes(unknown, listed=listed is not None, nobody=not found, narrowed=bool(given)):
         console.say(f"# {note}")
-    wanted = rules.openings(identity, node.settings.listen, found, given or found)
-    if listed:
-        # Without sources a rule is for everybody; hosts behind tunnels need none.
-        wanted = [one for one in wanted if one.sources]
-    for one in [kind] if kind else rules.KINDS:
+    wanted = openings(identity, node.settings.listen, found, given or found)
+    # Without sources a rule is for everybody; hosts behind tunnels need none.
+    for line in _lines(kind, [opening for opening in wanted if opening.sources or not listed]):
+        console.say(line)
+
+
+def _controller(home: Path) -> tuple[Node, keys.Identity]:
+    """Return this machine and its controller's keys and ports. Raises CncpError where it has no controller."""
+    node = installed(home)
+    identity = keys.load(node.identity)
+    if not node.controller or identity is None:
+        raise CncpError("this machine runs no controller", "run this on the machine that does")
+    return node, identity
+
+
+def _lines(kind: str, wanted: Sequence[Opening]) -> Iterator[str]:
+    """Yield the rules for one kind of firewall, or for each, under its name."""
+    for name in [kind] if kind else KINDS:
         if not kind:
-            console.say(f"# {one}")
-        for line in rules.rules(one, wanted):
-            console.say(line)
+            yield f"# {name}"
+        yield from KINDS[name](wanted)
 
 
 def _notes(unknown: Sequence[str], *, listed: bool, nobody: bool, narrowed: bool) -> Iterator[str]:

@@ -38,8 +38,8 @@ class OpenTunnels(Phase):
         found = at_once(hosts, lambda host: by(controller.way_to(host), host.host, report.secret, reverse=True))
         left = controller.leave(list(found.results.values()), [label(name) for name in names if name not in hosts])
         able = {name: hosts[name] for name in found.results}
-        keys = at_once(able, lambda host: let_in(host.host, left["public"], found.results[host.name]))
+        keys = at_once(able, lambda host: let_in(host.host, left.public, found.results[host.name]))
         report.gates |= {Gate(name, name, key) for name, key in keys.results.items()}
         report.fail({**found.failures, **keys.failures})
-        if left["changed"]:
+        if left.changed:
             report.hosts[run.head.name] = replace(controller.up(), changed=True)

@@ -97,7 +97,7 @@ class Start:
         left = tunnel_setup.leave(Placed.of(host), host.host, [whole])
         # All hosts have theirs written into the same file there.
         with self._letting_in:
-            key = tunnel_grants.let_in(controller.host, left["public"], whole)
+            key = tunnel_grants.let_in(controller.host, left.public, whole)
             self._report.gates.add(Gate(self._run.head.name, host.name, key))
 
 

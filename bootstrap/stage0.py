@@ -33,7 +33,7 @@ try:
     import contextlib
     import difflib
     from collections.abc import Mapping, Sequence
-    from dataclasses import replace
+    from dataclasses import dataclass
     from pathlib import Path
     from typing import NoReturn
 
@@ -125,6 +125,19 @@ def parse(argv: Sequence[str], variables: Mapping[str, str]) -> argparse.Namespa
     return given
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be installed and handed over. ``flags`` are the settings that the command line named.
+
+    ``idle`` is a machine that runs nothing itself and is in charge of others.
+    """
+
+    home: Path
+    settings: Cluster
+    flags: Mapping[str, str]
+    idle: bool
+
+
 def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     """Do all of it; return the exit code, or do not return because `cncp up` has taken over."""
     os.umask(0o022 | os.umask(0o077))
@@ -133,29 +146,12 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
     try:
         given = parse(argv, variables)
         console.quiet = given.quiet
-        named = {one.key: getattr(given, one.key) for one in SETTINGS if getattr(given, one.key) is not None}
-        flags = sources.with_paths(named, Path.cwd())
-        account = accounts.account(variables)
-        home = accounts.home_folder(variables, account)
-        command_log.begin(home, "baremetal.sh", debug=given.debug)
-        preflight.names(home, account.home)
-        former = sources.Kept({}) if given.forget else sources.kept(home)
-        file = sources.find_file(given.file, variables, former, Path.cwd())
-        settings = sources.gather(file=file, environment=variables, flags=flags, former=former)
-        if given.offline:
-            bundle_reader.read(Path(given.offline)).identify(given.offline_digest)
-        hosts = sources.read(file)[1]
-        idle = hosts is not None and not hosts.controller.local
-        if not given.install_only and not idle:
-            check_machine(settings, variables, home, given.python)
-        if not given.install_only and not environment.stamp_path(home).exists():
-            check_choices(settings, variables, home, idle=idle)
-        if idle:
-            # Jupyter runs beside the controller.
-            settings = replace(settings, jupyter=False)
+        command_log.begin(accounts.home(variables), "baremetal.sh", debug=given.debug)
+        wanted = gather(given, variables)
+        check(given, wanted, variables)
         here = given.in_place or sources.switched(variables, "CNCP_HERE")
-        keep = None if here else source_code.read(sources.SOURCE, home)
-        installed = install(home, given, settings, keep, console)
+        keep = None if here else source_code.read(sources.SOURCE, wanted.home)
+        installed = install(wanted, given, keep, console)
     except (CncpError, OSError) as error:
         return console.error(error)
     except _Refused as refused:
@@ -164,16 +160,47 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         return interrupted.exit_code(error, interrupted.INSTALLING)
     if given.install_only:
         if installed:
-            program = home / "venv" / "bin" / "cncp"
+            program = wanted.home / "venv" / "bin" / "cncp"
             console.note(f"next: {program} keys.copy HOST, for a cluster elsewhere; up, for one here")
         return 0
+    return hand_over(given, wanted, kept=keep is not None)
+
+
+def gather(given: argparse.Namespace, variables: Mapping[str, str]) -> Wanted:
+    """Put together what the command line, variables, cluster.toml and earlier runs say. Raises CncpError."""
+    named = {setting.key: getattr(given, setting.key) for setting in SETTINGS}
+    flags = sources.with_paths({key: value for key, value in named.items() if value is not None}, Path.cwd())
+    account = accounts.account(variables)
+    home = accounts.home_folder(variables, account)
+    preflight.names(home, account.home)
+    former = sources.Kept({}) if given.forget else sources.kept(home)
+    file = sources.find_file(given.file, variables, former, Path.cwd())
+    settings = sources.gather(file=file, environment=variables, flags=flags, former=former)
+    hosts = sources.read(file)[1]
+    return Wanted(home, settings, flags, idle=hosts is not None and not hosts.controller.local)
+
+
+def check(given: argparse.Namespace, wanted: Wanted, variables: Mapping[str, str]) -> None:
+    """Find what cannot be before anything is changed. Raises CncpError."""
+    if given.offline:
+        bundle_reader.read(Path(given.offline)).identify(given.offline_digest)
+    if given.install_only:
+        return
+    if not wanted.idle:
+        check_machine(wanted.settings, variables, wanted.home, given.python)
+    if not environment.stamp_path(wanted.home).exists():
+        check_choices(wanted.settings, variables, wanted.home, idle=wanted.idle)
+
+
+def hand_over(given: argparse.Namespace, wanted: Wanted, *, kept: bool) -> int:
+    """Become `cncp up`, of the code that was ``kept`` in the home or else of this; does not return."""
     words = [word for key in HANDED_OVER if (word := _option(key, getattr(given, key)))]
-    words += [f"{setting.flag}={flags[setting.key]}" for setting in SETTINGS if setting.key in flags]
-    venv_python = str(home / "venv" / "bin" / "python")
-    os.environ["CNCP_HOME"] = str(home)
+    words += [f"{setting.flag}={wanted.flags[setting.key]}" for setting in SETTINGS if setting.key in wanted.flags]
+    venv_python = str(wanted.home / "venv" / "bin" / "python")
+    os.environ["CNCP_HOME"] = str(wanted.home)
     # It takes what has come in the meantime once it can say so.
     interrupted.hold()
-    program = environment.program(source_code.kept(home) if keep else sources.SOURCE)
+    program = environment.program(source_code.kept(wanted.home) if kept else sources.SOURCE)
     return os.execv(venv_python, [venv_python, *PYTHON, "-S", str(program), "up", *words])
 
 
@@ -224,17 +251,17 @@ def before_packages(home: Path, given: argparse.Namespace, *, engines: bool) -> 
             raise _Refused(status)
 
 
-def install(
-    home: Path, given: argparse.Namespace, settings: Cluster, keep: source_code.Code | None, console: Console
-) -> bool:
+def install(wanted: Wanted, given: argparse.Namespace, keep: source_code.Code | None, console: Console) -> bool:
     """Bring the virtualenv to what is wanted, from the network or from a bundle; tell whether that took anything."""
+    home = wanted.home
     began = console.elapsed()
     changed = environment.ensure(
         home,
         given.python,
         os.environ,
-        requirements=settings.requirements,
-        jupyter=settings.jupyter,
+        requirements=wanted.settings.requirements,
+        # It runs beside the controller.
+        jupyter=wanted.settings.jupyter and not wanted.idle,
         offline=Path(given.offline) if given.offline else None,
         say=console.phase,
         keep=keep,

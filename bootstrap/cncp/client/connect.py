@@ -178,12 +178,9 @@ def connect(
 
     ``ready`` is called once ``ipyparallel.Client(profile=...)`` works here.
     """
-    console.phase(f"asking {remote.spec.name}")
-    with remote:
-        document = remote_profile.client_file(remote, remote_profile.look(remote), name)
+    document = _ask(remote, name, console)
     into.check(document, force=force)
-    for folder in (into.path, into.path / "pid", into.path / "security"):
-        folder.mkdir(mode=0o755 if folder == into.path else 0o700, parents=True, exist_ok=True)
+    _make_folders(into)
     with files.lock(into.path / "pid" / "cncp-connect.lock", f"connect for profile {into.name}"):
         last = connect_state.read(into.path)
         mapped = choose_ports(ports, last.ports if last else ())
@@ -197,6 +194,18 @@ def connect(
             open_way(tunnel, local, remote.spec.name)
             with in_place(into, local, last), _gone_at_end(into.path):
                 keeper.keep(lambda: ready(first))
+
+
+def _ask(remote: Remote, name: str, console: Console) -> Document:
+    """Return the client file of a host's profile."""
+    console.phase(f"asking {remote.spec.name}")
+    with remote:
+        return remote_profile.client_file(remote, remote_profile.look(remote), name)
+
+
+def _make_folders(into: Profile) -> None:
+    for folder in (into.path, into.path / "pid", into.path / "security"):
+        folder.mkdir(mode=0o755 if folder == into.path else 0o700, parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager

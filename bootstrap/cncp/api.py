@@ -123,11 +123,7 @@ class Cluster:
             done, _ = verbs.fleet_up(asked, wanted, self._console(), None)
         if failures := fleets.failures_of(done):
             raise SomeHostsFailed(failures, len(wanted.limit), "")
-        return Report(
-            sum(len(host.uuids) for host in done.hosts.values()),
-            sum(map(done.answering, done.hosts)),
-            any(host.changed for host in done.hosts.values()),
-        )
+        return Report(done.all_engines, done.all_answering, done.changed)
 
     def status(self, *, limit: str = "") -> list[Status]:
         """Return every service of all hosts, or of those that ``limit`` names: state, id, host, memory and more.

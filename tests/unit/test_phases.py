@@ -209,6 +209,15 @@ def test_which_engines_answer() -> None:
     assert (report.answering("b"), report.silent("b"), report.unknown("b")) == (0, [], [])
 
 
+def test_what_a_report_comes_to() -> None:
+    """Engines are counted on the hosts that were started, and one host that changed is a change."""
+    report = Report(hosts={"a": SAID, "b": dataclasses.replace(SAID, engines=[0], uuids=["b-0"])})
+    report.engines = {"a-0": {"state": "idle"}, "a-1": {"state": "silent"}, "b-0": {"state": "busy"}}
+    assert (report.all_answering, report.all_engines, report.changed, report.profile) == (2, 3, False, "cncp")
+    report.hosts["b"] = dataclasses.replace(SAID, changed=True)
+    assert report.changed
+
+
 def test_the_controllers_host_is_installed_where_it_is_another(tmp_path: Path) -> None:
     """On this machine that was done before hosts are looked at."""
     assert not InstallController().wanted(run_of(tmp_path), Report())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from invoke.exceptions import Exit
 
@@ -66,38 +67,38 @@ def report(
 
     ``elapsed`` is in s.
     """
-    total = sum(len(host.uuids) for host in done.hosts.values())
-    answering = sum(done.answering(name) for name in done.hosts)
     failures = failures_of(done)
-    changed = any(host.changed for host in done.hosts.values())
-    profile = next(iter(done.hosts.values())).profile
     if as_json:
-        console.data(
-            {
-                "answering": answering,
-                "changed": changed,
-                "elapsed": round(elapsed, 2),
-                "engines": total,
-                "failures": {name: {"what": error.message, "hint": error.hint} for name, error in failures.items()},
-                "hosts": {
-                    name: {**host.document(), "answering": done.answering(name)} for name, host in done.hosts.items()
-                },
-                "profile": profile,
-                "seconds": done.seconds,
-            }
-        )
+        console.data(_document(done, failures, elapsed))
     else:
-        console.table(HEADER, _rows(wanted, done, failures))
-        if not changed and not failures:
-            console.say("nothing to change")
-        console.say(
-            f"{answering}/{total} engines answer · profile {profile} · "
-            f"{plural(len(done.hosts), 'host')} · {elapsed:.1f} s"
-        )
+        _show(wanted, done, failures, console, elapsed)
         for line in following:
             console.say(line)
     if failures:
         raise SomeHostsFailed(failures, len(wanted.limit))
+
+
+def _document(done: Report, failures: Mapping[str, CncpError], elapsed: float) -> dict[str, Any]:
+    return {
+        "answering": done.all_answering,
+        "changed": done.changed,
+        "elapsed": round(elapsed, 2),
+        "engines": done.all_engines,
+        "failures": {name: {"what": error.message, "hint": error.hint} for name, error in failures.items()},
+        "hosts": {name: {**host.document(), "answering": done.answering(name)} for name, host in done.hosts.items()},
+        "profile": done.profile,
+        "seconds": done.seconds,
+    }
+
+
+def _show(wanted: Fleet, done: Report, failures: Mapping[str, CncpError], console: Console, elapsed: float) -> None:
+    console.table(HEADER, _rows(wanted, done, failures))
+    if not done.changed and not failures:
+        console.say("nothing to change")
+    console.say(
+        f"{done.all_answering}/{done.all_engines} engines answer · profile {done.profile} · "
+        f"{plural(len(done.hosts), 'host')} · {elapsed:.1f} s"
+    )
 
 
 def failures_of(done: Report) -> dict[str, CncpError]:

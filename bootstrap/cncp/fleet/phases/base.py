@@ -81,6 +81,26 @@ class Report:
         names = [spec.name for spec in fleet.hosts]
         return {name: self.surveyed[name] for name in names if name in self.surveyed and name not in self.failures}
 
+    @property
+    def all_engines(self) -> int:
+        """How many engines there are to be on the hosts that were started."""
+        return sum(len(host.uuids) for host in self.hosts.values())
+
+    @property
+    def all_answering(self) -> int:
+        """How many of them answer."""
+        return sum(map(self.answering, self.hosts))
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was done on any host."""
+        return any(host.changed for host in self.hosts.values())
+
+    @property
+    def profile(self) -> str:
+        """The profile, which is the same on all of them."""
+        return next(iter(self.hosts.values())).profile
+
     def answering(self, name: str) -> int:
         """Return how many engines of a host answer."""
         return len(self.hosts[name].uuids) - len(self.silent(name)) if name in self.hosts else 0

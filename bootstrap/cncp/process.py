@@ -55,12 +55,17 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Completed:
-    """What a finished program left: its argument list, exit status and decoded output."""
+    """What a finished program left, here or on another host: its argument list, exit status and what it wrote."""
 
     argv: tuple[str, ...]
     status: int
-    stdout: str
+    output: bytes
     stderr: str
+
+    @property
+    def stdout(self) -> str:
+        """Its output as text."""
+        return self.output.decode(errors="replace")
 
     @property
     def ok(self) -> bool:
@@ -139,7 +144,7 @@ def become(
     try:
         os.execvpe(words[0], words, dict(around))
     except OSError as error:
-        raise CommandError(Completed(tuple(words), 126, "", str(error))) from None
+        raise CommandError(Completed(tuple(words), 126, b"", str(error))) from None
 
 
 _ERROR = re.compile(r"(\[[^]]*\] ?)?(\S+: )?((?i:error|fatal|critical)\b[^:]{0,40}:|E: )")
@@ -286,23 +291,18 @@ def run(
                 process.kill()
                 raise
     except FileNotFoundError as error:
-        gone = Completed(words, 127, "", str(error))
+        gone = Completed(words, 127, b"", str(error))
         if error.filename != words[0]:
             # The folder to run it in, or the interpreter of a script.
             raise CommandError(gone, hint) from None
         what, remedy = _missing(words[0])
         raise CommandError(gone, remedy if os.path.basename(words[0]) in PACKAGES else hint or remedy, what) from None
     except OSError as error:
-        raise CommandError(Completed(words, 126, "", str(error)), hint) from None
+        raise CommandError(Completed(words, 126, b"", str(error)), hint) from None
     except subprocess.TimeoutExpired:
         late = f"no end after {timeout:g} s"
-        raise CommandError(Completed(words, 124, "", late), hint) from None
-    result = Completed(words, process.returncode, _text(said), _text(complained))
+        raise CommandError(Completed(words, 124, b"", late), hint) from None
+    result = Completed(words, process.returncode, said or b"", (complained or b"").decode(errors="replace"))
     if check and not result.ok:
         raise CommandError(result, hint)
     return result
-
-
-def _text(said: bytes | None) -> str:
-    """Return what a program wrote, its lines ending as ours do."""
-    return (said or b"").decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")

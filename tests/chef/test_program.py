@@ -110,7 +110,7 @@ def test_failures(status: int, report: object, said: str, stand_in: Program, nod
 def test_why_it_failed_without_a_report(out: str, err: str, said: str) -> None:
     """Its log says why, which is on stdout; stderr also holds warnings of Ruby's."""
     with pytest.raises(CncpError) as failed:
-        chef._updates(None, Completed(("chef-solo",), 3, out, err), Path("/x/chef.log"))
+        chef._updates(None, Completed(("chef-solo",), 3, out.encode(), err), Path("/x/chef.log"))
     assert failed.value.message == f"Chef failed: {said}"
 
 

@@ -36,8 +36,8 @@ from cncp.fleet.phases import survey as surveys
 from cncp.fleet.registry import Placed
 from cncp.ipp import keys
 from cncp.machine.tunnels import Tunnel
+from cncp.process import Completed
 from cncp.ssh import answers, pool, rpc
-from cncp.ssh.command import Result
 from cncp.ssh.connection import Host
 from cncp.ssh.host_errors import HostError
 from cncp.tasks import program
@@ -134,9 +134,9 @@ class Canned(Host):
         """Never ask it for one."""
         raise AssertionError(argv, told)
 
-    def run(self, argv: Any, *_: Any, **__: Any) -> Result:
+    def run(self, argv: Any, *_: Any, **__: Any) -> Completed:
         """Say it."""
-        return Result(0, (GREETED if "cncp.remote" in argv else b"") + self.raw, "")
+        return Completed((), 0, (GREETED if "cncp.remote" in argv else b"") + self.raw, "")
 
 
 def found(host: Host) -> Surveyed:
@@ -166,7 +166,7 @@ def surveyed(host: Host) -> object:
 
 
 def starts(host: Host) -> object:
-    known = answers.read("far", host.run([]).stdout, answers.HARDWARE)
+    known = answers.read("far", host.run([]).output, answers.HARDWARE)
     made = init_file.text([host.spec], init_file.Found({"far": known}, {}))
     lines = [line for line in made.splitlines() if line and not line.startswith(("#", "engines = "))]
     assert lines == ["[[pool]]", 'hosts = ["far"]']
@@ -201,11 +201,11 @@ ASKED: Mapping[str, tuple[Callable[[Host, Path], Any], Any]] = {
         {"controller": True, "engines": {"far-0-a": {"id": 0, "state": "idle"}}},
     ),
     "engine file": (
-        alone(lambda host: keys.ports_of(controller_host._content("far", host.run([]).stdout), ["mux"])),
+        alone(lambda host: keys.ports_of(controller_host._content("far", host.run([]).output), ["mux"])),
         SECRET,
     ),
     "plan": (
-        alone(lambda host: answers.read("far", host.run([]).stdout, answers.PLANNED)),
+        alone(lambda host: answers.read("far", host.run([]).output, answers.PLANNED)),
         {"files": [{"path": "/x", "what": "new", "diff": "+a\n"}], "leave": ""},
     ),
     "status": (lambda host, home: operations.status(scene(host, home)), STATUS),
@@ -214,11 +214,11 @@ ASKED: Mapping[str, tuple[Callable[[Host, Path], Any], Any]] = {
         [{"what": "no room", "remedy": "make room"}],
     ),
     "rotated": (
-        alone(lambda host: answers.read("far", host.run([]).stdout, answers.ROTATED)),
+        alone(lambda host: answers.read("far", host.run([]).output, answers.ROTATED)),
         {"before": "a", "after": "b", "running": True, "engines": 2},
     ),
     "jupyter": (
-        alone(lambda host: answers.read("far", host.run([]).stdout, answers.JUPYTER)),
+        alone(lambda host: answers.read("far", host.run([]).output, answers.JUPYTER)),
         {"port": 1, "token": "a"},
     ),
 }
@@ -311,9 +311,7 @@ def test_check_sees_engines_that_the_controller_does_not(tmp_path: Path, monkeyp
     made.inventory = Inventory((HostSpec("far"),))
     rows = [{**STATUS[0], "uptime": 900.0}, {**STATUS[0], "name": "engine-1", "uuid": "b"}, {**STATUS[0], "uuid": "c"}]
     replies = {"check": GREETED + b"[]", "status": GREETED + json.dumps(rows).encode()}
-    monkeypatch.setattr(
-        made, "ask", lambda verb, *_, **__: pool.Outcome({"far": operations.Reply(0, replies[verb], "")})
-    )
+    monkeypatch.setattr(made, "ask", lambda verb, *_, **__: pool.Outcome({"far": Completed((), 0, replies[verb], "")}))
     seen = {"b": {"id": 1, "state": "silent"}, "c": {"id": 2, "state": "idle"}}
     monkeypatch.setattr(made, "roll_call", lambda *_: {"controller": True, "engines": seen})
     found = operations.check(made, from_hosts=False)

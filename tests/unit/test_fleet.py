@@ -33,8 +33,8 @@ from cncp.fleet.phases.start_engines import reachable
 from cncp.fleet.registry import Placed, forgotten
 from cncp.fleet.tunnel_grants import Gate
 from cncp.ipp.keys import ENGINE_CHANNELS, ports_of
+from cncp.process import Completed
 from cncp.ssh import authorized_keys, bare_host
-from cncp.ssh.command import Result
 from cncp.ssh.connection import Local
 from cncp.ssh.host_errors import HostError, refused
 from cncp.ssh.pool import Crew, Outcome
@@ -225,7 +225,7 @@ def test_a_python_that_is_not_there(here: Local, monkeypatch: pytest.MonkeyPatch
     shell = shutil.which("sh") or ""
     lost = subprocess.run([shell, "-c", bare_host.FIND, "sh", ""], env={"PATH": "/nowhere"}, check=False)
     assert lost.returncode == bare_host.NO_PYTHON
-    monkeypatch.setattr(here, "run", lambda *_, **__: Result(bare_host.NO_PYTHON, b"", ""))
+    monkeypatch.setattr(here, "run", lambda *_, **__: Completed((), bare_host.NO_PYTHON, b"", ""))
     with pytest.raises(HostError, match="no Python 3") as caught:
         call(here, "probe", HOME)
     assert (caught.value.host, "python = ..." in caught.value.hint) == ("here", True)

@@ -76,7 +76,7 @@ WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 def test_every_login_shell_reads_the_same_words(quiet: Path, shell: str, argv: list[str]) -> None:
     """Any bytes but NUL arrive as they are: quotes, newlines, exclamation marks, what is no ASCII."""
     done = Behind(shell, quiet).run(["printf", r"%s\0", *argv])
-    assert done.stdout.split(b"\0")[:-1] == [os.fsencode(word) for word in argv]
+    assert done.output.split(b"\0")[:-1] == [os.fsencode(word) for word in argv]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -85,7 +85,7 @@ def test_what_login_files_print_is_no_output(noisy: Path, shell: str) -> None:
     host = Behind(shell)
     script = "cat\necho 'it''s out!'\necho err >&2\nexit 3\n"
     done = host.run(["sh", "-c", script], input=b"in\n", check=False)
-    assert (done.status, done.stdout, done.stderr) == (3, b"in\nits out!\n", "err")
+    assert (done.status, done.output, done.stderr) == (3, b"in\nits out!\n", "err")
     out: list[str] = []
     err: list[str] = []
     assert lines(host, ["sh", "-c", "echo out; echo err >&2"], 20, out.append, err.append) == 0
@@ -134,5 +134,5 @@ def test_the_line_itself_is_harmless_everywhere() -> None:
 def test_a_command_that_says_the_mark_keeps_it(home: Path) -> None:
     """Only the first counts; here, where no login comes before a command, none does."""
     text = MARK.decode() * 2
-    assert Behind("sh").run(["printf", "%s", text]).stdout.decode() == text
-    assert Local(HostSpec("here")).run(["printf", "%s", text]).stdout.decode() == text
+    assert Behind("sh").run(["printf", "%s", text]).stdout == text
+    assert Local(HostSpec("here")).run(["printf", "%s", text]).stdout == text

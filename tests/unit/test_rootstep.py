@@ -34,7 +34,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
 
     def run(argv: Sequence[str], **_: Any) -> Completed:
         found.append(argv)
-        return Completed(tuple(argv), 0, "", "")
+        return Completed(tuple(argv), 0, b"", "")
 
     monkeypatch.setattr(step, "run", run)
     monkeypatch.setattr(systemd, "SYSTEM", tmp_path / "system")

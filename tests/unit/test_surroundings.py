@@ -131,8 +131,8 @@ def test_a_program_is_quoted_by_its_error(said: str, line: str) -> None:
     """The line that tells the error is shown, not whatever the program said last."""
     assert error_line(said).startswith(line)
     assert error_line(said, "out\n") or not said
-    assert line in CommandError(Completed(("x",), 1, said, "")).message if not said else True
-    assert line in CommandError(Completed(("x",), 1, "", said)).message
+    assert line in CommandError(Completed(("x",), 1, said.encode(), "")).message if not said else True
+    assert line in CommandError(Completed(("x",), 1, b"", said)).message
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_uv_that_fails_by_itself(tmp_path: Path) -> None:
         (1, "No solution", False),
         (2, "timed out", False),
     ):
-        result = Completed(("/k/bin/uv", "pip"), status, "", said)
+        result = Completed(("/k/bin/uv", "pip"), status, b"", said)
 
         def fail(result: Completed = result) -> None:
             raise CommandError(result)

@@ -40,7 +40,7 @@ class Place:
 
 def look(host: Host) -> Place:
     """Find out where things are on a host."""
-    said = host.run(["sh", "-c", _LOOK]).stdout.decode(errors="replace").split("\0", 6)[1:]
+    said = host.run(["sh", "-c", _LOOK]).stdout.split("\0", 6)[1:]
     if len(said) != 6 or not said[0]:
         raise HostError(
             host.spec.name, "its login shell says what no shell should", f"try by hand: ssh {host.spec.name}"
@@ -48,7 +48,7 @@ def look(host: Host) -> Place:
     home, ipython, cncp_home, connection, name, command = said
     folder = cncp_home or _home_in(command) or f"{home}/.local/share/cncp"
     shown = host.run(["cat", "--", f"{folder}/node.json"], check=False)
-    node = _object(shown.stdout[max(0, shown.stdout.find(b"{")) :]) if shown.ok else {}
+    node = _object(shown.output[max(0, shown.output.find(b"{")) :]) if shown.ok else {}
     of_node = str(node.get("profile_dir", "")).rpartition("/")[0]
     folders = dict.fromkeys(one for one in (of_node, ipython, f"{home}/.ipython") if one.startswith("/"))
     words = connection.split()
@@ -84,7 +84,7 @@ def _fetch(host: Host, place: Place, profile: str) -> tuple[str, bytes]:
     paths = [f"{folder}/profile_{profile}/security/{CLIENT}" for folder in place.ipython]
     found = host.run(["sh", "-c", _FIRST, "sh", *paths], check=False)
     if found.ok:
-        path, _, content = found.stdout.partition(b"\0")[2].partition(b"\0")
+        path, _, content = found.output.partition(b"\0")[2].partition(b"\0")
         return path.decode(errors="replace"), content
     if found.status != 44:
         said = found.stderr.strip().splitlines()[-1:] or [f"exit {found.status}"]
@@ -93,7 +93,7 @@ def _fetch(host: Host, place: Place, profile: str) -> tuple[str, bytes]:
 
 
 def _others(host: Host, place: Place) -> str:
-    listed = host.run(["sh", "-c", _PROFILES, "sh", *place.ipython], check=False).stdout.decode(errors="replace")
+    listed = host.run(["sh", "-c", _PROFILES, "sh", *place.ipython], check=False).stdout
     names = sorted({path.split("/")[-3].removeprefix("profile_") for path in listed.split() if path.count("/") >= 3})
     if names:
         return f"name another with --profile; there are: {', '.join(names[:10])}"

@@ -189,7 +189,7 @@ def remote_roll_call(placed: Placed, host: Host, uuids: Collection[str], patienc
     result = host.run(argv, input=json.dumps(sorted(uuids)).encode(), timeout=patience + 60, check=False)
     if not result.ok:
         raise deploy.failure(placed.name, result.stderr, result.status)
-    found: dict[str, Any] = answers.read(placed.name, answers.of_remote(placed.name, result.stdout), answers.ROLL_CALL)
+    found: dict[str, Any] = answers.read(placed.name, answers.of_remote(placed.name, result.output), answers.ROLL_CALL)
     return found
 
 

@@ -148,7 +148,7 @@ def _said(one: Surveyed, argv: Sequence[str], say: Line) -> bytes:
     result = one.host.run(argv, timeout=limit, check=False, line=partial(_progress, say))
     if not result.ok:
         raise failure(one.name, result.stderr, result.status)
-    return result.stdout
+    return result.output
 
 
 def _progress(say: Line, line: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from cncp.ipp.keys import ENGINE_CHANNELS, ports_of
 from cncp.machine.connection_files import delivered
 from cncp.machine.node import installed
 from cncp.machine.ops.engine_states import SILENCE, roll_call
+from cncp.process import Completed
 from cncp.ssh import answers
 from cncp.ssh.answers import Shape
 from cncp.ssh.command import Line
@@ -31,20 +31,6 @@ from cncp.surroundings import here
 
 _TIMEOUT = 300.0  # s for a verb on a host
 _REGISTERS = 60.0  # s within which an engine is known to its controller
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a verb left on a host: its exit code and what it printed."""
-
-    status: int
-    output: bytes
-    stderr: str
-
-    @property
-    def stdout(self) -> str:
-        """What it printed, as text."""
-        return self.output.decode(errors="replace")
 
 
 class Scene:
@@ -92,13 +78,12 @@ class Scene:
 
     def ask(
         self, *words: str, names: Sequence[str] | None = None, line: Callable[[str], Line] | None = None
-    ) -> Outcome[Reply]:
+    ) -> Outcome[Completed]:
         """Run a verb on all connected hosts, or those of these names; failures are those of ssh."""
 
-        def work(host: Host) -> Reply:
+        def work(host: Host) -> Completed:
             hear = line(host.spec.name) if line else None
-            result = host.run(self.argv(host, *words), timeout=_TIMEOUT, check=False, line=hear)
-            return Reply(result.status, result.stdout, result.stderr)
+            return host.run(self.argv(host, *words), timeout=_TIMEOUT, check=False, line=hear)
 
         chosen = {name: host for name, host in self.hosts.items() if names is None or name in names}
         return at_once(chosen, work)
@@ -155,18 +140,18 @@ def _known(scene: Scene, uuids: Sequence[str]) -> Mapping[str, Any] | None:
         return None
 
 
-def _answer(name: str, reply: Reply, shape: Shape, answered: bool) -> Any:  # a fact of the reply
+def _answer(name: str, reply: Completed, shape: Shape, answered: bool) -> Any:  # a fact of the reply
     """Return what a verb answered as JSON. Raises HostError, with its own words where it has not."""
     if not answered:
         raise deploy.failure(name, reply.stderr, reply.status)
     return answers.read(name, answers.of_remote(name, reply.output), shape)
 
 
-def uninstall(scene: Scene) -> dict[str, Reply]:
+def uninstall(scene: Scene) -> dict[str, Completed]:
     """Take all away, engines first; a home that several share is cleared by the last of them."""
     head = scene.inventory.controller.name
     others = [name for name in scene.hosts if name not in (head, LOCAL)]
-    replies: dict[str, Reply] = {}
+    replies: dict[str, Completed] = {}
     for names in (others, [head], [LOCAL] if head != LOCAL else []):
         outcome = scene.ask("uninstall", names=names)
         scene.failures.update(outcome.failures)

@@ -63,6 +63,6 @@ def _of(host: Host, placed: Placed, settings: Mapping[str, Value], ours: deploy.
     changes = result.status == WOULD_CHANGE
     if as_json:
         return Planned(
-            changes, answers.read(placed.name, answers.of_remote(placed.name, result.stdout), answers.PLANNED)
+            changes, answers.read(placed.name, answers.of_remote(placed.name, result.output), answers.PLANNED)
         )
-    return Planned(changes, result.stdout.decode(errors="replace").splitlines())
+    return Planned(changes, result.stdout.splitlines())

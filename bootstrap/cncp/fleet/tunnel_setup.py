@@ -52,7 +52,7 @@ def leave(placed: Placed, host: Host, wanted: Sequence[Tunnel], keep: Collection
     result = host.run(placed.remote("tunnels"), input=given, check=False)
     if not result.ok:
         raise failure(placed.name, result.stderr, result.status)
-    return Delivered(**answers.read(placed.name, answers.of_remote(placed.name, result.stdout), answers.TUNNELS))
+    return Delivered(**answers.read(placed.name, answers.of_remote(placed.name, result.output), answers.TUNNELS))
 
 
 def by(way: HostSpec, server: Host, secret: Mapping[str, Any], *, reverse: bool) -> Tunnel:

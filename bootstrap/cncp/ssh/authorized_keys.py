@@ -74,7 +74,7 @@ def remove(host: Host, identity: str, comment: str = "") -> str:
 
 
 def _done(host: Host, script: str, *words: str) -> str:
-    said = host.run(["sh", "-c", script, "sh", *words]).stdout.decode(errors="replace").strip()
+    said = host.run(["sh", "-c", script, "sh", *words]).stdout.strip()
     if said not in (ADDED, THERE, REMOVED, ABSENT):
         raise HostError(host.spec.name, "what became of its authorized_keys is not clear", "look at that file there")
     return said

@@ -11,27 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from cncp.process import PIPE, Command, Process, begin
+from cncp.process import PIPE, Command, Completed, Process, begin
 from cncp.ssh.host_errors import HostError
 
 Line = Callable[[str], None]
 """Takes a line of a command's progress."""
 
 _NOISE = 64 * 2**10  # bytes of what a login prints that are kept, should no command follow
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a command on a host ended: its exit status and what it wrote."""
-
-    status: int
-    stdout: bytes
-    stderr: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether the command exited with 0."""
-        return self.status == 0
 
 
 @dataclass(frozen=True)
@@ -199,7 +185,7 @@ def _text(raw: bytes) -> str:
     return raw.decode(errors="replace")
 
 
-def ran(way: Way, timeout: float, *, data: bytes, line: Line | None, out: Line | None) -> tuple[Running, Result]:
+def ran(way: Way, timeout: float, *, data: bytes, line: Line | None, out: Line | None) -> tuple[Running, Completed]:
     """Run a process to its end; hand on what it writes line by line as it comes.
 
     ``line`` takes its stderr, ``out`` its stdout.
@@ -210,7 +196,7 @@ def ran(way: Way, timeout: float, *, data: bytes, line: Line | None, out: Line |
             heard.append(raw)
             if out:
                 out(_text(raw).rstrip())
-    return it, Result(it.status, b"".join(heard), "\n".join(it.said).strip())
+    return it, Completed(tuple(way.words), it.status, b"".join(heard), "\n".join(it.said).strip())
 
 
 def late(host: str, argv: Sequence[str], seconds: float, it: Running, hint: str) -> HostError:
@@ -227,7 +213,7 @@ def never_begun(host: str, it: Running) -> HostError:
     return HostError(host, f"it runs no command for us: {last}", hint, "\n".join(words))
 
 
-def checked(host: str, argv: Sequence[str], result: Result) -> Result:
+def checked(host: str, argv: Sequence[str], result: Completed) -> Completed:
     """Return a result, if it is that of success. Raises HostError with the last the command said."""
     if not result.ok:
         said = [one for one in result.stderr.splitlines() if one.strip()]

@@ -24,9 +24,9 @@ from typing import IO, TYPE_CHECKING
 
 from cncp.config.inventory import HostSpec
 from cncp.config.inventory import spec as spec_of
-from cncp.process import Command, begin, run
+from cncp.process import Command, Completed, begin, run
 from cncp.ssh import openssh
-from cncp.ssh.command import LOGINS, Line, Result, Running, Way, checked, late, never_begun, ran, refuse_when_stopped
+from cncp.ssh.command import LOGINS, Line, Running, Way, checked, late, never_begun, ran, refuse_when_stopped
 from cncp.ssh.command_line import MARK
 from cncp.ssh.command_line import line as line_of
 from cncp.ssh.command_line import told as as_person
@@ -78,7 +78,7 @@ class Host(ABC):
         check: bool = True,
         line: Line | None = None,
         out: Line | None = None,
-    ) -> Result:
+    ) -> Completed:
         """Run a command in the login user's home, to its end.
 
         ``line`` and ``out`` take its stderr and stdout as they come. Raises HostError when it does not
@@ -89,7 +89,7 @@ class Host(ABC):
         try:
             it, result = ran(self.way(argv), timeout, data=input, line=line, out=out)
         except OSError as error:
-            result = Result(127, b"", f"{error.filename}: {error.strerror}")
+            result = Completed(tuple(argv), 127, b"", f"{error.filename}: {error.strerror}")
         else:
             if it.late.is_set():
                 raise late(name, argv, timeout, it, "look at that host by hand")
@@ -112,7 +112,7 @@ class Host(ABC):
 
     def get(self, path: str) -> bytes:
         """Return the content of a file. Raises HostError."""
-        return self.run(["cat", "--", path]).stdout
+        return self.run(["cat", "--", path]).output
 
 
 class Local(Host):

@@ -59,5 +59,5 @@ def answer(
     if not result.ok:
         said = result.stderr.strip().splitlines() or [f"it exited with {result.status}"]
         raise HostError(name, said[-1], f"look at it by hand: ssh {name}")
-    found: dict[str, Any] = answers.read(name, result.stdout, shape)
+    found: dict[str, Any] = answers.read(name, result.output, shape)
     return found

@@ -90,7 +90,7 @@ def _ending(host: Surveyed, number: int) -> str:
     """Return what the log of a host's engine ends with, to be added to an error."""
     name = f"engine-{number}"
     argv = Placed.of(host).command("logs", f"--name={name}", f"--lines={logs.TAIL}")
-    said = host.host.run(argv, check=False).stdout.decode(errors="replace").splitlines()
+    said = host.host.run(argv, check=False).stdout.splitlines()
     return logs.ends_with([line.removeprefix(f"[{name}] ") for line in said])
 
 
@@ -121,4 +121,4 @@ def _run(one: Surveyed, argv: Sequence[str]) -> bytes:
     result = one.host.run(argv, timeout=_TIMEOUT, check=False)
     if not result.ok:
         raise deploy.failure(one.name, result.stderr, result.status)
-    return result.stdout
+    return result.output

@@ -11,7 +11,7 @@ from cncp.errors import CncpError
 from cncp.ipp import connection_file
 from cncp.ipp.connection_file import Document
 from cncp.ipp.hub import Hub, NoAnswer
-from cncp.process import run
+from cncp.ssh import openssh
 from cncp.ssh.connection import Remote
 from cncp.ssh.rpc import call
 
@@ -54,12 +54,7 @@ def candidates(document: Document, remote: Remote, server: str, name: str) -> li
 
 def ssh_name(remote: Remote) -> str:
     """Return the name or address that ssh makes of a host's name, as ~/.ssh/config says."""
-    shown = run(["ssh", "-G", *remote.options(), "--", remote.spec.name], check=False)
-    for line in shown.stdout.splitlines():
-        key, _, value = line.partition(" ")
-        if key == "hostname":
-            return value
-    return ""
+    return next(iter(openssh.configured("hostname", remote.spec.name, remote.options())), "")
 
 
 def attempt(document: Document, address: str) -> Tried:

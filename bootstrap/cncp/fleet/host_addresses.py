@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from cncp.config.inventory import HostSpec
 from cncp.errors import UsageError
-from cncp.process import run
+from cncp.ssh import openssh
 
 
 def of_hosts(specs: Iterable[HostSpec]) -> tuple[list[str], list[str]]:
@@ -37,9 +37,7 @@ def _resolve(name: str) -> list[str]:
 
 def _alias(spec: HostSpec) -> str:
     """Return what ~/.ssh/config calls a host."""
-    shown = run(["ssh", "-G", "--", spec.name], check=False)
-    words = dict(line.partition(" ")[::2] for line in shown.stdout.splitlines())
-    return words.get("hostname", spec.name)
+    return next(iter(openssh.configured("hostname", spec.name)), spec.name)
 
 
 def networks(text: str, flag: str) -> list[str]:

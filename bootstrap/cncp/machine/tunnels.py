@@ -101,7 +101,7 @@ def command(home: Path, one: Tunnel, socket: str) -> list[str]:
         *openssh.place(port=one.port, user=one.user, address=one.address, alias=one.name),
         *([f"ProxyJump={one.jump}"] if one.jump else []),
     )
-    return ["ssh", *openssh.carrier(socket), *openssh.words(options), "--", one.host]
+    return openssh.carrier(socket, openssh.words(options), one.host)
 
 
 @dataclass(frozen=True)

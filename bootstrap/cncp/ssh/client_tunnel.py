@@ -41,7 +41,7 @@ class Tunnel:
         folder = Path(tempfile.mkdtemp(prefix="cncp-"))
         self._folder = folder
         with (folder / "said").open("wb") as said:
-            words = ["ssh", *openssh.carrier(folder / "s"), *self._remote.options(), "--", self._remote.spec.name]
+            words = openssh.carrier(folder / "s", self._remote.options(), self._remote.spec.name)
             self._process = begin(words, stdout=said, stderr=said, apart=True)
         try:
             self._await_login(folder, self._process)

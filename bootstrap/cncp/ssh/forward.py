@@ -34,7 +34,7 @@ def local_port(wished: int) -> int:
 
 def command(spec: HostSpec, socket: Path) -> list[str]:
     """Return the argument list of the ssh that is asked for the forward at ``socket``."""
-    return ["ssh", *openssh.carrier(socket), *Remote(spec).options(), "--", spec.name]
+    return openssh.carrier(socket, Remote(spec).options(), spec.name)
 
 
 @contextlib.contextmanager

@@ -61,13 +61,14 @@ def words(chosen: Iterable[str]) -> list[str]:
     return [word for one in chosen for word in ("-o", one)]
 
 
-def carrier(socket: str | Path) -> list[str]:
-    """Return the words of an ssh that stays in front, runs nothing, and carries the ports `carry` asks of it.
+def carrier(socket: str | Path, options: Sequence[str], name: str) -> list[str]:
+    """Return the command of an ssh to a host that stays in front, runs nothing, and carries what `carry` asks of it.
 
     Not with -L and -R on its command line: the only setting that keeps the configuration's own forwards out,
     which a person's session may hold at the time, clears those as well (ssh_config(5), ClearAllForwardings).
     """
-    return ["-M", "-S", str(socket), "-N", "-T", *words(["ControlPersist=no", "ClearAllForwardings=yes"])]
+    own = words(["ControlPersist=no", "ClearAllForwardings=yes"])
+    return ["ssh", "-M", "-S", str(socket), "-N", "-T", *own, *options, "--", name]
 
 
 def carry(socket: str | Path, name: str, forwards: Sequence[str], cwd: Path | None = None) -> Completed:
@@ -79,6 +80,16 @@ def carry(socket: str | Path, name: str, forwards: Sequence[str], cwd: Path | No
     return run(asked, check=False, timeout=_PATIENCE, cwd=cwd)
 
 
+def configured(keyword: str, name: str, way: Sequence[str] = ()) -> list[str]:
+    """Return the values of a setting for a host, as the configuration and the words ``way`` of a command line have it.
+
+    ``keyword`` is in small letters.
+    """
+    shown = run(["ssh", "-G", *way, "--", name], check=False, timeout=_PATIENCE)
+    lines = (line.partition(" ") for line in shown.stdout.splitlines())
+    return [value for key, _, value in lines if key == keyword]
+
+
 def identities(way: Sequence[str], name: str, ours: Path) -> list[str]:
     """Return the setting of each key to log in with: the user's own, as the configuration says, then ours.
 
@@ -87,8 +98,7 @@ def identities(way: Sequence[str], name: str, ours: Path) -> list[str]:
     """
     if not ours.exists():
         return []
-    shown = run(["ssh", "-G", *way, "--", name], check=False, timeout=_PATIENCE)
-    named = [line.partition(" ")[2] for line in shown.stdout.splitlines() if line.startswith("identityfile ")]
+    named = configured("identityfile", name, way)
     # Percent signs stand for something only ssh knows.
     theirs = [one for one in named if "%" in one or one == "none" or os.path.exists(os.path.expanduser(one))]
     return [_identity(one) for one in theirs] + [_identity(str(ours).replace("%", "%%"))]

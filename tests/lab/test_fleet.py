@@ -104,7 +104,8 @@ def test_a_plan_for_all(fleet: Fleet) -> None:
     assert {name: one["start"] for name, one in document.items()} == {"alpha1": [], "alpha2": ["engine-2"]}
     fleet.master.host.exec(["rm", f"{fleet.master.home}/cluster.toml"])
     fleet.file(POOL)
-    assert differences(trees, fleet.trees()) == []
+    # What was asked of each host is noted there.
+    assert [line for line in differences(trees, fleet.trees()) if "/cncp.log: " not in line] == []
     assert fleet.ids() == engines
 
 

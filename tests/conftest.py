@@ -43,10 +43,10 @@ class Schedule(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Gives workers of pytest-xdist, each of which has a lab of its own, what must stay together."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder, file = Path(nodeid.partition("::")[0]).parts[-2:]
-        if folder == "unit":
+        *folders, file = Path(nodeid.partition("::")[0]).parts
+        if "unit" in folders:
             return nodeid
-        return "this machine" if folder in THIS_MACHINE else file
+        return "this machine" if THIS_MACHINE & {*folders} else file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 _TRANSIENT = (
     *("cncp/venv", "cncp/tools", "cncp/cache", "cncp/run", "cncp/chef"),
-    *("cncp/lock", "cncp/install.lock", "cncp/code.lock"),
+    *("cncp/lock", "cncp/install.lock", "cncp/code.lock", "cncp/cncp.log"),
 )
 _CONVERGE = """
 import json

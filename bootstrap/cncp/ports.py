@@ -71,5 +71,9 @@ def listening(pids: Iterable[int]) -> set[int]:
             connections = psutil.Process(pid).net_connections("tcp")
         except psutil.Error:
             continue
-        found.update(one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN and one.laddr)
+        found.update(
+            connection.laddr.port
+            for connection in connections
+            if connection.status == psutil.CONN_LISTEN and connection.laddr
+        )
     return found

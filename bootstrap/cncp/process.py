@@ -158,8 +158,8 @@ def error_line(*said: str) -> str:
     with how they are used, or with what they could do no more because of it; so the first one counts.
     """
     streams = [[line.strip() for line in one.splitlines() if line.strip()] for one in said]
-    marked = [line for one in streams for line in one if _ERROR.match(line)]
-    return next(iter(marked), next((one[-1] for one in streams if one), ""))
+    marked = [line for stream in streams for line in stream if _ERROR.match(line)]
+    return next(iter(marked), next((stream[-1] for stream in streams if stream), ""))
 
 
 def ending(status: int) -> str:

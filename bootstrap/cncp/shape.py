@@ -49,12 +49,12 @@ def made(shape: Any, value: Any, where: str = "it") -> Any:
 
 def _by_origin(origin: Any, arguments: tuple[Any, ...], value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
-        for one in arguments:
+        for argument in arguments:
             with contextlib.suppress(Misfit):
-                return made(one, value, where)
+                return made(argument, value, where)
         raise Misfit(f"{where} is {_named(value)}")
     if origin is Literal:
-        if any(value == one and type(value) is type(one) for one in arguments):
+        if any(value == argument and type(value) is type(argument) for argument in arguments):
             return value
         raise Misfit(f"{where} is none of {', '.join(map(str, arguments))}")
     if origin in (list, tuple, collections.abc.Sequence):
@@ -125,10 +125,12 @@ def _fields(
 def _known(shape: Any) -> tuple[frozenset[str], Mapping[str, Any]]:
     """Return which fields of a dataclass may be missing, and the shapes of all."""
     hints = get_type_hints(shape)
-    fields = [one for one in dataclasses.fields(shape) if one.init]
+    fields = [field for field in dataclasses.fields(shape) if field.init]
     none = dataclasses.MISSING
-    optional = frozenset(one.name for one in fields if one.default is not none or one.default_factory is not none)
-    return optional, {one.name: hints[one.name] for one in fields}
+    optional = frozenset(
+        field.name for field in fields if field.default is not none or field.default_factory is not none
+    )
+    return optional, {field.name: hints[field.name] for field in fields}
 
 
 def _named(value: Any) -> str:

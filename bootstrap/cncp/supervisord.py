@@ -23,7 +23,7 @@ _OPEN_FILES = 65536
 
 def _programs(folder: Path) -> list[str]:
     """Return what is included: supervisord would take brackets in the folder's name for a pattern."""
-    return [str(one) for one in sorted((folder / "programs").glob("*.conf"))]
+    return [str(path) for path in sorted((folder / "programs").glob("*.conf"))]
 
 
 def _prepare(configuration: Path) -> None:

@@ -61,11 +61,13 @@ def _failed(into: Profile, log: Path) -> CncpError:
     return CncpError(what or "connect has ended", hint or "try without --background")
 
 
-def stop(one: Record) -> None:
+def stop(record: Record) -> None:
     """End a `connect` and wait until it has put things back. Raises CncpError when it does not end."""
-    process = psutil.Process(one.pid)
+    process = psutil.Process(record.pid)
     process.terminate()
     try:
         process.wait(_STOP)
     except psutil.TimeoutExpired:
-        raise CncpError(f"connect, process {one.pid}, does not end", f"end it by hand: kill -9 {one.pid}") from None
+        raise CncpError(
+            f"connect, process {record.pid}, does not end", f"end it by hand: kill -9 {record.pid}"
+        ) from None

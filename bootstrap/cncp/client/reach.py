@@ -87,7 +87,7 @@ def _open(address: str, port: int) -> bool:
 def attempts(document: Document, addresses: Sequence[str]) -> list[Tried]:
     """Dial several addresses at the same time."""
     with ThreadPoolExecutor(max(1, len(addresses))) as pool:
-        return list(pool.map(lambda one: attempt(document, one), addresses))
+        return list(pool.map(lambda address: attempt(document, address), addresses))
 
 
 def best(tried: Iterable[Tried]) -> Tried | None:

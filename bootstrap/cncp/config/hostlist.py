@@ -78,7 +78,7 @@ def expand(pattern: str, where: str) -> Iterator[str]:
     if len(pattern) > _LONGEST:
         raise UsageError(f"{where}: {pattern[:40]!r}... is too long for a host", "separate hosts, one word each")
     *texts, last = _RANGE.split(pattern)
-    ranges = [list(_numbers(one, pattern, where)) for one in texts[1::2]]
+    ranges = [list(_numbers(text, pattern, where)) for text in texts[1::2]]
     count = 1
     for numbers in ranges:
         count *= sum(len(one) for one, _ in numbers)

@@ -83,7 +83,7 @@ def _hosts(found: Read, engines: Mapping[str, Any]) -> None:
             continue
         if arguments:
             found.notes.append(f"{where}: its arguments {arguments!r} are left out")
-        if any(spec.name == one.name for one in found.hosts):
+        if any(spec.name == host.name for host in found.hosts):
             found.notes.append(f"{where} is left out: {spec.name} is there already")
             continue
         own = {"engines": engines_there}
@@ -192,7 +192,7 @@ def with_pools(found: Read) -> Inventory | None:
     if not found.hosts and found.controller.name == LOCAL:
         return None
     hosts = tuple(found.hosts)
-    return Inventory(hosts, next((one for one in hosts if one.name == found.controller.name), found.controller))
+    return Inventory(hosts, next((host for host in hosts if host.name == found.controller.name), found.controller))
 
 
 def settings(found: Read, notes: list[str]) -> dict[str, Any]:

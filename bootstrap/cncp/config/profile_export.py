@@ -60,7 +60,9 @@ def export(settings: Mapping[str, Any], hosts: Inventory | None, profile_dir: Pa
     if named != "none":
         shared.update(_requirements(named, files, notes))
     if hosts is not None:
-        hosts = Inventory(tuple(_plain(one, home, notes) for one in hosts.hosts), _plain(hosts.controller, home, notes))
+        hosts = Inventory(
+            tuple(_plain(host, home, notes) for host in hosts.hosts), _plain(hosts.controller, home, notes)
+        )
     notes += _edits(profile_dir)
     head = ["A cluster as a colleague has it. Your own accounts on its hosts stand in ~/.ssh/config."]
     body = "".join(f"{line}\n" for line in writer.lines(shared, hosts, head))
@@ -127,7 +129,7 @@ def load(path: Path) -> dict[str, str]:
     except (ValueError, RecursionError):
         raise UsageError(f"{path} is no export", wrong) from None
     files = document.get("files") if isinstance(document, dict) else None
-    if not isinstance(files, dict) or not all(isinstance(one, str) for one in files.values()) or CLUSTER not in files:
+    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()) or CLUSTER not in files:
         raise UsageError(f"{path} is no export", wrong)
     if document.get("format") != FORMAT:
         raise UsageError(f"{path} is of another format: {document.get('format')!r}", "use the cncp that made it")

@@ -34,14 +34,14 @@ def chosen(
             "name them: --hosts 'gold[2-7],silver1', or write [[pool]] hosts = [...] into cluster.toml",
         )
     # That the controller runs on this machine is no wish to have it among the hosts, unless it is named.
-    mine = any(one.local for one in listed.hosts) or limit
+    mine = any(host.local for host in listed.hosts) or limit
     return tuple(one for one in listed.limited(limit) if mine or not one.local)
 
 
 def named(hosts: str, listed: Inventory | None = None, where: str = "command line: --hosts") -> tuple[HostSpec, ...]:
     """Return the hosts that a list of names and ranges stands for. Raises UsageError."""
     found: dict[str, HostSpec] = {}
-    spoken_of = {one.name: one for one in (listed.everyone if listed else ())}
+    spoken_of = {host.name: host for host in (listed.everyone if listed else ())}
     for pattern in hostlist.split(hosts):
         for text in hostlist.expand(pattern, where):
             one = inventory.spec(text, where)

@@ -170,7 +170,7 @@ def _environment(raw: Any) -> Value:
             raise Invalid(f"{wanted}; {str(name)!r} is no name of a variable")
         if str(name).startswith("CNCP_") or name in _OWN:
             raise Invalid(f"without {name}, which cncp sets")
-        if name in {f"{one}_NUM_THREADS" for one in _OF_THREADS}:
+        if name in {f"{program}_NUM_THREADS" for program in _OF_THREADS}:
             raise Invalid(f"without {name}, which follows from the setting threads")
         if isinstance(value, bool) or not isinstance(value, str | int | float) or "\0" in str(value):
             raise Invalid(f"{wanted}; {name} must be a text or a number")

@@ -42,11 +42,11 @@ def lines(settings: Mapping[str, Any], hosts: Inventory | None, comments: Iterab
     if hosts is None:
         return
     if hosts.controller.name != LOCAL:
-        plain = next((one for one in hosts.hosts if one.name == hosts.controller.name), None)
+        plain = next((host for host in hosts.hosts if host.name == hosts.controller.name), None)
         yield f"controller = {value(written(hosts.controller) if plain is None else hosts.controller.name)}"
     pools: dict[str, list[HostSpec]] = {}
-    for one in hosts.hosts:
-        pools.setdefault(json.dumps(_own(one), sort_keys=True), []).append(one)
+    for host in hosts.hosts:
+        pools.setdefault(json.dumps(_own(host), sort_keys=True), []).append(host)
     for pool in pools.values():
         yield ""
         yield "[[pool]]"
@@ -77,8 +77,8 @@ def checked(content: str) -> str:
             raise UsageError(f"{path}: {named!r} is a file of another machine", "leave requirements out")
         nothing = sources.Kept({})
         sources.for_controller(file=path, environment={}, flags={}, former=nothing)
-        for one in hosts.hosts if hosts else ():
-            sources.for_host(one, file=path, environment={}, flags={}, former=nothing)
+        for host in hosts.hosts if hosts else ():
+            sources.for_host(host, file=path, environment={}, flags={}, former=nothing)
     return content
 
 

@@ -33,7 +33,7 @@ def everywhere(specs: tuple[HostSpec, ...], work: Callable[[Host], T], *, strict
         outcome = crew.each(work)
     failures = {**crew.failures, **outcome.failures}
     # In the order of the inventory, whatever failed first.
-    return Outcome(outcome.results, {one.name: failures[one.name] for one in specs if one.name in failures})
+    return Outcome(outcome.results, {spec.name: failures[spec.name] for spec in specs if spec.name in failures})
 
 
 def run(host: Host, argv: list[str], timeout: float, console: Console, speak: threading.Lock, *, quiet: bool) -> Ran:
@@ -62,12 +62,12 @@ def run_everywhere(
 ) -> Outcome[Ran]:
     """Run a command on all hosts. Hosts on which it does not exit with 0 are in both results and failures."""
     speak = threading.Lock()
-    outcome = everywhere(specs, lambda one: run(one, argv, timeout, console, speak, quiet=quiet), strict=strict)
+    outcome = everywhere(specs, lambda spec: run(spec, argv, timeout, console, speak, quiet=quiet), strict=strict)
     failures: dict[str, CncpError] = dict(outcome.failures)
     for name, ran in outcome.results.items():
         if ran.status:
             failures[name] = HostError(name, f"exited with {ran.status}", f"try it by hand: ssh {name}")
-    return Outcome(outcome.results, {one.name: failures[one.name] for one in specs if one.name in failures})
+    return Outcome(outcome.results, {spec.name: failures[spec.name] for spec in specs if spec.name in failures})
 
 
 def conclude(failures: Mapping[str, CncpError], of: int, console: Console) -> None:

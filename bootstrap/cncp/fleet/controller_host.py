@@ -57,7 +57,7 @@ class Controller(Protocol):
     def user(self) -> str:
         """The account that it runs as."""
 
-    def way_to(self, one: Surveyed) -> HostSpec:
+    def way_to(self, surveyed: Surveyed) -> HostSpec:
         """Return how its machine reaches the sshd of a host. Raises HostError."""
 
     def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> Delivered:
@@ -109,9 +109,9 @@ class Here:
         """Look into the home folder."""
         return tunnels.folder(Path(self._node.home)).exists()
 
-    def way_to(self, one: Surveyed) -> HostSpec:
+    def way_to(self, surveyed: Surveyed) -> HostSpec:
         """Return the way that we have just taken."""
-        return one.host.spec
+        return surveyed.host.spec
 
     def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> Delivered:
         """Write it into the home folder."""
@@ -125,10 +125,10 @@ class Here:
 class There:
     """The controller on a host."""
 
-    def __init__(self, one: Surveyed, settings: Mapping[str, Value], say: Line, ours: deploy.Code) -> None:
-        self._one = one
+    def __init__(self, surveyed: Surveyed, settings: Mapping[str, Value], say: Line, ours: deploy.Code) -> None:
+        self._one = surveyed
         self._ours = ours
-        self.host = one.host
+        self.host = surveyed.host
         self._settings = settings
         self._say = say
         self._profile_dir = ""
@@ -168,11 +168,11 @@ class There:
         """Return what the host has said of itself."""
         return self._one.has_tunnels
 
-    def way_to(self, one: Surveyed) -> HostSpec:
+    def way_to(self, surveyed: Surveyed) -> HostSpec:
         """Have that host try."""
-        spec = one.host.spec
-        addresses = [spec.address, *one.facts["addresses"], spec.name]
-        return by_trial(self.host, one.name, one.facts["user"], spec.port, addresses)
+        spec = surveyed.host.spec
+        addresses = [spec.address, *surveyed.facts["addresses"], spec.name]
+        return by_trial(self.host, surveyed.name, surveyed.facts["user"], spec.port, addresses)
 
     def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> Delivered:
         """Bring it there."""

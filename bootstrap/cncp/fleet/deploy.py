@@ -46,45 +46,45 @@ def code() -> Code:
     return Code(gzip.compress(packed.getvalue(), 6, mtime=0), digest)
 
 
-def outdated(one: Surveyed, ours: Code) -> bool:
+def outdated(surveyed: Surveyed, ours: Code) -> bool:
     """Tell whether a host lacks this code, or a virtualenv that is whole."""
-    return bool(one.facts["code"][_home(one)] != ours.digest)
+    return bool(surveyed.facts["code"][_home(surveyed)] != ours.digest)
 
 
-def _home(one: Surveyed) -> str:
-    return SHARED if one.shared else HOME
+def _home(surveyed: Surveyed) -> str:
+    return SHARED if surveyed.shared else HOME
 
 
-def send(one: Surveyed, ours: Code) -> bool:
+def send(surveyed: Surveyed, ours: Code) -> bool:
     """Bring the code to a host, unless it has it; return whether it was brought."""
-    if not outdated(one, ours):
+    if not outdated(surveyed, ours):
         return False
-    call(one.host, "receive", _home(one), ours.digest, PARENTS, data=ours.archive, timeout=120)
+    call(surveyed.host, "receive", _home(surveyed), ours.digest, PARENTS, data=ours.archive, timeout=120)
     return True
 
 
-def install(one: Surveyed, settings: Mapping[str, Value], say: Line, wheels: bytes | None) -> None:
+def install(surveyed: Surveyed, settings: Mapping[str, Value], say: Line, wheels: bytes | None) -> None:
     """Bring the virtualenv to what is wanted; hosts that share it are served by one of them.
 
     ``wheels`` is a bundle for a host that reaches no index.
     """
     words = flags({key: value for key, value in settings.items() if key == "requirements"})
-    path = f"{one.root}/offline.tar"
+    path = f"{surveyed.root}/offline.tar"
     if wheels is not None:
         say("sending the bundle")
-        one.host.put(wheels, path)
+        surveyed.host.put(wheels, path)
         words.append(f"--offline={path}")
-    _baremetal(one, ["--install-only", *words], {"CNCP_HOME": one.root, **busy_engines.handed_on()}, say)
+    _baremetal(surveyed, ["--install-only", *words], {"CNCP_HOME": surveyed.root, **busy_engines.handed_on()}, say)
     if wheels is not None:
-        one.host.run(["rm", "-f", "--", path])
+        surveyed.host.run(["rm", "-f", "--", path])
 
 
-def requirements(one: Surveyed, settings: Mapping[str, Value]) -> dict[str, Value]:
+def requirements(surveyed: Surveyed, settings: Mapping[str, Value]) -> dict[str, Value]:
     """Bring the user's own requirements file to a host; return settings that name it there."""
-    there = named_there(settings, one.root)
+    there = named_there(settings, surveyed.root)
     if there != settings:
-        one.host.put(Path(str(settings["requirements"])).read_bytes(), str(there["requirements"]))
-    return variables(one.host, there, one.root)
+        surveyed.host.put(Path(str(settings["requirements"])).read_bytes(), str(there["requirements"]))
+    return variables(surveyed.host, there, surveyed.root)
 
 
 def variables(host: Host, settings: Mapping[str, Value], root: str) -> dict[str, Value]:
@@ -107,24 +107,24 @@ def named_there(settings: Mapping[str, Value], root: str) -> dict[str, Value]:
     return {**settings, **({"requirements": f"{root}/requirements.of-cluster.txt"} if ours else {})}
 
 
-def up(one: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code) -> MachineReport:
+def up(surveyed: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code) -> MachineReport:
     """Run the main job on a host and return its report. Raises HostError with that host's own words."""
-    if one.shared:
-        call(one.host, "share", SHARED, one.name)
+    if surveyed.shared:
+        call(surveyed.host, "share", SHARED, surveyed.name)
     # What is to become of busy engines is asked for here, and seen to there.
     busy = busy_engines.handed_on()
     words = flags(settings)
-    if outdated(one, ours) or one.facts["made_with"][_home(one)] != one.facts["real_python"]:
-        said = _baremetal(one, ["--json", "--forget", *words], {**one.environment, **busy}, say)
-        return _report(one, answers.of_object(said))
+    if outdated(surveyed, ours) or surveyed.facts["made_with"][_home(surveyed)] != surveyed.facts["real_python"]:
+        said = _baremetal(surveyed, ["--json", "--forget", *words], {**surveyed.environment, **busy}, say)
+        return _report(surveyed, answers.of_object(said))
     # What baremetal.sh would check and make is there, and costs a host half of its time.
     variables = ["env", *(f"{name}={value}" for name, value in busy.items())] if busy else []
-    said = _said(one, [*variables, *Placed.of(one).remote("up", *words)], say)
-    return _report(one, answers.of_remote(one.name, said))
+    said = _said(surveyed, [*variables, *Placed.of(surveyed).remote("up", *words)], say)
+    return _report(surveyed, answers.of_remote(surveyed.name, said))
 
 
-def _report(one: Surveyed, said: bytes) -> MachineReport:
-    return MachineReport(**answers.read(one.name, said, answers.REPORT))
+def _report(surveyed: Surveyed, said: bytes) -> MachineReport:
+    return MachineReport(**answers.read(surveyed.name, said, answers.REPORT))
 
 
 def flags(settings: Mapping[str, Value]) -> list[str]:
@@ -135,19 +135,19 @@ def flags(settings: Mapping[str, Value]) -> list[str]:
     ]
 
 
-def _baremetal(one: Surveyed, words: Sequence[str], variables: Mapping[str, str], say: Line) -> bytes:
+def _baremetal(surveyed: Surveyed, words: Sequence[str], variables: Mapping[str, str], say: Line) -> bytes:
     argv = [
         *("env", "CNCP_HERE=true", *(f"{name}={value}" for name, value in variables.items())),
-        *("bash", f"{one.root}/code/baremetal.sh", f"--python={one.facts['python']}", *words),
+        *("bash", f"{surveyed.root}/code/baremetal.sh", f"--python={surveyed.facts['python']}", *words),
     ]
-    return _said(one, argv, say)
+    return _said(surveyed, argv, say)
 
 
-def _said(one: Surveyed, argv: Sequence[str], say: Line) -> bytes:
+def _said(surveyed: Surveyed, argv: Sequence[str], say: Line) -> bytes:
     limit = INSTALL_TIMEOUT + busy_engines.said(os.environ).wait
-    result = one.host.run(argv, timeout=limit, check=False, line=partial(_progress, say))
+    result = surveyed.host.run(argv, timeout=limit, check=False, line=partial(_progress, say))
     if not result.ok:
-        raise failure(one.name, result.stderr, result.status)
+        raise failure(surveyed.name, result.stderr, result.status)
     return result.output
 
 

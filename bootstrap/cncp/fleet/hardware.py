@@ -43,7 +43,7 @@ def cpu() -> str:
 def sockets() -> int:
     """Return how many processors are plugged in."""
     files = glob.glob("/sys/devices/system/cpu/cpu[0-9]*/topology/physical_package_id")
-    return max(1, len({text(one).strip() for one in files}))
+    return max(1, len({text(file).strip() for file in files}))
 
 
 def cores() -> int:
@@ -72,7 +72,7 @@ def pythons() -> list[str]:
     show = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
     found = {line for name in names if shutil.which(name) for line in said(name, "-I", "-c", show)}
     versions = sorted(tuple(map(int, one.split("."))) for one in found if re.match(r"3\.\d+\.\d+$", one))
-    return [".".join(map(str, one)) for one in versions if one >= (3, 10)]
+    return [".".join(map(str, version)) for version in versions if version >= (3, 10)]
 
 
 def system() -> str:

@@ -106,7 +106,7 @@ def size(count: int) -> str:
 
 def counted(names: list[str]) -> str:
     """Return names, equal ones as a number of times."""
-    return ", ".join(f"{names.count(one)} x {one}" for one in dict.fromkeys(names))
+    return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
 
 
 def as_csv(found: Mapping[str, Mapping[str, Any]]) -> str:

@@ -22,7 +22,7 @@ def of_hosts(specs: Iterable[HostSpec]) -> tuple[list[str], list[str]]:
         if spec.local:
             continue
         addresses = _resolve(spec.address or spec.name) or _resolve(_alias(spec))
-        found += [one for one in addresses if one not in found]
+        found += [address for address in addresses if address not in found]
         unknown += [] if addresses else [spec.name]
     return found, unknown
 

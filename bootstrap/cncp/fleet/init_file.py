@@ -33,9 +33,9 @@ def gather(specs: tuple[HostSpec, ...], timeout: float, *, strict: bool) -> Foun
         surveyed = survey(able)
     failures = {**crew.failures, **seen.failures, **surveyed.failures}
     return Found(
-        {one.name: seen.results[one.name] for one in specs if one.name in surveyed.results},
-        {one.name: failures[one.name] for one in specs if one.name in failures},
-        tuple(sorted({one.shared for one in surveyed.results.values() if one.shared})),
+        {spec.name: seen.results[spec.name] for spec in specs if spec.name in surveyed.results},
+        {spec.name: failures[spec.name] for spec in specs if spec.name in failures},
+        tuple(sorted({result.shared for result in surveyed.results.values() if result.shared})),
     )
 
 
@@ -68,7 +68,7 @@ def _pool(pool: Sequence[HostSpec], found: Found) -> Iterator[str]:
     gpus = counted(first["gpus"]) or "no GPU"
     yield comment(f"a host: {first['cores']} cores, {size(first['memory'])}, {gpus}; {first['cpu']}")
     systems = dict.fromkeys(
-        f"{one['os']}, Python {one['pythons'][-1] if one['pythons'] else 'elsewhere'}" for one in facts
+        f"{fact['os']}, Python {fact['pythons'][-1] if fact['pythons'] else 'elsewhere'}" for fact in facts
     )
     yield comment("; ".join(systems))
     yield "[[pool]]"
@@ -77,7 +77,7 @@ def _pool(pool: Sequence[HostSpec], found: Found) -> Iterator[str]:
         yield 'engines = "gpus"  # one a GPU; one a core: "cores"'
     else:
         yield f"engines = {first['cores']}  # one a core; one a host that uses all cores: 1"
-    if all(one["systemd"] for one in facts) and not first["gpus"]:
+    if all(fact["systemd"] for fact in facts) and not first["gpus"]:
         share = first["memory"] // 2**20 // first["cores"]
         # Below that an engine does not get through its own imports.
         yield from [f'# memory = "{share}M"  # an equal share, enforced by systemd'] if share >= 128 else []

@@ -27,8 +27,8 @@ def provide(
     named = environment.get("CNCP_OFFLINE")
     if named:
         return Path(named).read_bytes()
-    platforms = ",".join(sorted({platform(one) for one in hosts}))
-    pythons = ",".join(sorted({".".join(map(str, one.facts["version"][:2])) for one in hosts}))
+    platforms = ",".join(sorted({platform(host) for host in hosts}))
+    pythons = ",".join(sorted({".".join(map(str, host.facts["version"][:2])) for host in hosts}))
     key = hashlib.sha256(f"{code} {platforms} {pythons}".encode()).hexdigest()[:16]
     path = home / f"offline-{key}.tar"
     if not path.exists():
@@ -41,13 +41,13 @@ def provide(
     return path.read_bytes()
 
 
-def platform(one: Surveyed) -> str:
+def platform(surveyed: Surveyed) -> str:
     """Return a host's platform as wheels name it (PEP 600, PEP 656)."""
-    name, version = one.facts["libc"]
+    name, version = surveyed.facts["libc"]
     match = re.match(r"(\d+)\.(\d+)", version) if name == "glibc" else None
-    return f"manylinux_{f'{match[1]}_{match[2]}' if match else _OLDEST}_{one.facts['processor']}"
+    return f"manylinux_{f'{match[1]}_{match[2]}' if match else _OLDEST}_{surveyed.facts['processor']}"
 
 
-def needed(one: Surveyed) -> bool:
+def needed(surveyed: Surveyed) -> bool:
     """Tell whether a host is to be served from here."""
-    return one.host.spec.offline or bool(os.environ.get("CNCP_OFFLINE"))
+    return surveyed.host.spec.offline or bool(os.environ.get("CNCP_OFFLINE"))

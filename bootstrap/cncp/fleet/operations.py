@@ -122,12 +122,12 @@ def status(scene: Scene, names: Sequence[str] | None = None) -> list[dict[str, A
             rows += [{**one, "host": name} for one in _answer(name, reply, answers.STATUS, reply.status == 0)]
         except HostError as error:
             scene.failures[name] = error
-    uuids = [one["uuid"] for one in rows if one["uuid"]]
+    uuids = [row["uuid"] for row in rows if row["uuid"]]
     known = _known(scene, uuids) if uuids else {}
-    for one in rows:
-        if known is not None and one["state"] == "running":
-            seen = known.get(one["uuid"])
-            one.update({"busy": 0.0, **seen} if seen else {"state": "starting"})
+    for row in rows:
+        if known is not None and row["state"] == "running":
+            seen = known.get(row["uuid"])
+            row.update({"busy": 0.0, **seen} if seen else {"state": "starting"})
     return rows
 
 
@@ -177,7 +177,7 @@ def _clear(scene: Scene, name: str) -> None:
             f"take the line with {gate.key[-16:]} out of its authorized_keys",
         )
     mine = scene.places.pop(name)
-    shared_by = [one for one in scene.places.values() if set(one.shared) & set(mine.shared)]
+    shared_by = [placed for placed in scene.places.values() if set(placed.shared) & set(mine.shared)]
     call(scene.hosts[name], "remove", mine.home, PARENTS)
     if mine.shared and not shared_by:
         call(scene.hosts[name], "remove", SHARED, PARENTS)
@@ -201,7 +201,7 @@ def check(scene: Scene, *, from_hosts: bool) -> list[dict[str, str]]:
         far = {name: host for name, host in scene.hosts.items() if name != head and name in scene.places}
         dialled = at_once(far, lambda host: _way(scene.places[host.spec.name], host))
         scene.failures.update(dialled.failures)
-        found += [one for findings in dialled.results.values() for one in findings]
+        found += [finding for findings in dialled.results.values() for finding in findings]
     return found
 
 

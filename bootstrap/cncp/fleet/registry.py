@@ -26,9 +26,11 @@ class Placed:
     spec: HostSpec
 
     @staticmethod
-    def of(one: Surveyed) -> Placed:
+    def of(surveyed: Surveyed) -> Placed:
         """Return the place of a host that was looked at."""
-        return Placed(one.name, one.root, one.home, one.environment, one.shared, one.host.spec)
+        return Placed(
+            surveyed.name, surveyed.root, surveyed.home, surveyed.environment, surveyed.shared, surveyed.host.spec
+        )
 
     def command(self, *words: str) -> list[str]:
         """Return the command that runs cncp there, as a user would."""

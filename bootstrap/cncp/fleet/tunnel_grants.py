@@ -44,7 +44,7 @@ def load(home: Path) -> set[Gate]:
 
 def save(home: Path, gates: Collection[Gate]) -> None:
     """Keep the gates that are open."""
-    registry.keep(home / _FILE, {"gates": [asdict(one) for one in sorted(gates)]} if gates else None)
+    registry.keep(home / _FILE, {"gates": [asdict(gate) for gate in sorted(gates)]} if gates else None)
 
 
 def close(
@@ -72,13 +72,13 @@ def close(
     return unreached
 
 
-def let_in(server: Host, public: str, one: Tunnel) -> str:
+def let_in(server: Host, public: str, tunnel: Tunnel) -> str:
     """Have a host let a key in for these ports alone (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"); return the key."""
     identity = " ".join(public.split()[:2])
     if not keypair.is_public_ed25519(identity):
-        raise HostError(one.host, "it has no key for its tunnel", "bring it up again: cncp up")
-    listens = [f"{LOOPBACK}:{port}" for port in one.ports] if one.reverse else [_NOWHERE]
-    opens = [_NOWHERE] if one.reverse else [f"{one.bound}:{port}" for port in one.ports]
+        raise HostError(tunnel.host, "it has no key for its tunnel", "bring it up again: cncp up")
+    listens = [f"{LOOPBACK}:{port}" for port in tunnel.ports] if tunnel.reverse else [_NOWHERE]
+    opens = [_NOWHERE] if tunnel.reverse else [f"{tunnel.bound}:{port}" for port in tunnel.ports]
     options = [
         *("restrict", "port-forwarding", 'command="/bin/false"'),
         *(f'permitlisten="{port}"' for port in listens),

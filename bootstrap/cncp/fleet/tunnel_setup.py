@@ -83,7 +83,7 @@ def behind(secret: Mapping[str, Any]) -> dict[str, Any]:
     return {**secret, "interface": f"tcp://{LOOPBACK}", "location": LOOPBACK}
 
 
-def await_ports(one: Surveyed, secret: Mapping[str, Any], log: str) -> None:
+def await_ports(surveyed: Surveyed, secret: Mapping[str, Any], log: str) -> None:
     """Wait until all of the controller's ports answer on a host's own loopback.
 
     Raises HostError, with the command ``log`` that shows what ssh said.
@@ -91,9 +91,11 @@ def await_ports(one: Surveyed, secret: Mapping[str, Any], log: str) -> None:
     wanted = ports_of(secret, ENGINE_CHANNELS)
 
     def look() -> list[int]:
-        answers = call(one.host, "dial", [LOOPBACK], wanted, _DIAL, timeout=_DIAL * 3)["open"][LOOPBACK]
+        answers = call(surveyed.host, "dial", [LOOPBACK], wanted, _DIAL, timeout=_DIAL * 3)["open"][LOOPBACK]
         return [port for port in wanted if port not in answers]
 
     if closed := wait_until(look, _PATIENCE, 0.2, enough=not_):
         named = ", ".join(map(str, closed))
-        raise HostError(one.name, f"the tunnel does not carry port {named} of the controller to it", f"look at: {log}")
+        raise HostError(
+            surveyed.name, f"the tunnel does not carry port {named} of the controller to it", f"look at: {log}"
+        )

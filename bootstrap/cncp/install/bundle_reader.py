@@ -37,7 +37,7 @@ class Bundle:
                 f"{self.path} holds no Jupyter",
                 "make one that does: cncp bundle.make --jupyter, or leave jupyter out",
             )
-        machine = any(wheels.fits(f"x-1-py3-none-{one}.whl", target) for one in self.platforms)
+        machine = any(wheels.fits(f"x-1-py3-none-{platform}.whl", target) for platform in self.platforms)
         version = f"{target.python[0]}.{target.python[1]}"
         if machine and version in self.pythons:
             return

@@ -47,7 +47,7 @@ def holds(marker: str, environment: Mapping[str, str]) -> bool:
 def _holds(node: ast.expr, environment: Mapping[str, str]) -> bool:
     if isinstance(node, ast.BoolOp):
         every = all if isinstance(node.op, ast.And) else any
-        return every(_holds(one, environment) for one in node.values)
+        return every(_holds(value, environment) for value in node.values)
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         return _compare(node.left, node.ops[0], node.comparators[0], environment)
     raise SyntaxError(ast.unparse(node))

@@ -75,7 +75,7 @@ def for_uv(
     """
     indexes = configured.get("index")
     main = "index-url" in configured or (
-        isinstance(indexes, list) and any(isinstance(one, dict) and one.get("default") for one in indexes)
+        isinstance(indexes, list) and any(isinstance(index, dict) and index.get("default") for index in indexes)
     )
     own = {
         "UV_DEFAULT_INDEX": None if main or environment.get("UV_INDEX_URL") else options.get("index-url"),

@@ -89,7 +89,7 @@ class Index:
         try:
             if page.is_file():
                 return _on_page(page.as_uri(), page.read_bytes())
-            return [Link(one.name, one.as_uri(), "") for one in folder.glob("*.whl")]
+            return [Link(path.name, path.as_uri(), "") for path in folder.glob("*.whl")]
         except OSError as error:
             raise NotServed(f"{page} cannot be read: {error.strerror}", 0) from None
 

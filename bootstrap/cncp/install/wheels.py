@@ -31,7 +31,9 @@ class Locked:
 
     def line(self) -> str:
         """Return the requirement as pip reads it, its marker having been decided."""
-        return " ".join([f"{self.name}=={self.version}", *(f"--hash=sha256:{one}" for one in sorted(self.hashes))])
+        return " ".join(
+            [f"{self.name}=={self.version}", *(f"--hash=sha256:{digest}" for digest in sorted(self.hashes))]
+        )
 
     def is_wheel(self, filename: str) -> bool:
         """Tell whether a file of this name is a wheel of this project and version."""

@@ -40,9 +40,9 @@ def curve_fingerprint(document: Document) -> str:
     return hashlib.sha256(str(public).encode()).hexdigest()[:16] if public else ""
 
 
-def same_cluster(one: Document, other: Document) -> bool:
+def same_cluster(document: Document, other: Document) -> bool:
     """Tell whether two files hold the same keys."""
-    return all(one.get(name) == other.get(name) for name in ("key", "curve_serverkey"))
+    return all(document.get(name) == other.get(name) for name in ("key", "curve_serverkey"))
 
 
 def bound(document: Document) -> str:

@@ -63,7 +63,7 @@ def noted(home: Path, actor: Actor, verb: str, packages: Sequence[str], setting:
     lines = changed([one for one in former if one.strip()], verb, packages)
     try:
         if lines != former:
-            actor.write(file, "".join(f"{one}\n" for one in lines).encode(), 0o600)
+            actor.write(file, "".join(f"{line}\n" for line in lines).encode(), 0o600)
         yield str(file) if lines else "none"
     except BaseException:
         if before is None:

@@ -151,11 +151,11 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
         (STATIC / "libexec" / "keep").read_text(),
     ]
     if kind == service.NAME:
-        parts.append([one.text() for one in service.resources(node) if isinstance(one, File)])
+        parts.append([resource.text() for resource in service.resources(node) if isinstance(resource, File)])
         return _short(parts)
     if kind == "tunnel":
         # Each reads the way to its host anew: one more host is nothing to the others.
-        parts.append(sorted({(one.bound, one.ports, one.reverse) for one in node.tunnels}))
+        parts.append(sorted({(tunnel.bound, tunnel.ports, tunnel.reverse) for tunnel in node.tunnels}))
         return _short(parts)
     content = _profile_settings(node)
     if kind == "controller":

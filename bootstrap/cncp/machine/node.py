@@ -92,7 +92,7 @@ class Node:
         """The services of this machine by name, in starting order."""
         engines = tuple(f"engine-{number}" for number in self.engine_ids)
         jupyter = ("jupyter",) if self.settings.jupyter and self.controller else ()
-        tunnels = tuple(f"tunnel-{one.name}" for one in self.tunnels) if self.controller or engines else ()
+        tunnels = tuple(f"tunnel-{tunnel.name}" for tunnel in self.tunnels) if self.controller or engines else ()
         return (("controller",) if self.controller else ()) + tunnels + engines + jupyter
 
     def document(self) -> dict[str, Any]:

@@ -136,10 +136,10 @@ def folders(memory: Manifest, home: Path, actor: Actor) -> list[str]:
 def _foreign(folder: Path, left: Collection[Path]) -> list[str]:
     """Name what is in a folder of ours that we did not put there: a file of each, and how many more there are."""
     try:
-        others = [one for one in sorted(folder.iterdir()) if one not in left]
+        others = [path for path in sorted(folder.iterdir()) if path not in left]
     except OSError:
         return [str(folder)]
-    shown = [_first_file(one) for one in others[:3]]
+    shown = [_first_file(other) for other in others[:3]]
     return [*shown, *([f"{folder}: {len(others) - 3} more"] if len(others) > 3 else [])]
 
 

@@ -78,13 +78,13 @@ def load(home: Path) -> tuple[Tunnel, ...]:
     return stored["tunnels"] if stored else ()
 
 
-def forwards(one: Tunnel) -> list[str]:
+def forwards(tunnel: Tunnel) -> list[str]:
     """Return the words by which ssh is asked for the ports of a tunnel."""
-    way = "-R" if one.reverse else "-L"
-    return [word for port in one.ports for word in (way, f"{LOOPBACK}:{port}:{one.bound}:{port}")]
+    way = "-R" if tunnel.reverse else "-L"
+    return [word for port in tunnel.ports for word in (way, f"{LOOPBACK}:{port}:{tunnel.bound}:{port}")]
 
 
-def command(home: Path, one: Tunnel, socket: str) -> list[str]:
+def command(home: Path, tunnel: Tunnel, socket: str) -> list[str]:
     """Return the argument list of the ssh that is asked for the forwards at ``socket``."""
     # ssh expands percent signs in the names of files (which -i would look for as they stand).
     files = str(folder(home)).replace("%", "%%")
@@ -98,10 +98,10 @@ def command(home: Path, one: Tunnel, socket: str) -> list[str]:
         "ServerAliveCountMax=3",
         "StrictHostKeyChecking=yes",
         f'UserKnownHostsFile="{files}/known_hosts"',
-        *openssh.place(port=one.port, user=one.user, address=one.address, alias=one.name),
-        *([f"ProxyJump={one.jump}"] if one.jump else []),
+        *openssh.place(port=tunnel.port, user=tunnel.user, address=tunnel.address, alias=tunnel.name),
+        *([f"ProxyJump={tunnel.jump}"] if tunnel.jump else []),
     )
-    return openssh.carrier(socket, openssh.words(options), one.host)
+    return openssh.carrier(socket, openssh.words(options), tunnel.host)
 
 
 @dataclass(frozen=True)

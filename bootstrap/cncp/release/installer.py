@@ -38,10 +38,10 @@ def options() -> str:
     """Return the text about options and variables in `baremetal.sh --help`."""
     defaults = json.loads((STATIC / "defaults.json").read_bytes())
     lines = ["Settings of the cluster: option, variable, default."]
-    for one in SETTINGS:
-        default = defaults[one.key]
+    for setting in SETTINGS:
+        default = defaults[setting.key]
         shown = str(default).lower() if isinstance(default, bool) else str(default)
-        lines += _entry(f"{one.flag} {one.values}", one.help, f"{one.variable}, default {shown}")
+        lines += _entry(f"{setting.flag} {setting.values}", setting.help, f"{setting.variable}, default {shown}")
     lines += ["", "Of this run: option, variable."]
     for flag, text, variable in _OTHERS:
         lines += _entry(flag, text, variable + ("" if " " in flag else "=true"))

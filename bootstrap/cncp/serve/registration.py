@@ -50,7 +50,7 @@ def guard(hub: Hub, places: Places) -> None:
         tasks = lost.pop(uuid, [])
         if tasks:
             current = hub.queues[number]
-            hub.queues[number] = [one for one in tasks if one in hub.pending]
+            hub.queues[number] = [task for task in tasks if task in hub.pending]
             Hub._handle_stranded_msgs(hub, number, uuid)  # noqa: SLF001
             hub.queues[number] = [one for one in current if one not in tasks]
 
@@ -61,7 +61,7 @@ def guard(hub: Hub, places: Places) -> None:
 
 
 def _taken(hub: Hub) -> set[int]:
-    return {int(one.id) for one in hub.incoming_registrations.values()} | set(hub.engines)
+    return {int(registration.id) for registration in hub.incoming_registrations.values()} | set(hub.engines)
 
 
 def replace_predecessor(hub: Hub, uuid: str) -> None:

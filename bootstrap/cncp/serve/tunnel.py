@@ -46,31 +46,31 @@ def serve(node: Node, name: str) -> None:
     sys.exit(f"there is no tunnel {name} in {tunnels.folder(home)}: cncp up says which there are")
 
 
-def _run(folder: Path, home: Path, one: tunnels.Tunnel) -> str:
+def _run(folder: Path, home: Path, tunnel: tunnels.Tunnel) -> str:
     """Run ssh to its end and return what it said last, or why it does not carry the ports.
 
     Its socket is named from the folder it is in, because the path of a socket has at most 107 bytes.
     """
-    socket, said = folder / f"{one.name}.s", collections.deque[str](maxlen=1)
+    socket, said = folder / f"{tunnel.name}.s", collections.deque[str](maxlen=1)
     # A predecessor that was killed leaves its own.
     socket.unlink(missing_ok=True)
-    words = tunnels.command(home, one, socket.name)
+    words = tunnels.command(home, tunnel, socket.name)
     with begin(words, stderr=PIPE, cwd=folder, first=_die_with_parent) as ssh:
         reader = threading.Thread(target=_read, args=(ssh.stderr or (), said), daemon=True)
         reader.start()
         # ssh makes the socket once it is let in.
         wait_until(lambda: ssh.poll() is not None or socket.exists(), math.inf)
         # Some of the ports would be a cluster that half works.
-        refusal = _refusal(folder, socket.name, one) if ssh.poll() is None else ""
+        refusal = _refusal(folder, socket.name, tunnel) if ssh.poll() is None else ""
         if refusal:
             ssh.terminate()
         reader.join()
     return refusal or next(iter(said), f"ssh ended with {ssh.returncode}")
 
 
-def _refusal(folder: Path, socket: str, one: tunnels.Tunnel) -> str:
+def _refusal(folder: Path, socket: str, tunnel: tunnels.Tunnel) -> str:
     try:
-        done = openssh.carry(socket, one.host, tunnels.forwards(one), cwd=folder)
+        done = openssh.carry(socket, tunnel.host, tunnels.forwards(tunnel), cwd=folder)
     except CncpError as error:
         return error.message
     return "" if done.ok else (done.stderr.strip() or "the ports are refused").splitlines()[0].strip()

@@ -49,7 +49,7 @@ def place(home: str) -> Path:
 def probe(*homes: str) -> dict[str, Any]:
     """Say what this machine is, and which code is in the folders ``homes``. Changes nothing."""
     folder = place(homes[0])
-    existing = next(one for one in (folder, *folder.parents) if one.is_dir())
+    existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     room = os.statvfs(existing)
     login = Path.home().stat()
     boot = _text("/proc/sys/kernel/random/boot_id")
@@ -72,7 +72,7 @@ def probe(*homes: str) -> dict[str, Any]:
         "processor": platform.machine(),
         "python": sys.executable,
         "real_python": os.path.realpath(sys.executable),
-        "tunnels": [str(one) for home in homes for one in _with_tunnels(place(home))],
+        "tunnels": [str(host) for home in homes for host in _with_tunnels(place(home))],
         "user": pwd.getpwuid(os.geteuid()).pw_name,
         "version": list(sys.version_info[:3]),
         "writable": os.access(existing, os.W_OK),
@@ -96,7 +96,7 @@ def _made_with(home: Path) -> str:
 
 def _with_tunnels(home: Path) -> list[Path]:
     """Return which of ``home`` and the folders in it, one for each host that shares it, have tunnels."""
-    return [one.parent for one in (home / "tunnels", *home.glob("*/tunnels")) if one.is_dir()]
+    return [path.parent for path in (home / "tunnels", *home.glob("*/tunnels")) if path.is_dir()]
 
 
 def addresses() -> list[str]:
@@ -123,13 +123,13 @@ def mark(nonce: str, name: str) -> dict[str, Any]:
 def marks(nonce: str) -> dict[str, Any]:
     """Return whose marks are in this home folder."""
     prefix = f".cncp-{nonce}-"
-    return {"names": sorted(one.name.removeprefix(prefix) for one in Path.home().glob(prefix + "*"))}
+    return {"names": sorted(path.name.removeprefix(prefix) for path in Path.home().glob(prefix + "*"))}
 
 
 def unmark(nonce: str) -> dict[str, Any]:
     """Take all marks away."""
-    for one in Path.home().glob(f".cncp-{nonce}-*"):
-        one.unlink(missing_ok=True)
+    for path in Path.home().glob(f".cncp-{nonce}-*"):
+        path.unlink(missing_ok=True)
     return {}
 
 
@@ -143,7 +143,7 @@ def receive(home: str, digest: str, parents: str) -> dict[str, Any]:
     import tempfile
 
     folder = place(home)
-    missing = [str(one) for one in folder.parents if not one.is_dir()]
+    missing = [str(parent) for parent in folder.parents if not parent.is_dir()]
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True)
         (folder / parents).write_text("".join(f"{one}\n" for one in missing))
@@ -178,7 +178,7 @@ def share(root: str, name: str) -> dict[str, Any]:
 def remove(root: str, parents: str) -> dict[str, Any]:
     """Remove a folder of ours, and those above it that were made for it and are empty now."""
     folder = place(root)
-    above = [Path(one) for one in _text(str(folder / parents)).splitlines()]
+    above = [Path(line) for line in _text(str(folder / parents)).splitlines()]
     shutil.rmtree(folder, ignore_errors=True)
     for one in sorted(above, reverse=True):
         try:

@@ -216,7 +216,7 @@ def never_begun(host: str, it: Running) -> HostError:
 def checked(host: str, argv: Sequence[str], result: Completed) -> Completed:
     """Return a result, if it is that of success. Raises HostError with the last the command said."""
     if not result.ok:
-        said = [one for one in result.stderr.splitlines() if one.strip()]
+        said = [line for line in result.stderr.splitlines() if line.strip()]
         what = f"{shlex.join(argv)[:80]} exited with {result.status}"
         raise HostError(host, what + (f": {said[-1]}" if said else ""), f"run it by hand: ssh {host}")
     return result

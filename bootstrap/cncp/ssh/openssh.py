@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -25,15 +26,15 @@ _PATIENCE = 30.0  # s; Match exec in a configuration may run anything
 
 
 @functools.cache
-def _known() -> frozenset[str]:
-    """Return which of the newer settings this machine's ssh takes. Raises CncpError where there is none.
+def _known(program: str | None) -> frozenset[str]:
+    """Return which of the newer settings this ``program``, the machine's ssh, takes. Raises CncpError where it is None.
 
     It is asked. IgnoreUnknown would have it pass over the others, but stand in for the user's own, by which
     one configuration serves machines of several kinds.
     """
 
     def takes(chosen: Iterable[str]) -> bool:
-        return run(["ssh", "-F", "/dev/null", "-G", *words(chosen), "--", "localhost"], check=False).ok
+        return run([program or "ssh", "-F", "/dev/null", "-G", *words(chosen), "--", "localhost"], check=False).ok
 
     return frozenset(_NEWER if takes(_NEWER) else (one for one in _NEWER if takes([one])))
 
@@ -44,7 +45,8 @@ def settings(*, background: bool = False, session: bool = False) -> list[str]:
     ``background`` is for an ssh that is itself told to go there, ``session`` for one that runs a command.
     """
     left_out = {*([_FOREGROUND] if background else []), *([] if session else [_SESSION])}
-    return [*_ALWAYS, *(one for one in _NEWER if one in _known() and one not in left_out)]
+    known = _known(shutil.which("ssh"))
+    return [*_ALWAYS, *(option for option in _NEWER if option in known and option not in left_out)]
 
 
 def place(*, port: int = 0, user: str = "", address: str = "", alias: str = "") -> list[str]:

@@ -235,10 +235,10 @@ def check(
     node = _node()
     findings = doctor.examine(node, service_manager(node, Actor(node.account)))
     if json:
-        console.data([one.document() for one in findings])
+        console.data([finding.document() for finding in findings])
     else:
-        for one in findings:
-            console.say(f"{one.what}\n    -> {one.remedy}")
+        for finding in findings:
+            console.say(f"{finding.what}\n    -> {finding.remedy}")
         if not findings:
             console.say("all is well")
     if findings:

@@ -195,8 +195,8 @@ def status(view: operations.Scene, console: Console, *, as_json: bool, watch: bo
             if as_json:
                 console.data(rows)
             else:
-                show([states.Status(**one) for one in rows], console)
-                if rows and all(one["state"] == "down" for one in rows):
+                show([states.Status(**row) for row in rows], console)
+                if rows and all(row["state"] == "down" for row in rows):
                     console.note("nothing runs; cncp up brings it back")
             if watch:
                 tell(view.failures, console)
@@ -239,8 +239,8 @@ def check(view: operations.Scene, console: Console, *, as_json: bool, from_hosts
         if as_json:
             console.data(findings)
         else:
-            for one in findings:
-                console.say(f"[{one['host']}] {one['what']}\n    -> {one['remedy']}")
+            for finding in findings:
+                console.say(f"[{finding['host']}] {finding['what']}\n    -> {finding['remedy']}")
             if not findings and not view.failures:
                 console.say("all is well")
         finish(view, console)

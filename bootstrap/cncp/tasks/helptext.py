@@ -114,31 +114,31 @@ def about(name: str) -> Help:
 _TAKEN = {"name": "SERVICE...", "hosts": "HOST..."}
 
 
-def _name(one: Argument) -> str:
-    return str(one.name)
+def _name(argument: Argument) -> str:
+    return str(argument.name)
 
 
 def _indented(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
 
 
-def _meaning(one: Argument) -> str:
-    return BY_KEY[_name(one)].help if _is_setting(one) else one.help or ""
+def _meaning(argument: Argument) -> str:
+    return BY_KEY[_name(argument)].help if _is_setting(argument) else argument.help or ""
 
 
-def _is_setting(one: Argument) -> bool:
-    return _name(one) in BY_KEY and one.default is None
+def _is_setting(argument: Argument) -> bool:
+    return _name(argument) in BY_KEY and argument.default is None
 
 
-def value(one: Argument) -> str:
+def value(argument: Argument) -> str:
     """Return what the value of an option looks like, "" where it takes none."""
-    if not one.takes_value:
+    if not argument.takes_value:
         return ""
-    name = _name(one)
-    if _is_setting(one):
+    name = _name(argument)
+    if _is_setting(argument):
         return BY_KEY[name].values
-    shown = _VALUES.get(name, "N" if one.kind is int else name.rstrip("_").upper())
-    return f"{shown} ({one.default})" if one.default not in (None, "") else shown
+    shown = _VALUES.get(name, "N" if argument.kind is int else name.rstrip("_").upper())
+    return f"{shown} ({argument.default})" if argument.default not in (None, "") else shown
 
 
 def version() -> str:

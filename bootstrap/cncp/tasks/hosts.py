@@ -96,7 +96,7 @@ def put(
     specs, strict, limited = _asked(hosts, limit, file, host_keys, timeout)
     with transfer.packed(source) as archive:
         outcome = everywhere.everywhere(
-            specs, lambda one: transfer.put(one, archive, source, path, limited, force=force), strict=strict
+            specs, lambda spec: transfer.put(spec, archive, source, path, limited, force=force), strict=strict
         )
     for name in outcome.results:
         console.say(f"[{name}] {remote!r}")
@@ -122,12 +122,12 @@ def get(
     console = Console()
     path, top = transfer.remote_path(remote), Path(folder)
     specs, strict, limited = _asked(hosts, limit, file, host_keys, timeout)
-    places = {one.name: top / one.name / Path(path).name for one in specs}
-    taken = [str(one) for one in places.values() if os.path.lexists(one)]
+    places = {spec.name: top / spec.name / Path(path).name for spec in specs}
+    taken = [str(placed) for placed in places.values() if os.path.lexists(placed)]
     if taken and not force:
         raise UsageError(f"{taken[0]!r} exists", "name another folder, or replace what is there with --force")
     outcome = everywhere.everywhere(
-        specs, lambda one: transfer.get(one, path, places[one.spec.name], limited, force=force), strict=strict
+        specs, lambda spec: transfer.get(spec, path, places[spec.spec.name], limited, force=force), strict=strict
     )
     for name in outcome.results:
         console.say(f"[{name}] {str(places[name])!r}")
@@ -155,10 +155,10 @@ def facts(
     if cached:
         outcome = inspection.kept(home, specs)
     else:
-        outcome = everywhere.everywhere(specs, lambda one: inspection.look(one, limited), strict=strict)
+        outcome = everywhere.everywhere(specs, lambda spec: inspection.look(spec, limited), strict=strict)
         inspection.keep(home, outcome.results)
     # In the order of the inventory, whoever answered first.
-    found = {one.name: outcome.results[one.name] for one in specs if one.name in outcome.results}
+    found = {spec.name: outcome.results[spec.name] for spec in specs if spec.name in outcome.results}
     if json:
         console.data(found)
     elif csv:

@@ -73,7 +73,7 @@ def context(name: str, verb: Verb) -> ParserContext:
 
 def required(made: ParserContext, verb: Verb) -> list[Argument]:
     """Return the arguments that a verb wants as words, in order."""
-    return [one for one in made.positional_args if verb.takes not in (one.attr_name, one.name)]
+    return [argument for argument in made.positional_args if verb.takes not in (argument.attr_name, argument.name)]
 
 
 def read(name: str, verb: Verb, words: Sequence[str]) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def read(name: str, verb: Verb, words: Sequence[str]) -> dict[str, Any]:
             raise _too_much(name, word)
     if taken:
         made.args[verb.takes].value = ",".join(taken)
-    lacking = [one for one in made.positional_args if one.value is None]
+    lacking = [argument for argument in made.positional_args if argument.value is None]
     if lacking:
         raise refusal(f"{name} needs {str(lacking[0].name).upper()}", f"for instance: {guide.VERBS[name].examples[0]}")
     return dict(made.as_kwargs)
@@ -126,9 +126,9 @@ def _option(made: ParserContext, word: str, given: list[str]) -> None:
     _set(made, one, value)
 
 
-def _set(made: ParserContext, one: Argument, text: str) -> None:
+def _set(made: ParserContext, argument: Argument, text: str) -> None:
     try:
-        one.value = text
+        argument.value = text
     except ValueError:
         raise refusal(f"not a whole number: {text!r}", _help(str(made.name))) from None
 

@@ -54,7 +54,7 @@ def pip(context: Context) -> None:
     from cncp.tasks import cluster
 
     node = installed(accounts.home(os.environ))
-    packages = [one for one in words[1:] if one not in ("-y", "--yes", "-U", "--upgrade")]
+    packages = [word for word in words[1:] if word not in ("-y", "--yes", "-U", "--upgrade")]
     with added_packages.noted(
         Path(node.home), Actor(node.account), words[0], packages, node.settings.requirements
     ) as setting:

@@ -87,7 +87,7 @@ def _here(asked: converging.Request, *, as_json: bool) -> Planned:
 def _document(todo: converging.Plan) -> dict[str, Any]:
     return {
         "leave": todo.leave,
-        "files": [{"path": one.path, "what": one.what, "diff": one.diff} for one in todo.files],
+        "files": [{"path": file.path, "what": file.what, "diff": file.diff} for file in todo.files],
         "remove": list(todo.removals),
         "secrets": list(todo.secrets),
         "start": list(todo.start),

@@ -60,8 +60,8 @@ def import_(context: Context, source: str, output: str = profile_export.CLUSTER,
     writer.save(places, force=force)
     for note in notes:
         console.note(note)
-    for one in places:
-        console.say(str(one))
+    for placed in places:
+        console.say(str(placed))
     console.say(f"next: look through it, then: cncp up --file {target}")
 
 

@@ -85,7 +85,7 @@ def command(
         @functools.wraps(body)
         def checked(context: object, *arguments: Any, **named: Any) -> None:
             if settings:
-                given = {one.key: named.pop(one.key) for one in SETTINGS}
+                given = {setting.key: named.pop(setting.key) for setting in SETTINGS}
                 named["flags"] = {key: value for key, value in given.items() if value is not None}
             try:
                 debug = named.pop("debug", False) or switched(os.environ, "CNCP_DEBUG")
@@ -108,10 +108,10 @@ def command(
         signature = inspect.signature(body)
         if settings:
             keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
-            own = [one for one in signature.parameters.values() if one.name != "flags"]
-            flags = [inspect.Parameter(one.key, keyword, default=None) for one in SETTINGS]
+            own = [parameter for parameter in signature.parameters.values() if parameter.name != "flags"]
+            flags = [inspect.Parameter(setting.key, keyword, default=None) for setting in SETTINGS]
             signature = signature.replace(parameters=[*own, *flags])
-            texts.update({one.key: f"{one.values}: {one.help}" for one in SETTINGS})
+            texts.update({setting.key: f"{setting.values}: {setting.help}" for setting in SETTINGS})
         checked.__signature__ = signature  # type: ignore[attr-defined]
         made: Verb = task(klass=Verb, help=texts, auto_shortflags=False, **options)(checked)
         made.takes, made.rest, made.verbatim = takes, rest, verbatim

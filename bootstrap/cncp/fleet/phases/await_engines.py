@@ -94,11 +94,11 @@ def _ending(host: Surveyed, number: int) -> str:
     return logs.ends_with([line.removeprefix(f"[{name}] ") for line in said])
 
 
-def _idle(one: Surveyed, numbers: Collection[int]) -> list[int]:
+def _idle(surveyed: Surveyed, numbers: Collection[int]) -> list[int]:
     """Return which of a host's engines have had the time to register, and do nothing now."""
-    before = _status(one)
+    before = _status(surveyed)
     time.sleep(LOOK)
-    now = _status(one)
+    now = _status(surveyed)
     names = {number: f"engine-{number}" for number in numbers}
     return [number for number, name in names.items() if name in before and _stuck(before[name], now.get(name, {}))]
 
@@ -111,14 +111,14 @@ def _stuck(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return bool(now["uptime"] > REGISTERS and worked <= WORK * passed)
 
 
-def _status(one: Surveyed) -> dict[str, dict[str, Any]]:
-    said = _run(one, Placed.of(one).remote("cncp", "status", "--json"))
-    rows = answers.read(one.name, answers.of_remote(one.name, said), answers.STATUS)
+def _status(surveyed: Surveyed) -> dict[str, dict[str, Any]]:
+    said = _run(surveyed, Placed.of(surveyed).remote("cncp", "status", "--json"))
+    rows = answers.read(surveyed.name, answers.of_remote(surveyed.name, said), answers.STATUS)
     return {row["name"]: row for row in rows}
 
 
-def _run(one: Surveyed, argv: Sequence[str]) -> bytes:
-    result = one.host.run(argv, timeout=_TIMEOUT, check=False)
+def _run(surveyed: Surveyed, argv: Sequence[str]) -> bytes:
+    result = surveyed.host.run(argv, timeout=_TIMEOUT, check=False)
     if not result.ok:
-        raise deploy.failure(one.name, result.stderr, result.status)
+        raise deploy.failure(surveyed.name, result.stderr, result.status)
     return result.output

@@ -125,10 +125,10 @@ def _homes(hosts: Mapping[str, Host], facts: Mapping[str, Mapping[str, Any]]) ->
     return {name: tuple(names) for name, names in seen.items() if len(names) > 1}
 
 
-def _check(one: Surveyed) -> None:
+def _check(surveyed: Surveyed) -> None:
     """Raise HostError on what a host lacks."""
-    facts, name = one.facts, one.name
-    installed = facts["code"].get(SHARED if one.shared else HOME)
+    facts, name = surveyed.facts, surveyed.name
+    installed = facts["code"].get(SHARED if surveyed.shared else HOME)
     needed = _ROOM_AFTER if installed else _ROOM
     if not facts["writable"]:
         raise HostError(name, f"{facts['home']} is not writable", "mend the permissions there")

@@ -108,7 +108,7 @@ def insist(node: Node) -> None:
     """Raise CncpError where our Jupyter could not have its port. Changes nothing."""
     known = load(node)
     if wanted(node) and known is not None and not ports.is_free(known.port):
-        check(node, {one.name for one in processes.ours(node).services})
+        check(node, {service.name for service in processes.ours(node).services})
 
 
 def resources(node: Node) -> Iterator[Resource]:

@@ -82,7 +82,7 @@ def _requirements(setting: str) -> None:
 
 def writable(folder: Path) -> None:
     """Raise PreflightError where a folder cannot be made, or nothing be made in it."""
-    existing = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    existing = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     if not existing.is_dir():
         raise PreflightError(f"{folder} cannot be made: {existing} is not a folder", f"move {existing} away")
     if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
@@ -96,7 +96,7 @@ def full(folders: Sequence[Path], least: int = _LEAST) -> Iterator[str]:
     """Say which of these folders' disks has no room for ``least`` bytes, or for files."""
     told = set()
     for folder in folders:
-        existing = next(one for one in (folder, *folder.parents) if one.is_dir())
+        existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
         disk = existing.stat().st_dev
         found = os.statvfs(existing)
         if disk in told:

@@ -176,11 +176,11 @@ def _far(node: Node, seen: list[Status]) -> Iterator[Finding]:
             "cncp check on its machine; where it has moved: cncp up on the machine in charge",
         )
         return
-    for one in engines:
-        if one.uuid not in known and one.uptime > REGISTERS:
+    for engine in engines:
+        if engine.uuid not in known and engine.uptime > REGISTERS:
             yield Finding(
-                f"{one.name} has run for {duration(one.uptime)} and is not registered with the controller",
-                f"cncp restart --name {one.name}; look at: cncp logs --name {one.name}",
+                f"{engine.name} has run for {duration(engine.uptime)} and is not registered with the controller",
+                f"cncp restart --name {engine.name}; look at: cncp logs --name {engine.name}",
             )
 
 

@@ -116,8 +116,8 @@ def ask(engines: bool) -> int:  # what stage0 has found out
 def _answer() -> dict[str, Any]:
     command_log.begin(home(os.environ), "up", debug=False)
     parser = argparse.ArgumentParser(prog="cncp.remote up")
-    for one in SETTINGS:
-        parser.add_argument(one.flag, dest=one.key)
+    for setting in SETTINGS:
+        parser.add_argument(setting.flag, dest=setting.key)
     flags = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
     return report(*converge(request(os.environ, file=None, flags=flags, forget=True), Console())).document()
 

@@ -43,13 +43,18 @@ def insist(node: Node) -> None:
     if identity is not None and not keys.fits(identity.ports, node.settings.ports):
         keys.free_ports(node.settings.ports)
     elif not all(map(is_free, identity.ports if identity else ())):
-        check(node, {one.name for one in processes.ours(node).services})
+        check(node, {service.name for service in processes.ours(node).services})
 
 
 def _owner(port: int) -> str:
     with contextlib.suppress(psutil.Error):
-        for one in psutil.net_connections("tcp"):
-            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port and one.pid:
-                process = psutil.Process(one.pid)
-                return f"{process.name()}, process {one.pid}, of {process.username()}"
+        for connection in psutil.net_connections("tcp"):
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr
+                and connection.laddr.port == port
+                and connection.pid
+            ):
+                process = psutil.Process(connection.pid)
+                return f"{process.name()}, process {connection.pid}, of {process.username()}"
     return ""

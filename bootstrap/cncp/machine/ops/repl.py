@@ -170,8 +170,8 @@ def _show(metadata: Mapping[str, Any], shown: Mapping[str, int], out: TextIO) ->
         out.write(text[shown[name] :])
         now[name] = len(text)
     outputs = list(metadata["outputs"])
-    for one in outputs[shown["outputs"] :]:
-        _write(one.get("data", {}), out)
+    for output in outputs[shown["outputs"] :]:
+        _write(output.get("data", {}), out)
     out.flush()
     return {**now, "outputs": len(outputs)}
 

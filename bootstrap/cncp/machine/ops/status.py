@@ -154,10 +154,10 @@ def rows(found: list[Status]) -> list[list[str]]:
 def totals(found: list[Status]) -> str:
     """Return a line on all engines: how many are in which state, and what all services use; "" where none runs."""
     engines = [one for one in found if split(one.name)[0] == "engine"]
-    if not any(one.pid for one in engines):
+    if not any(engine.pid for engine in engines):
         return ""
-    states = ", ".join(f"{count} {state}" for state, count in Counter(one.state for one in engines).most_common())
-    hosts = len({one.host for one in engines})
+    states = ", ".join(f"{count} {state}" for state, count in Counter(engine.state for engine in engines).most_common())
+    hosts = len({engine.host for engine in engines})
     memory = sum(one.memory for one in found) / 2**20
     on = f" · {plural(hosts, 'host')}" if hosts > 1 else ""
     return f"{plural(len(engines), 'engine')}: {states}{on} · {memory:.0f} MB"

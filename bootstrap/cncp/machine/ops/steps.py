@@ -98,7 +98,7 @@ def stale_units(node: Node, goal: Desired) -> tuple[str, ...]:
 
 def own(resources: Sequence[Resource]) -> list[Resource]:
     """Return what is the account's own to install; the rest are units of the system."""
-    return [one for one in resources if one.owner == "login"]
+    return [resource for resource in resources if resource.owner == "login"]
 
 
 def units(node: Node, actor: Actor) -> list[str]:
@@ -111,7 +111,7 @@ def units(node: Node, actor: Actor) -> list[str]:
 def units_planned(node: Node) -> list[str]:
     """Return in words what ``units`` would change."""
     goal = wanted(node)
-    found = embedded.changes([one for one in goal.resources if one.owner == "root"])
+    found = embedded.changes([resource for resource in goal.resources if resource.owner == "root"])
     return [f"{one.what} {one.path}" for one in found] + [f"remove {path}" for path in stale_units(node, goal)]
 
 
@@ -181,7 +181,11 @@ def prepare(node: Node, manager: ServiceManager, actor: Actor, say: Say) -> list
     ipython = {Path(node.profile_dir).parent, login / ".ipython"}
     memory = removal.remembered(Path(node.home), login, ipython, Path(node.source) / "notebooks")
     memory.claim(tuple(own(_resources(node, goal))), actor)
-    folders = [one for one in goal.resources if isinstance(one, Directory) and one.part in ("home", "profile")]
+    folders = [
+        resource
+        for resource in goal.resources
+        if isinstance(resource, Directory) and resource.part in ("home", "profile")
+    ]
     embedded.apply(embedded.changes(folders), actor)
     secret = [*connection_files.write(node, actor), *service.write(node, actor), *write_variables(node, actor)]
     changed += [f"wrote {path} (content not shown)" for path in secret]
@@ -253,7 +257,7 @@ def end_unkept(node: Node, manager: ServiceManager, say: Say) -> list[str]:
     names = ", ".join(sorted({one.name for one in left.services})) or "what kept services"
     say(f"ending {names}: left by a service manager that is gone")
     # First those that would start the others anew; they end what they keep.
-    for pids in ([one.pid for one in left.keepers], [one.pid for one in left.services]):
+    for pids in ([keeper.pid for keeper in left.keepers], [one.pid for one in left.services]):
         _end(pids)
     sweep(node, [one.name for one in left.services])
     return [f"ended {names}"]

@@ -77,7 +77,7 @@ def running_process(node: Node, name: str) -> pidfile.Process:
     kept = pidfile.read(node.run_dir, name)
     if kept.pid:
         return kept
-    pid = next((one.pid for one in processes.ours(node).services if one.name == name), 0)
+    pid = next((service.pid for service in processes.ours(node).services if service.name == name), 0)
     return processes.as_recorded(node, pid)
 
 
@@ -93,8 +93,8 @@ def unkept(node: Node, manager: ServiceManager, states: Mapping[str, ServiceStat
     # What has just ended, or was just started, is none of them: look again.
     again = _alone(node, manager, manager.states())
     return Ours(
-        tuple(one for one in first.services if one in again.services),
-        tuple(one for one in first.keepers if one in again.keepers),
+        tuple(service for service in first.services if service in again.services),
+        tuple(keeper for keeper in first.keepers if keeper in again.keepers),
     )
 
 
@@ -108,9 +108,9 @@ def sweep(node: Node, names: Collection[str], patience: float = 1.0) -> None:
         with contextlib.suppress(psutil.Error):
             left.append(psutil.Process(pid))
             left[-1].terminate()
-    for one in psutil.wait_procs(left, timeout=patience)[1]:
+    for process in psutil.wait_procs(left, timeout=patience)[1]:
         with contextlib.suppress(psutil.Error):
-            one.kill()
+            process.kill()
 
 
 def _alone(node: Node, manager: ServiceManager, states: Mapping[str, ServiceState]) -> Ours:

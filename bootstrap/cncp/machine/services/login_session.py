@@ -33,7 +33,7 @@ def begin(node: Node) -> list[str]:
 
 def mortal(node: Node) -> str:
     """Return why all that is kept ends with the session it was begun in, and what to do; "" where it does not."""
-    if not any("/session-" in _group(one.pid) for one in ours(node).keepers) or not _logout_kills(node):
+    if not any("/session-" in _group(keeper.pid) for keeper in ours(node).keepers) or not _logout_kills(node):
         return ""
     first = "" if lingers(node.account) else f"an administrator runs loginctl enable-linger {node.account.name}; then "
     return f"{_MORTAL}: {first}cncp down, cncp up"

@@ -120,7 +120,7 @@ class Sessions:
     def states(self) -> dict[str, ServiceState]:
         """Ask the multiplexer for sessions, and the services' own records for the rest."""
         found = {}
-        begun = {one.parent: one.pid for one in ours(self._node).services}
+        begun = {service.parent: service.pid for service in ours(self._node).services}
         for name, keep in self._open().items():
             process = as_recorded(self._node, begun.get(keep, 0))
             ended, last = exits(self._node, name)

@@ -44,7 +44,7 @@ class Ours:
         """Return those that no service manager looks after, which knows these services and keepers."""
         return Ours(
             tuple(one for one in self.services if one.pid not in pids and one.parent not in keepers),
-            tuple(one for one in self.keepers if one.pid not in keepers),
+            tuple(keeper for keeper in self.keepers if keeper.pid not in keepers),
         )
 
 
@@ -62,7 +62,7 @@ def ours(node: Node) -> Ours:
     # What a service has forked has its command line. Its own process is the one that none of these began.
     of = {one.pid: one.name for one in services}
     tops = [one for one in services if of.get(one.parent) != one.name]
-    return Ours(tuple(tops), tuple(one for one in keepers if one.parent not in {each.pid for each in keepers}))
+    return Ours(tuple(tops), tuple(keeper for keeper in keepers if keeper.parent not in {each.pid for each in keepers}))
 
 
 def running(node: Node) -> dict[str, pidfile.Process]:
@@ -94,7 +94,7 @@ def leavings(node: Node, names: Collection[str]) -> list[int]:
     tell the hub that an engine has ended.
     """
     seen = ours(node)
-    spared = {one.pid for one in seen.keepers}
+    spared = {keeper.pid for keeper in seen.keepers}
     # A service that is kept runs: what it has started is not left.
     kept = {one.name for one in seen.services if one.parent in spared and one.pid != os.getpid()}
     above = os.getpid()

@@ -86,9 +86,9 @@ class Patience:
             with contextlib.suppress(psutil.Error):
                 pid = running_process(self._node, name).pid
                 process = psutil.Process(pid) if pid else None
-                for one in (process, *process.children(recursive=True)) if process else ():
-                    self._used[one.pid] = sum(one.cpu_times()[:2])
-                    if self._used[one.pid] - former.get(one.pid, 0.0) > WORK * seconds:
+                for child in (process, *process.children(recursive=True)) if process else ():
+                    self._used[child.pid] = sum(child.cpu_times()[:2])
+                    if self._used[child.pid] - former.get(child.pid, 0.0) > WORK * seconds:
                         found.add(name)
         return found
 

@@ -89,37 +89,37 @@ class Qemu:
         say(f"starting {plural(len(machines), 'machine')} ({how})")
         return self.start(machines)
 
-    def make(self, one: Machine, authorized: tuple[str, ...], image: Path) -> Machine:
+    def make(self, machine: Machine, authorized: tuple[str, ...], image: Path) -> Machine:
         """Make a machine whose disk stands on an image; return it with its host key. Raises CncpError."""
-        folder = self.of(one.name)
+        folder = self.of(machine.name)
         folder.destroy()  # what a run that was cut off has left
         folder.path.mkdir(mode=0o700, parents=True)
-        outer, inner = one.macs
-        host_key = seed.write(seed.Seed(one.name, outer, inner, one.address, authorized), folder.seed)
+        outer, inner = machine.macs
+        host_key = seed.write(seed.Seed(machine.name, outer, inner, machine.address, authorized), folder.seed)
         folder.make_disk(image)
-        return replace(one, host_key=host_key)
+        return replace(machine, host_key=host_key)
 
     def start(self, machines: Sequence[Machine]) -> list[Guest]:
         """Switch machines on, whom ssh knows from then on, and wait until all let us in. Raises CncpError."""
-        know(self._home, {one.name: one.host_key for one in machines})
-        for one in machines:
-            self.of(one.name).start(one)
-        waited = at_once({one.name: one for one in machines}, self._await_login)
+        know(self._home, {machine.name: machine.host_key for machine in machines})
+        for machine in machines:
+            self.of(machine.name).start(machine)
+        waited = at_once({machine.name: machine for machine in machines}, self._await_login)
         for error in waited.failures.values():
             raise error
-        return [guest(one) for one in machines]
+        return [guest(machine) for machine in machines]
 
-    def _await_login(self, one: Machine) -> None:
+    def _await_login(self, machine: Machine) -> None:
         """Wait until cloud-init has made the account and sshd shows the key we gave it; else tell the console's end."""
         patience = _BOOT[accel.kvm()]
-        folder = self.of(one.name)
+        folder = self.of(machine.name)
 
         def lets_in() -> bool:
             if not folder.pid:
-                raise CncpError(f"{one.name} has ended by itself", f"see its last words: {folder.path}/console.log")
+                raise CncpError(f"{machine.name} has ended by itself", f"see its last words: {folder.path}/console.log")
             # qemu takes the connection itself: only a greeting is the machine's.
-            if bare_host.dial([LOOPBACK], [one.ssh_port], _GREETING, bare_host.SSH)["open"][LOOPBACK]:
-                with contextlib.suppress(HostError), Remote(guest(one).spec, strict=True):
+            if bare_host.dial([LOOPBACK], [machine.ssh_port], _GREETING, bare_host.SSH)["open"][LOOPBACK]:
+                with contextlib.suppress(HostError), Remote(guest(machine).spec, strict=True):
                     return True
             return False
 
@@ -127,7 +127,7 @@ class Qemu:
             return
         said = folder.console().strip().splitlines()
         last = f": {said[-1].strip()}" if said else ""
-        raise CncpError(f"{one.name} lets nobody in after {patience:g} s{last}", f"see {folder.path}/console.log")
+        raise CncpError(f"{machine.name} lets nobody in after {patience:g} s{last}", f"see {folder.path}/console.log")
 
     def down(self) -> list[str]:
         """Shut all machines down; return the names of those that ran."""
@@ -160,7 +160,7 @@ def planned(known: Sequence[Machine], wanted: Wanted) -> Iterator[Machine]:
         yield Machine(f"{PREFIX}{number}", number, wanted.memory, wanted.cores, ssh_port, forwards, group)
 
 
-def guest(one: Machine) -> Guest:
+def guest(machine: Machine) -> Guest:
     """Return a machine as others know it."""
-    spec = HostSpec(one.name, user=seed.USER, port=one.ssh_port, address=LOOPBACK, offline=True)
-    return Guest(spec, one.forwards)
+    spec = HostSpec(machine.name, user=seed.USER, port=machine.ssh_port, address=LOOPBACK, offline=True)
+    return Guest(spec, machine.forwards)

@@ -84,7 +84,7 @@ class Site:
     def hosts(self) -> dict[str, HostSpec]:
         """Return how the machines are reached, by name."""
         inventory = sources.read(self.file)[1] if self.file.exists() else None
-        return {one.name: one for one in inventory.hosts} if inventory else {}
+        return {host.name: host for host in inventory.hosts} if inventory else {}
 
     def named(self, name: str) -> HostSpec:
         """Return the machine of this name, "" for the first. Raises CncpError."""
@@ -146,7 +146,7 @@ def cluster_toml(guests: Sequence[Guest]) -> str:
     first, *others = guests
     ports = {"ports": f"{min(first.ports)}-{max(first.ports)}"} if first.ports else {}
     head = replace(first.spec, settings={"engines": 0}) if others else first.spec
-    hosts = Inventory((head, *(one.spec for one in others)), head)
+    hosts = Inventory((head, *(other.spec for other in others)), head)
     notes = ["Written by vm.up; vm.destroy takes it away."]
     return "".join(f"{line}\n" for line in writer.lines({"listen": "all", **ports}, hosts, notes))
 

@@ -102,7 +102,7 @@ class Vagrant:
 
     def down(self) -> list[str]:
         """Shut all machines down; return the names of those that ran."""
-        running = [one["machine"] for one in self.machines() if one["state"] == "running"]
+        running = [machine["machine"] for machine in self.machines() if machine["state"] == "running"]
         if running:
             self._run("halt")
         return running

@@ -81,7 +81,7 @@ def test_a_lone_script_with_a_bundle(bundle_file: Path, home: Path) -> None:
     assert site.works()
     assert (site.state / "code" / "bootstrap" / "stage0.py").is_file()
     assert {one.name for one in site.state.iterdir()} == {
-        *("cache", "code", "code.lock", "install.lock", "parents", "tools", "venv")
+        *("cache", "cncp.log", "code", "code.lock", "install.lock", "parents", "tools", "venv")
     }
     assert site.install("--offline", str(bundle_file)) == ""
     assert {one.name for one in home.iterdir()} == {".local", "a folder"}

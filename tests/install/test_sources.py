@@ -14,7 +14,7 @@ from cncp.install import wheels
 from .server import IndexServer, serving
 from .support import Site, authority, locked, wheel
 
-KEPT = {"cache", "code", "code.lock", "install.lock", "parents", "tools", "venv"}
+KEPT = {"cache", "cncp.log", "code", "code.lock", "install.lock", "parents", "tools", "venv"}
 """What an installation leaves in CNCP_HOME."""
 
 

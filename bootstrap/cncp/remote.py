@@ -59,18 +59,14 @@ def verb_of(words: Sequence[str]) -> tuple[str, Sequence[str]]:
     for at in options:
         if words[at] == "-m":
             module, arguments = words[at + 1], words[at + 2 :]
-            return (
-                (arguments[0], arguments[1:]) if _is_ours(module, arguments) else (_FORMER.get(module, ""), arguments)
-            )
+            if module == "cncp.remote":
+                return (arguments[0], arguments[1:]) if arguments else ("", ())
+            return _FORMER.get(module, ""), arguments
         if words[at] in ("-X", "-W"):
             next(options, None)
         elif not words[at].startswith("-"):
             break
     return "", ()
-
-
-def _is_ours(module: str, arguments: Sequence[str]) -> bool:
-    return module == "cncp.remote" and bool(arguments)
 
 
 def waits_to_tell(words: Sequence[str]) -> bool:

@@ -96,7 +96,7 @@ def rotate_there(scene: Scene, console: Console, *, patience: float | None) -> R
         result = host.run(argv, timeout=(patience or 0.0) + _RESTART, check=False, line=hear)
         if not result.ok:
             raise failure(name, result.stderr, result.status)
-    return Rotated(**answers.read(name, answers.of_remote(name, result.output), answers.ROTATED))
+    return Rotated(**answers.read_remote(name, result.output, answers.ROTATED))
 
 
 def insist_on(hosts: Sequence[HostSpec], *, strict: bool) -> None:

@@ -8,11 +8,22 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from cncp.errors import UsageError
 
+MAX_HOSTS = 1024
+"""Hosts of one cluster. About 1000 engines are what ipyparallel's schedulers are known to carry."""
+
+_LONGEST = 1024  # characters of one name or pattern
+
+_HOST = re.compile(
+    r"(?:(?P<user>[A-Za-z0-9._][A-Za-z0-9._-]*)@)?(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)(?::(?P<port>[0-9]{1,5}))?"
+)
+
+_RANGE = re.compile(r"\[([^\[\]]*)\]")
+
 
 def fold(names: Iterable[str]) -> list[str]:
     """Return names with those that differ in one number as ranges: gold2, gold3 are gold[2-3].
 
-    The inverse of ``hostlist.expand``; the order is that of the first name of each range.
+    The inverse of ``expand``; the order is that of the first name of each range.
     """
     split = [_split(name) for name in names]
     padded = {(before, after, len(number)) for before, number, after in split if re.match(r"0\d", number)}
@@ -48,21 +59,6 @@ def _range(numbers: Sequence[str]) -> str:
         else:
             runs.append([number])
     return "[" + ",".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs) + "]"
-
-
-MAX_HOSTS = 1024
-"""Hosts of one cluster. About 1000 engines are what ipyparallel's schedulers are known to carry."""
-
-
-_LONGEST = 1024  # characters of one name or pattern
-
-
-_HOST = re.compile(
-    r"(?:(?P<user>[A-Za-z0-9._][A-Za-z0-9._-]*)@)?(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)(?::(?P<port>[0-9]{1,5}))?"
-)
-
-
-_RANGE = re.compile(r"\[([^\[\]]*)\]")
 
 
 def split(patterns: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -185,11 +184,10 @@ class There:
 
 def remote_roll_call(placed: Placed, host: Host, uuids: Collection[str], patience: float) -> dict[str, Any]:
     """Ask the hub of a host about engines."""
-    argv = placed.remote("engines", str(patience))
-    result = host.run(argv, input=json.dumps(sorted(uuids)).encode(), timeout=patience + 60, check=False)
-    if not result.ok:
-        raise deploy.failure(placed.name, result.stderr, result.status)
-    found: dict[str, Any] = answers.read(placed.name, answers.of_remote(placed.name, result.output), answers.ROLL_CALL)
+    words = ("engines", str(patience))
+    found: dict[str, Any] = deploy.ask(
+        placed, host, answers.ROLL_CALL, *words, given=sorted(uuids), timeout=patience + 60
+    )
     return found
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from cncp.config.settings import BY_KEY, Value
 from cncp.config.sources import SOURCE
@@ -116,15 +118,11 @@ def up(surveyed: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code)
     words = flags(settings)
     if outdated(surveyed, ours) or surveyed.facts["made_with"][_home(surveyed)] != surveyed.facts["real_python"]:
         said = _baremetal(surveyed, ["--json", "--forget", *words], {**surveyed.environment, **busy}, say)
-        return _report(surveyed, answers.of_object(said))
+        return MachineReport(**answers.read(surveyed.name, answers.of_object(said), answers.REPORT))
     # What baremetal.sh would check and make is there, and costs a host half of its time.
     variables = ["env", *(f"{name}={value}" for name, value in busy.items())] if busy else []
     said = _said(surveyed, [*variables, *Placed.of(surveyed).remote("up", *words)], say)
-    return _report(surveyed, answers.of_remote(surveyed.name, said))
-
-
-def _report(surveyed: Surveyed, said: bytes) -> MachineReport:
-    return MachineReport(**answers.read(surveyed.name, said, answers.REPORT))
+    return MachineReport(**answers.read_remote(surveyed.name, said, answers.REPORT))
 
 
 def flags(settings: Mapping[str, Value]) -> list[str]:
@@ -155,6 +153,16 @@ def _progress(say: Line, line: str) -> None:
     """Hand on the phases of a host; its errors are told with those of the other hosts."""
     if line.startswith("==> "):
         say(line.removeprefix("==> "))
+
+
+def ask(placed: Placed, host: Host, shape: answers.Shape, *words: str, given: Any = None, timeout: float = 60) -> Any:
+    """Have a verb of `cncp.remote` answer on a host; ``given`` is what it reads, as JSON. Raises HostError."""
+    result = host.run(
+        placed.remote(*words), input=b"" if given is None else json.dumps(given).encode(), timeout=timeout, check=False
+    )
+    if not result.ok:
+        raise failure(placed.name, result.stderr, result.status)
+    return answers.read_remote(placed.name, result.output, shape)
 
 
 def failure(name: str, stderr: str, status: int) -> HostError:

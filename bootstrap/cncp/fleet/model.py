@@ -11,6 +11,15 @@ from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.settings import Value
 from cncp.ssh.connection import Host
 
+HOME = ".local/share/cncp"
+"""Where everything of ours is on a host, relative to the login user's home."""
+
+SHARED = f"{HOME}/shared"
+"""Where the hosts that share a home keep their virtualenv and code, and each a folder of its own."""
+
+DIAL = 5.0
+"""Seconds for a port to answer."""
+
 
 @dataclass(frozen=True)
 class Fleet:
@@ -30,13 +39,6 @@ class Fleet:
     def hosts(self) -> tuple[HostSpec, ...]:
         """The hosts concerned that run engines only."""
         return tuple(host for host in self.limit if host.name != self.inventory.controller.name)
-
-
-HOME = ".local/share/cncp"
-"""Where everything of ours is on a host, relative to the login user's home."""
-
-SHARED = f"{HOME}/shared"
-"""Where the hosts that share a home keep their virtualenv and code, and each a folder of its own."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,3 @@ class Surveyed:
         """The variables by which this host's cncp finds its own place."""
         own = {"CNCP_INSTANCE": self.name, "IPYTHONDIR": f"{self.home}/ipython"} if self.shared else {}
         return {"CNCP_HOME": self.home, **own}
-
-
-DIAL = 5.0
-"""Seconds for a port to answer."""

@@ -144,7 +144,7 @@ def _answer(name: str, reply: Completed, shape: Shape, answered: bool) -> Any:  
     """Return what a verb answered as JSON. Raises HostError, with its own words where it has not."""
     if not answered:
         raise deploy.failure(name, reply.stderr, reply.status)
-    return answers.read(name, answers.of_remote(name, reply.output), shape)
+    return answers.read_remote(name, reply.output, shape)
 
 
 def uninstall(scene: Scene) -> dict[str, Completed]:

@@ -62,7 +62,5 @@ def _of(host: Host, placed: Placed, settings: Mapping[str, Value], ours: deploy.
         raise deploy.failure(placed.name, result.stderr, result.status)
     changes = result.status == WOULD_CHANGE
     if as_json:
-        return Planned(
-            changes, answers.read(placed.name, answers.of_remote(placed.name, result.output), answers.PLANNED)
-        )
+        return Planned(changes, answers.read_remote(placed.name, result.output, answers.PLANNED))
     return Planned(changes, result.stdout.splitlines())

@@ -7,7 +7,6 @@ no password, agent or key of the user's is needed once it is set up, and none is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from operator import not_
@@ -15,7 +14,7 @@ from typing import Any
 
 from cncp.config.inventory import HostSpec
 from cncp.config.settings import LOOPBACK
-from cncp.fleet.deploy import failure
+from cncp.fleet.deploy import ask
 from cncp.fleet.model import Surveyed
 from cncp.fleet.registry import Placed
 from cncp.ipp.keys import ENGINE_CHANNELS, ports_of
@@ -48,11 +47,8 @@ def by_trial(client: Host, server: str, user: str, port: int, addresses: Sequenc
 
 def leave(placed: Placed, host: Host, wanted: Sequence[Tunnel], keep: Collection[str] = ()) -> Delivered:
     """Leave on a host what its services need; return what its ``machine.tunnels`` answers. Raises HostError."""
-    given = json.dumps({"wanted": [asdict(one) for one in wanted], "keep": list(keep)}).encode()
-    result = host.run(placed.remote("tunnels"), input=given, check=False)
-    if not result.ok:
-        raise failure(placed.name, result.stderr, result.status)
-    return Delivered(**answers.read(placed.name, answers.of_remote(placed.name, result.output), answers.TUNNELS))
+    given = {"wanted": [asdict(tunnel) for tunnel in wanted], "keep": list(keep)}
+    return Delivered(**ask(placed, host, answers.TUNNELS, "tunnels", given=given))
 
 
 def by(way: HostSpec, server: Host, secret: Mapping[str, Any], *, reverse: bool) -> Tunnel:

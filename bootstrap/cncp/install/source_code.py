@@ -26,6 +26,12 @@ from cncp.surroundings import GIT
 DIGEST = ".digest"
 """As on hosts to which another machine sends the code (`ssh.bare_host`): the digest of its archive."""
 
+CODE = ("baremetal.sh", "bootstrap", "cookbooks", "notebooks", "roles")
+"""What provisioning needs of the repository; a lone baremetal.sh clones the same."""
+
+TIME = 315532800
+"""1980-01-01, the time of every member: the earliest that all archives can hold."""
+
 
 @dataclass(frozen=True)
 class Code:
@@ -99,14 +105,6 @@ def read(source: Path, home: Path) -> Code | None:
         return None
     files = dict(sorted(code(source)))
     return Code(files, digest(files))
-
-
-CODE = ("baremetal.sh", "bootstrap", "cookbooks", "notebooks", "roles")
-"""What provisioning needs of the repository; a lone baremetal.sh clones the same."""
-
-
-TIME = 315532800
-"""1980-01-01, the time of every member: the earliest that all archives can hold."""
 
 
 def code(folder: Path) -> Iterator[tuple[str, tuple[bytes, int]]]:

@@ -16,7 +16,7 @@ units     units of the system, which root has to install: changed, in words
 prepare   what comes before the files are written: changed, in words
 services  stop, reload, start (all services or those of one kind): stop, start, warning
 stop      stop those of the kinds named that run: stop
-restart   stop those that run, and start them as they are to run: stop, start
+restart   stop those that run, and start them as they are to run: stop
 wait      wait until the engines answer, for 60 SECONDS or as many as are given: answering, engines
 """
 
@@ -202,29 +202,24 @@ def services(
         return {**done.document(), "warning": manager.persist()}
 
 
-def stop(
-    node: Node, manager: ServiceManager, console: Console, busy: Manners, kinds: Sequence[str], *, dry: bool
+def on_running(
+    act: Callable[[Sequence[str]], None],
+    node: Node,
+    manager: ServiceManager,
+    console: Console,
+    busy: Manners,
+    kinds: Sequence[str],
+    *,
+    dry: bool,
 ) -> dict[str, Any]:
-    """Stop, or name, services of these kinds that run."""
+    """Stop or restart, as ``act`` does, services of these kinds that run; or name them."""
     names = [name for name in steps.running(manager) if split(name)[0] in kinds]
     if names and not dry:
         with locked(node, "chef"):
             if busy != LOST:
                 busy_engines.insist(busy_engines.of(node, names), "this run of Chef", busy, console.phase)
-            steps.stop_services(node, manager, names)
+            act(names)
     return {"stop": names}
-
-
-def restart(
-    node: Node, manager: ServiceManager, console: Console, busy: Manners, kinds: Sequence[str], *, dry: bool
-) -> dict[str, Any]:
-    """Stop, or name, services of these kinds that run; start those of them again that are wanted."""
-    names = stop(node, manager, console, busy, kinds, dry=dry)["stop"]
-    wanted = {name: digest for name, digest in steps.wanted(node).services.items() if name in names}
-    if wanted and not dry:
-        with locked(node, "chef"):
-            manager.start(wanted)
-    return {"stop": names, "start": list(wanted)}
 
 
 def wait(node: Node, manager: ServiceManager, seconds: Sequence[str]) -> dict[str, Any]:
@@ -240,6 +235,12 @@ def answer(words: Sequence[str], given: Mapping[str, Any], environment: Mapping[
     def busy() -> Manners:
         return manners(given.get("busy", asdict(LOST)))
 
+    def stop(names: Sequence[str]) -> None:
+        steps.stop_services(node, manager, names)
+
+    def restart(names: Sequence[str]) -> None:
+        steps.restart_services(node, manager, actor, names)
+
     verb, *rest = [word for word in words if word != "--dry-run"] or [""]
     verbs: dict[str, Callable[[], dict[str, Any]]] = {
         "desired": lambda: desired(node, manager),
@@ -247,8 +248,8 @@ def answer(words: Sequence[str], given: Mapping[str, Any], environment: Mapping[
         "install": lambda: install(node, actor, rest, dry=dry),
         "units": lambda: units(node, actor, dry=dry),
         "services": lambda: services(node, manager, actor, console, rest or list(KINDS), dry=dry),
-        "stop": lambda: stop(node, manager, console, busy(), rest or list(KINDS), dry=dry),
-        "restart": lambda: restart(node, manager, console, busy(), rest or list(KINDS), dry=dry),
+        "stop": lambda: on_running(stop, node, manager, console, busy(), rest or list(KINDS), dry=dry),
+        "restart": lambda: on_running(restart, node, manager, console, busy(), rest or list(KINDS), dry=dry),
         "wait": lambda: wait(node, manager, rest),
     }
     fits = all(map(str.isdigit, rest[:1])) if verb == "wait" else set(rest) <= {*KINDS, *_PARTS}

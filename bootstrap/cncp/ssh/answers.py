@@ -193,6 +193,11 @@ def of_remote(host: str, raw: bytes) -> bytes:
     return raw[greetings[-1].end() :]
 
 
+def read_remote(host: str, raw: bytes, shape: Shape) -> Any:
+    """Return what a verb of `cncp.remote` answered, which is one value of JSON. Raises HostError."""
+    return read(host, of_remote(host, raw), shape)
+
+
 def of_object(raw: bytes) -> bytes:
     """Return what begins with an object, where something may have been printed before."""
     return raw[max(0, raw.find(b"{")) :]

@@ -113,7 +113,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(login_environment, "ask", lambda *_: None)
     # What else runs on this machine is not looked through a thousand times.
-    monkeypatch.setattr(processes, "_of_account", lambda _: iter((os.getpid(),)))
+    monkeypatch.setattr(processes, "of_account", lambda _: iter((os.getpid(),)))
     flags = {"engines": "1", "service_manager": "supervisor", "converge": "embedded", "jupyter": "true"}
     made = apply.describe(apply.request(os.environ, file=None, flags=flags, forget=True))
     actor = Actor(made.account)

@@ -6,7 +6,7 @@ On the controller's own machine `machine.ops.readiness.wait` does the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -82,7 +82,10 @@ def _lost(report: Report, started: Mapping[str, Surveyed]) -> dict[str, list[int
 def _again(host: Surveyed, numbers: Collection[int], start: Start) -> MachineReport:
     """Start engines anew, with the connection file that works there now."""
     names = ",".join(f"engine-{number}" for number in numbers)
-    _run(host, Placed.of(host).command("restart", "--quiet", "--force", f"--name={names}"))
+    argv = Placed.of(host).command("restart", "--quiet", "--force", f"--name={names}")
+    result = host.host.run(argv, timeout=_TIMEOUT, check=False)
+    if not result.ok:
+        raise deploy.failure(host.name, result.stderr, result.status)
     return replace(start(host), changed=True)
 
 
@@ -94,11 +97,11 @@ def _ending(host: Surveyed, number: int) -> str:
     return logs.ends_with([line.removeprefix(f"[{name}] ") for line in said])
 
 
-def _idle(surveyed: Surveyed, numbers: Collection[int]) -> list[int]:
+def _idle(host: Surveyed, numbers: Collection[int]) -> list[int]:
     """Return which of a host's engines have had the time to register, and do nothing now."""
-    before = _status(surveyed)
+    before = _status(host)
     time.sleep(LOOK)
-    now = _status(surveyed)
+    now = _status(host)
     names = {number: f"engine-{number}" for number in numbers}
     return [number for number, name in names.items() if name in before and _stuck(before[name], now.get(name, {}))]
 
@@ -111,14 +114,6 @@ def _stuck(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return bool(now["uptime"] > REGISTERS and worked <= WORK * passed)
 
 
-def _status(surveyed: Surveyed) -> dict[str, dict[str, Any]]:
-    said = _run(surveyed, Placed.of(surveyed).remote("cncp", "status", "--json"))
-    rows = answers.read(surveyed.name, answers.of_remote(surveyed.name, said), answers.STATUS)
+def _status(host: Surveyed) -> dict[str, dict[str, Any]]:
+    rows = deploy.ask(Placed.of(host), host.host, answers.STATUS, "cncp", "status", "--json", timeout=_TIMEOUT)
     return {row["name"]: row for row in rows}
-
-
-def _run(surveyed: Surveyed, argv: Sequence[str]) -> bytes:
-    result = surveyed.host.run(argv, timeout=_TIMEOUT, check=False)
-    if not result.ok:
-        raise deploy.failure(surveyed.name, result.stderr, result.status)
-    return result.output

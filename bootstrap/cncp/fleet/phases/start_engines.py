@@ -110,14 +110,14 @@ def is_address(way: str) -> bool:
     return True
 
 
-def reachable(surveyed: Surveyed, secret: Mapping[str, Any], addresses: Sequence[str]) -> str:
+def reachable(host: Surveyed, secret: Mapping[str, Any], addresses: Sequence[str]) -> str:
     """Return the first address at which a host reaches all of the controller's ports, by trying.
 
     Raises HostError naming what was tried, and the ports that do not answer.
     """
     tried = list(dict.fromkeys(addresses))
     wanted = ports_of(secret, ENGINE_CHANNELS)
-    answers = call(surveyed.host, "dial", tried, wanted, DIAL, timeout=DIAL * 3)["open"]
+    answers = call(host.host, "dial", tried, wanted, DIAL, timeout=DIAL * 3)["open"]
     best = max(tried, key=lambda address: len(answers[address]))
     closed = [port for port in wanted if port not in answers[best]]
     if not closed:
@@ -125,8 +125,8 @@ def reachable(surveyed: Surveyed, secret: Mapping[str, Any], addresses: Sequence
     hint = "open them to it: cncp firewall prints the rules"
     if len(closed) == len(wanted):
         raise HostError(
-            surveyed.name,
+            host.name,
             f"it reaches the controller at none of {', '.join(tried)}, ports {min(wanted)}-{max(wanted)}",
             hint,
         )
-    raise HostError(surveyed.name, f"port {', '.join(map(str, closed))} of {best} is closed to it", hint)
+    raise HostError(host.name, f"port {', '.join(map(str, closed))} of {best} is closed to it", hint)

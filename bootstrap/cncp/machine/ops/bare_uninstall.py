@@ -23,6 +23,7 @@ from cncp.errors import CncpError, plural
 from cncp.files import read_json
 from cncp.machine import removal
 from cncp.machine.actor import Actor
+from cncp.machine.services.processes import command_line, of_account
 from cncp.waiting import wait_until
 
 _PATIENCE = 10.0  # seconds that processes have to end by themselves
@@ -98,12 +99,7 @@ def processes(home: Path, uid: int) -> Iterator[int]:
 
 def _command_lines(uid: int) -> Iterator[tuple[int, list[str]]]:
     """Yield the processes of an account but this one, each with its command line."""
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        with contextlib.suppress(OSError):
-            if entry.stat().st_uid == uid:
-                yield int(entry.name), os.fsdecode(Path(entry.path, "cmdline").read_bytes()).split("\0")
+    return ((pid, command_line(pid)) for pid in of_account(uid) if pid != os.getpid())
 
 
 def end_tellers(home: Path, uid: int) -> None:

@@ -14,7 +14,6 @@ from cncp.config.settings import parse
 from cncp.config.sources import Kept, kept, kept_path
 from cncp.console import Console
 from cncp.errors import UsageError
-from cncp.machine import login_environment
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.ops import busy_engines, steps
@@ -107,10 +106,7 @@ def restart(node: Node, wanted: Sequence[str], console: Console) -> Answers:
     require_root(node, "restart")
     with locked(node, "cncp restart"):
         console.phase(f"restarting {', '.join(wanted)}")
-        steps.stop_services(node, manager, wanted)
-        login_environment.refresh(node, actor)
-        digests = steps.wanted(node).services
-        manager.start({name: digests[name] for name in wanted})
+        steps.restart_services(node, manager, actor, wanted)
     return wait(node, manager, START_TIMEOUT, reviver(node, manager, console))
 
 

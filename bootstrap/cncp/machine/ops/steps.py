@@ -249,6 +249,13 @@ def stop_services(node: Node, manager: ServiceManager, names: Sequence[str]) -> 
                 hub.unregister(number, uuid)
 
 
+def restart_services(node: Node, manager: ServiceManager, actor: Actor, names: Sequence[str]) -> None:
+    """Stop services and start them as they are to run today; those that are wanted no more stay stopped."""
+    stop_services(node, manager, names)
+    login_environment.refresh(node, actor)
+    manager.start({name: digest for name, digest in wanted(node).services.items() if name in names})
+
+
 def end_unkept(node: Node, manager: ServiceManager, say: Say) -> list[str]:
     """End what runs of ours without a service manager that looks after it; return in words what was done."""
     left = unkept(node, manager, manager.states())

@@ -1,4 +1,4 @@
-"""How what only root can do is had done: by root that is at hand, by this process if it is root's, or through sudo.
+"""How what only root can do is had done: by root that is at hand, which root itself begins, and others through sudo.
 
 Whoever it is, it does only what `cncp.machine.root.step` knows: requests are records of a few fields. Standard
 library only.
@@ -172,9 +172,10 @@ def _begin(account: Account) -> str:
     begun = begin(argv, stdin=PIPE, stdout=PIPE, stderr=None)
     path = os.fsdecode(begun.stdout.readline().strip()) if begun.stdout else ""
     if not path:
+        hint = "check that this account may use sudo, or leave the scope of the system: --scope user"
         raise CncpError(
             f"{argv[0]} did not let root help: it exited with {begun.wait()}",
-            "check that this account may use sudo, or leave the scope of the system: --scope user",
+            hint if sudo else "see what it said above",
         )
     _begun.append(begun)
     return path

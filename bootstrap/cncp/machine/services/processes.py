@@ -52,7 +52,7 @@ def ours(node: Node) -> Ours:
     """Look at all processes of the account."""
     services: list[Found] = []
     keepers: list[Found] = []
-    for pid in sorted(_of_account(node.account.uid)):
+    for pid in sorted(of_account(node.account.uid)):
         words = command_line(pid)
         name, digest = service(node, words)
         if name:
@@ -102,7 +102,7 @@ def leavings(node: Node, names: Collection[str]) -> list[int]:
         spared.add(above)
         above = _parent(above)
     found = []
-    for pid in _of_account(node.account.uid):
+    for pid in of_account(node.account.uid):
         words = command_line(pid)
         if pid in spared or remote.waits_to_tell(words):
             continue
@@ -135,7 +135,8 @@ def environment(pid: int) -> Mapping[str, str]:
     return dict(word.partition("=")[::2] for word in os.fsdecode(content).split("\0") if "=" in word)
 
 
-def _of_account(uid: int) -> Iterator[int]:
+def of_account(uid: int) -> Iterator[int]:
+    """Yield the processes of an account."""
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ ON_DEMAND = {
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let `bash tests/run --all` have all that the gate has no time for."""
     parser.addoption("--all", action="store_true", help="also what is slow and held by others as well")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has what it runs in the background ignore Ctrl-C, and that is inherited by all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -87,7 +87,7 @@ def test_locks(lock: Path) -> None:
 
 
 def test_locks_agree() -> None:
-    """What Jupyter and the tests share with every installation is the same there, for every Python."""
+    """What Jupyter, clouds and the tests share with every installation is the same there, for every Python."""
     for minor in range(10, 15):
         environment = markers.of((3, minor), "x86_64")
         locked = {
@@ -95,6 +95,6 @@ def test_locks_agree() -> None:
             for lock in LOCKS
             if lock.stem != "bootstrap"
         }
-        for other in ("jupyter", "dev"):
+        for other in ("jupyter", "dev", "ec2", "openstack"):
             shared = locked["compute"].keys() & locked[other].keys()
             assert {name: locked[other][name] for name in shared} == {name: locked["compute"][name] for name in shared}

@@ -8,6 +8,9 @@
     [pool.host."gold3.example.org"]         # what is different on one host
     engines = 2
 
+    [[pool]]
+    provider = "vm"                         # what makes its hosts; all else is for that to read
+
 Names go to ssh as they are, so that aliases of ``~/.ssh/config`` work. Standard library only: it
 is read before there is a virtualenv.
 """
@@ -19,12 +22,12 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cncp.config.hostlist import _HOST, MAX_HOSTS, expand, split
-from cncp.config.settings import BY_KEY, RENAMED, Layer, Value, layer, merged
+from cncp.config.settings import BY_KEY, RENAMED, Value, layer, merged
 from cncp.errors import UsageError
 
 LOCAL = "localhost"
@@ -46,10 +49,8 @@ ON_HOSTS = (
 )
 """Settings that a pool or a host can have of its own; all others are the cluster's."""
 
-OF_CONTROLLER = ("listen", "external", "ports", "database", "jupyter", "role")
-"""Settings that are nothing to a machine of engines."""
-
-_OF_ENGINES = ("engines", "threads", "pin", "memory")
+HOSTS = "hosts"
+"""The provider of a pool that names its hosts, which needs not be said."""
 
 TABLES = ("pool", "controller")
 """Keys of cluster.toml that are of the inventory and no settings."""
@@ -144,11 +145,33 @@ class HostSpec:
 
 
 @dataclass(frozen=True)
+class PoolTable:
+    """A pool as it stands in the file: what a provider other than HOSTS makes, only that provider can read.
+
+    ``where`` names it in errors, ``folder`` is what paths in it are relative to.
+    """
+
+    provider: str
+    values: Mapping[str, Any]
+    where: str
+    folder: Path
+
+    @property
+    def direct(self) -> bool:
+        """Whether its engines are to reach the controller without ssh."""
+        return bool(self.values.get("connect", DIRECT) == DIRECT)
+
+
+@dataclass(frozen=True)
 class Inventory:
-    """All hosts with engines, in the order of the file, and where the controller runs."""
+    """All hosts with engines, in the order of the file, and where the controller runs.
+
+    ``pools`` are the tables of the file. What providers have made is among the hosts once these were asked.
+    """
 
     hosts: tuple[HostSpec, ...]
     controller: HostSpec = HostSpec(LOCAL)
+    pools: tuple[PoolTable, ...] = ()
 
     @property
     def on_controller(self) -> HostSpec | None:
@@ -159,6 +182,18 @@ class Inventory:
     def everyone(self) -> tuple[HostSpec, ...]:
         """The controller's host first, then those that run engines only."""
         return (self.controller, *(host for host in self.hosts if host.name != self.controller.name))
+
+    @property
+    def provided(self) -> tuple[PoolTable, ...]:
+        """The pools whose hosts the file does not name."""
+        return tuple(pool for pool in self.pools if pool.provider != HOSTS)
+
+    def joined(self, hosts: Iterable[HostSpec], origin: str) -> Inventory:
+        """Return it with more hosts. Raises UsageError where one is there already."""
+        together = (*self.hosts, *hosts)
+        _refuse_twice(together, origin)
+        head = next((host for host in together if host.name == self.controller.name), self.controller)
+        return replace(self, hosts=together, controller=head)
 
     def limited(self, patterns: str) -> tuple[HostSpec, ...]:
         """Return the hosts that ``--limit`` names: ranges, with commas. Raises UsageError on strangers."""
@@ -189,8 +224,11 @@ def spec(text: str, where: str) -> HostSpec:
     return HostSpec(match["name"], user=match["user"] or "", port=port)
 
 
-def _with(host: HostSpec, table: Mapping[str, Any], where: str) -> HostSpec:
-    """Return a host with what a pool or its own table says."""
+def described(host: HostSpec, table: Mapping[str, Any], where: str, wants: Sequence[str] = (HOSTS, "host")) -> HostSpec:
+    """Return a host with what a pool or its own table says. Raises UsageError.
+
+    ``wants`` are the keys that such a table has besides, for the hint.
+    """
     fields: dict[str, Any] = {name: getattr(host, name) for name in OF_SSH}
     settings: dict[str, Any] = {}
     for key, raw in table.items():
@@ -202,17 +240,17 @@ def _with(host: HostSpec, table: Mapping[str, Any], where: str) -> HostSpec:
         elif key in ON_HOSTS or key in RENAMED:
             settings[key] = raw
         else:
-            raise _unknown(key, where)
+            raise _unknown(key, where, wants)
     checked = layer(where, settings)
     return HostSpec(host.name, **fields, settings=merged(host.settings, checked.values))
 
 
-def _unknown(key: str, where: str) -> UsageError:
-    known = [*ON_HOSTS, *OF_SSH]
+def _unknown(key: str, where: str, wants: Sequence[str]) -> UsageError:
+    known = [*wants, *ON_HOSTS, *OF_SSH]
     if key in BY_KEY:
         return UsageError(f"{where}: {key} is the whole cluster's", f"set {key} above the first [[pool]]")
     close = difflib.get_close_matches(key, known, 1)
-    hint = f"did you mean {close[0]}?" if close else "there are: hosts, host, " + ", ".join(known)
+    hint = f"did you mean {close[0]}?" if close else "there are: " + ", ".join(known)
     return UsageError(f"{where}: there is no {key!r}", hint)
 
 
@@ -273,17 +311,28 @@ def _every(patterns: Iterable[str], where: str) -> list[str]:
     return found
 
 
-def _pool(table: Any, folder: Path, where: str) -> list[HostSpec]:
-    if not isinstance(table, dict) or "hosts" not in table:
+def _table(raw: Any, folder: Path, where: str) -> PoolTable:
+    if not isinstance(raw, dict) or not raw.keys() & {"provider", HOSTS}:
+        raise UsageError(f"{where} names no hosts", 'add hosts = ["gold[2-7]"] to it, or a provider')
+    provider = raw.get("provider", HOSTS)
+    if not isinstance(provider, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,39}", provider):
+        raise UsageError(f"{where}: provider = {_short(provider)} is not possible", "provider must be a word")
+    return PoolTable(provider, {key: value for key, value in raw.items() if key != "provider"}, where, folder)
+
+
+def named_hosts(pool: PoolTable) -> list[HostSpec]:
+    """Return the hosts that a pool names. Raises UsageError."""
+    table, folder, where = pool.values, pool.folder, pool.where
+    if HOSTS not in table:
         raise UsageError(f"{where} names no hosts", 'add hosts = ["gold[2-7]"] to it')
-    shared = {key: value for key, value in table.items() if key not in ("hosts", "host")}
+    shared = {key: value for key, value in table.items() if key not in (HOSTS, "host")}
     own = table.get("host", {})
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
         raise UsageError(
             f"{where}: host is no table of hosts", '[pool.host."gold3"] begins what is different on one host'
         )
     hosts = [
-        _with(spec(name, where), _without_own(name, shared), where)
+        described(spec(name, where), _without_own(name, shared), where)
         for name in _every(_patterns(table["hosts"], folder, where), where)
     ]
     names = [host.name for host in hosts]
@@ -294,7 +343,9 @@ def _pool(table: Any, folder: Path, where: str) -> list[HostSpec]:
                 f"{where}: host.{name} is no host of this pool",
                 f"did you mean {close[0]}?" if close else "name it in hosts too",
             )
-    return [_with(host, own[host.name], f"{where} host.{host.name}") if host.name in own else host for host in hosts]
+    return [
+        described(host, own[host.name], f"{where} host.{host.name}") if host.name in own else host for host in hosts
+    ]
 
 
 def _without_own(text: str, shared: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -310,11 +361,13 @@ def parse(values: Mapping[str, Any], origin: str, folder: Path) -> Inventory | N
     if not isinstance(pools, list):
         raise UsageError(f"{origin}: pool is no list of tables", "begin every pool with [[pool]]")
     hosts: list[HostSpec] = []
+    read: list[PoolTable] = []
     for number, table in enumerate(pools, 1):
-        hosts += _pool(table, folder, f"{origin} pool {number}" if len(pools) > 1 else f"{origin} pool")
+        read.append(_table(table, folder, f"{origin} pool {number}" if len(pools) > 1 else f"{origin} pool"))
+        hosts += named_hosts(read[-1]) if read[-1].provider == HOSTS else []
         if len(hosts) > MAX_HOSTS:
             raise UsageError(f"{origin}: more than {MAX_HOSTS} hosts", "name fewer hosts")
-    return _inventory(hosts, values.get("controller"), origin)
+    return _inventory(hosts, values.get("controller"), origin, tuple(read))
 
 
 def listed(path: Path, content: str) -> Inventory | None:
@@ -326,46 +379,28 @@ def listed(path: Path, content: str) -> Inventory | None:
     return _inventory(hosts, None, where)
 
 
-def _inventory(hosts: Sequence[HostSpec], controller: Any, origin: str) -> Inventory | None:
+def _refuse_twice(hosts: Iterable[HostSpec], origin: str) -> None:
     seen: set[str] = set()
     for host in hosts:
         if host.name in seen:
             raise UsageError(f"{origin}: {host.name} is named twice", "name every host once")
         seen.add(host.name)
+
+
+def _inventory(
+    hosts: Sequence[HostSpec], controller: Any, origin: str, pools: tuple[PoolTable, ...] = ()
+) -> Inventory | None:
+    _refuse_twice(hosts, origin)
     for host in hosts:
         if host.local and host != HostSpec(LOCAL, settings=host.settings):
             raise UsageError(
                 f"{origin}: {LOCAL} is this machine, to which no ssh is made", "leave user, port and the like out"
             )
     if controller is None:
-        return Inventory(tuple(hosts)) if hosts else None
+        return Inventory(tuple(hosts), pools=pools) if hosts or pools else None
     if not isinstance(controller, str):
         raise UsageError(
             f"{origin}: controller = {controller!r} is not possible", "controller must be the name of a host"
         )
     named = spec(controller, f"{origin}: controller")
-    return Inventory(tuple(hosts), next((host for host in hosts if host.name == named.name), named))
-
-
-def own_layer(values: Mapping[str, Any], inventory: Inventory, origin: str) -> Layer:
-    """Return the settings of the controller's machine in a cluster of several.
-
-    It runs engines only if a pool names it. Unless the file says where, it listens for others if any
-    of them reaches it directly.
-    """
-    mine = inventory.on_controller
-    shared = values if mine else {key: value for key, value in values.items() if key not in _OF_ENGINES}
-    others = any(host is not mine and host.direct for host in inventory.hosts)
-    implied = {"role": "compute" if mine else "controller", **({"listen": "all"} if others else {})}
-    checked = layer(origin, {**implied, **shared})
-    return Layer(origin, merged(checked.values, mine.settings if mine else {}))
-
-
-def without_engines(given: Layer) -> Layer:
-    """Return settings without those of engines."""
-    return Layer(given.origin, {key: value for key, value in given.values.items() if key not in _OF_ENGINES})
-
-
-def of_engines(values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return what of a cluster's settings concerns a machine of engines."""
-    return {**{key: value for key, value in values.items() if key not in OF_CONTROLLER}, "role": "engine"}
+    return Inventory(tuple(hosts), next((host for host in hosts if host.name == named.name), named), pools)

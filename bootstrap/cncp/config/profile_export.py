@@ -60,9 +60,11 @@ def export(settings: Mapping[str, Any], hosts: Inventory | None, profile_dir: Pa
     if named != "none":
         shared.update(_requirements(named, files, notes))
     if hosts is not None:
+        provided = hosts.provided
         hosts = Inventory(
             tuple(_plain(host, home, notes) for host in hosts.hosts), _plain(hosts.controller, home, notes)
         )
+        notes += [f"a pool of {pool.provider}: who makes machines does so as they can" for pool in provided]
     notes += _edits(profile_dir)
     head = ["A cluster as a colleague has it. Your own accounts on its hosts stand in ~/.ssh/config."]
     body = "".join(f"{line}\n" for line in writer.lines(shared, hosts, head))

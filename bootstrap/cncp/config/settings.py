@@ -57,7 +57,9 @@ class Setting:
         return "CNCP_" + self.key.upper()
 
 
-def _choice(*names: str) -> Callable[[Any], Value]:
+def choice(*names: str) -> Callable[[Any], Value]:
+    """Return what reads one of some words."""
+
     def parse(raw: Any) -> Value:
         if isinstance(raw, str) and raw in names:
             return raw
@@ -76,7 +78,8 @@ def _number(raw: Any, low: int, high: int, unit: str = "") -> int:
     return raw
 
 
-def _within(low: int, high: int, unit: str = "") -> Callable[[Any], Value]:
+def within(low: int, high: int, unit: str = "") -> Callable[[Any], Value]:
+    """Return what reads a whole number with bounds; ``unit`` is for the error."""
     return lambda raw: _number(raw, low, high, unit)
 
 
@@ -206,7 +209,7 @@ def _requirements(raw: Any) -> Value:
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "role",
-        _choice("compute", "controller", "engine"),
+        choice("compute", "controller", "engine"),
         "compute|controller|engine",
         "what this machine runs: controller and engines, or one of them",
     ),
@@ -225,7 +228,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "pin",
-        _choice("none", "cores", "numa"),
+        choice("none", "cores", "numa"),
         "none|cores|numa",
         "processors an engine may use: all; as many cores of its own as it has threads; those of one NUMA node",
     ),
@@ -244,19 +247,19 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ports", _ports, "auto|LOW-HIGH", f"range of {PORTS_NEEDED} or more ports"),
     Setting(
         "service_manager",
-        _choice("auto", "systemd", "supervisor", "tmux", "screen"),
+        choice("auto", "systemd", "supervisor", "tmux", "screen"),
         "auto|systemd|supervisor|tmux|screen",
         "what keeps controller and engines running",
     ),
     Setting(
         "scope",
-        _choice("auto", "system", "user"),
+        choice("auto", "system", "user"),
         "auto|system|user",
         "systemd units of the system or of the user's own manager",
     ),
     Setting(
         "database",
-        _choice("none", "memory", "sqlite"),
+        choice("none", "memory", "sqlite"),
         "none|memory|sqlite",
         "where the hub keeps results for clients that disconnect",
     ),
@@ -281,19 +284,19 @@ SETTINGS: tuple[Setting, ...] = (
         "none|SIZE",
         "memory an engine may use, such as 4G; enforced by systemd",
     ),
-    Setting("logs", _choice("files", "journal"), "files|journal", "rotated files, or systemd's journal"),
-    Setting("log_size", _within(1, 10240, "MB"), "MB", "size at which a log file is rotated"),
-    Setting("log_keep", _within(1, 1000, "files"), "N", "rotated log files kept for each service"),
-    Setting("heartbeat", _within(100, 60000, "ms"), "MS", "period of the controller's heartbeat"),
+    Setting("logs", choice("files", "journal"), "files|journal", "rotated files, or systemd's journal"),
+    Setting("log_size", within(1, 10240, "MB"), "MB", "size at which a log file is rotated"),
+    Setting("log_keep", within(1, 1000, "files"), "N", "rotated log files kept for each service"),
+    Setting("heartbeat", within(100, 60000, "ms"), "MS", "period of the controller's heartbeat"),
     Setting(
         "tolerance",
-        _within(5, 86400, "s"),
+        within(5, 86400, "s"),
         "SECONDS",
         "silence after which an engine or the controller is given up",
     ),
     Setting(
         "converge",
-        _choice("auto", "chef", "embedded"),
+        choice("auto", "chef", "embedded"),
         "auto|chef|embedded",
         "what converges the machine: Chef, or the engine built in",
     ),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cncp import files
-from cncp.config import inventory
+from cncp.config import inventory, machine_layers
 from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.settings import BY_KEY, FORMER_VARIABLES, RENAMED, Cluster, Layer, Value, cluster, layer, merged
 from cncp.errors import CncpError, UsageError
@@ -212,9 +212,9 @@ def _of_controller(
         return [kept, *others]
     if hosts is None:
         return [kept, layer(str(file), values), *others]
-    own = inventory.own_layer(values, hosts, str(file))
+    own = machine_layers.own_layer(values, hosts, str(file))
     if not hosts.on_controller:
-        kept, *others = map(inventory.without_engines, (kept, *others))
+        kept, *others = map(machine_layers.without_engines, (kept, *others))
     return [kept, own, *others]
 
 
@@ -225,7 +225,7 @@ def of_many(former: Kept, file: Path | None) -> Kept:
     """
     if file is None or former.file == str(file) or read(file)[1] is None:
         return former
-    return replace(former, settings=inventory.without_engines(Layer("kept", former.settings)).values)
+    return replace(former, settings=machine_layers.without_engines(Layer("kept", former.settings)).values)
 
 
 def read(path: Path | None) -> tuple[dict[str, Any], Inventory | None]:
@@ -297,7 +297,7 @@ def for_host(
     there: dict[str, Value] = {}
     for one in (*given, _environment(environment), _flags(flags)):
         there = merged(there, one.values)
-    chosen = inventory.of_engines(there)
+    chosen = machine_layers.of_engines(there)
     complete([Layer(host.name, chosen)])
     return chosen
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cncp.fleet.phases.base import Report
 from cncp.fleet.registry import forgotten, readable
 from cncp.machine.ops import status as states
 from cncp.machine.ops.apply import Request
+from cncp.pools.providers import pools, with_hosts
 from cncp.ssh.connection import Host
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.pool import SomeHostsFailed, at_once, tell
@@ -35,8 +37,9 @@ HEADER = ["HOST", "ENGINES", "SERVICE MANAGER", "TIME", ""]
 
 
 def inventory(asked: Request) -> Inventory | None:
-    """Return the hosts that the file in use names, None where the cluster is this machine alone."""
-    return sources.read(asked.file)[1]
+    """Return the hosts of the file in use and its pools, None where the cluster is this machine alone."""
+    found = sources.read(asked.file)[1]
+    return with_hosts(found, pools(found, accounts.home(asked.environment))) if found else None
 
 
 def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Fleet:
@@ -139,7 +142,7 @@ def set_up_from_here(hosts: Inventory | None, home: Path) -> Inventory | None:
     gone = forgotten(hosts, home).values()
     if not gone:
         return hosts
-    return Inventory((*hosts.hosts, *gone), hosts.controller) if hosts else Inventory(tuple(gone))
+    return replace(hosts, hosts=(*hosts.hosts, *gone)) if hosts else Inventory(tuple(gone))
 
 
 def asked(file: str | None) -> Request:

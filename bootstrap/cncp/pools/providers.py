@@ -1,0 +1,50 @@
+"""The pools of a cluster: which providers there are, and what the tables of cluster.toml make of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from cncp.config.inventory import HOSTS, Inventory
+from cncp.errors import UsageError
+from cncp.extensions import Kinds
+from cncp.pools import guarded
+from cncp.pools.base import Pool
+from cncp.pools.guarded import Guarded
+
+PROVIDERS: Kinds[Pool] = Kinds(
+    "provider",
+    "cncp.pools",
+    Pool,  # type: ignore[type-abstract]  # its subclasses are what is found
+    {HOSTS: "cncp.pools.hosts:Hosts"},
+)
+
+
+def pools(inventory: Inventory | None, home: Path) -> tuple[Pool, ...]:
+    """Return the pools of a cluster in the order of the file. Raises UsageError, and changes nothing.
+
+    ``home`` is our folder (CNCP_HOME). Several of a provider have a number in their names.
+    """
+    tables = inventory.pools if inventory else ()
+    times = Counter(table.provider for table in tables)
+    seen: Counter[str] = Counter()
+    found = []
+    for table in tables:
+        kind = PROVIDERS.find(table.provider, table.where)
+        seen[table.provider] += 1
+        if kind.only and seen[table.provider] > 1:
+            raise UsageError(f"{table.where}: there is a pool of {table.provider} already", "make the two one")
+        several = times[table.provider] > 1
+        name = f"{table.provider}-{seen[table.provider]}" if several else table.provider
+        made = guarded.read(kind, table, name, home)
+        found.append(made if table.provider in PROVIDERS.ours else Guarded(made))
+    return tuple(found)
+
+
+def with_hosts(inventory: Inventory, pools: tuple[Pool, ...]) -> Inventory:
+    """Return an inventory with the hosts of its pools that let us in now. Raises CncpError."""
+    found = replace(inventory, hosts=()) if pools else inventory
+    for pool in pools:
+        found = found.joined(pool.hosts(), pool.table.where)
+    return found

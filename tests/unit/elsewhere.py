@@ -1,0 +1,20 @@
+"""A package of somebody else's, as pip would have installed it: modules, and entry points in a dist-info."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def install(folder: Path, name: str, modules: Mapping[str, str], points: Mapping[str, Mapping[str, str]]) -> None:
+    """Put a package into a folder of packages. ``modules`` has sources by name, ``points`` entry points by group."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for module, source in modules.items():
+        (folder / f"{module}.py").write_text(source)
+    information = folder / f"{name}-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = [
+        f"[{group}]\n" + "".join(f"{kind} = {value}\n" for kind, value in of.items()) for group, of in points.items()
+    ]
+    (information / "entry_points.txt").write_text("\n".join(lines))

@@ -147,6 +147,35 @@ def client_document(content: bytes) -> dict[str, Any]:
     return {**found, "ssh": ""}
 
 
+_SIGNED = re.compile(r"hmac-[a-z0-9]+")
+_DIALLED = re.compile(r"tcp://[A-Za-z0-9.:*_\[\]-]+")
+_NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]*")
+
+
+def engine_document(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an engines' connection file that came from elsewhere, with what engines read alone. Raises Misfit.
+
+    ``ssh``, which would have an engine run ssh, is dropped. ``names`` is where else the controller can be dialled.
+    """
+    shape = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_ENGINE, int), "registration": int, "location": str}
+    found = made({**shape, "broadcast": tuple[int, int], "curve_serverkey": str | None}, value, "the connection file")
+    kept = {name: found[name] for name in (*shape, "curve_serverkey")}
+    if not all(1 <= port <= 65535 for port in ports_of(found, (*_SHARED, *_ENGINE)) + list(found["broadcast"])):
+        raise Misfit("a connection file with impossible ports")
+    names = made(list[str], value.get("names", []), "names")
+    if not all(_NAMED.fullmatch(name) for name in names) or not _NAMED.fullmatch(found["location"]):
+        raise Misfit("a connection file with impossible names")
+    key = found["curve_serverkey"]
+    if not _DIALLED.fullmatch(found["interface"]) or not _SIGNED.fullmatch(found["signature_scheme"]):
+        raise Misfit("the connection file of a controller without TCP or signatures")
+    if not found["key"] or (key is not None and not (len(key) == _CURVE and key.isascii())):
+        raise Misfit("a connection file with impossible keys")
+    if (found["pack"], found["unpack"]) != ("json", "json"):
+        # Others would be imported by name.
+        raise Misfit("a connection file with another encoding than JSON")
+    return {**kept, "broadcast": list(found["broadcast"]), "ssh": "", **({"names": names} if names else {})}
+
+
 def free_ports(setting: str) -> tuple[int, ...]:
     """Return PORTS_NEEDED free ports, in one block where the choice is ours. Raises CncpError."""
     if setting == "auto":

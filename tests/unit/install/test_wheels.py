@@ -95,6 +95,6 @@ def test_locks_agree() -> None:
             for lock in LOCKS
             if lock.stem != "bootstrap"
         }
-        for other in ("jupyter", "dev", "ec2", "openstack"):
+        for other in ("jupyter", "dev", "ec2", "openstack", "store"):
             shared = locked["compute"].keys() & locked[other].keys()
             assert {name: locked[other][name] for name in shared} == {name: locked["compute"][name] for name in shared}

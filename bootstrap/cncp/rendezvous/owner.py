@@ -1,0 +1,123 @@
+"""What the owner of a rendezvous keeps in the folder ``rendezvous`` of CNCP_HOME: keys, serials, who is invited.
+
+It outlives rotations of the cluster's own keys. One file, 0600, read and written under a lock: ``cncp invite``, what
+makes instances, and the service that renews leases all change it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cncp import files
+from cncp.errors import CncpError
+from cncp.files import read_bytes, to_json, write_atomic
+from cncp.rendezvous.documents import Want
+from cncp.rendezvous.sealing import new_key
+from cncp.shape import Misfit, made, parse
+
+FOLDER = "rendezvous"
+
+_PATIENCE = 60.0  # s for another of us to have written what it writes
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """Who may join: until when (``deadline``), since when, with which key, and which settings they are given.
+
+    ``note`` is for people. ``serial`` is of the document that lies in the store.
+    """
+
+    key: str = field(repr=False)
+    made: int
+    deadline: int
+    settings: Mapping[str, Any]
+    instance: bool = False
+    note: str = ""
+    serial: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where documents lie: a store's URL and options, or "" for the controller's machine itself, at ``address``."""
+
+    store: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """The whole of it. ``published`` says which content the lease has that lies there, ``expires`` until when."""
+
+    cluster: str
+    place: Place
+    lease_key: str = field(repr=False)
+    generation: int = 1
+    serial: int = 0
+    want: Want = "run"
+    published: str = ""
+    expires: int = 0
+    renewed: int = 0
+    poll: int = 60
+    orphan: int = 900
+    invitations: Mapping[str, Invitation] = field(default_factory=dict)
+
+    def with_invitation(self, batch: str, invitation: Invitation | None) -> Record:
+        """Return it with an invitation, or without the one of a batch."""
+        others = {name: one for name, one in self.invitations.items() if name != batch}
+        return replace(self, invitations={**others, **({batch: invitation} if invitation else {})})
+
+
+def folder(home: Path) -> Path:
+    """Return where it is."""
+    return home / FOLDER
+
+
+def path(home: Path) -> Path:
+    """Return the file of the record."""
+    return folder(home) / "owner.json"
+
+
+def load(home: Path) -> Record | None:
+    """Return the record, None where nobody was invited yet. Raises CncpError where it is damaged."""
+    content = read_bytes(path(home))
+    if content is None:
+        return None
+    try:
+        found: Record = made(Record, parse(content))
+    except Misfit as error:
+        raise CncpError(
+            f"{path(home)}, what machines join by, is damaged: {error}",
+            f"rm -r {folder(home)}, then invite anew: machines that have joined need a new invitation too",
+        ) from None
+    return found
+
+
+@contextlib.contextmanager
+def held(home: Path, what: str) -> Iterator[None]:
+    """Keep others of us away from the record."""
+    folder(home).mkdir(mode=0o700, exist_ok=True)
+    with files.lock(folder(home) / "lock", what, _PATIENCE):
+        yield
+
+
+def begin(home: Path, place: Place, **values: Any) -> Record:
+    """Return the record, made where there is none, with its place as it is to be. Call it while `held`."""
+    found = load(home) or Record(cluster=os.urandom(8).hex(), place=place, lease_key=new_key())
+    changed = replace(found, place=place, **values)
+    if changed.place != found.place:
+        # What lies at the former place is followed by nobody who joins from now on.
+        changed = replace(changed, published="", renewed=0)
+    return save(home, changed)
+
+
+def save(home: Path, record: Record) -> Record:
+    """Write the record. Call it while `held`."""
+    write_atomic(path(home), to_json(asdict(record)), 0o600)
+    return record

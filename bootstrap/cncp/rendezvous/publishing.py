@@ -1,0 +1,252 @@
+"""The owner's side: joins and leases sealed and put into a store, renewed, and taken away.
+
+    offer = ...                                             # what the controller's machine says: Cluster
+    with owner.held(home, "cncp invite"):
+        owner.begin(home, Place("s3://lab/cncp"))
+    seed = publish_join(store, home, offer, new_batch(), lifetime=3600, settings={"engines": "cores"})
+    user_data = seed.to_json()                              # the one secret: until the deadline, or withdrawn
+    withdraw(store, home, [seed.batch])                     # when the batch has joined
+    close(store, home, offer)                               # members end their engines
+    forget(store, home)                                     # nothing is left in the store
+
+A document carries a serial that only grows, over all kinds and generations of a cluster. The record is written
+before the store is: a serial that was cut off is skipped, never used twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from cncp.errors import CncpError, UsageError
+from cncp.files import to_json
+from cncp.rendezvous import owner
+from cncp.rendezvous.documents import Access, Body, Cluster, Seed, Want
+from cncp.rendezvous.owner import Invitation, Record
+from cncp.rendezvous.sealing import new_key, seal
+from cncp.rendezvous.store import MOST_SIGNED, ROOT, Exists, Store
+
+LEASE = 86400
+"""Seconds that a lease and its URL are good for; a third of it is the time between renewals."""
+
+SHORTEST, LONGEST = 600, 86400
+"""Seconds that an invitation may be good for."""
+
+
+def new_batch() -> str:
+    """Return the name of a batch."""
+    return os.urandom(8).hex()
+
+
+def join_key(cluster: str, batch: str) -> str:
+    """Return where a join lies."""
+    return f"{ROOT}/{cluster}/joins/{batch}.json"
+
+
+def lease_key(cluster: str, generation: int) -> str:
+    """Return where the leases of a generation lie."""
+    return f"{ROOT}/{cluster}/lease-{generation}.json"
+
+
+def check_lifetime(lifetime: int) -> int:
+    """Return how long an invitation is good for. Raises UsageError."""
+    if not SHORTEST <= lifetime <= LONGEST:
+        raise UsageError(
+            f"an invitation for {lifetime / 3600:g} h is not possible",
+            f"give {SHORTEST // 60} min to {LONGEST // 3600} h: --hours 0.2 to --hours {LONGEST // 3600}",
+        )
+    return lifetime
+
+
+def claim(store: Store, record: Record) -> None:
+    """Mark the cluster's place in a store as ours. Raises CncpError where it is another's."""
+    key, mine = f"{ROOT}/{record.cluster}/owner.json", to_json({"owner": _mark(record)})
+    try:
+        store.create(key, mine)
+    except Exists:
+        if store.get(key) != mine:
+            raise CncpError(
+                f"{key} in the store is another owner's",
+                "two installations cannot share one rendezvous: remove CNCP_HOME/rendezvous of the copy",
+            ) from None
+
+
+def _mark(record: Record) -> str:
+    """Return what tells owners apart, from which no key follows."""
+    return hashlib.sha256(f"cncp owner {record.cluster} {record.lease_key}".encode()).hexdigest()[:16]
+
+
+def publish_join(
+    store: Store,
+    home: Path,
+    offer: Cluster,
+    batch: str,
+    *,
+    lifetime: int,
+    settings: Mapping[str, Any],
+    bundle: str = "",
+    sha256: str = "",
+    instance: bool = False,
+    note: str = "",
+    now: float | None = None,
+) -> Seed:
+    """Put a join for a batch into the store, and return its seed; there is a lease then, too.
+
+    ``settings`` are what is different for those who join, ``bundle`` a URL of what they install from. Raises
+    CncpError; a batch that is there already is made anew with the same seed's key, which a retry needs.
+    """
+    moment = time.time() if now is None else now
+    check_lifetime(lifetime)
+    with owner.held(home, "an invitation"):
+        record = _known(home)
+        known = record.invitations.get(batch)
+        invitation = Invitation(
+            key=known.key if known else new_key(),
+            made=int(moment),
+            deadline=int(moment) + lifetime,
+            settings=dict(settings),
+            instance=instance,
+            note=note,
+        )
+        record = owner.save(home, record.with_invitation(batch, invitation))
+        if not record.published:
+            record = _lease(store, home, record, offer, moment)
+        record = _join(store, home, record, offer, batch, moment)
+        url = store.url(join_key(record.cluster, batch), lifetime)
+    return Seed(
+        cluster=record.cluster,
+        batch=batch,
+        join=url,
+        key=invitation.key,
+        deadline=invitation.deadline,
+        bundle=bundle,
+        sha256=sha256,
+        instance=instance,
+    )
+
+
+def publish_lease(store: Store, home: Path, offer: Cluster, *, want: Want = "run", now: float | None = None) -> Record:
+    """Put a new lease into the store, whether or not anything has changed. Raises CncpError."""
+    with owner.held(home, "a lease"):
+        record = owner.save(home, replace(_known(home), want=want))
+        return _lease(store, home, record, offer, time.time() if now is None else now)
+
+
+def renew(store: Store, home: Path, offer: Cluster, now: float | None = None) -> bool:
+    """Do what is due: publish what has changed, renew leases, take away invitations whose time is over.
+
+    Return whether anything was. Raises CncpError, and what was not done is due again.
+    """
+    moment = time.time() if now is None else now
+    with owner.held(home, "a lease"):
+        record = _known(home)
+        before = record.serial
+        changed = record.published != _digest(offer, record.want)
+        if changed or moment > record.renewed + LEASE / 3:
+            record = _lease(store, home, record, offer, moment)
+        over = [batch for batch, one in record.invitations.items() if moment > one.deadline]
+        record = _without(store, home, record, over)
+        for batch, invitation in record.invitations.items():
+            if changed or not invitation.serial:
+                record = _join(store, home, record, offer, batch, moment)
+    return bool(over) or record.serial != before
+
+
+def withdraw(store: Store, home: Path, batches: Iterable[str]) -> None:
+    """Take invitations away: their seeds are useless from now on. Raises CncpError."""
+    with owner.held(home, "an invitation"):
+        _without(store, home, _known(home), batches)
+
+
+def revoke(store: Store, home: Path) -> Record:
+    """Shut out all who have joined or are invited: a new generation of leases with a new key. Raises CncpError."""
+    with owner.held(home, "keys.revoke"):
+        record = _known(home)
+        former = lease_key(record.cluster, record.generation)
+        fresh = replace(
+            record, generation=record.generation + 1, lease_key=new_key(), published="", renewed=0, invitations={}
+        )
+        # First what counts: cut off after this, the old ones are in nobody's record.
+        owner.save(home, fresh)
+        for key in (former, *(join_key(record.cluster, batch) for batch in record.invitations)):
+            store.delete(key)
+        return fresh
+
+
+def forget(store: Store, home: Path) -> None:
+    """Take away all that is ours in the store, and the record. Raises CncpError."""
+    with owner.held(home, "cncp uninstall"):
+        record = _known(home)
+        for key in store.keys(f"{ROOT}/{record.cluster}/"):
+            store.delete(key)
+        owner.path(home).unlink()
+
+
+def _known(home: Path) -> Record:
+    record = owner.load(home)
+    if record is None:
+        raise UsageError("there is no rendezvous here", "invite somebody: cncp invite")
+    return record
+
+
+def _without(store: Store, home: Path, record: Record, batches: Iterable[str]) -> Record:
+    for batch in batches:
+        store.delete(join_key(record.cluster, batch))
+        record = owner.save(home, record.with_invitation(batch, None))
+    return record
+
+
+def _digest(offer: Cluster, want: Want) -> str:
+    """Return what tells contents apart; no key follows from it."""
+    return hashlib.sha256(to_json([asdict(offer), want])).hexdigest()[:16]
+
+
+def _lease(store: Store, home: Path, record: Record, offer: Cluster, moment: float) -> Record:
+    record = owner.save(
+        home,
+        replace(
+            record,
+            serial=record.serial + 1,
+            expires=int(moment) + LEASE,
+            renewed=int(moment),
+            published=_digest(offer, record.want),
+        ),
+    )
+    try:
+        if record.serial == 1:
+            claim(store, record)
+        key = lease_key(record.cluster, record.generation)
+        body = _body(store, record, offer, moment, record.expires)
+        store.put(key, seal(body, "lease", str(record.generation), record.lease_key))
+    except BaseException:
+        owner.save(home, replace(record, published="", renewed=0))
+        raise
+    return record
+
+
+def _join(store: Store, home: Path, record: Record, offer: Cluster, batch: str, moment: float) -> Record:
+    invitation = record.invitations[batch]
+    record = replace(record, serial=record.serial + 1)
+    owner.save(home, record)
+    given = replace(offer, settings={**offer.settings, **invitation.settings})
+    body = _body(store, record, given, moment, invitation.deadline)
+    store.put(join_key(record.cluster, batch), seal(body, "join", batch, invitation.key))
+    return owner.save(home, record.with_invitation(batch, replace(invitation, serial=record.serial)))
+
+
+def _body(store: Store, record: Record, offer: Cluster, moment: float, not_after: int) -> Body:
+    lifetime = min(MOST_SIGNED, max(1, record.expires - int(moment)))
+    access = Access(
+        url=store.url(lease_key(record.cluster, record.generation), lifetime),
+        key=record.lease_key,
+        generation=record.generation,
+        expires=int(moment) + lifetime,
+        poll=record.poll,
+        orphan=record.orphan,
+    )
+    return Body(record.cluster, record.serial, int(moment), not_after, offer, access, record.want)

@@ -53,6 +53,8 @@ ELSEWHERE = {
     "machine.tunnels": "unit/fleet/test_tunnels.py",
     "managed_block": "unit/machine/test_removal.py",
     "patches": "unit/test_patches.py",
+    "pools.cloud.ec2": "cloud/test_ec2.py",
+    "pools.cloud.openstack": "cloud/test_contract.py",
     "pools.vm.accel": "lab/test_vm.py",
     "pools.vm.package": "unit/ground/test_interrupted.py",
     "ports": "unit/machine/test_checks.py",

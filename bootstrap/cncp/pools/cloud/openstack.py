@@ -1,0 +1,256 @@
+"""Servers of an OpenStack, by openstacksdk. What it reads is read: clouds.yaml, secure.yaml, OS_* variables.
+
+Facts: https://docs.openstack.org/api-ref/compute/
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from cncp.errors import CncpError, UsageError
+from cncp.pools.cloud import provider
+from cncp.pools.cloud.provider import (
+    BATCH,
+    CLUSTER,
+    Instance,
+    Limits,
+    NoCapacity,
+    Order,
+    QuotaExceeded,
+    State,
+    Template,
+    Throttled,
+    Unsure,
+)
+
+_STATES: Mapping[str, State] = {
+    "BUILD": "requested",
+    "DELETED": "gone",
+    "ERROR": "failed",
+    "PAUSED": "stopped",
+    "SHELVED": "stopped",
+    "SHELVED_OFFLOADED": "stopped",
+    "SHUTOFF": "stopped",
+    "SOFT_DELETED": "gone",
+    "SUSPENDED": "stopped",
+}
+"""Others, such as REBOOT, are states of a server that runs, or soon does again."""
+
+_AGAIN = "run this again: it goes on from where it was"
+
+
+class OpenStack:
+    """A project of an OpenStack, and what is to be made there."""
+
+    def __init__(self, site: Mapping[str, str], template: Template) -> None:
+        """``site`` has ``cloud``, a name in clouds.yaml, and ``region``; "" is what openstacksdk takes by itself."""
+        self._template = template
+        self._sdk = provider.library("openstack", "openstacksdk", "openstack")
+        named = {"cloud": site.get("cloud") or None, "region_name": site.get("region") or None}
+        try:
+            self._cloud = self._sdk.connect(**{key: value for key, value in named.items() if value}, api_timeout=60)
+        except self._sdk.exceptions.SDKException as error:
+            raise UsageError(
+                f"OpenStack: {error}", "cloud is a name in clouds.yaml; without one the OS_* variables are read"
+            ) from None
+        config = self._cloud.config
+        self.site: Mapping[str, str] = {**site, "region": config.get_region_name() or ""}
+        self.where = " in ".join(word for word in (f"OpenStack {config.name}", self.site["region"]) if word)
+        self.zones: Sequence[str] = template.zones
+
+    # What there is ----------------------------------------------------------
+
+    def check(self) -> None:
+        """Log in, and look for image, flavor and network. Raises CncpError."""
+        self._image, self._flavor, self._networks  # noqa: B018  # each raises where it is not there
+
+    @functools.cached_property
+    def _image(self) -> Any:
+        return self._named(
+            "image", self._template.image, lambda name: self._cloud.image.find_image(name, ignore_missing=False)
+        )
+
+    @functools.cached_property
+    def _flavor(self) -> Any:
+        return self._named(
+            "flavor", self._template.flavor, lambda name: self._cloud.compute.find_flavor(name, ignore_missing=False)
+        )
+
+    @functools.cached_property
+    def _networks(self) -> Any:
+        """Return networks as nova wants them: "auto" takes the only one there is, "none" makes servers without."""
+        name = self._template.network or "auto"
+        if name in ("auto", "none"):
+            return name
+        found = self._named("network", name, lambda name: self._cloud.network.find_network(name, ignore_missing=False))
+        return [{"uuid": found.id}]
+
+    def _named(self, what: str, name: str, find: Callable[[str], Any]) -> Any:
+        try:
+            with self._errors():
+                return find(name)
+        except _Several:
+            raise UsageError(f"{self.where} has several of the {what} {name!r}", "give its id") from None
+        except _NotFound:
+            raise UsageError(
+                f"{self.where} has no {what} {name!r}", f"see what it has: openstack {what} list"
+            ) from None
+
+    def limits(self) -> Limits:
+        """Return what the project's quota leaves of instances, cores and memory."""
+        with self._errors():
+            absolute = self._cloud.compute.get_limits().absolute
+        flavor = self._flavor
+        known = {
+            "instances": (absolute.instances, absolute.instances_used, 1),
+            "cores": (absolute.total_cores, absolute.total_cores_used, flavor.vcpus),
+            "MB of memory": (absolute.total_ram, absolute.total_ram_used, flavor.ram),
+        }
+        # -1 is no limit.
+        told = {what: each for what, each in known.items() if each[0] is not None and each[0] >= 0}
+        return Limits(
+            {what: allowed - (used or 0) for what, (allowed, used, _) in told.items()},
+            {what: each for what, (_, _, each) in told.items()},
+        )
+
+    def instances(self, tags: Mapping[str, str]) -> Sequence[Instance]:
+        """Return all that have these tags: servers of ours are looked through, which their names tell from others."""
+        begin = f"^cncp-{tags[CLUSTER][:8]}" if CLUSTER in tags else "^cncp-"
+        with self._errors():
+            servers = list(self._cloud.compute.servers(details=True, name=begin))
+        found = [self._instance(server) for server in servers]
+        return [one for one in found if tags.items() <= one.tags.items()]
+
+    def console(self, id: str) -> str:  # noqa: A002
+        """Return the last lines that a server has written, as far as its hypervisor keeps them."""
+        try:
+            with self._errors():
+                answer = self._cloud.compute.get_server_console_output(id, length=200)
+        except CncpError:
+            return ""
+        return str((answer or {}).get("output") or "")
+
+    # What is made and ended -------------------------------------------------
+
+    def create(self, order: Order) -> Sequence[Instance]:
+        """Make servers, as many as the quota has room for; where there is no host for them they fail later."""
+        words: dict[str, Any] = {
+            "name": f"cncp-{order.tags[CLUSTER][:8]}-{order.batch[:8]}",
+            "image_id": self._image.id,
+            "flavor_id": self._flavor.id,
+            "networks": self._networks,
+            "user_data": base64.b64encode(order.user_data.encode()).decode(),
+            "metadata": dict(order.tags),
+            "min_count": 1,
+            "max_count": order.count,
+        }
+        if order.zone:
+            words["availability_zone"] = order.zone
+        if self._template.key:
+            words["key_name"] = self._template.key
+        if self._template.groups:
+            words["security_groups"] = [{"name": name} for name in self._template.groups]
+        with self._errors():
+            self._cloud.compute.create_server(**words)
+        # The answer names one of them.
+        return self.instances({CLUSTER: order.tags[CLUSTER], BATCH: order.batch})
+
+    def delete(self, ids: Collection[str]) -> None:
+        """Delete servers."""
+        for name in sorted(ids):
+            with self._errors():
+                self._cloud.compute.delete_server(name, ignore_missing=True)
+
+    def tidy(self, cluster: str) -> bool:  # noqa: ARG002  # as of every provider
+        """Nothing is made besides servers."""
+        return True
+
+    # In our words -----------------------------------------------------------
+
+    def _instance(self, server: Any) -> Instance:
+        state: State = "ending" if server.task_state == "deleting" else _STATES.get(server.status, "running")
+        tags = {str(key): str(value) for key, value in (server.metadata or {}).items()}
+        fault = server.fault or {}
+        addresses = [one["addr"] for network in (server.addresses or {}).values() for one in network if "addr" in one]
+        return Instance(
+            id=server.id,
+            name=server.hostname or server.name,
+            state=state,
+            cause=str(fault.get("message", "")).strip() or ("it is switched off" if state == "stopped" else ""),
+            since=_seconds(server.created_at),
+            address=addresses[0] if addresses else "",
+            zone=server.availability_zone or "",
+            flavor=str((server.flavor or {}).get("original_name") or self._template.flavor),
+            price=provider.price_in(tags),
+            tags=tags,
+        )
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Have errors of openstacksdk as ours."""
+        from keystoneauth1 import exceptions as of_session
+
+        errors = self._sdk.exceptions
+        try:
+            yield
+        except errors.DuplicateResource as error:
+            raise _Several(str(error), "") from None
+        except errors.HttpException as error:
+            raise self._refused(error) from None
+        except (of_session.MissingRequiredOptions, of_session.Unauthorized, errors.ConfigException) as error:
+            raise CncpError(
+                f"{self.where} does not let us in: {error}", "check clouds.yaml, or the OS_* variables"
+            ) from None
+        except (of_session.ConnectTimeout, of_session.RequestTimeout) as error:
+            raise Unsure(f"{self.where} gave no answer: {error}", _AGAIN) from None
+        except of_session.ConnectFailure as error:
+            raise Unsure(f"{self.where} cannot be reached: {error}", "check the network, then run this again") from None
+        except (errors.SDKException, of_session.ClientException) as error:
+            raise CncpError(f"{self.where}: {error}", "check clouds.yaml, and what this project offers") from None
+
+    def _refused(self, error: Any) -> CncpError:
+        status = int(error.status_code or 0)
+        told = str(error.details or error.message or error)
+        message = f"{self.where}: {told}"
+        headers = getattr(getattr(error, "response", None), "headers", {})
+        kinds: Sequence[tuple[bool, Callable[[], CncpError]]] = (
+            (status in (413, 429), lambda: Throttled(message, _number(headers.get("Retry-After")))),
+            (
+                status == 403 and "quota" in told.lower(),
+                lambda: QuotaExceeded(message, "end others, or have the quota raised"),
+            ),
+            (
+                "no valid host" in told.lower(),
+                lambda: NoCapacity(message, "name more zones, or try another flavor"),
+            ),
+            (status == 404, lambda: _NotFound(message, _AGAIN)),
+            (status in (401, 403), lambda: CncpError(message, "see what this account may: openstack token issue")),
+            (status >= 500, lambda: Unsure(message, _AGAIN)),
+        )
+        found = next((kind() for true, kind in kinds if true), None)
+        return found or CncpError(message, "change what the pool asks for, then run this again")
+
+
+class _NotFound(CncpError):
+    """Something that is not there."""
+
+
+class _Several(CncpError):
+    """A name that several have."""
+
+
+def _number(text: str | None) -> float:
+    return float(text) if text and text.isdigit() else 0.0
+
+
+def _seconds(text: str | None) -> float:
+    """Return a time as nova writes it, 2026-11-25T10:00:00Z, in s since the epoch."""
+    try:
+        return datetime.fromisoformat((text or "").replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0

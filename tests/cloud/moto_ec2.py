@@ -1,0 +1,45 @@
+"""EC2 as moto has it, on loopback: with images, types and keys refused that are not there."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+STRICT = {
+    "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "true",
+    "MOTO_ENABLE_AMI_VALIDATION": "true",
+    "MOTO_ENABLE_KEYPAIR_VALIDATION": "true",
+}
+
+KEYS = {"AWS_ACCESS_KEY_ID": "t", "AWS_SECRET_ACCESS_KEY": "t", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[str]:
+    """Have it answer for the length of a ``with`` block; yield its address."""
+    os.environ.update(STRICT)
+    # Not at the top: it takes seconds to import, which tests that need none of it need not wait.
+    from moto.ec2.responses import EC2Response
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    given = EC2Response._get_param
+
+    def asked(self: Any, param_name: str, if_none: Any = None) -> Any:
+        # moto makes MinCount of them; EC2 makes as many as it can, up to MaxCount.
+        return given(self, "MaxCount" if param_name == "MinCount" else param_name, if_none)
+
+    setattr(EC2Response, "_get_param", asked)  # noqa: B010  # a method in the place of another
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+        setattr(EC2Response, "_get_param", given)  # noqa: B010
+        for name in STRICT:
+            del os.environ[name]

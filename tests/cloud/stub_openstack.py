@@ -1,0 +1,204 @@
+"""An OpenStack of a few answers, on loopback: keystone, nova, glance and neutron as openstacksdk asks them.
+
+The forms are those of the API references; real services are asked by ``bash tests/run --all``.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+PROJECT = "0123456789abcdef0123456789abcdef"
+IMAGE = {"id": "11111111-1111-4111-8111-111111111111", "name": "debian-12", "status": "active", "visibility": "public"}
+FLAVOR = {"id": "2", "name": "m1.small", "vcpus": 2, "ram": 2048, "disk": 10, "links": []}
+
+
+@dataclass
+class Stub:
+    """What it has. ``refuse`` is (status, body, headers) for the next creation; ``capacity`` servers find a host."""
+
+    address: str = ""
+    servers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    quota: int = 100
+    capacity: int = 100
+    refuse: tuple[int, str, dict[str, str]] | None = None
+    asked: list[str] = field(default_factory=list)
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any, dict[str, str]]:
+        """Answer a request."""
+        routes = {
+            r"GET /v3/?": lambda: self._version("v3.14", f"{self.address}/v3/"),
+            r"POST /v3/auth/tokens": self._token,
+            r"GET /compute/v2\.1/?": self._nova,
+            r"GET /image/?(?:v2/?)?": lambda: (200, {"versions": [self._of("v2.16", "/image/v2/")]}, {}),
+            r"GET /network/?": lambda: (200, {"versions": [self._of("v2.0", "/network/v2.0/")]}, {}),
+            r"GET /image/v2/images/([^/]+)": lambda name: self._by_id(name, IMAGE, None),
+            r"GET /image/v2/images": lambda: (200, {"images": [IMAGE] if _named(query, IMAGE) else []}, {}),
+            r"GET /compute/v2\.1/flavors(?:/detail)?": lambda: (200, {"flavors": [FLAVOR]}, {}),
+            r"GET /compute/v2\.1/flavors/([^/]+)": lambda name: self._by_id(name, FLAVOR, "flavor"),
+            r"GET /compute/v2\.1/flavors/[^/]+/os-extra_specs": lambda: (200, {"extra_specs": {}}, {}),
+            r"GET /compute/v2\.1/limits": self._limits,
+            r"GET /network/v2\.0/networks": lambda: (200, {"networks": []}, {}),
+            r"GET /compute/v2\.1/servers/detail": lambda: self._list(query),
+            r"POST /compute/v2\.1/servers": lambda: self._create(body["server"]),
+            r"DELETE /compute/v2\.1/servers/([^/]+)": self._delete,
+            r"POST /compute/v2\.1/servers/([^/]+)/action": self._console,
+        }
+        for pattern, route in routes.items():
+            if match := re.fullmatch(pattern, f"{method} {path}"):
+                found: tuple[int, Any, dict[str, str]] = route(*match.groups())  # type: ignore[operator]
+                return found
+        return 404, {"itemNotFound": {"message": f"no {path}", "code": 404}}, {}
+
+    def _of(self, version: str, path: str) -> dict[str, Any]:
+        return {
+            "id": version,
+            "status": "CURRENT",
+            "version": "2.96" if "compute" in path else "",
+            "min_version": "2.1" if "compute" in path else "",
+            "links": [{"rel": "self", "href": f"{self.address}{path}"}],
+        }
+
+    def _version(self, version: str, href: str) -> tuple[int, Any, dict[str, str]]:
+        return 200, {"version": {"id": version, "status": "stable", "links": [{"rel": "self", "href": href}]}}, {}
+
+    def _nova(self) -> tuple[int, Any, dict[str, str]]:
+        return 200, {"version": self._of("v2.1", "/compute/v2.1/")}, {}
+
+    def _token(self) -> tuple[int, Any, dict[str, str]]:
+        endpoints = {"identity": "/v3", "compute": "/compute/v2.1", "image": "/image", "network": "/network"}
+        catalog = [
+            {
+                "type": kind,
+                "name": kind,
+                "id": kind,
+                "endpoints": [
+                    {"interface": "public", "region": "One", "region_id": "One", "url": self.address + path, "id": kind}
+                ],
+            }
+            for kind, path in endpoints.items()
+        ]
+        token = {
+            "methods": ["password"],
+            "expires_at": "2099-01-01T00:00:00.000000Z",
+            "project": {"id": PROJECT, "name": "lab", "domain": {"id": "default", "name": "Default"}},
+            "user": {"id": "u", "name": "ada", "domain": {"id": "default", "name": "Default"}},
+            "roles": [],
+            "catalog": catalog,
+        }
+        return 201, {"token": token}, {"X-Subject-Token": "t"}
+
+    def _by_id(self, name: str, known: dict[str, Any], key: str | None) -> tuple[int, Any, dict[str, str]]:
+        if name == known["id"]:
+            return 200, {key: known} if key else known, {}
+        return 404, {"itemNotFound": {"message": "none", "code": 404}}, {}
+
+    def _limits(self) -> tuple[int, Any, dict[str, str]]:
+        used = len(self.servers)
+        absolute = {
+            "maxTotalInstances": self.quota, "totalInstancesUsed": used,
+            "maxTotalCores": -1, "totalCoresUsed": 2 * used,
+            "maxTotalRAMSize": 2048 * self.quota, "totalRAMUsed": 2048 * used,
+        }  # fmt: skip
+        return 200, {"limits": {"rate": [], "absolute": absolute}}, {}
+
+    def _list(self, query: dict[str, list[str]]) -> tuple[int, Any, dict[str, str]]:
+        pattern = query.get("name", [""])[0]
+        found = [server for server in self.servers.values() if re.search(pattern, server["name"])]
+        after = query.get("marker")
+        return 200, {"servers": [] if after else found}, {}
+
+    def _create(self, wanted: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
+        if self.refuse:
+            status, body, headers = self.refuse
+            self.refuse = None
+            return status, json.loads(body), headers
+        # What nova itself insists on, of microversion 2.37 and later.
+        assert wanted["networks"] in ("auto", "none"), wanted
+        assert len(wanted["user_data"]) < 65536
+        base64.b64decode(wanted["user_data"], validate=True)
+        count = min(wanted["max_count"], self.quota - len(self.servers))
+        if count < wanted["min_count"]:
+            return 403, {"forbidden": {"code": 403, "message": "Quota exceeded for instances: Requested 1"}}, {}
+        new = []
+        for number in itertools.count(1):
+            if number > count:
+                break
+            fits = len(self.servers) < self.capacity
+            server = {
+                "id": str(uuid.uuid4()),
+                "name": wanted["name"] + (f"-{number}" if wanted["max_count"] > 1 else ""),
+                "status": "ACTIVE" if fits else "ERROR",
+                "metadata": wanted["metadata"],
+                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "addresses": {"lab": [{"addr": f"10.0.0.{len(self.servers) + 1}", "version": 4}]} if fits else {},
+                "flavor": {"original_name": FLAVOR["name"]},
+                "OS-EXT-AZ:availability_zone": wanted.get("availability_zone") or "nova",
+                "OS-EXT-STS:task_state": None,
+                "user_data": wanted["user_data"],
+                **({} if fits else {"fault": {"code": 500, "message": "No valid host was found. "}}),
+            }
+            self.servers[server["id"]] = server
+            new.append(server)
+        return 202, {"server": {"id": new[0]["id"], "links": [], "adminPass": "x"}}, {}
+
+    def _delete(self, name: str) -> tuple[int, Any, dict[str, str]]:
+        if self.servers.pop(name, None) is None:
+            return 404, {"itemNotFound": {"message": f"Instance {name} could not be found.", "code": 404}}, {}
+        return 204, None, {}
+
+    def _console(self, name: str) -> tuple[int, Any, dict[str, str]]:
+        return (200, {"output": "login: "}, {}) if name in self.servers else (404, {}, {})
+
+
+def _named(query: dict[str, list[str]], known: dict[str, Any]) -> bool:
+    return query.get("name", [known["name"]]) == [known["name"]]
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Stub]:
+    """Have one answer for the length of a ``with`` block."""
+    stub = Stub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _any(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            parts = urlsplit(self.path)
+            stub.asked.append(f"{self.command} {self.path}")
+            status, content, headers = stub.answer(self.command, parts.path, parse_qs(parts.query), body)
+            raw = b"" if content is None else json.dumps(content).encode()
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", "Content-Length": str(len(raw)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(raw)
+
+        do_GET = do_POST = do_DELETE = do_PUT = _any  # noqa: N815  # names of the standard library
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    stub.address = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield stub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -33,19 +33,16 @@ from cncp.config.settings import BY_KEY
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.fleet import operations
-from cncp.machine.actor import Actor
+from cncp.fleet.scene import Scene
 from cncp.machine.connection_files import CLIENT
 from cncp.machine.node import Node, installed
 from cncp.machine.ops import apply, busy_engines, lifecycle, main
-from cncp.machine.ops import status as states
 from cncp.machine.ops.status import Status
-from cncp.machine.services import service_manager
 from cncp.machine.services.kinds import split
 from cncp.ssh.connection import Remote
 from cncp.ssh.pool import SomeHostsFailed
-from cncp.tasks import cluster as verbs
-from cncp.tasks import fleet as fleets
-from cncp.tasks.options import is_strict, refuse_limit
+from cncp.tasks import main_job, rollout_report, scenes
+from cncp.tasks.options import is_strict
 
 if TYPE_CHECKING:
     from fabric import Group
@@ -113,15 +110,14 @@ class Cluster:
         lose their tasks.
         """
         asked = self._request(_flags(settings), forget=forget)
-        hosts = fleets.inventory(asked)
+        hosts = scenes.inventory(asked)
+        wanted = rollout_report.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
         with _manners(wait, force=force):
-            if hosts is None:
-                refuse_limit(limit)
+            if not hosts.named:
                 node, outcome = main.converge(asked, self._console(), None)
                 return Report(node.engines, len(outcome.answers.answering), outcome.changed)
-            wanted = fleets.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
-            done, _ = verbs.fleet_up(asked, wanted, self._console(), None)
-        if failures := fleets.failures_of(done):
+            done, _ = main_job.fleet_up(asked, wanted, self._console(), None)
+        if failures := rollout_report.failures_of(done):
             raise SomeHostsFailed(failures, len(wanted.limit), "")
         return Report(done.all_engines, done.all_answering, done.changed)
 
@@ -130,14 +126,9 @@ class Cluster:
 
         Raises SomeHostsFailed where a host cannot be asked.
         """
-        view = self._view(limit)
-        if view is None:
-            node = self._node()
-            return states.status(node, service_manager(node, Actor(node.account)))
-        with view:
-            found = [Status(**row) for row in operations.status(view)]
-            if view.failures:
-                raise SomeHostsFailed(view.failures, len(view.limit), "")
+        with self._scene(limit) as scene:
+            found = operations.status(scene)
+            scene.insist()
         return found
 
     def scale(self, engines: int | str, *, limit: str = "", wait: int = 0, force: bool = False) -> None:
@@ -148,25 +139,16 @@ class Cluster:
         count = str(engines)
         if isinstance(engines, int) and engines < 0:
             raise UsageError(f"scale {engines} is not possible", f'fewer engines are "{engines}", as text')
-        verbs.check_count(count)
-        view = self._view(limit)
-        with _manners(wait, force=force) as manners:
-            if view is not None:
-                fleets.scale(view, self._console(), [count, *verbs.words_of_busy(wait, force=force)])
-                return
-            node = self._node()
-            lifecycle.scale(node, verbs.engines_after(node, count), os.environ, self._console(), manners)
+        lifecycle.check_count(count)
+        with _manners(wait, force=force) as manners, self._scene(limit) as scene:
+            operations.scale(scene, count, manners)
+            scene.insist()
 
     def down(self, *, limit: str = "", wait: int = 0, force: bool = False) -> None:
         """Stop engines and controller until the next ``up``. Busy ones are waited for, ``wait`` s, and then ended."""
-        view = self._view(limit)
-        with _manners(wait, force=force) as manners:
-            if view is not None:
-                fleets.down(view, self._console(), verbs.words_of_busy(wait, force=force))
-                return
-            node = self._node()
-            lifecycle.part(node, node.services, "down", manners, self._console())
-            lifecycle.down(node, self._console())
+        with _manners(wait, force=force) as manners, self._scene(limit) as scene:
+            operations.down(scene, manners)
+            scene.insist()
 
     def client(self, *, engines: int | None = None, timeout: float = 60, **options: Any) -> Client:
         """Return an ipyparallel Client that is connected, once all engines are registered with it.
@@ -197,7 +179,7 @@ class Cluster:
         from cncp.ssh import fabric_group
 
         inventory = self._inventory()
-        chosen = [host for host in inventory.limited(limit) if not host.local] if inventory else []
+        chosen = [host for host in inventory.limited(limit) if not host.local]
         if not chosen:
             raise UsageError("the cluster has no other machines", "name some in cluster.toml: [[pool]] hosts = [...]")
         return fabric_group.group(chosen)
@@ -206,12 +188,11 @@ class Cluster:
         named = str(self._file) if self._file else None
         return apply.request(os.environ, file=named, flags=flags, forget=forget)
 
-    def _inventory(self) -> Inventory | None:
-        return fleets.inventory(self._request({}))
+    def _inventory(self) -> Inventory:
+        return scenes.inventory(self._request({}))
 
-    def _view(self, limit: str) -> operations.Scene | None:
-        """Return the hosts to be connected, None where the cluster is this machine alone."""
-        return verbs.scene(str(self._file) if self._file else None, limit)
+    def _scene(self, limit: str) -> Scene:
+        return scenes.scene(str(self._file) if self._file else None, limit, self._console())
 
     @staticmethod
     def _node() -> Node:
@@ -230,7 +211,7 @@ class Cluster:
 
         inventory = self._inventory()
         try:
-            if inventory is not None and not inventory.controller.local:
+            if not inventory.controller.local:
                 return self._connected_by_ssh(inventory.controller, timeout, options)
             path = Path(self._node().profile_dir) / "security" / CLIENT
             return ipyparallel.Client(str(path), timeout=timeout, **options)

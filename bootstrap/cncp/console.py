@@ -31,6 +31,13 @@ class Console:
         self.quiet = quiet
         self.verbose = verbose
         self.began = time.monotonic()
+        self._label = ""
+
+    def of(self, label: str) -> Console:
+        """Return a console for one machine of several, whose progress is not shown; ``label`` precedes its warnings."""
+        made = Console(self.out, self.err, quiet=True)
+        made._label = label
+        return made
 
     def phase(self, text: str) -> None:
         """Announce a step of the work."""
@@ -47,7 +54,7 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Say something the user should act on although the work goes on."""
-        self.complain(f"warning: {text}")
+        self.complain(f"warning: {self._label}{text}")
 
     def complain(self, text: str) -> None:
         """Print a line of what is not as it should be."""

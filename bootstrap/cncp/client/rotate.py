@@ -10,8 +10,8 @@ from cncp.client import idle
 from cncp.config.inventory import HostSpec
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
-from cncp.fleet.deploy import failure
-from cncp.fleet.operations import Scene
+from cncp.fleet.member import Member
+from cncp.fleet.remote_member import RemoteMember
 from cncp.ipp import connection_file, keys
 from cncp.machine import connection_files
 from cncp.machine.actor import Actor
@@ -21,8 +21,6 @@ from cncp.machine.ops.apply import locked, require_root, up
 from cncp.machine.services import ServiceManager, service_manager
 from cncp.ssh import answers
 from cncp.ssh.pool import Crew, SomeHostsFailed
-
-_RESTART = 300.0  # s for what a host does beside waiting for tasks
 
 
 @dataclass(frozen=True)
@@ -79,24 +77,16 @@ def _stop(node: Node, manager: ServiceManager, console: Console) -> None:
         steps.stop_services(node, manager, [name for name in names if name == "controller"])
 
 
-def rotate_there(scene: Scene, console: Console, *, patience: float | None) -> Rotated:
+def rotate_there(member: Member, console: Console, *, patience: float | None) -> Rotated:
     """Have the controller's host do the same. Raises CncpError with that host's own words."""
-    name = scene.inventory.controller.name
     words = ["keys.revoke", "--yes"] if patience is None else ["keys.rotate", f"--wait={patience:.0f}"]
-    with scene:
-        if name not in scene.hosts:
-            raise scene.failures[name]
-        host = scene.hosts[name]
 
-        def hear(line: str) -> None:
-            if line.startswith("==> "):
-                console.note(f"[{name}] {line.removeprefix('==> ')}")
+    def hear(line: str) -> None:
+        if line.startswith("==> "):
+            console.note(f"[{member.name}] {line.removeprefix('==> ')}")
 
-        argv = scene.argv(host, *words, "--json")
-        result = host.run(argv, timeout=(patience or 0.0) + _RESTART, check=False, line=hear)
-        if not result.ok:
-            raise failure(name, result.stderr, result.status)
-    return Rotated(**answers.read_remote(name, result.output, answers.ROTATED))
+    assert isinstance(member, RemoteMember)  # noqa: S101  # this machine has `rotate`
+    return Rotated(**member.answer(answers.ROTATED, *words, wait=patience or 0.0, line=hear))
 
 
 def insist_on(hosts: Sequence[HostSpec], *, strict: bool) -> None:

@@ -167,11 +167,14 @@ class Inventory:
     """All hosts with engines, in the order of the file, and where the controller runs.
 
     ``pools`` are the tables of the file. What providers have made is among the hosts once these were asked.
+    ``named`` is whether anybody has named them: what is not is one machine by itself, which has no other to be told
+    from.
     """
 
     hosts: tuple[HostSpec, ...]
     controller: HostSpec = HostSpec(LOCAL)
     pools: tuple[PoolTable, ...] = ()
+    named: bool = True
 
     @property
     def on_controller(self) -> HostSpec | None:
@@ -195,10 +198,20 @@ class Inventory:
         head = next((host for host in together if host.name == self.controller.name), self.controller)
         return replace(self, hosts=together, controller=head)
 
+    def label(self, name: str) -> str:
+        """Return what stands before each line that a machine says."""
+        return f"[{name}] " if self.named else ""
+
+    def whole(self, documents: Mapping[str, Any]) -> Any:
+        """Return the JSON types of all machines as those of the cluster: by name, where they have been named."""
+        return dict(documents) if self.named else documents[self.controller.name]
+
     def limited(self, patterns: str) -> tuple[HostSpec, ...]:
         """Return the hosts that ``--limit`` names: ranges, with commas. Raises UsageError on strangers."""
         if not patterns:
             return self.everyone
+        if not self.named:
+            raise UsageError("command line: --limit, but the cluster is this machine alone", "leave --limit out")
         names = [host.name for host in self.everyone]
         known = set(names)
         wanted = set()
@@ -211,6 +224,10 @@ class Inventory:
                     f"did you mean {close[0]}?" if close else "the hosts are: " + ", ".join(names[:20]),
                 )
         return tuple(host for host in self.everyone if host.name in wanted)
+
+
+ALONE = Inventory((HostSpec(LOCAL),), named=False)
+"""This machine by itself."""
 
 
 def spec(text: str, where: str) -> HostSpec:

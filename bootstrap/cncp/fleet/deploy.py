@@ -15,7 +15,7 @@ from typing import Any
 
 from cncp.config.settings import BY_KEY, Value
 from cncp.config.sources import SOURCE
-from cncp.errors import told
+from cncp.errors import USAGE, told
 from cncp.files import PARENTS
 from cncp.fleet.model import HOME, SHARED, Surveyed
 from cncp.fleet.registry import Placed
@@ -166,9 +166,12 @@ def ask(placed: Placed, host: Host, shape: answers.Shape, *words: str, given: An
 
 
 def failure(name: str, stderr: str, status: int) -> HostError:
-    """Return a host's error and hint as ours, from what its cncp wrote."""
+    """Return a host's error and hint as ours, from what its cncp wrote and exited with."""
     if "No module named cncp.remote" in stderr:
         return answers.of_another_version(name)
     what, hint = told(stderr)
     last = next(reversed(stderr.strip().splitlines()), f"its cncp exited with {status}")
-    return HostError(name, what or last, hint or f"log in and look: ssh {name}")
+    error = HostError(name, what or last, hint or f"log in and look: ssh {name}")
+    if status == USAGE:
+        error.exit_code = USAGE
+    return error

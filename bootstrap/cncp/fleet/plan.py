@@ -29,8 +29,10 @@ class Planned:
 
 def plan(fleet: Fleet, *, as_json: bool) -> Outcome[Planned]:
     """Ask every host but this machine at the same time."""
-    places = registry.load(fleet.home)
     remote = [spec for spec in fleet.limit if not spec.local]
+    if not remote:
+        return Outcome()
+    places = registry.load(fleet.home)
     ours = deploy.code()
 
     def ask(host: Host) -> Planned:

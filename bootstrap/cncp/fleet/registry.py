@@ -82,7 +82,7 @@ def keep(file: Path, document: Mapping[str, Any] | None) -> None:
         file.unlink(missing_ok=True)
 
 
-def forgotten(hosts: Inventory | None, home: Path) -> dict[str, HostSpec]:
+def forgotten(hosts: Inventory, home: Path) -> dict[str, HostSpec]:
     """Return the hosts that were set up from here and that the file no longer names."""
-    named = {host.name for host in hosts.everyone} if hosts else set()
+    named = {host.name for host in hosts.everyone}
     return {name: one.spec for name, one in sorted(load(home).items()) if name not in named}

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 KEY = Path(".ssh") / "cncp_ed25519"
 """The dedicated key that ``keys.generate`` makes, in the user's home; offered beside the user's own."""
 
+FOREVER = 10.0**8
+"""Seconds: until the user ends it."""
+
 _SILENCE = ("ServerAliveInterval=5", "ServerAliveCountMax=3")  # a host that hangs is given up after 15 s
 _BY_PASSWORD = (
     "NumberOfPasswordPrompts=1",

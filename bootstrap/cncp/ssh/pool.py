@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cncp.config.inventory import HostSpec
@@ -134,18 +135,28 @@ def stopping(pool: ThreadPoolExecutor) -> Iterator[None]:
         raise
 
 
-def at_once(subjects: Mapping[str, S], work: Callable[[S], T]) -> Outcome[T]:
-    """Do ``work`` for all subjects at the same time and wait for all of it."""
+def at_once(subjects: Mapping[str, S], work: Callable[[S], T], mine: str = "") -> Outcome[T]:
+    """Do ``work`` for all subjects at the same time and wait for all of it.
+
+    That of the subject called ``mine`` is done in this thread, which signals interrupt.
+    """
     results: dict[str, T] = {}
     failures: dict[str, CncpError] = {}
-    if not subjects:
-        return Outcome(results, failures)
-    with ThreadPoolExecutor(min(_AT_ONCE, len(subjects)), thread_name_prefix="host") as pool, stopping(pool):
-        begun = {name: pool.submit(work, subject) for name, subject in subjects.items()}
-        for name, future in begun.items():
+    others = [name for name in subjects if name != mine]
+    with contextlib.ExitStack() as threads:
+        ends: dict[str, Callable[[], T]] = {}
+        if others:
+            count = min(_AT_ONCE, len(others))
+            pool = threads.enter_context(ThreadPoolExecutor(count, thread_name_prefix="host"))
+            threads.enter_context(stopping(pool))
+            ends = {name: pool.submit(work, subjects[name]).result for name in others}
+        if mine in subjects:
+            ends = {mine: partial(work, subjects[mine]), **ends}
+        for name, end in ends.items():
             try:
-                results[name] = future.result()
+                results[name] = end()
             except (CncpError, OSError) as error:
                 # A disk that is full here, or a name that it does not take, is of no concern to the others.
                 failures[name] = ours(error)
-    return Outcome(results, failures)
+    in_order = {name: results[name] for name in subjects if name in results}
+    return Outcome(in_order, {name: failures[name] for name in subjects if name in failures})

@@ -15,7 +15,7 @@ _TASKS = {
     "down": "cluster",
     "firewall": "firewall",
     "init": "init",
-    "interrupt": "attach",
+    "interrupt": "cluster",
     "logs": "cluster",
     "pip": "own",
     "plan": "plan",
@@ -26,7 +26,7 @@ _TASKS = {
     "shell": "own",
     "status": "cluster",
     "uninstall": "cluster",
-    "up": "cluster",
+    "up": "main_job",
 }
 """Tasks and their modules."""
 

@@ -1,4 +1,4 @@
-"""attach, console and interrupt: being there while it runs."""
+"""attach and console: being there while it runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from cncp.console import Console
 from cncp.errors import UsageError
 from cncp.machine.node import Node, installed
 from cncp.machine.ops import attach as showing
-from cncp.machine.ops import interrupt as interrupting
 from cncp.machine.ops import lifecycle, repl
 from cncp.machine.services.kinds import split
-from cncp.tasks import fleet as fleets
-from cncp.tasks.options import HOSTS
 from cncp.tasks.task import command
 
 
@@ -34,29 +31,6 @@ def console(context: Context, name: str = "") -> None:
     repl.console(node, name or _only_engine(node), sys.stdout)
 
 
-@command(
-    {
-        "file": HOSTS["file"],
-        "name": "engines, as `status` shows them, or HOST/engine-N, with commas; without, the one that is busy",
-        "all": "every engine of the cluster",
-    },
-    takes="name",
-)
-def interrupt(context: Context, name: str = "", all: bool = False, file: str | None = None) -> None:
-    """Interrupt the task that an engine computes (SIGINT): it ends with KeyboardInterrupt, variables stay."""
-    console = Console()
-    home = accounts.home(os.environ)
-    asked = fleets.asked(file)
-    hosts = fleets.inventory(asked)
-    if hosts is not None and not hosts.controller.local:
-        # Only the controller's machine has the way to all engines.
-        words = [*([f"--name={name}"] if name else []), *(["--all"] if all else [])]
-        fleets.interrupt(fleets.scene(asked, hosts, hosts.controller.name), console, words)
-        return
-    for one in interrupting.interrupt(installed(home), name, everyone=all):
-        console.say(one.line())
-
-
 def _only_engine(node: Node) -> str:
     """Return the engine that is meant where none is named. Raises UsageError where it could be another."""
     engines = [service for service in node.services if split(service)[0] == "engine"]
@@ -66,4 +40,4 @@ def _only_engine(node: Node) -> str:
     raise UsageError("console needs an engine", f"name one: {known}")
 
 
-__all__ = ["attach", "console", "interrupt"]
+__all__ = ["attach", "console"]

@@ -115,10 +115,10 @@ def _named(verb: str) -> Iterable[str]:
 
 def _hosts(verb: str) -> Iterable[str]:
     """Return the hosts of the cluster."""
-    from cncp.tasks import fleet as fleets
+    from cncp.tasks import scenes
 
-    found = fleets.inventory(fleets.asked(None))
-    return [host.name for host in found.everyone] if found else []
+    found = scenes.inventory(scenes.asked(None))
+    return [host.name for host in found.everyone] if found.named else []
 
 
 def _known(verb: str) -> Iterable[str]:

@@ -19,8 +19,8 @@ from cncp.machine.jupyter import browser, service
 from cncp.machine.jupyter.service import Access
 from cncp.machine.node import Node, installed
 from cncp.machine.ops import busy_engines
-from cncp.tasks import fleet as fleets
-from cncp.tasks.cluster import converge
+from cncp.tasks import scenes
+from cncp.tasks.main_job import converge
 from cncp.tasks.options import BUSY, QUIET
 from cncp.tasks.task import command
 
@@ -33,8 +33,8 @@ def _node() -> Node:
 
 def _elsewhere() -> tuple[HostSpec, Placed | None] | None:
     """Return the controller's host and where it was set up, None where the controller is on this machine."""
-    hosts = fleets.inventory(fleets.asked(None))
-    if hosts is None or hosts.controller.local:
+    hosts = scenes.inventory(scenes.asked(None))
+    if hosts.controller.local:
         return None
     return hosts.controller, places.load(accounts.home(os.environ)).get(hosts.controller.name)
 
@@ -84,7 +84,7 @@ def visit(context: Context, host: str = "", no_browser: bool = False) -> None:
     """Print where Jupyter is, and open a browser where there is a display."""
     console = Console()
     if host:
-        _visit(console, remote.host(host, fleets.inventory(fleets.asked(None))), None, no_browser)
+        _visit(console, remote.host(host, scenes.inventory(scenes.asked(None))), None, no_browser)
         return
     if far := _elsewhere():
         _visit(console, *far, no_browser)

@@ -6,19 +6,19 @@ import os
 
 from cncp import accounts
 from cncp.client import rotate as rotating
-from cncp.config import inventory
+from cncp.config.inventory import Inventory
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError, plural
-from cncp.fleet import operations
 from cncp.fleet.controller_host import Controller, Here
 from cncp.fleet.phases.base import Report
 from cncp.fleet.rollout import up as everywhere
+from cncp.fleet.scene import Scene
 from cncp.machine.node import Node, installed
 from cncp.machine.ops.apply import Request
 from cncp.ssh import user_key
 from cncp.ssh.pool import SomeHostsFailed
-from cncp.tasks import fleet as fleets
-from cncp.tasks import following
+from cncp.tasks import following, scenes
+from cncp.tasks import rollout_report as reports
 from cncp.tasks.options import is_strict
 
 WAIT = 3600.0
@@ -44,13 +44,11 @@ def confirm(question: str) -> None:
 
 
 def _rotate(
-    asked: Request, hosts: inventory.Inventory | None, strict: bool, console: Console, *, patience: float | None
+    asked: Request, hosts: Inventory, strict: bool, console: Console, *, patience: float | None
 ) -> tuple[rotating.Rotated, Report]:
     """Rotate on the controller's machine, wherever that is, then bring all engines up with the new keys."""
     console.phase("looking at the cluster")
-    if hosts is None:
-        return rotating.rotate(_controller_node(), console, patience=patience), Report()
-    wanted = fleets.fleet(asked, hosts, limit="", strict=strict)
+    wanted = reports.fleet(asked, hosts, limit="", strict=strict)
     if patience is not None:
         rotating.insist_on([spec for spec in hosts.everyone if not spec.local], strict=strict)
     here: Controller | None = None
@@ -59,9 +57,9 @@ def _rotate(
         here = Here(node, console)
         done = rotating.rotate(node, console, patience=patience)
     else:
-        scene = operations.Scene(hosts, wanted.home, (hosts.controller,), strict=strict)
-        done = rotating.rotate_there(scene, console, patience=patience)
-    if not done.running:
+        with Scene(hosts, wanted.home, [hosts.controller], console, strict=strict) as scene:
+            done = rotating.rotate_there(scene.only(), console, patience=patience)
+    if not (done.running and hosts.named):
         return done, Report()
     return done, everywhere(wanted, here, console)
 
@@ -84,9 +82,9 @@ def renew(
     file: str | None, host_keys: str, console: Console, *, patience: float | None, ask: str, as_json: bool
 ) -> None:
     """Rotate and say what came of it; ``ask`` is asked first, unless "". Raises SomeHostsFailed."""
-    asked = fleets.asked(file)
-    hosts = fleets.inventory(asked)
-    if hosts is None or hosts.controller.local:
+    asked = scenes.asked(file)
+    hosts = scenes.inventory(asked)
+    if hosts.controller.local:
         _controller_node()
     if ask:
         confirm(ask)
@@ -99,8 +97,7 @@ def renew(
     else:
         state = f"{plural(engines, 'engine')} answered" if rotated.running else "the cluster is down, as it was"
         console.say(f"keys {rotated.before} are void, {rotated.after} count · {state}")
-        remote = hosts is not None and not hosts.controller.local
-        host = hosts.controller.name if hosts and remote else _name(_controller_node())
+        host = _name(_controller_node()) if hosts.controller.local else hosts.controller.name
         console.say(f"next: cncp status | from your laptop: cncp keys.copy --force --host {host}")
     if done.failures:
-        raise SomeHostsFailed(done.failures, len(hosts.everyone) if hosts else 1, "")
+        raise SomeHostsFailed(done.failures, len(hosts.everyone), "")

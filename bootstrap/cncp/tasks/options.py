@@ -10,7 +10,7 @@ from cncp.console import Console
 from cncp.errors import CncpError, UsageError, plural
 from cncp.ssh.connection import Remote
 from cncp.ssh.pool import Outcome, SomeHostsFailed, tell
-from cncp.tasks import fleet as fleets
+from cncp.tasks import scenes
 
 JSON = {"json": "print the result as JSON"}
 QUIET = {"quiet": "print no progress"}
@@ -37,12 +37,6 @@ def local_name(profile: str, named: str | None) -> str:
     return profile_name(profile, "--profile") if named is None else profile_name(named, "--as")
 
 
-def refuse_limit(limit: str) -> None:
-    """Raise UsageError where hosts are named, but the cluster is this machine alone."""
-    if limit:
-        raise UsageError("command line: --limit, but the cluster is this machine alone", "leave --limit out")
-
-
 def is_strict(host_keys: str) -> bool:
     """Read --host-keys. Raises UsageError."""
     if host_keys not in ("accept-new", "strict"):
@@ -59,7 +53,7 @@ def one_remote(host: str, host_keys: str) -> Remote:
     A host of the cluster in use is reached as its cluster.toml says.
     """
     strict = is_strict(host_keys)
-    specs = selection.named(host, fleets.inventory(fleets.asked(None)), "command line: --host")
+    specs = selection.named(host, scenes.inventory(scenes.asked(None)), "command line: --host")
     if len(specs) != 1:
         raise UsageError(
             f"command line: --host {host} is {plural(len(specs), 'host')}", "name the one with the controller"
@@ -77,12 +71,12 @@ def remote_hosts(hosts: str, file: str | None) -> tuple[HostSpec, ...]:
     if hosts and file:
         raise UsageError("command line: --hosts and --file contradict each other", "name the hosts, or the file")
     if hosts:
-        specs = selection.named(hosts, fleets.inventory(fleets.asked(None)))
+        specs = selection.named(hosts, scenes.inventory(scenes.asked(None)))
         if any(spec.local for spec in specs):
             raise UsageError(f"command line: --hosts: {LOCAL} is this machine", "leave it out")
         return specs
-    found = fleets.inventory(fleets.asked(file))
-    if found is None:
+    found = scenes.inventory(scenes.asked(file))
+    if not found.named:
         raise UsageError("there is no list of hosts", "name them: --hosts 'gold[2-7],ada@x', or --file cluster.toml")
     return tuple(spec for spec in found.everyone if not spec.local)
 

@@ -51,7 +51,7 @@ def pip(context: Context) -> None:
     if words[:1] not in (["install"], ["uninstall"]):
         _become(venv, [str(venv / "bin" / "python"), *PYTHON, "-m", "pip", *words])
     # Not at the top: to run a script takes none of it.
-    from cncp.tasks import cluster
+    from cncp.tasks import main_job
 
     node = installed(accounts.home(os.environ))
     packages = [word for word in words[1:] if word not in ("-y", "--yes", "-U", "--upgrade")]
@@ -59,7 +59,7 @@ def pip(context: Context) -> None:
         Path(node.home), Actor(node.account), words[0], packages, node.settings.requirements
     ) as setting:
         # Noted by then, it is to be installed or uninstalled no second time.
-        cluster.converge(Console(), {"requirements": setting}, again=("up", f"--requirements={setting}"))
+        main_job.converge(Console(), {"requirements": setting}, again=("up", f"--requirements={setting}"))
 
 
 @command(rest="[-c COMMAND]", verbatim=True)

@@ -13,16 +13,17 @@ from cncp.config.inventory import LOCAL
 from cncp.console import Console
 from cncp.errors import WOULD_CHANGE
 from cncp.fleet import plan as plans
-from cncp.fleet.model import Fleet
 from cncp.fleet.plan import Planned
+from cncp.fleet.scene import show
 from cncp.machine.actor import Actor
 from cncp.machine.converge import engine_choice
 from cncp.machine.node import Node
 from cncp.machine.ops import apply as converging
 from cncp.machine.services import service_manager
 from cncp.ssh.pool import SomeHostsFailed, tell
-from cncp.tasks import fleet as fleets
-from cncp.tasks.options import FORGET, HOST_KEYS, HOSTS, JSON, is_strict, refuse_limit
+from cncp.tasks import rollout_report as reports
+from cncp.tasks import scenes
+from cncp.tasks.options import FORGET, HOST_KEYS, HOSTS, JSON, is_strict
 from cncp.tasks.task import command
 
 
@@ -43,39 +44,18 @@ def plan(
     """Show what `up` would change, and change nothing."""
     console = Console()
     asked = converging.request(os.environ, file=file, flags=flags, forget=forget)
-    hosts = fleets.inventory(asked)
-    if hosts is None:
-        refuse_limit(limit)
-        here = _here(asked, as_json=json)
-        changes = here.changes
-        if json:
-            console.data(here.said)
-        else:
-            # Of what stands in files that were damaged no byte can be shown as it is.
-            console.say("\n".join(here.said))
-    else:
-        wanted = fleets.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
-        concerned = not limit or any(host.local for host in wanted.limit)
-        first = {LOCAL: _here(asked, as_json=json)} if concerned else {}
-        changes = _everywhere(wanted, first, console, as_json=json)
-    if detailed_exitcode and changes:
+    hosts = scenes.inventory(asked)
+    wanted = reports.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
+    concerned = not limit or any(host.local for host in wanted.limit)
+    others = plans.plan(wanted, as_json=json)
+    planned = {**({LOCAL: _here(asked, as_json=json)} if concerned else {}), **others.results}
+    tell(others.failures, console)
+    # Of what stands in files that were damaged no byte can be shown as it is.
+    show({name: one.said for name, one in planned.items()}, hosts, console, as_json=json)
+    if others.failures:
+        raise SomeHostsFailed(others.failures, len(wanted.limit))
+    if detailed_exitcode and any(one.changes for one in planned.values()):
         raise Exit(code=WOULD_CHANGE)
-
-
-def _everywhere(wanted: Fleet, here: Mapping[str, Planned], console: Console, *, as_json: bool) -> bool:
-    """Show the plan for this machine, where it is concerned, and all others. Raises SomeHostsFailed."""
-    outcome = plans.plan(wanted, as_json=as_json)
-    planned = {**here, **outcome.results}
-    tell(outcome.failures, console)
-    if as_json:
-        console.data({name: one.said for name, one in planned.items()})
-    else:
-        for name, one in planned.items():
-            for line in one.said:
-                console.say(f"[{name}] {line}")
-    if outcome.failures:
-        raise SomeHostsFailed(outcome.failures, len(wanted.limit))
-    return any(one.changes for one in planned.values())
 
 
 def _here(asked: converging.Request, *, as_json: bool) -> Planned:

@@ -20,7 +20,7 @@ from cncp.pools.vm.qemu import Qemu
 from cncp.pools.vm.site import Provider, Site, Wanted, login
 from cncp.pools.vm.vagrant import LIBVIRT, VIRTUALBOX, Vagrant
 from cncp.process import become
-from cncp.tasks.cluster import converge
+from cncp.tasks.main_job import converge
 from cncp.tasks.options import JSON, QUIET
 from cncp.tasks.task import command
 

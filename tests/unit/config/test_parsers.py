@@ -19,7 +19,7 @@ from cncp.config.sources import Kept
 from cncp.errors import CncpError, UsageError
 from cncp.ipp import connection_file
 from cncp.machine.ops.apply import request
-from cncp.tasks import fleet as fleets
+from cncp.tasks import rollout_report, scenes
 
 PARTS = st.text("ab0129.-_", min_size=1, max_size=8)
 NAMES = st.from_regex(r"(?:[a-z][a-z0-9]{0,3}@)?[a-z0-9_][a-z0-9._-]{0,9}(?::[0-9]{1,4})?", fullmatch=True)
@@ -215,9 +215,8 @@ def test_a_file_is_parsed_once_for_all_its_hosts(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(inventory, "parse", parse)
     asked = request({"HOME": str(tmp_path)}, file=str(path), flags={}, forget=True)
-    hosts = fleets.inventory(asked)
-    assert hosts is not None
-    assert len(fleets.fleet(asked, hosts, limit="", strict=False).settings) == 1025
+    hosts = scenes.inventory(asked)
+    assert len(rollout_report.fleet(asked, hosts, limit="", strict=False).settings) == 1025
     assert len(parsed) == 1
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,10 @@ from cncp.fleet.model import HOME, SHARED, Surveyed
 from cncp.fleet.phases import start_engines
 from cncp.fleet.phases import survey as surveys
 from cncp.fleet.registry import Placed
+from cncp.fleet.remote_member import RemoteMember
+from cncp.fleet.scene import Scene
 from cncp.ipp import keys
+from cncp.machine.ops.status import Status
 from cncp.machine.tunnels import Tunnel
 from cncp.process import Completed
 from cncp.ssh import answers, pool, rpc
@@ -53,6 +57,8 @@ SECRET = keys.connection_files(
     encryption=True,
 )["ipcontroller-engine.json"]
 PLACED = Placed("far", "/home/ada/.local/share/cncp", "/home/ada/.local/share/cncp", {}, (), HostSpec("far"))
+
+CONSOLE = Console(io.StringIO(), io.StringIO())
 
 PROBE: dict[str, Any] = {
     "addresses": ["10.0.0.7"],
@@ -144,11 +150,11 @@ def found(host: Host) -> Surveyed:
     return Surveyed(host, answers.PROBE(PROBE))
 
 
-def scene(host: Host, home: Path) -> operations.Scene:
+def scene(host: Host, home: Path) -> Scene:
     """Return a cluster of this one host, connected."""
     registry.save(home, {"far": PLACED})
-    made = operations.Scene(Inventory((host.spec,), host.spec), home, [host.spec])
-    made._crew.hosts = {"far": host}
+    made = Scene(Inventory((host.spec,), host.spec), home, [host.spec], CONSOLE)
+    made.members = {"far": RemoteMember(PLACED, host, CONSOLE)}
     return made
 
 
@@ -309,17 +315,17 @@ def test_check_sees_engines_that_the_controller_does_not(tmp_path: Path, monkeyp
     """A host without the controller knows only that its engines run; the hub is asked of them, as by `status`."""
     made = scene(Canned(b"[]"), tmp_path)
     made.inventory = Inventory((HostSpec("far"),))
-    rows = [{**STATUS[0], "uptime": 900.0}, {**STATUS[0], "name": "engine-1", "uuid": "b"}, {**STATUS[0], "uuid": "c"}]
-    replies = {"check": GREETED + b"[]", "status": GREETED + json.dumps(rows).encode()}
-    monkeypatch.setattr(made, "ask", lambda verb, *_, **__: pool.Outcome({"far": Completed((), 0, replies[verb], "")}))
+    row = Status(**{"host": "far", **STATUS[0]})
+    rows = [replace(row, uptime=900.0), replace(row, name="engine-1", uuid="b"), replace(row, uuid="c")]
+    monkeypatch.setattr(made.members["far"], "status", lambda: rows)
     seen = {"b": {"id": 1, "state": "silent"}, "c": {"id": 2, "state": "idle"}}
     monkeypatch.setattr(made, "roll_call", lambda *_: {"controller": True, "engines": seen})
     found = operations.check(made, from_hosts=False)
-    assert [(one["host"], one["what"]) for one in found] == [
+    assert [(finding.host, finding.what) for finding in found] == [
         ("far", "engine-0 runs, but the controller does not know it"),
         ("far", "engine-1 runs, but does not answer the controller"),
     ]
-    assert "cncp up --limit far" in found[0]["remedy"]
+    assert "cncp up --limit far" in found[0].remedy
     assert not made.failures
 
 

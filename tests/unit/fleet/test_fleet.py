@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from cncp.config import inventory, sources
-from cncp.config.inventory import HostSpec, Inventory
+from cncp.config.inventory import ALONE, HostSpec, Inventory
 from cncp.config.sources import Kept
 from cncp.console import Console
 from cncp.errors import UsageError, plural
@@ -293,7 +293,7 @@ def test_places_are_kept_without_settings(tmp_path: Path) -> None:
     assert again.command("status")[:3] == ["env", "CNCP_HERE=true", "CNCP_HOME=/r/gold2"]
     hosts = Inventory((HostSpec("gold3"),))
     assert forgotten(hosts, tmp_path) == {"gold2": HostSpec("gold2", user="ada", port=2222)}
-    assert list(forgotten(None, tmp_path)) == ["gold2"]
+    assert list(forgotten(ALONE, tmp_path)) == ["gold2"]
     registry.save(tmp_path, {})
     assert registry.load(tmp_path) == {}
     assert forgotten(hosts, tmp_path) == {}

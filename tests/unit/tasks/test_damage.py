@@ -24,7 +24,7 @@ from cncp.machine.jupyter import service
 from cncp.machine.node import Node
 from cncp.machine.ops import apply, lifecycle, steps
 from cncp.machine.services import crontab, processes, supervisor
-from cncp.tasks import fleet as fleets
+from cncp.ssh.pool import Crew
 from cncp.tasks import program
 
 DAMAGE: dict[str, bytes | None] = {
@@ -186,14 +186,12 @@ def test_hosts_that_nothing_names_any_more_are_uninstalled(
     if "fleet.json" in lost:
         (home / "fleet.json").write_bytes(b"{")
     asked: list[list[str]] = []
-    monkeypatch.setattr(fleets, "uninstall", lambda scene, _: asked.append([host.name for host in scene.limit]))
+    monkeypatch.setattr(Crew, "connect", lambda crew: asked.append([host.name for host in crew.specs]))
     said = _answered("uninstall", lost, capsys)
     assert any("which hosts the cluster has is not known" in line for line in said)
-    if "fleet.json" in lost:
-        assert not home.exists()
-        assert "fleet.json is damaged as well" in said[0]
-    else:
-        assert ["far" in names for names in asked] == [True]
+    assert not home.exists()
+    assert asked == [[] if "fleet.json" in lost else ["far"]]
+    assert ("fleet.json is damaged as well" in said[0]) == ("fleet.json" in lost)
 
 
 def _damages(path: Path, without: tuple[str, ...] = ()) -> Iterator[tuple[str, bytes | None]]:

@@ -18,7 +18,7 @@ _LEAVING = {"tmux": "Ctrl-b d", "screen": "Ctrl-a d"}
 def attach(node: Node, name: str, console: Console) -> None:
     """Become the program that shows a service. Does not return. Raises CncpError."""
     if node.manager not in _LEAVING:
-        logs.follow(node, [name])
+        become(logs.following(node, [name]))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise CncpError(
             f"{node.manager} needs a terminal to attach to {name}",

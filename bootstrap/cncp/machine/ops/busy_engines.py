@@ -59,6 +59,11 @@ def handed_on() -> dict[str, str]:
     return {name: os.environ[name] for name in (WAIT, FORCE) if os.environ.get(name)}
 
 
+def words(manners: Manners) -> list[str]:
+    """Return the options of another host's verb."""
+    return [*([f"--wait={manners.wait:.0f}"] if manners.wait else []), *(["--force"] if manners.force else [])]
+
+
 def busy(node: Node) -> dict[str, bool]:
     """Return the engines that work, of whatever host, by name, and whether they are this machine's.
 

@@ -27,10 +27,11 @@ _ANSWER = 3.0  # s that a controller elsewhere has
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: a line of what, a line of what to do."""
+    """One thing that is wrong: a line of what, a line of what to do, and with which machine."""
 
     what: str
     remedy: str
+    host: str = ""
 
     def document(self) -> dict[str, str]:
         """Return it as JSON types."""

@@ -13,7 +13,7 @@ from cncp.accounts import Account
 from cncp.config.settings import parse
 from cncp.config.sources import Kept, kept, kept_path
 from cncp.console import Console
-from cncp.errors import UsageError
+from cncp.errors import UsageError, plural
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.ops import busy_engines, steps
@@ -23,6 +23,9 @@ from cncp.machine.ops.readiness import Answers, wait
 from cncp.machine.services import service_manager
 from cncp.machine.services.kinds import KINDS, split
 from cncp.machine.services.startup import START_TIMEOUT
+
+MOST_ENGINES = 1024
+"""On one machine, as the setting has it."""
 
 
 def remember(account: Account, home: Path, former: Kept, flags: Mapping[str, str], file: Path | None) -> None:
@@ -36,6 +39,25 @@ def remember(account: Account, home: Path, former: Kept, flags: Mapping[str, str
         actor.remove(path)
     elif files.read_bytes(path) != content:
         actor.write(path, content, 0o600)
+
+
+def check_count(count: str) -> None:
+    """Raise UsageError where it is nothing that ``scale`` takes."""
+    if not re.fullmatch(r"[-+]?[0-9]{1,4}", count) or abs(int(count)) > MOST_ENGINES:
+        raise UsageError(
+            f"scale {count!r} is not possible", f"give a number of engines, 0 to {MOST_ENGINES}, or +1, -1"
+        )
+
+
+def engines_after(node: Node, count: str) -> int:
+    """Return how many engines ``scale`` is to leave: the number given, or so many more or fewer. Raises UsageError."""
+    wanted = int(count) + (node.engines if count[0] in "-+" else 0)
+    if not 0 <= wanted <= MOST_ENGINES:
+        raise UsageError(
+            f"scale {count} is not possible: it has {plural(node.engines, 'engine')}",
+            f"give a number of engines, 0 to {MOST_ENGINES}",
+        )
+    return wanted
 
 
 def scale(node: Node, count: int, environment: Mapping[str, str], console: Console, manners: Manners) -> Outcome:

@@ -10,7 +10,7 @@ from datetime import datetime
 from cncp.errors import CncpError
 from cncp.machine.node import Node
 from cncp.machine.services.systemd import unit
-from cncp.process import become, run
+from cncp.process import run
 
 TAIL = 10
 """Lines of a log in which the last that says something is looked for."""
@@ -53,13 +53,13 @@ def ends_with(lines: Sequence[str]) -> str:
     return f"; its log ends with: {last[:_LONG]}" if last else ""
 
 
-def follow(node: Node, names: Sequence[str], lines: int = TAIL) -> None:
-    """Become the program that shows logs as they grow, after their last ``lines``. Does not return."""
+def following(node: Node, names: Sequence[str], lines: int = TAIL) -> list[str]:
+    """Return the command that shows logs as they grow, after their last ``lines``. Raises CncpError without any."""
     if node.settings.logs == "files":
-        there = [path for name in names if (path := node.log_dir / f"{name}.log").exists()]
+        there = [str(path) for name in names if (path := node.log_dir / f"{name}.log").exists()]
         if not there:
             raise CncpError(f"{node.log_dir / names[0]}.log does not exist yet", "look at: cncp status")
-        become(["tail", "-n", str(lines), "-F", *there])
+        return ["tail", "-n", str(lines), "-F", *there]
     scope = [] if node.scope == "system" else ["--user"]
     units = [word for name in names for word in ("-u", unit(node, name))]
-    become(["journalctl", *scope, "-f", "-n", str(lines), "-o", "short-iso", *units])
+    return ["journalctl", *scope, "-f", "-n", str(lines), "-o", "short-iso", *units]

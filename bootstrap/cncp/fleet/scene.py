@@ -1,0 +1,174 @@
+"""The machines of a cluster that is there, to be asked: this one, those set up from here over ssh."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cncp.config.inventory import LOCAL, HostSpec, Inventory
+from cncp.console import Console
+from cncp.errors import USAGE, CncpError, plural
+from cncp.fleet import registry
+from cncp.fleet.local_member import LocalMember
+from cncp.fleet.member import Member, Said
+from cncp.fleet.remote_member import RemoteMember
+from cncp.machine.ops.engine_states import SILENCE
+from cncp.ssh.connection import Host, Local
+from cncp.ssh.host_errors import HostError
+from cncp.ssh.pool import Crew, SomeHostsFailed, at_once, tell
+
+T = TypeVar("T")
+
+
+class Scene:
+    """The members of a cluster, or some of them, connected. A context manager.
+
+    ``members`` are those that can be asked, in the order of the inventory; ``failures`` has the hosts that cannot be
+    reached, on which nothing of ours is, or that failed at what they were asked.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        home: Path,
+        limit: Sequence[HostSpec],
+        console: Console,
+        *,
+        strict: bool = False,
+    ) -> None:
+        """``home`` is CNCP_HOME. Raises CncpError where hosts are named and none was set up from here."""
+        self.inventory = inventory
+        self.home = home
+        self.limit = tuple(limit)
+        self.console = console
+        # A machine by itself knows of no other.
+        self.places = registry.load(home) if inventory.named else {}
+        if not self.places and any(not host.local for host in limit):
+            raise CncpError("nothing has been set up on these hosts from here", "set them up: cncp up")
+        self._crew = Crew([host for host in limit if host.name in self.places], strict=strict)
+        self.members: dict[str, Member] = {}
+        self.failures: dict[str, CncpError] = {
+            host.name: HostError(host.name, "nothing is set up there", f"cncp up --limit {host.name}")
+            for host in limit
+            if host.name not in self.places and not host.local
+        }
+
+    def __enter__(self) -> Scene:  # noqa: PYI034  # no subclasses
+        self._crew.__enter__()
+        self.failures.update(self._crew.failures)
+        for spec in self.limit:
+            if spec.local:
+                self.members[spec.name] = self._here()
+            elif spec.name in self._crew.hosts:
+                self.members[spec.name] = self._there(self._crew.hosts[spec.name])
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._crew.__exit__(*error)
+
+    def _here(self) -> LocalMember:
+        return LocalMember(LOCAL if self.inventory.named else "", self.home, self._console_of(LOCAL))
+
+    def _there(self, host: Host) -> RemoteMember:
+        return RemoteMember(self.places[host.spec.name], host, self._console_of(host.spec.name))
+
+    def _console_of(self, name: str) -> Console:
+        return self.console.of(self.inventory.label(name)) if self.inventory.named else self.console
+
+    @property
+    def others(self) -> list[str]:
+        """The names of members without the controller."""
+        return [name for name in self.members if name != self.inventory.controller.name]
+
+    def each(self, work: Callable[[Member], T], names: Collection[str] | None = None) -> dict[str, T]:
+        """Ask all members, or those of these names, at the same time; which fail is noted.
+
+        What a machine by itself fails in, is raised.
+        """
+        chosen = {name: member for name, member in self.members.items() if names is None or name in names}
+        if not self.inventory.named:
+            return {name: work(member) for name, member in chosen.items()}
+        outcome = at_once(chosen, work, LOCAL)
+        self.failures.update(outcome.failures)
+        return dict(outcome.results)
+
+    def each_with(self, work: Callable[[Member], T]) -> dict[str, T]:
+        """Ask all members about services; one without those that are named has not failed where another has them."""
+        found = self.each(work)
+        without = {name: error for name, error in self.failures.items() if error.exit_code == USAGE}
+        if found:
+            tell(without, self.console)
+            self.failures = {name: error for name, error in self.failures.items() if name not in without}
+        return found
+
+    def only(self) -> Member:
+        """Return the one member that was asked for. Raises CncpError where it cannot be asked."""
+        for error in self.failures.values():
+            raise error
+        return next(iter(self.members.values()))
+
+    @contextlib.contextmanager
+    def controller(self) -> Iterator[Member | None]:
+        """Have the controller's machine for the length of a block, whether it is among those asked; None without it."""
+        head = self.inventory.controller
+        if head.local:
+            yield self._here()
+        elif head.name in self.members or head.name not in self.places:
+            yield self.members.get(head.name)
+        else:
+            with self.reach(head.name) as host:
+                yield self._there(host) if host else None
+
+    @contextlib.contextmanager
+    def reach(self, name: str) -> Iterator[Host | None]:
+        """Connect to a machine for the length of a block, if that is to be; None where it fails."""
+        if name == LOCAL:
+            yield Local(HostSpec(LOCAL))
+        elif name in self._crew.hosts:
+            yield self._crew.hosts[name]
+        else:
+            placed = {placed: one.spec for placed, one in self.places.items()}
+            named = {host.name: host for host in self.inventory.everyone}
+            spec = {**placed, **named}.get(name)
+            with Crew([spec] if spec else []) as crew:
+                yield crew.hosts.get(name)
+
+    def roll_call(self, uuids: Collection[str], patience: float = 0.0) -> dict[str, Any]:
+        """Ask the controller about engines; nothing is known of them where it cannot be asked."""
+        with self.controller() as member:
+            return SILENCE if member is None else member.roll_call(uuids, patience)
+
+    def announce(self, what: str) -> None:
+        """Tell what begins on all members; a machine by itself tells that itself."""
+        if self.inventory.named:
+            self.console.phase(f"{what} {plural(len(self.members), 'host')}")
+
+    def show(self, said: Mapping[str, Said], *, as_json: bool = False) -> None:
+        """Print what members have said."""
+        show(said, self.inventory, self.console, as_json=as_json)
+
+    def tell(self) -> None:
+        """Say which hosts failed, a line each."""
+        tell(self.failures, self.console)
+
+    def finish(self) -> None:
+        """Say which hosts failed. Raises SomeHostsFailed, with how to run this again on them alone."""
+        self.tell()
+        self.insist("--limit")
+
+    def insist(self, again: str = "") -> None:
+        """Raise SomeHostsFailed where some have; ``again`` is as there."""
+        if self.failures:
+            raise SomeHostsFailed(self.failures, len(self.limit), again)
+
+
+def show(said: Mapping[str, Said], inventory: Inventory, console: Console, *, as_json: bool) -> None:
+    """Print what machines have said, a line each with their name, or as JSON."""
+    if as_json:
+        console.data(inventory.whole(said))
+        return
+    for name, lines in said.items():
+        for line in lines:
+            console.say(f"{inventory.label(name)}{line}")

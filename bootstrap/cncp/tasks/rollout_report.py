@@ -1,0 +1,109 @@
+"""What is asked of all hosts by `up`, and what a user is told of what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cncp import accounts
+from cncp.config import sources
+from cncp.config.inventory import HostSpec, Inventory
+from cncp.config.settings import Value
+from cncp.console import Console
+from cncp.errors import CncpError, plural
+from cncp.fleet.model import Fleet
+from cncp.fleet.phases.base import Report
+from cncp.machine.ops.apply import Request
+from cncp.ssh.pool import SomeHostsFailed
+
+HEADER = ["HOST", "ENGINES", "SERVICE MANAGER", "TIME", ""]
+
+
+def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Fleet:
+    """Check the settings of every host. Raises UsageError, and changes nothing."""
+
+    def settings(host: HostSpec) -> dict[str, Value]:
+        if host.name == hosts.controller.name:
+            return sources.for_controller(
+                file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former
+            )
+        return sources.for_host(
+            host, file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former
+        )
+
+    return Fleet(
+        hosts,
+        {host.name: settings(host) for host in hosts.everyone},
+        accounts.home(asked.environment),
+        hosts.limited(limit),
+        strict,
+    )
+
+
+def report(
+    wanted: Fleet, done: Report, console: Console, *, following: Sequence[str], elapsed: float, as_json: bool
+) -> None:
+    """Say what came of bringing all hosts up, a line a host, and what may follow. Raises SomeHostsFailed.
+
+    ``elapsed`` is in s.
+    """
+    failures = failures_of(done)
+    if as_json:
+        console.data(_document(done, failures, elapsed))
+    else:
+        _show(wanted, done, failures, console, elapsed)
+        for line in following:
+            console.say(line)
+    if failures:
+        raise SomeHostsFailed(failures, len(wanted.limit))
+
+
+def _document(done: Report, failures: Mapping[str, CncpError], elapsed: float) -> dict[str, Any]:
+    return {
+        "answering": done.all_answering,
+        "changed": done.changed,
+        "elapsed": round(elapsed, 2),
+        "engines": done.all_engines,
+        "failures": {name: {"what": error.message, "hint": error.hint} for name, error in failures.items()},
+        "hosts": {name: {**host.document(), "answering": done.answering(name)} for name, host in done.hosts.items()},
+        "profile": done.profile,
+        "seconds": done.seconds,
+    }
+
+
+def _show(wanted: Fleet, done: Report, failures: Mapping[str, CncpError], console: Console, elapsed: float) -> None:
+    console.table(HEADER, _rows(wanted, done, failures))
+    if not done.changed and not failures:
+        console.say("nothing to change")
+    console.say(
+        f"{done.all_answering}/{done.all_engines} engines answer · profile {done.profile} · "
+        f"{plural(len(done.hosts), 'host')} · {elapsed:.1f} s"
+    )
+
+
+def failures_of(done: Report) -> dict[str, CncpError]:
+    """Return what failed, by host: something on the way, or engines that do not answer."""
+    silent = {
+        name: CncpError(
+            f"{done.answering(name)} of {len(host.uuids)} engines answer{done.endings.get(name, '')}",
+            f"cncp logs --limit {name}",
+        )
+        for name, host in done.hosts.items()
+        if done.silent(name)
+    }
+    return {**done.failures, **silent}
+
+
+def _rows(wanted: Fleet, done: Report, failures: Mapping[str, CncpError]) -> list[list[str]]:
+    rows = []
+    for host in wanted.limit:
+        report = done.hosts.get(host.name)
+        said = failures[host.name].message if host.name in failures else ""
+        if report is None:
+            rows.append([host.name, "-", "", "", said])
+            continue
+        engines = f"{done.answering(host.name)}/{len(report.uuids)}" if report.uuids else "controller"
+        scope = f" ({report.scope})" if report.service_manager == "systemd" else ""
+        took = f"{done.host_seconds[host.name]:.1f} s"
+        rows.append([host.name, engines, report.service_manager + scope, took, said])
+    return rows

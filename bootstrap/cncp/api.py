@@ -32,16 +32,16 @@ from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.settings import BY_KEY
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
-from cncp.fleet import operations
+from cncp.fleet import operations, rollout
 from cncp.fleet.scene import Scene
 from cncp.machine.connection_files import CLIENT
 from cncp.machine.node import Node, installed
-from cncp.machine.ops import apply, busy_engines, lifecycle, main
+from cncp.machine.ops import apply, busy_engines, lifecycle
 from cncp.machine.ops.status import Status
 from cncp.machine.services.kinds import split
 from cncp.ssh.connection import Remote
 from cncp.ssh.pool import SomeHostsFailed
-from cncp.tasks import main_job, rollout_report, scenes
+from cncp.tasks import rollout_report, scenes
 from cncp.tasks.options import is_strict
 
 if TYPE_CHECKING:
@@ -110,13 +110,9 @@ class Cluster:
         lose their tasks.
         """
         asked = self._request(_flags(settings), forget=forget)
-        hosts = scenes.inventory(asked)
-        wanted = rollout_report.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
+        wanted = rollout_report.fleet(asked, scenes.inventory(asked), limit=limit, strict=is_strict(host_keys))
         with _manners(wait, force=force):
-            if not hosts.named:
-                node, outcome = main.converge(asked, self._console(), None)
-                return Report(node.engines, len(outcome.answers.answering), outcome.changed)
-            done, _ = main_job.fleet_up(asked, wanted, self._console(), None)
+            done = rollout.up(asked, wanted, self._console(), None)
         if failures := rollout_report.failures_of(done):
             raise SomeHostsFailed(failures, len(wanted.limit), "")
         return Report(done.all_engines, done.all_answering, done.changed)

@@ -185,7 +185,7 @@ def test_a_host_that_is_taken_out_of_the_file(fleet: Fleet, before: dict[str, di
     assert "no longer in the file" not in done.stderr
     took = json.loads(done.stdout)
     taken = [phase.name for step in PHASES for phase in (step.phases if isinstance(step, Together) else (step,))]
-    assert set(took["seconds"]) == {"environment", *taken} - {"install-controller", "open-tunnels"}
+    assert set(took["seconds"]) == {*taken} - {"this-machine", "install-controller", "open-tunnels"}
     assert all(f"    {phase}: " in done.stderr for phase in took["seconds"])
     assert all({"plan", "await-engines"} <= set(host["seconds"]) for host in took["hosts"].values())
     assert sorted(fleet.ask_engines()) == FOUR[:2]

@@ -28,7 +28,6 @@ ELSEWHERE = {
     "fleet.phases.await_engines": "lab/test_fleet.py",
     "fleet.phases.connect": "lab/test_fleet.py",
     "fleet.phases.record": "lab/test_fleet.py",
-    "fleet.phases.start_controller": "lab/test_fleet.py",
     "fleet.plan": "unit/test_examples.py",
     "fleet.remote_jupyter": "unit/machine/test_jupyter.py",
     "install.bootstrap_tools": "install/test_tools.py",

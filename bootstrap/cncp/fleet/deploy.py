@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,9 @@ class Code:
     digest: str
 
 
+@cache
 def code() -> Code:
-    """Pack what provisioning needs of this code; the same files make the same bytes."""
+    """Pack what provisioning needs of this code, once; the same files make the same bytes."""
     packed = io.BytesIO()
     source_code.pack(packed, ((name, content, mode) for name, (content, mode) in sorted(source_code.code(SOURCE))))
     digest = hashlib.sha256(packed.getvalue()).hexdigest()

@@ -53,10 +53,6 @@ class LocalMember(Member):
         node, manager = self._looked_at()
         return [replace(finding, host=self.name or node.host) for finding in doctor.examine(node, manager)]
 
-    def way(self) -> list[Finding]:
-        """Dial nothing: what is on one machine has no way to go."""
-        return []
-
     def logs(self, names: str, lines: int) -> Said:
         """Read them."""
         node = self._node()

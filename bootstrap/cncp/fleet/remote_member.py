@@ -67,10 +67,6 @@ class RemoteMember(Member):
         """Ask it."""
         return [replace(Status(**row), host=self.name) for row in self.answer(answers.STATUS, "status")]
 
-    def stopped(self) -> bool:
-        """Say no: it does not tell."""
-        return False
-
     def check(self) -> list[Finding]:
         """Ask it."""
         found = self.answer(answers.FINDINGS, "check", findings=True)
@@ -91,7 +87,7 @@ class RemoteMember(Member):
         )
         return [Finding(what, "open the ports to it: cncp firewall prints the rules", self.name)]
 
-    def logs(self, names: str, lines: int) -> Said:
+    def logs(self, names: str, lines: int) -> list[str]:
         """Ask it."""
         return self._lines("logs", f"--lines={lines}", *_named(names))
 

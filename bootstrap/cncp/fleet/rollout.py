@@ -1,18 +1,20 @@
-"""`cncp up` for a cluster of several machines: a list of phases, ended when the engines answer."""
+"""`cncp up` on one machine or many: a list of phases, ended when the engines answer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from cncp.console import Console, Stopwatch
 from cncp.errors import CncpError
-from cncp.fleet import deploy
-from cncp.fleet.controller_host import Controller
+from cncp.fleet import registry
+from cncp.fleet.controller_host import Here
 from cncp.fleet.model import Fleet
 from cncp.fleet.phases.await_engines import AwaitEngines
 from cncp.fleet.phases.base import Phase, Report, Run, Together
 from cncp.fleet.phases.connect import Connect
+from cncp.fleet.phases.in_charge import Environment, Remember, ThisMachine
 from cncp.fleet.phases.install import InstallController, InstallHosts
 from cncp.fleet.phases.open_tunnels import OpenTunnels
 from cncp.fleet.phases.record import Record
@@ -20,9 +22,12 @@ from cncp.fleet.phases.revoke_tunnels import RevokeTunnels
 from cncp.fleet.phases.start_controller import StartController
 from cncp.fleet.phases.start_engines import StartEngines
 from cncp.fleet.phases.survey import Survey
+from cncp.machine.node import Node
+from cncp.machine.ops import steps
+from cncp.machine.ops.apply import Request, describe
 from cncp.ssh.pool import Crew, stopping
 
-PHASES: tuple[Phase | Together, ...] = (
+HOSTS: tuple[Phase | Together, ...] = (
     Connect(),
     Survey(),
     Record(),
@@ -33,26 +38,40 @@ PHASES: tuple[Phase | Together, ...] = (
     RevokeTunnels(),
     AwaitEngines(),
 )
+"""What is done on machines that are to have a cluster's services."""
+
+PHASES = (Environment(), ThisMachine(), Remember(early=True), *HOSTS, Remember(early=False))
 
 
-def up(fleet: Fleet, here: Controller | None, console: Console, watch: Stopwatch | None = None) -> Report:
-    """Bring all hosts to what the settings say, and wait until their engines answer.
+def up(
+    asked: Request,
+    fleet: Fleet,
+    console: Console,
+    again: Sequence[str] | None = (),
+    *,
+    phases: Sequence[Phase | Together] = PHASES,
+    node: Node | None = None,
+) -> Report:
+    """Bring all machines to what the settings say, and wait until their engines answer.
 
-    ``here`` is the controller, where that is on this machine; ``watch`` has taken the time of what was done before.
-    Raises PreflightError where nothing can be gone on with; what fails on some hosts is in the answer.
+    ``again`` is as for ``machine.ops.main.bring_environment``, ``node`` this machine, where it is not to be what was
+    asked. Raises CncpError where nothing can be gone on with; what fails on some hosts is in the answer.
     """
+    node = node or describe(asked)
     head = fleet.inventory.controller
-    specs = fleet.hosts if head.local else (head, *fleet.hosts)
-    watch = watch or Stopwatch(console)
+    here = Here(node, console) if head.local else None
+    watch = Stopwatch(console)
     report = Report(seconds=watch.seconds)
+    report.node = node
+    report.first = not (registry.load(fleet.home) if fleet.inventory.named else steps.former(fleet.home))
     if here is not None:
         report.controller = here
-    with closing(Crew(specs, strict=fleet.strict)) as pool:
-        take(PHASES, Run(fleet, console, watch, pool, deploy.code(), here), report)
+    with closing(Crew(fleet.hosts if head.local else (head, *fleet.hosts), strict=fleet.strict)) as pool:
+        take(phases, Run(asked, node, fleet, console, watch, pool, here, again), report)
     return report
 
 
-def take(phases: tuple[Phase | Together, ...], run: Run, report: Report) -> None:
+def take(phases: Sequence[Phase | Together], run: Run, report: Report) -> None:
     """Take phases one after the other, and tell after each which hosts failed. Raises what a phase raises."""
     for step in phases:
         try:

@@ -9,9 +9,8 @@ from cncp.client import rotate as rotating
 from cncp.config.inventory import Inventory
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError, plural
-from cncp.fleet.controller_host import Controller, Here
+from cncp.fleet import rollout
 from cncp.fleet.phases.base import Report
-from cncp.fleet.rollout import up as everywhere
 from cncp.fleet.scene import Scene
 from cncp.machine.node import Node, installed
 from cncp.machine.ops.apply import Request
@@ -51,17 +50,16 @@ def _rotate(
     wanted = reports.fleet(asked, hosts, limit="", strict=strict)
     if patience is not None:
         rotating.insist_on([spec for spec in hosts.everyone if not spec.local], strict=strict)
-    here: Controller | None = None
+    node: Node | None = None
     if hosts.controller.local:
         node = _controller_node()
-        here = Here(node, console)
         done = rotating.rotate(node, console, patience=patience)
     else:
         with Scene(hosts, wanted.home, [hosts.controller], console, strict=strict) as scene:
             done = rotating.rotate_there(scene.only(), console, patience=patience)
     if not (done.running and hosts.named):
         return done, Report()
-    return done, everywhere(wanted, here, console)
+    return done, rollout.up(asked, wanted, console, phases=rollout.HOSTS, node=node)
 
 
 def _controller_node() -> Node:

@@ -7,16 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from invoke.context import Context
 
-from cncp import accounts, files
-from cncp.console import Console, Stopwatch
-from cncp.fleet import registry as places
-from cncp.fleet.controller_host import Here
-from cncp.fleet.model import Fleet
-from cncp.fleet.phases.base import Report
-from cncp.fleet.rollout import up as everywhere
+from cncp.console import Console
+from cncp.fleet import rollout
 from cncp.machine.node import Node
-from cncp.machine.ops import apply as converging
-from cncp.machine.ops import busy_engines, lifecycle, main, steps, summary
+from cncp.machine.ops import busy_engines
+from cncp.machine.ops.apply import request
 from cncp.tasks import following as next_steps
 from cncp.tasks import rollout_report as reports
 from cncp.tasks import scenes
@@ -59,21 +54,12 @@ def converge(
 
     ``again`` are the words of cncp that go on after an installation, where this verb itself cannot.
     """
-    asked = converging.request(os.environ, file=file, flags=flags, forget=forget)
-    hosts = scenes.inventory(asked)
-    wanted = reports.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
-    if hosts.named:
-        done, following = fleet_up(asked, wanted, console, again)
-        reports.report(wanted, done, console, following=following, elapsed=summary.elapsed(), as_json=as_json)
-        return
-    first = steps.former(accounts.home(os.environ)) is None
-    node, outcome = main.converge(asked, console, again)
-    report = converging.report(node, outcome)
-    if as_json:
-        console.data(summary.document(report))
-        return
-    for line in [*summary.lines(node, report), *(_following(node) if first else ())]:
-        console.say(line)
+    asked = request(os.environ, file=file, flags=flags, forget=forget)
+    wanted = reports.fleet(asked, scenes.inventory(asked), limit=limit, strict=is_strict(host_keys))
+    done = rollout.up(asked, wanted, console, again)
+    head = wanted.inventory.controller
+    following = _following(done.node, "" if head.local else head.name) if done.first else []
+    reports.report(wanted, done, console, following=following, as_json=as_json)
 
 
 def _following(node: Node, elsewhere: str = "") -> list[str]:
@@ -83,27 +69,6 @@ def _following(node: Node, elsewhere: str = "") -> list[str]:
     return next_steps.lines(
         next_steps.program(node.account, os.environ), elsewhere or here, loopback=loopback and not elsewhere
     )
-
-
-def fleet_up(
-    asked: converging.Request, wanted: Fleet, console: Console, again: Sequence[str] | None
-) -> tuple[Report, Sequence[str]]:
-    """Bring all hosts up; return what came of it, and what may follow. ``again`` is as for ``bring_environment``."""
-    node = converging.describe(asked)
-    watch = Stopwatch(console)
-    with watch.phase("environment"):
-        main.bring_environment(node, console, again)
-    head = wanted.inventory.controller
-    here = Here(node, console) if head.local else None
-    if here is None:
-        with watch.phase("this-machine"):
-            converging.up(node, console)
-    files.make_home(wanted.home)
-    first = not places.load(wanted.home)
-    # Before anything is done: verbs on what was cut off need to know the hosts.
-    lifecycle.remember(node.account, wanted.home, asked.former, asked.flags, asked.file)
-    done = everywhere(wanted, here, console, watch)
-    return done, _following(node, "" if here else head.name) if first else ()
 
 
 __all__ = ["up"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cncp import accounts
@@ -13,6 +14,7 @@ from cncp.console import Console
 from cncp.errors import CncpError, plural
 from cncp.fleet.model import Fleet
 from cncp.fleet.phases.base import Report
+from cncp.machine.ops import summary
 from cncp.machine.ops.apply import Request
 from cncp.ssh.pool import SomeHostsFailed
 
@@ -40,29 +42,37 @@ def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Flee
     )
 
 
-def report(
-    wanted: Fleet, done: Report, console: Console, *, following: Sequence[str], elapsed: float, as_json: bool
-) -> None:
-    """Say what came of bringing all hosts up, a line a host, and what may follow. Raises SomeHostsFailed.
-
-    ``elapsed`` is in s.
-    """
+def report(wanted: Fleet, done: Report, console: Console, *, following: Sequence[str], as_json: bool) -> None:
+    """Say what came of bringing all machines up, and what may follow. Raises SomeHostsFailed."""
     failures = failures_of(done)
+    many = wanted.inventory.named
     if as_json:
-        console.data(_document(done, failures, elapsed))
+        console.data(_document(done, failures) if many else _own_document(done))
     else:
-        _show(wanted, done, failures, console, elapsed)
-        for line in following:
+        if many:
+            console.table(HEADER, _rows(wanted, done, failures))
+        for line in [*(_lines(done, failures) if many else _own_lines(done)), *following]:
             console.say(line)
     if failures:
         raise SomeHostsFailed(failures, len(wanted.limit))
 
 
-def _document(done: Report, failures: Mapping[str, CncpError], elapsed: float) -> dict[str, Any]:
+def _own_document(done: Report) -> dict[str, Any]:
+    """Return what came of a machine by itself as JSON types: its own report, with the time of all of it."""
+    (made,) = done.hosts.values()
+    return summary.document(replace(made, seconds={"environment": done.seconds["environment"], **made.seconds}))
+
+
+def _own_lines(done: Report) -> list[str]:
+    (made,) = done.hosts.values()
+    return summary.lines(done.node, made)
+
+
+def _document(done: Report, failures: Mapping[str, CncpError]) -> dict[str, Any]:
     return {
         "answering": done.all_answering,
         "changed": done.changed,
-        "elapsed": round(elapsed, 2),
+        "elapsed": round(summary.elapsed(), 2),
         "engines": done.all_engines,
         "failures": {name: {"what": error.message, "hint": error.hint} for name, error in failures.items()},
         "hosts": {name: {**host.document(), "answering": done.answering(name)} for name, host in done.hosts.items()},
@@ -71,14 +81,12 @@ def _document(done: Report, failures: Mapping[str, CncpError], elapsed: float) -
     }
 
 
-def _show(wanted: Fleet, done: Report, failures: Mapping[str, CncpError], console: Console, elapsed: float) -> None:
-    console.table(HEADER, _rows(wanted, done, failures))
-    if not done.changed and not failures:
-        console.say("nothing to change")
-    console.say(
-        f"{done.all_answering}/{done.all_engines} engines answer · profile {done.profile} · "
-        f"{plural(len(done.hosts), 'host')} · {elapsed:.1f} s"
-    )
+def _lines(done: Report, failures: Mapping[str, CncpError]) -> list[str]:
+    seen = f"{done.all_answering}/{done.all_engines} engines answer · profile {done.profile}"
+    return [
+        *([] if done.changed or failures else ["nothing to change"]),
+        f"{seen} · {plural(len(done.hosts), 'host')} · {summary.elapsed():.1f} s",
+    ]
 
 
 def failures_of(done: Report) -> dict[str, CncpError]:

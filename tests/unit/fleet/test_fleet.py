@@ -107,10 +107,12 @@ def test_a_machine_named_twice_is_refused_before_anything_is_done(
     monkeypatch.setattr(survey, "_probe", lambda host: dict(fakes[host.spec.name].facts))
     monkeypatch.setattr(survey, "call", lambda *_, **__: {"names": []})
     hosts = (HostSpec("ada@here"),)
+    asked: Any = None
+    node: Any = SimpleNamespace(node="here")
     for controller in (HostSpec(inventory.LOCAL), HostSpec("far")):
         wanted = Fleet(Inventory(hosts, controller), {}, tmp_path, hosts)
         with pytest.raises(UsageError, match="the same machine is named twice: localhost and ada@here") as caught:
-            ups.up(wanted, None, Console(io.StringIO(), io.StringIO()))
+            ups.up(asked, wanted, Console(io.StringIO(), io.StringIO()), phases=ups.HOSTS, node=node)
         assert caught.value.exit_code == 2
     assert list(tmp_path.glob("*.json")) == []
 

@@ -12,17 +12,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from cncp.config.inventory import FORWARD, LOCAL, REVERSE, HostSpec, Inventory
+from cncp.config.inventory import ALONE, FORWARD, LOCAL, REVERSE, HostSpec, Inventory
 from cncp.console import Console, Stopwatch
 from cncp.errors import CncpError, PreflightError
 from cncp.fleet import tunnel_grants
-from cncp.fleet.deploy import Code
 from cncp.fleet.model import Fleet, Surveyed
-from cncp.fleet.phases import install, survey
+from cncp.fleet.phases import in_charge, install, survey
 from cncp.fleet.phases.base import Phase, Report, Run, Together
 from cncp.fleet.phases.install import InstallController, InstallHosts
 from cncp.fleet.phases.open_tunnels import OpenTunnels
 from cncp.fleet.phases.revoke_tunnels import RevokeTunnels
+from cncp.fleet.phases.start_controller import StartController
 from cncp.fleet.phases.survey import Survey
 from cncp.fleet.rollout import PHASES, take
 from cncp.fleet.tunnel_grants import Gate
@@ -76,13 +76,15 @@ def surveyed(name: str) -> Surveyed:
     return Surveyed(Local(HostSpec(name)), {"home": "/h", "tunnels": []})
 
 
-def run_of(home: Path, *hosts: HostSpec, controller: str = LOCAL) -> Run:
+def run_of(home: Path, *hosts: HostSpec, controller: str = LOCAL, named: bool = True) -> Run:
     """Return what phases of a cluster of these hosts go by; nobody is connected."""
-    inventory = Inventory(hosts, HostSpec(controller))
+    inventory = Inventory(hosts, HostSpec(controller)) if named else ALONE
     fleet = Fleet(inventory, {spec.name: {"engines": 2} for spec in hosts}, home, hosts)
     here: Any = SimpleNamespace(has_tunnels=False) if controller == LOCAL else None
     console = Console(io.StringIO(), io.StringIO())
-    return Run(fleet, console, Stopwatch(console), Crew(hosts), Code(b"", "0"), here)
+    asked: Any = None
+    node: Any = SimpleNamespace(services=())
+    return Run(asked, node, fleet, console, Stopwatch(console), Crew(hosts), here)
 
 
 def heard(run: Run) -> list[str]:
@@ -95,6 +97,9 @@ def test_the_order_of_phases() -> None:
     """What is asked, noted, installed and started comes one after the other; what can, at the same time."""
     order = [[phase.name for phase in step.phases] if isinstance(step, Together) else step.name for step in PHASES]
     assert order == [
+        "environment",
+        "this-machine",
+        "remember",
         "connect",
         "survey",
         "record",
@@ -104,7 +109,58 @@ def test_the_order_of_phases() -> None:
         "start-engines",
         "revoke-tunnels",
         "await-engines",
+        "remember",
     ]
+
+
+def test_a_machine_by_itself_has_no_hosts_to_see_to(tmp_path: Path) -> None:
+    """Of all phases three are its own: packages, the main job, and what is kept of the command line at the end."""
+    steps = [phase for step in PHASES for phase in (step.phases if isinstance(step, Together) else (step,))]
+    report = Report()
+    here: Any = SimpleNamespace(has_tunnels=True)
+    report.controller = here
+    alone = run_of(tmp_path, named=False)
+    wanted = [number for number, phase in enumerate(steps) if phase.wanted(alone, report)]
+    assert [steps[number].name for number in wanted] == ["environment", "start-controller", "remember"]
+    assert wanted[-1] == len(steps) - 1
+    many = [phase.name for phase in steps if phase.wanted(run_of(tmp_path, HostSpec("a")), report)]
+    assert many[:3] == ["environment", "remember", "connect"]
+    assert many.count("remember") == 1
+
+
+def test_what_is_kept_of_a_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the file in use, in the home of the machine in charge."""
+    kept: list[Any] = []
+    monkeypatch.setattr(in_charge, "remember", lambda *given: kept.append(given))
+    asked: Any = SimpleNamespace(former="former", flags={"engines": "2"}, file=tmp_path / "cluster.toml")
+    node: Any = SimpleNamespace(account="ada")
+    run = dataclasses.replace(run_of(tmp_path / "new"), asked=asked, node=node)
+    take((in_charge.Remember(early=True), in_charge.Remember(early=False)), run, Report())
+    assert kept == [("ada", tmp_path / "new", "former", {"engines": "2"}, tmp_path / "cluster.toml")]
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_machine_in_charge_has_no_services_where_the_controller_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is brought to that; what has the controller is so in its own phase."""
+    brought: list[Any] = []
+    monkeypatch.setattr(in_charge, "up", lambda node, _: brought.append(node))
+    monkeypatch.setattr(in_charge, "bring_environment", lambda _, __, again: brought.append(again))
+    run = dataclasses.replace(run_of(tmp_path, controller="far"), again=("up",))
+    take((in_charge.Environment(), in_charge.ThisMachine()), run, Report())
+    take((in_charge.ThisMachine(),), run_of(tmp_path), Report())
+    assert brought == [("up",), run.node]
+
+
+def test_what_the_main_job_leaves_on_the_controllers_machine(tmp_path: Path) -> None:
+    """Its engines have answered when it ends; the connection file is read where others are named."""
+    for named, secret in ((True, {"key": "k"}), (False, None)):
+        report = Report()
+        controller: Any = SimpleNamespace(up=lambda: SAID, engine_file=lambda: {"key": "k"})
+        report.controller = controller
+        take((StartController(),), run_of(tmp_path, named=named), report)
+        assert (report.all_answering, report.silent(LOCAL), getattr(report, "secret", None)) == (2, [], secret)
 
 
 def test_phases_are_announced_and_taken_in_their_order(tmp_path: Path) -> None:

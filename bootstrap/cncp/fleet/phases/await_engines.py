@@ -8,22 +8,21 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from cncp.fleet import deploy
 from cncp.fleet.model import Surveyed
 from cncp.fleet.phases.base import Phase, Report, Run
 from cncp.fleet.phases.start_engines import Start
 from cncp.fleet.registry import Placed
+from cncp.fleet.remote_member import RemoteMember
 from cncp.machine.ops.apply import MachineReport
+from cncp.machine.ops.busy_engines import Manners
 from cncp.machine.ops.readiness import REGISTERS
+from cncp.machine.ops.status import Status
 from cncp.machine.services import logs
 from cncp.machine.services.startup import LOOK, START_TIMEOUT, WORK
-from cncp.ssh import answers
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.pool import at_once
-
-_TIMEOUT = 300.0  # s for a verb on a host
 
 
 class AwaitEngines(Phase):
@@ -41,8 +40,14 @@ class AwaitEngines(Phase):
             _await(run, report)
         except HostError as error:
             report.fail({run.head.name: error})
-        silent = {name: host for name, host in report.surveyed.items() if report.silent(name)}
-        report.endings.update(at_once(silent, lambda host: _ending(host, report.silent(host.name)[0])).results)
+        silent = _members(run, {name: host for name, host in report.surveyed.items() if report.silent(name)})
+        report.endings.update(at_once(silent, lambda member: _ending(member, report.silent(member.name)[0])).results)
+
+
+def _members(run: Run, hosts: Mapping[str, Surveyed]) -> dict[str, RemoteMember]:
+    return {
+        name: RemoteMember(Placed.of(host), host.host, run.console.of(f"[{name}] ")) for name, host in hosts.items()
+    }
 
 
 def _await(run: Run, report: Report) -> None:
@@ -51,12 +56,20 @@ def _await(run: Run, report: Report) -> None:
     started = {name: report.surveyed[name] for name in report.hosts if name != run.head.name}
     if not any(report.silent(name) for name in started):
         return
-    lost = _lost(report, started) if registered else {}
+    members = _members(run, started)
+    lost = _lost(report, members) if registered else {}
     for name, numbers in lost.items():
         named = ", ".join(f"engine-{number}" for number in numbers)
         run.console.phase(f"[{name}] restarting {named}: not registered with the controller after {REGISTERS:.0f} s")
     start = Start(run, report)
-    outcome = at_once({name: started[name] for name in lost}, lambda host: _again(host, lost[host.name], start))
+
+    def again(host: Surveyed) -> MachineReport:
+        """Start engines anew, with the connection file that works there now."""
+        names = ",".join(f"engine-{number}" for number in lost[host.name])
+        members[host.name].restart(names, Manners(force=True))
+        return replace(start(host), changed=True)
+
+    outcome = at_once({name: started[name] for name in lost}, again)
     report.hosts.update(outcome.results)
     report.fail(outcome.failures)
     # Not once this is over: what comes now takes a while.
@@ -72,48 +85,34 @@ def _ask(report: Report, patience: float) -> bool:
     return bool(seen["controller"])
 
 
-def _lost(report: Report, started: Mapping[str, Surveyed]) -> dict[str, list[int]]:
+def _lost(report: Report, members: Mapping[str, RemoteMember]) -> dict[str, list[int]]:
     """Return the engines, by host, that the controller does not know although they had the time to tell it."""
-    unknown = {name: host for name, host in started.items() if report.unknown(name)}
-    found = at_once(unknown, lambda host: _idle(host, report.unknown(host.name))).results
+    unknown = {name: member for name, member in members.items() if report.unknown(name)}
+    found = at_once(unknown, lambda member: _idle(member, report.unknown(member.name))).results
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
-def _again(host: Surveyed, numbers: Collection[int], start: Start) -> MachineReport:
-    """Start engines anew, with the connection file that works there now."""
-    names = ",".join(f"engine-{number}" for number in numbers)
-    argv = Placed.of(host).command("restart", "--quiet", "--force", f"--name={names}")
-    result = host.host.run(argv, timeout=_TIMEOUT, check=False)
-    if not result.ok:
-        raise deploy.failure(host.name, result.stderr, result.status)
-    return replace(start(host), changed=True)
-
-
-def _ending(host: Surveyed, number: int) -> str:
+def _ending(member: RemoteMember, number: int) -> str:
     """Return what the log of a host's engine ends with, to be added to an error."""
     name = f"engine-{number}"
-    argv = Placed.of(host).command("logs", f"--name={name}", f"--lines={logs.TAIL}")
-    said = host.host.run(argv, check=False).stdout.splitlines()
-    return logs.ends_with([line.removeprefix(f"[{name}] ") for line in said])
+    return logs.ends_with([line.removeprefix(f"[{name}] ") for line in member.logs(name, logs.TAIL)])
 
 
-def _idle(host: Surveyed, numbers: Collection[int]) -> list[int]:
+def _idle(member: RemoteMember, numbers: Collection[int]) -> list[int]:
     """Return which of a host's engines have had the time to register, and do nothing now."""
-    before = _status(host)
+    before = _status(member)
     time.sleep(LOOK)
-    now = _status(host)
+    now = _status(member)
     names = {number: f"engine-{number}" for number in numbers}
-    return [number for number, name in names.items() if name in before and _stuck(before[name], now.get(name, {}))]
+    return [number for number, name in names.items() if name in before and _stuck(before[name], now.get(name))]
 
 
-def _stuck(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+def _stuck(before: Status, now: Status | None) -> bool:
     """Tell whether it is one process, old enough, that has used the processor as little as one that waits."""
-    if not before["pid"] or now.get("pid") != before["pid"]:
+    if now is None or not before.pid or now.pid != before.pid:
         return False
-    worked, passed = now["cpu"] - before["cpu"], now["uptime"] - before["uptime"]
-    return bool(now["uptime"] > REGISTERS and worked <= WORK * passed)
+    return now.uptime > REGISTERS and now.cpu - before.cpu <= WORK * (now.uptime - before.uptime)
 
 
-def _status(host: Surveyed) -> dict[str, dict[str, Any]]:
-    rows = deploy.ask(Placed.of(host), host.host, answers.STATUS, "cncp", "status", "--json", timeout=_TIMEOUT)
-    return {row["name"]: row for row in rows}
+def _status(member: RemoteMember) -> dict[str, Status]:
+    return {row.name: row for row in member.status()}

@@ -1,9 +1,9 @@
-"""What a phase of `cncp up` on many machines is, what all of them go by, and what comes of them."""
+"""What a phase of `cncp up` is, what all of them go by, and what comes of them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,11 +11,13 @@ from cncp.config.inventory import HostSpec
 from cncp.config.settings import Value
 from cncp.console import Console, Stopwatch
 from cncp.errors import CncpError
+from cncp.fleet import deploy
 from cncp.fleet.controller_host import Controller
 from cncp.fleet.deploy import Code
 from cncp.fleet.model import Fleet, Surveyed
 from cncp.fleet.tunnel_grants import Gate
-from cncp.machine.ops.apply import MachineReport
+from cncp.machine.node import Node
+from cncp.machine.ops.apply import MachineReport, Request
 from cncp.ssh.pool import Crew, tell
 
 
@@ -23,15 +25,23 @@ from cncp.ssh.pool import Crew, tell
 class Run:
     """What every phase goes by. ``pool`` is open to no host before the first phase.
 
-    ``here`` is the controller where that is on this machine; elsewhere it is known once its host was looked at.
+    ``node`` is what ``asked`` makes of this machine. ``here`` is the controller where that is on it; elsewhere it is
+    known once its host was looked at. ``again`` is as for ``machine.ops.main.bring_environment``.
     """
 
+    asked: Request
+    node: Node
     fleet: Fleet
     console: Console
     watch: Stopwatch
     pool: Crew
-    code: Code
     here: Controller | None
+    again: Sequence[str] | None = ()
+
+    @property
+    def code(self) -> Code:
+        """What is brought to other machines."""
+        return deploy.code()
 
     @property
     def head(self) -> HostSpec:
@@ -49,12 +59,15 @@ class Report:
 
     ``surveyed`` are the hosts that can be gone on with, ``settings`` those that each is to be started with,
     ``secret`` the content of the engines' connection file, ``gates`` the keys that were let in for tunnels.
+    ``node`` is this machine, ``first`` whether nothing was set up before.
     ``hosts`` has what the main job said on each machine, and ``host_seconds`` the time it took there;
     ``seconds`` is the time by phase. ``engines`` are those that the controller knows, by uuid; ``endings``
     are what the logs of hosts with silent engines end with, as something to add to an error.
     """
 
     failures: dict[str, CncpError] = field(default_factory=dict)
+    node: Node = field(init=False, repr=False, compare=False)
+    first: bool = False
     surveyed: Mapping[str, Surveyed] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     controller: Controller = field(init=False, repr=False, compare=False)
@@ -130,8 +143,8 @@ class Phase(ABC):
         return ""
 
     def wanted(self, run: Run, report: Report) -> bool:
-        """Tell whether it is to take place."""
-        return True
+        """Tell whether it is to take place: where others are named, for a machine by itself has none to see to."""
+        return run.fleet.inventory.named
 
     @abstractmethod
     def run(self, run: Run, report: Report) -> None:

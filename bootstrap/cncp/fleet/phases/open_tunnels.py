@@ -29,7 +29,7 @@ class OpenTunnels(Phase):
 
     def wanted(self, run: Run, report: Report) -> bool:
         """Tell whether there are tunnels to be opened, or some to be left."""
-        return bool(_reached_so(run)) or report.controller.has_tunnels
+        return super().wanted(run, report) and (bool(_reached_so(run)) or report.controller.has_tunnels)
 
     def run(self, run: Run, report: Report) -> None:
         """Have each host let the controller's machine in; bring that up again where its tunnels are new."""

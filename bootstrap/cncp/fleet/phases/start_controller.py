@@ -1,4 +1,4 @@
-"""The controller's machine is brought up, while the other hosts are installed."""
+"""The controller's machine is brought up, while other hosts are installed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ class StartController(Phase):
 
     name: ClassVar = "start-controller"
 
+    def wanted(self, run: Run, report: Report) -> bool:
+        """Say yes."""
+        return True
+
     def run(self, run: Run, report: Report) -> None:
-        """Run it and read the engines' connection file."""
+        """Run it and, where others need it, read the engines' connection file."""
         began = time.monotonic()
-        report.hosts[run.head.name] = report.controller.up()
+        done = report.hosts[run.head.name] = report.controller.up()
         report.host_seconds[run.head.name] = time.monotonic() - began
-        report.secret = report.controller.engine_file()
+        # It ends when they answer; where others have engines as well, the controller is asked about all of them.
+        report.engines = {uuid: {"state": "idle"} for uuid in done.uuids}
+        if run.fleet.inventory.named:
+            report.secret = report.controller.engine_file()

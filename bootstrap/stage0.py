@@ -42,7 +42,7 @@ try:
     from cncp.config.settings import FORMER_FLAGS, SETTINGS, Cluster
     from cncp.console import Console
     from cncp.errors import CncpError, UsageError
-    from cncp.install import bundle_reader, bytecode, environment, preflight, source_code
+    from cncp.install import bundle_reader, bytecode, environment, preflight, source_code, stamp
     from cncp.machine.ops import checks
     from cncp.process import run
     from cncp.surroundings import PYTHON
@@ -188,7 +188,7 @@ def check(given: argparse.Namespace, wanted: Wanted, variables: Mapping[str, str
         return
     if not wanted.idle:
         check_machine(wanted.settings, variables, wanted.home, given.python)
-    if not environment.stamp_path(wanted.home).exists():
+    if not stamp.stamp_path(wanted.home).exists():
         check_choices(wanted.settings, variables, wanted.home, idle=wanted.idle)
 
 

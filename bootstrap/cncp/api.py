@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from cncp import __version__, accounts
 from cncp.client import connect, connect_state, profile, remote_profile
 from cncp.config import sources
+from cncp.config.asked import Request, request
 from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.settings import BY_KEY
 from cncp.console import Console
@@ -36,7 +37,7 @@ from cncp.fleet import operations, rollout
 from cncp.fleet.scene import Scene
 from cncp.machine.connection_files import CLIENT
 from cncp.machine.node import Node, installed
-from cncp.machine.ops import apply, busy_engines, lifecycle
+from cncp.machine.ops import busy_engines, lifecycle
 from cncp.machine.ops.status import Status
 from cncp.machine.services.kinds import split
 from cncp.ssh.connection import Remote
@@ -180,9 +181,9 @@ class Cluster:
             raise UsageError("the cluster has no other machines", "name some in cluster.toml: [[pool]] hosts = [...]")
         return fabric_group.group(chosen)
 
-    def _request(self, flags: Mapping[str, str], *, forget: bool = False) -> apply.Request:
+    def _request(self, flags: Mapping[str, str], *, forget: bool = False) -> Request:
         named = str(self._file) if self._file else None
-        return apply.request(os.environ, file=named, flags=flags, forget=forget)
+        return request(os.environ, file=named, flags=flags, forget=forget)
 
     def _inventory(self) -> Inventory:
         return scenes.inventory(self._request({}))

@@ -13,7 +13,7 @@ import pexpect
 import pytest
 
 from cncp.files import read_bytes
-from cncp.install import environment
+from cncp.install.stamp import stamp_path
 
 from .support import Site, said
 
@@ -74,7 +74,7 @@ def task(site: Site) -> Iterator[Path]:
 
 def state(site: Site) -> list[bytes | None]:
     """Return what is to stay: packages, the code kept, what runs."""
-    files = (environment.stamp_path(site.state), site.state / "code" / ".digest", site.state / "run" / "engine-0.json")
+    files = (stamp_path(site.state), site.state / "code" / ".digest", site.state / "run" / "engine-0.json")
     return [read_bytes(one) for one in files]
 
 
@@ -117,7 +117,7 @@ def test_it_is_waited_for(cluster: Site) -> None:
     ):
         assert going.stderr is not None
         assert going.stderr.readline() == "==> waiting for engine-0: busy\n"
-        assert environment.stamp_path(cluster.state).exists()
+        assert stamp_path(cluster.state).exists()
         until.touch()
         rest = going.stderr.read()
     assert going.returncode == 0, rest

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+from cncp.config.asked import Request
 from cncp.console import Console, Stopwatch
 from cncp.errors import CncpError
 from cncp.fleet import registry
@@ -24,7 +25,7 @@ from cncp.fleet.phases.start_engines import StartEngines
 from cncp.fleet.phases.survey import Survey
 from cncp.machine.node import Node
 from cncp.machine.ops import steps
-from cncp.machine.ops.apply import Request, describe
+from cncp.machine.ops.apply import describe
 from cncp.ssh.pool import Crew, stopping
 
 HOSTS: tuple[Phase | Together, ...] = (

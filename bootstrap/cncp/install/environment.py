@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cncp.config.sources import SOURCE
 from cncp.errors import CncpError, UsageError
@@ -18,6 +17,7 @@ from cncp.files import lock, make_home, read_bytes, read_json, to_json, write_at
 from cncp.install import bootstrap_tools, bundle_reader, packages, pip_config, preflight, source_code, wheels
 from cncp.install.http import NotServed, Web
 from cncp.install.simple_index import Index
+from cncp.install.stamp import of_engines, stamp_path
 from cncp.process import run
 from cncp.surroundings import PYTHON
 
@@ -69,11 +69,6 @@ class _Job:
 def program(source: Path) -> Path:
     """Return the program that ``cncp`` is, in the code in ``source``."""
     return source / "bootstrap" / "cncp" / "__main__.py"
-
-
-def stamp_path(home: Path) -> Path:
-    """Return the file that is there only when the virtualenv is whole."""
-    return home / "venv" / "cncp-installed.json"
 
 
 def ensure(
@@ -137,15 +132,6 @@ def ensure(
             _install(_Job(home, python, wanted, kit, holding, say))
         _keep(home, requirements, user)
     return True
-
-
-def of_engines(stamped: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a stamp controller and engines run with.
-
-    What Jupyter needs is installed on top and changes nothing of theirs; only versions that the
-    user's own requirements leave open may then be others.
-    """
-    return {name: value for name, value in stamped.items() if name != "jupyter" or stamped.get("requirements")}
 
 
 def _whole(home: Path, wanted: Wanted) -> bool:

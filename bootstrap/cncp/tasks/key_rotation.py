@@ -6,6 +6,7 @@ import os
 
 from cncp import accounts
 from cncp.client import rotate as rotating
+from cncp.config.asked import Request
 from cncp.config.inventory import Inventory
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError, plural
@@ -13,7 +14,6 @@ from cncp.fleet import rollout
 from cncp.fleet.phases.base import Report
 from cncp.fleet.scene import Scene
 from cncp.machine.node import Node, installed
-from cncp.machine.ops.apply import Request
 from cncp.ssh import user_key
 from cncp.ssh.pool import SomeHostsFailed
 from cncp.tasks import following, scenes

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from invoke.context import Context
 
+from cncp.config.asked import request
 from cncp.console import Console
 from cncp.fleet import rollout
 from cncp.machine.node import Node
 from cncp.machine.ops import busy_engines
-from cncp.machine.ops.apply import request
 from cncp.tasks import following as next_steps
 from cncp.tasks import rollout_report as reports
 from cncp.tasks import scenes

@@ -9,6 +9,7 @@ from typing import Any
 from invoke.context import Context
 from invoke.exceptions import Exit
 
+from cncp.config.asked import Request, request
 from cncp.config.inventory import LOCAL
 from cncp.console import Console
 from cncp.errors import WOULD_CHANGE
@@ -43,7 +44,7 @@ def plan(
 ) -> None:
     """Show what `up` would change, and change nothing."""
     console = Console()
-    asked = converging.request(os.environ, file=file, flags=flags, forget=forget)
+    asked = request(os.environ, file=file, flags=flags, forget=forget)
     hosts = scenes.inventory(asked)
     wanted = reports.fleet(asked, hosts, limit=limit, strict=is_strict(host_keys))
     concerned = not limit or any(host.local for host in wanted.limit)
@@ -58,7 +59,7 @@ def plan(
         raise Exit(code=WOULD_CHANGE)
 
 
-def _here(asked: converging.Request, *, as_json: bool) -> Planned:
+def _here(asked: Request, *, as_json: bool) -> Planned:
     node = converging.describe(asked)
     todo = converging.plan(node, service_manager(node, Actor(node.account)))
     return Planned(not todo.empty, _document(todo) if as_json else list(_lines(node, todo)))

@@ -8,6 +8,7 @@ from typing import Any
 
 from cncp import accounts
 from cncp.config import sources
+from cncp.config.asked import Request
 from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.settings import Value
 from cncp.console import Console
@@ -15,7 +16,6 @@ from cncp.errors import CncpError, plural
 from cncp.fleet.model import Fleet
 from cncp.fleet.phases.base import Report
 from cncp.machine.ops import summary
-from cncp.machine.ops.apply import Request
 from cncp.ssh.pool import SomeHostsFailed
 
 HEADER = ["HOST", "ENGINES", "SERVICE MANAGER", "TIME", ""]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cncp import accounts
 from cncp.config import sources
+from cncp.config.asked import Request, request
 from cncp.config.inventory import ALONE, LOCAL, HostSpec, Inventory
 from cncp.config.sources import switched
 from cncp.console import Console
@@ -17,7 +18,6 @@ from cncp.errors import CncpError, ours
 from cncp.fleet.member import Member
 from cncp.fleet.registry import forgotten, readable
 from cncp.fleet.scene import Scene
-from cncp.machine.ops.apply import Request, request
 from cncp.pools.providers import pools, with_hosts
 
 

@@ -13,12 +13,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cncp.config import hostlist, inventory, ipyparallel_profile, profile_export, selection, sources, writer
+from cncp.config.asked import request
 from cncp.config.hostlist import fold
 from cncp.config.inventory import HostSpec
 from cncp.config.sources import Kept
 from cncp.errors import CncpError, UsageError
 from cncp.ipp import connection_file
-from cncp.machine.ops.apply import request
 from cncp.tasks import rollout_report, scenes
 
 PARTS = st.text("ab0129.-_", min_size=1, max_size=8)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cncp.config import sources
+from cncp.config.asked import request
 from cncp.errors import CncpError, PreflightError, UsageError
 from cncp.files import to_json
 from cncp.ipp import keys
@@ -110,9 +111,7 @@ def test_a_command_line_that_asks_for_it_is_refused(
 
 def describe(home: Path, **flags: str) -> Node:
     """Return the node that a command line asks for."""
-    return apply.describe(
-        apply.request({"HOME": str(home), "CNCP_HOME": NEVER_MADE}, file=None, flags=flags, forget=False)
-    )
+    return apply.describe(request({"HOME": str(home), "CNCP_HOME": NEVER_MADE}, file=None, flags=flags, forget=False))
 
 
 def test_ports_that_others_use_are_refused_before_anything_changes(home: Path) -> None:
@@ -138,9 +137,7 @@ def pinned(home: Path, ports: tuple[int, ...]) -> None:
 def test_nothing_is_kept_of_a_command_line_that_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run without it goes on as before, and nothing was installed for it."""
     monkeypatch.setattr(main, "bring_environment", lambda *_: pytest.fail("installed"))
-    asked = apply.request(
-        {"HOME": str(home), "CNCP_HOME": NEVER_MADE}, file=None, flags={"listen": FOREIGN}, forget=False
-    )
+    asked = request({"HOME": str(home), "CNCP_HOME": NEVER_MADE}, file=None, flags={"listen": FOREIGN}, forget=False)
     with pytest.raises(UsageError):
         main.converge(asked, None)  # type: ignore[arg-type]  # nothing is said
     assert not list(home.iterdir())

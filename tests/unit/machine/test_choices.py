@@ -10,11 +10,11 @@ import pytest
 
 from cncp.accounts import Account
 from cncp.config import sources
+from cncp.config.asked import request
 from cncp.config.sources import Kept
 from cncp.errors import CncpError, PreflightError
 from cncp.machine.facts import Facts, gpus
 from cncp.machine.node import Node, from_document, resolve
-from cncp.machine.ops import apply
 from cncp.machine.root import authority
 
 PLAIN = Facts(
@@ -160,7 +160,7 @@ def test_paths_are_those_of_where_they_are_named(home: Path, monkeypatch: pytest
     assert named(CNCP_REQUIREMENTS="~/r.txt") == str(home / "r.txt")
     for value in ("none", "/r.txt", "https://example.org/r.txt"):
         assert named(CNCP_REQUIREMENTS=value) == value
-    asked = apply.request({}, file=None, flags={"requirements": "../r.txt", "engines": "2"}, forget=True)
+    asked = request({}, file=None, flags={"requirements": "../r.txt", "engines": "2"}, forget=True)
     assert asked.flags == {"requirements": f"{here}/../r.txt", "engines": "2"}
 
 

@@ -17,6 +17,7 @@ import pytest
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.install import environment
+from cncp.install.stamp import stamp_path
 from cncp.machine import connection_files
 from cncp.machine.converge import engine_choice
 from cncp.machine.ops import apply, busy_engines, lifecycle, main, steps
@@ -179,8 +180,8 @@ def test_so_do_other_packages_before_they_are_installed(
 ) -> None:
     """What a running task has imported stays what it was, whether requirements or the lock have changed."""
     (tmp_path / "r.txt").touch()
-    environment.stamp_path(tmp_path).parent.mkdir()
-    environment.stamp_path(tmp_path).write_bytes(stamped)
+    stamp_path(tmp_path).parent.mkdir()
+    stamp_path(tmp_path).write_bytes(stamped)
     settings = replace(cluster.settings, requirements=str(tmp_path / "r.txt"))
     other = replace(cluster, home=str(tmp_path), settings=settings)
     monkeypatch.setattr(main, "describe", lambda _: other)

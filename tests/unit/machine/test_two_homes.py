@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cncp.config.asked import request
 from cncp.errors import UsageError
 from cncp.machine.actor import Actor
 from cncp.machine.converge import embedded
@@ -25,7 +26,7 @@ def describe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Describe:
     def made(name: str, **flags: str) -> Node:
         monkeypatch.setenv("CNCP_HOME", str(tmp_path / name))
         wanted = {"engines": "1", "service_manager": "tmux", "converge": "embedded", **flags}
-        return apply.describe(apply.request(os.environ, file=None, flags=wanted, forget=True))
+        return apply.describe(request(os.environ, file=None, flags=wanted, forget=True))
 
     return made
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 
 from cncp import files, pidfile
+from cncp.config.asked import request
 from cncp.config.inventory import HostSpec
 from cncp.config.sources import Kept
 from cncp.errors import CncpError
@@ -115,7 +116,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     # What else runs on this machine is not looked through a thousand times.
     monkeypatch.setattr(processes, "of_account", lambda _: iter((os.getpid(),)))
     flags = {"engines": "1", "service_manager": "supervisor", "converge": "embedded", "jupyter": "true"}
-    made = apply.describe(apply.request(os.environ, file=None, flags=flags, forget=True))
+    made = apply.describe(request(os.environ, file=None, flags=flags, forget=True))
     actor = Actor(made.account)
     place.mkdir()
     try:

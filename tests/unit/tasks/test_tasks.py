@@ -37,6 +37,8 @@ def test_all_are_there_for_lists_help_and_mistakes(words: list[str]) -> None:
     [
         ("import cncp.machine.ops.main", "invoke"),
         ("from cncp.tasks import collection; collection(['status'])", "cncp.pools.vm"),
+        ("from cncp.tasks import collection; collection(['status'])", "cncp.fleet.rollout"),
+        ("from cncp.tasks import collection; collection(['status'])", "urllib.request"),
         ("from cncp.tasks import collection; collection(['firewall'])", "cncp.tasks.cluster"),
         ("from cncp.tasks.program import run; run(['--help'])", "cncp.tasks.cluster"),
         ("from cncp.tasks.program import run; run(['--list'])", "cncp.tasks.cluster"),

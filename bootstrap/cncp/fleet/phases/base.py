@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from cncp.config.asked import Request
 from cncp.config.inventory import HostSpec
 from cncp.config.settings import Value
 from cncp.console import Console, Stopwatch
@@ -17,7 +18,7 @@ from cncp.fleet.deploy import Code
 from cncp.fleet.model import Fleet, Surveyed
 from cncp.fleet.tunnel_grants import Gate
 from cncp.machine.node import Node
-from cncp.machine.ops.apply import MachineReport, Request
+from cncp.machine.ops.apply import MachineReport
 from cncp.ssh.pool import Crew, tell
 
 

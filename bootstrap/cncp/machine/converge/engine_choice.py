@@ -11,7 +11,7 @@ from cncp.console import Stopwatch
 from cncp.errors import CncpError, PreflightError
 from cncp.machine import facts
 from cncp.machine.actor import Actor
-from cncp.machine.converge import chef, cinc
+from cncp.machine.converge import chef
 from cncp.machine.node import Node
 from cncp.machine.root import authority
 
@@ -58,6 +58,9 @@ def choose(node: Node, actor: Actor, environment: Mapping[str, str], say: Callab
     found = present(node)
     if found is not None:
         return found
+    # Not at the top: where the choice is made already, nothing is asked of the network.
+    from cncp.machine.converge import cinc
+
     refusal = cinc.refusal(environment, root_at_hand())
     if refusal:
         return Engine("embedded", refusal)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -141,10 +140,13 @@ def answers(node: Node) -> bool:
     process = pidfile.read(node.run_dir, NAME)
     if known is None or not process.pid or known.port not in ports.listening([process.pid]):
         return False
-    connection = http.client.HTTPConnection(ADDRESS, known.port, timeout=2)
-    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+    # Not at the top: clusters without Jupyter ask nothing by HTTP.
+    from http.client import OK, HTTPConnection, HTTPException
+
+    connection = HTTPConnection(ADDRESS, known.port, timeout=2)
+    with contextlib.suppress(OSError, HTTPException), contextlib.closing(connection):
         connection.request("GET", "/api")
-        return connection.getresponse().status == http.client.OK
+        return connection.getresponse().status == OK
     return False
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from cncp import accounts, files
 from cncp.config import sources
+from cncp.config.asked import Request
 from cncp.config.settings import Cluster
-from cncp.config.sources import Kept
 from cncp.console import Console, Stopwatch
 from cncp.errors import plural
 from cncp.install import source_code
@@ -51,24 +51,6 @@ class Plan:
     def empty(self) -> bool:
         """True when there is nothing to do."""
         return not (self.files or self.removals or self.secrets or self.start or self.stop or self.leave)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What one command line asks for: all that `describe` needs beside the machine itself."""
-
-    environment: Mapping[str, str]
-    file: Path | None
-    flags: Mapping[str, str]
-    former: Kept
-
-
-def request(environment: Mapping[str, str], *, file: str | None, flags: Mapping[str, str], forget: bool) -> Request:
-    """Put a request together from a command line; ``forget`` drops what earlier ones said."""
-    here = Path.cwd()
-    former = Kept({}) if forget else sources.kept(accounts.home(environment))
-    found = sources.find_file(file, environment, former, here)
-    return Request(environment, found, sources.with_paths(flags, here), sources.of_many(former, found))
 
 
 def describe(asked: Request) -> Node:

@@ -19,15 +19,17 @@ from typing import Any
 
 from cncp import command_log, files
 from cncp.accounts import home
+from cncp.config.asked import Request, request
 from cncp.config.settings import SETTINGS
 from cncp.config.sources import INSTALLED, SOURCE
 from cncp.console import Console, Stopwatch, answered
 from cncp.errors import CncpError
 from cncp.install import environment, source_code
+from cncp.install.stamp import stamp_path
 from cncp.machine.jupyter import service
 from cncp.machine.node import Node
 from cncp.machine.ops import busy_engines
-from cncp.machine.ops.apply import Outcome, Request, describe, report, request, require_root, up
+from cncp.machine.ops.apply import Outcome, describe, report, require_root, up
 from cncp.machine.ops.lifecycle import remember
 from cncp.machine.ops.steps import former
 from cncp.surroundings import PYTHON
@@ -54,13 +56,13 @@ def bring_environment(node: Node, console: Console, again: Sequence[str] | None 
     ``again`` are the words of cncp that go on then: those of this process, where there are none. None has this
     process go on itself, which is another's program.
     """
-    stamp = environment.stamp_path(Path(node.home))
-    before = files.read_bytes(stamp)
+    whole = stamp_path(Path(node.home))
+    before = files.read_bytes(whole)
     bundle = os.environ.get("CNCP_OFFLINE")
     _install(node, Path(bundle) if bundle else None, console)
     # Another Python, which some package was installed into, has nothing of what has changed.
     own = not INSTALLED or Path(sys.prefix) == Path(node.home) / "venv"
-    if own and again is not None and files.read_bytes(stamp) != before:
+    if own and again is not None and files.read_bytes(whole) != before:
         words = [*PYTHON, "-S", str(environment.program(SOURCE)), *again] if again else sys.orig_argv[1:]
         os.execv(sys.executable, [sys.executable, *words])
 

@@ -17,7 +17,7 @@ import psutil
 
 from cncp import files
 from cncp.errors import CncpError
-from cncp.install import environment
+from cncp.install.stamp import of_engines, stamp_path
 from cncp.ipp.hub import Hub, NoAnswer
 from cncp.machine import connection_files, engine_variables, login_environment, manifest, removal
 from cncp.machine.actor import Actor
@@ -50,8 +50,8 @@ class Services:
 
 def environment_digest(node: Node) -> str:
     """Return what controller and engines run with, of the stamp that the virtualenv's installation left."""
-    stamp = files.read_json(environment.stamp_path(Path(node.home))) or {}
-    return files.to_json(environment.of_engines(stamp)).decode() if stamp else ""
+    stamped = files.read_json(stamp_path(Path(node.home))) or {}
+    return files.to_json(of_engines(stamped)).decode() if stamped else ""
 
 
 def manifest_path(node: Node) -> Path:

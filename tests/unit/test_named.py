@@ -89,13 +89,11 @@ ELSEWHERE = {
     "tasks.init": "unit/tasks/test_tasks.py",
     "tasks.jupyter": "unit/tasks/test_tasks.py",
     "tasks.key_rotation": "unit/tasks/test_tasks.py",
-    "tasks.main_job": "unit/tasks/test_tasks.py",
     "tasks.keys": "unit/tasks/test_tasks.py",
     "tasks.options": "unit/tasks/test_tasks.py",
     "tasks.own": "unit/tasks/test_tasks.py",
     "tasks.plan": "unit/tasks/test_tasks.py",
     "tasks.profile": "unit/tasks/test_tasks.py",
-    "tasks.rollout_report": "unit/config/test_parsers.py",
     "tasks.vm": "unit/tasks/test_tasks.py",
 }
 """What is held by tests of another package, or only by real ones: of machines, installations, Chef."""

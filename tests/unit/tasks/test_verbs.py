@@ -23,7 +23,7 @@ from cncp.machine.ops.busy_engines import FORCE, WAIT, Manners
 from cncp.machine.ops.doctor import Finding
 from cncp.machine.ops.status import Status
 from cncp.ssh.pool import Crew
-from cncp.tasks import cluster, scenes
+from cncp.tasks import cluster, main_job, scenes
 
 FAR = HostSpec("far")
 NAMED = Inventory((HostSpec(LOCAL), FAR))
@@ -233,9 +233,9 @@ def test_interrupt_asks_the_controllers_machine(inventory: Inventory, ask: Ask) 
     assert ask(cluster.interrupt, inventory, {LOCAL: needs, "far": needs})[0] == 2
 
 
-@pytest.mark.parametrize("module", [cluster])
+@pytest.mark.parametrize("module", [cluster, main_job])
 def test_no_verb_asks_how_many_machines_there_are(module: Any) -> None:
-    """What is different for a machine by itself is the inventory's and the scene's to know."""
+    """What is different for a machine by itself is the inventory's, the scene's and the report's to know."""
     tree = ast.parse(Path(module.__file__).read_text())
     words = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree)}
-    assert not words & {"named", "local", "LOCAL", "ALONE", "len", "LocalMember", "RemoteMember", "Crew"}
+    assert not words & {"named", "LOCAL", "ALONE", "len", "LocalMember", "RemoteMember", "Crew"}

@@ -115,7 +115,7 @@ class Cluster:
         with _manners(wait, force=force):
             done = rollout.up(asked, wanted, self._console(), None)
         if failures := rollout_report.failures_of(done):
-            raise SomeHostsFailed(failures, len(wanted.limit), "")
+            raise SomeHostsFailed(failures, len(done.limit) + len(done.members), "")
         return Report(done.all_engines, done.all_answering, done.changed)
 
     def status(self, *, limit: str = "") -> list[Status]:
@@ -131,6 +131,7 @@ class Cluster:
     def scale(self, engines: int | str, *, limit: str = "", wait: int = 0, force: bool = False) -> None:
         """Run so many engines, of several hosts on each; "+1" and "-1" are so many more or fewer. No other is touched.
 
+        Where a pool of the file has a number of machines, it is that which changes.
         Busy engines are not ended: ``wait`` and ``force`` are as for ``up``.
         """
         count = str(engines)
@@ -138,8 +139,14 @@ class Cluster:
             raise UsageError(f"scale {engines} is not possible", f'fewer engines are "{engines}", as text')
         lifecycle.check_count(count)
         with _manners(wait, force=force) as manners, self._scene(limit) as scene:
-            operations.scale(scene, count, manners)
+            pool = scene.scalable("")
+            if pool is None:
+                operations.scale(scene, count, manners)
+            else:
+                operations.scale_pool(scene, pool, count, manners)
             scene.insist()
+        if pool is not None:
+            self.up(wait=wait, force=force)
 
     def down(self, *, limit: str = "", wait: int = 0, force: bool = False) -> None:
         """Stop engines and controller until the next ``up``. Busy ones are waited for, ``wait`` s, and then ended."""

@@ -43,7 +43,7 @@ LAYERS = (
     ("release",),
     ("machine",),
     ("serve",),
-    ("pools.base",),
+    ("pools.base", "pools.counts"),
     ("fleet",),
     ("pools",),
     ("client",),

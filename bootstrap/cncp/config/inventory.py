@@ -21,11 +21,12 @@ import difflib
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cncp.config.host_way import DIRECT, OF_SSH
 from cncp.config.hostlist import _HOST, MAX_HOSTS, expand, split
 from cncp.config.settings import BY_KEY, RENAMED, Value, layer, merged
 from cncp.errors import UsageError
@@ -58,69 +59,12 @@ TABLES = ("pool", "controller")
 _LARGEST = 2**20  # bytes of a file that people write; 1024 hosts with settings of their own are a tenth of that
 
 
-def _words(raw: Any, pattern: str, wanted: str) -> str:
-    # None of these may begin with a dash: they stand on ssh's command line.
-    if isinstance(raw, str) and re.fullmatch(pattern, raw):
-        return raw
-    raise ValueError(wanted)
-
-
-def _user(raw: Any) -> str:
-    return _words(raw, r"[A-Za-z0-9._][A-Za-z0-9._-]{0,63}", "the name of an account")
-
-
-def _port(raw: Any) -> int:
-    if isinstance(raw, bool) or not isinstance(raw, int) or not 1 <= raw <= 65535:
-        raise ValueError("a number from 1 to 65535")
-    return raw
-
-
-def _jump(raw: Any) -> str:
-    one = _HOST.pattern.replace("?P<user>", "?:").replace("?P<name>", "?:").replace("?P<port>", "?:")
-    return _words(raw, f"{one}(?:,{one})*", "a host, or hosts with commas, as in ssh -J")
-
-
-def _python(raw: Any) -> str:
-    return _words(raw, r"[/A-Za-z0-9_~][^\x00-\x1f]*", "the path or name of a Python on that host")
-
-
-def _address(raw: Any) -> str:
-    return _words(raw, r"[A-Za-z0-9_:][A-Za-z0-9._:-]*", "a host name or an address")
-
-
-def _connect(raw: Any) -> str:
-    if raw not in CONNECT:
-        raise ValueError(", ".join(CONNECT[:-1]) + f" or {CONNECT[-1]}")
-    return str(raw)
-
-
-def _offline(raw: Any) -> bool:
-    if not isinstance(raw, bool):
-        raise ValueError("true or false")  # noqa: TRY004  # as the other parsers say it
-    return raw
-
-
-CONNECT = DIRECT, FORWARD, REVERSE = ("direct", "forward", "reverse")
-"""How engines reach the controller: by themselves, or through an ssh that their machine keeps, or the controller's."""
-
-OF_SSH: dict[str, Callable[[Any], Any]] = {
-    "user": _user,
-    "port": _port,
-    "jump": _jump,
-    "python": _python,
-    "address": _address,
-    "offline": _offline,
-    "connect": _connect,
-}
-"""What concerns the way to a host and not what runs there."""
-
-
 @dataclass(frozen=True)
 class HostSpec:
     """One host as the user described it. ``name`` is what ssh gets and what reports show.
 
     ``settings`` are those of its pool and its own, parsed. ``offline`` is a host that reaches no package
-    index, ``connect`` one of CONNECT.
+    index, ``connect`` one of `cncp.config.host_way.CONNECT`.
     """
 
     name: str

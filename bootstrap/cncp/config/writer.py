@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cncp.config import sources
+from cncp.config.host_way import OF_SSH
 from cncp.config.hostlist import fold
-from cncp.config.inventory import LOCAL, OF_SSH, HostSpec, Inventory
+from cncp.config.inventory import LOCAL, HostSpec, Inventory
 from cncp.errors import CncpError, UsageError
 from cncp.files import write_atomic
 

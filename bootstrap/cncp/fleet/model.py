@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.settings import Value
+from cncp.pools.base import Pool
 from cncp.ssh.connection import Host
 
 HOME = ".local/share/cncp"
@@ -26,7 +27,9 @@ class Fleet:
     """A cluster of several machines and what is asked of it.
 
     ``settings`` are those of each host by name, ``home`` is the folder of the machine in charge,
-    ``limit`` the hosts that are concerned.
+    ``limit`` the hosts that are concerned; ``whole`` says that it is all of them, and those that pools will give.
+    ``pools`` are where hosts come from, and ``choose`` gives the settings
+    of one that has just come, or raises UsageError.
     """
 
     inventory: Inventory
@@ -34,6 +37,23 @@ class Fleet:
     home: Path
     limit: tuple[HostSpec, ...]
     strict: bool = False
+    whole: bool = True
+    pools: tuple[Pool, ...] = ()
+    choose: Callable[[HostSpec], Mapping[str, Value]] = lambda host: host.settings
+
+    @property
+    def reached(self) -> tuple[HostSpec, ...]:
+        """The hosts that are connected to: those concerned, and the controller's, but not this machine."""
+        head = self.inventory.controller
+        return self.hosts if head.local else (head, *self.hosts)
+
+    @property
+    def concerned(self) -> tuple[Pool, ...]:
+        """The pools that are to be acquired: all, or those that have one of the hosts concerned."""
+        names = {host.name for host in self.limit}
+        return tuple(
+            pool for pool in self.pools if self.whole or names.intersection(host.name for host in pool.hosts())
+        )
 
     @property
     def hosts(self) -> tuple[HostSpec, ...]:

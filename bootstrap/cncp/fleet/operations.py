@@ -9,13 +9,15 @@ from typing import Any
 from cncp.config.inventory import LOCAL
 from cncp.errors import CncpError
 from cncp.files import PARENTS
-from cncp.fleet import registry, tunnel_grants
+from cncp.fleet import membership, registry, tunnel_grants
 from cncp.fleet.member import Member, Said
 from cncp.fleet.model import SHARED
 from cncp.fleet.scene import Scene
 from cncp.machine.ops.busy_engines import Manners
 from cncp.machine.ops.doctor import Finding
 from cncp.machine.ops.status import Status
+from cncp.pools import counts
+from cncp.pools.base import Pool
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.rpc import call
 
@@ -23,16 +25,23 @@ _REGISTERS = 60.0  # s within which an engine is known to its controller
 
 
 def status(scene: Scene, names: Collection[str] | None = None) -> list[Status]:
-    """Return the services of all members, or of these, engines with their id and state at the controller."""
+    """Return the services of all members, or of these, engines with their id and state at the controller.
+
+    With all of them come those of pools that are no hosts to be asked.
+    """
     found = scene.each(lambda member: member.status(), names)
     # The controller's machine has told all of its own.
     running = [row.uuid for name in scene.others for row in found.get(name, ()) if row.state == "running"]
     known = _known(scene, list(filter(None, running))) if any(running) else {}
-    return [
+    services = [
         row if name not in scene.others or known is None else _at_controller(row, known)
         for name, rows in found.items()
         for row in rows
     ]
+    if names is not None or not scene.whole:
+        return services
+    hosts = [host.name for host in scene.inventory.everyone]
+    return [*services, *membership.rows(scene.pools, hosts, scene.failures)]
 
 
 def _at_controller(row: Status, known: Mapping[str, Any]) -> Status:
@@ -79,27 +88,67 @@ def scale(scene: Scene, count: str, manners: Manners, *, as_json: bool = False) 
 
 
 def down(scene: Scene, manners: Manners) -> dict[str, Said]:
-    """Stop the engines of all members, then the controller."""
+    """Stop the engines of all members, then the controller; then have pools let go of what runs none any more."""
 
     def stop(member: Member) -> Said:
         return member.down(manners)
 
-    return {**scene.each(stop, scene.others), **scene.each(stop, [scene.inventory.controller.name])}
+    head = scene.inventory.controller.name
+    said = {**scene.each(stop, scene.others), **scene.each(stop, [head])}
+    refused = scene.members.keys() & scene.failures.keys()
+    limit = {host.name for host in scene.limit}
+
+    def idle(name: str) -> bool:
+        # Of engines that are on no host that was asked, the controller's machine has answered.
+        asked = name if name in scene.members else head
+        return (scene.whole or name in limit) and asked not in refused
+
+    scene.failures.update(membership.released(scene.pools, idle, scene.console.phase))
+    return said
+
+
+def scale_pool(scene: Scene, pool: Pool, count: str, manners: Manners) -> dict[str, Said]:
+    """Have a pool be so large from here on. Members that are more are let go, but for those with busy engines.
+
+    Those that are fewer come with the next `up`.
+    """
+    pool.scale(int(count) + ((pool.count or 0) if count[0] in "-+" else 0))
+    surplus = list(pool.surplus())
+    said = scene.each(lambda member: member.down(manners), surplus)
+    # One that cannot be reached has nobody's engines any more.
+    going = [name for name in surplus if name not in scene.members or name in said]
+    if going:
+        pool.release(going, scene.console.phase)
+        membership.forget(scene.home, going)
+    counts.keep(pool)
+    return said
 
 
 def uninstall(scene: Scene) -> Iterator[dict[str, Said]]:
-    """Take all away: engines first, this machine last; yield what members say.
+    """Take all away: engines first, then what pools have made, this machine last; yield what members say.
 
-    A home that several share is cleared by the last of them.
+    A home that several share is cleared by the last of them. Where a pool fails this machine stays: it alone knows
+    what there still is.
     """
     head = scene.inventory.controller.name
-    others = [name for name in scene.others if name != LOCAL]
-    for names in (others, [head], [LOCAL] if head != LOCAL else []):
-        replies = scene.each(lambda member: member.uninstall(), names)
-        for name in replies:
-            if name in scene.places:
-                _clear(scene, name)
-        yield replies
+    yield _uninstalled(scene, [name for name in scene.others if name != LOCAL])
+    if head != LOCAL:
+        yield _uninstalled(scene, [head])
+    if scene.whole:
+        discarded = membership.discarded(scene.pools, scene.console.phase)
+        membership.forget(scene.home, {name for gone in discarded.results.values() for name in gone})
+        scene.failures.update(discarded.failures)
+        if discarded.failures:
+            return
+    yield _uninstalled(scene, [LOCAL])
+
+
+def _uninstalled(scene: Scene, names: Collection[str]) -> dict[str, Said]:
+    replies = scene.each(lambda member: member.uninstall(), names)
+    for name in replies:
+        if name in scene.places:
+            _clear(scene, name)
+    return replies
 
 
 def _clear(scene: Scene, name: str) -> None:

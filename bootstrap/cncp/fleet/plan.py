@@ -28,10 +28,12 @@ class Planned:
 
 
 def plan(fleet: Fleet, *, as_json: bool) -> Outcome[Planned]:
-    """Ask every host but this machine at the same time."""
+    """Ask every pool, and every host but this machine, these at the same time."""
     remote = [spec for spec in fleet.limit if not spec.local]
+    todo = {pool.name: lines for pool in fleet.concerned if (lines := list(pool.plan()))}
+    pools = {name: Planned(True, {"acquire": lines} if as_json else lines) for name, lines in todo.items()}
     if not remote:
-        return Outcome()
+        return Outcome(pools)
     places = registry.load(fleet.home)
     ours = deploy.code()
 
@@ -44,7 +46,7 @@ def plan(fleet: Fleet, *, as_json: bool) -> Outcome[Planned]:
     new = {spec.name: _whole("set up: nothing of ours is there", as_json) for spec in remote if spec.name not in places}
     found = {**outcome.results, **new}
     in_order = {spec.name: found[spec.name] for spec in remote if spec.name in found}
-    return Outcome(in_order, {**crew.failures, **outcome.failures})
+    return Outcome({**pools, **in_order}, {**crew.failures, **outcome.failures})
 
 
 def _whole(what: str, as_json: bool) -> Planned:

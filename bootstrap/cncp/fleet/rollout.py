@@ -12,12 +12,15 @@ from cncp.errors import CncpError
 from cncp.fleet import registry
 from cncp.fleet.controller_host import Here
 from cncp.fleet.model import Fleet
+from cncp.fleet.phases.acquire import Acquire
 from cncp.fleet.phases.await_engines import AwaitEngines
+from cncp.fleet.phases.await_members import AwaitMembers
 from cncp.fleet.phases.base import Phase, Report, Run, Together
 from cncp.fleet.phases.connect import Connect
 from cncp.fleet.phases.in_charge import Environment, Remember, ThisMachine
 from cncp.fleet.phases.install import InstallController, InstallHosts
 from cncp.fleet.phases.open_tunnels import OpenTunnels
+from cncp.fleet.phases.publish import Publish
 from cncp.fleet.phases.record import Record
 from cncp.fleet.phases.revoke_tunnels import RevokeTunnels
 from cncp.fleet.phases.start_controller import StartController
@@ -29,15 +32,18 @@ from cncp.machine.ops.apply import describe
 from cncp.ssh.pool import Crew, stopping
 
 HOSTS: tuple[Phase | Together, ...] = (
+    Acquire(),
     Connect(),
     Survey(),
     Record(),
     InstallController(),
     Together(InstallHosts(), StartController()),
+    Publish(),
     OpenTunnels(),
     StartEngines(),
     RevokeTunnels(),
     AwaitEngines(),
+    AwaitMembers(),
 )
 """What is done on machines that are to have a cluster's services."""
 
@@ -59,15 +65,14 @@ def up(
     asked. Raises CncpError where nothing can be gone on with; what fails on some hosts is in the answer.
     """
     node = node or describe(asked)
-    head = fleet.inventory.controller
-    here = Here(node, console) if head.local else None
+    here = Here(node, console) if fleet.inventory.controller.local else None
     watch = Stopwatch(console)
-    report = Report(seconds=watch.seconds)
+    report = Report(limit=fleet.limit, seconds=watch.seconds)
     report.node = node
     report.first = not (registry.load(fleet.home) if fleet.inventory.named else steps.former(fleet.home))
     if here is not None:
         report.controller = here
-    with closing(Crew(fleet.hosts if head.local else (head, *fleet.hosts), strict=fleet.strict)) as pool:
+    with closing(Crew(fleet.reached, strict=fleet.strict)) as pool:
         take(phases, Run(asked, node, fleet, console, watch, pool, here, again), report)
     return report
 
@@ -79,20 +84,21 @@ def take(phases: Sequence[Phase | Together], run: Run, report: Report) -> None:
             if isinstance(step, Together):
                 _take_together(step, run, report)
             else:
-                _take(step, run, report)
+                run = _take(step, run, report)
         except (CncpError, OSError):
             report.tell(run.console)
             raise
         report.tell(run.console)
 
 
-def _take(phase: Phase, run: Run, report: Report) -> None:
+def _take(phase: Phase, run: Run, report: Report) -> Run:
+    """Take a phase; return what those after it go by."""
     if not phase.wanted(run, report):
-        return
+        return run
     if title := phase.title(run, report):
         run.console.phase(title)
     with run.watch.phase(phase.name):
-        phase.run(run, report)
+        return phase.run(run, report) or run
 
 
 def _take_together(step: Together, run: Run, report: Report) -> None:

@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 from cncp.config.inventory import LOCAL, HostSpec, Inventory
 from cncp.console import Console
-from cncp.errors import USAGE, CncpError, plural
+from cncp.errors import USAGE, CncpError, UsageError, plural
 from cncp.fleet import registry
 from cncp.fleet.local_member import LocalMember
 from cncp.fleet.member import Member, Said
 from cncp.fleet.remote_member import RemoteMember
 from cncp.machine.ops.engine_states import SILENCE
+from cncp.pools.base import Pool
 from cncp.ssh.connection import Host, Local
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.pool import Crew, SomeHostsFailed, at_once, tell
@@ -37,12 +38,19 @@ class Scene:
         console: Console,
         *,
         strict: bool = False,
+        pools: Sequence[Pool] = (),
+        whole: bool = True,
     ) -> None:
-        """``home`` is CNCP_HOME. Raises CncpError where hosts are named and none was set up from here."""
+        """``home`` is CNCP_HOME. ``pools`` are where hosts come from, concerned if the ``whole`` cluster is.
+
+        Raises CncpError where hosts are named and none was set up from here.
+        """
         self.inventory = inventory
         self.home = home
         self.limit = tuple(limit)
         self.console = console
+        self.pools = tuple(pools)
+        self.whole = whole
         # A machine by itself knows of no other.
         self.places = registry.load(home) if inventory.named else {}
         if not self.places and any(not host.local for host in limit):
@@ -76,6 +84,22 @@ class Scene:
 
     def _console_of(self, name: str) -> Console:
         return self.console.of(self.inventory.label(name)) if self.inventory.named else self.console
+
+    def scalable(self, named: str) -> Pool | None:
+        """Return the pool of this name, or the only one whose members have a number; None where none is concerned.
+
+        Raises UsageError where it is not to be known which is meant.
+        """
+        if named and not self.whole:
+            raise UsageError("command line: --pool and --limit contradict each other", "name a pool, or hosts")
+        found = {pool.name: pool for pool in self.pools if self.whole and pool.count is not None}
+        if named and named not in found:
+            there = f"there are: {', '.join(found)}" if found else "no pool of this cluster has a number of members"
+            raise UsageError(f"command line: --pool {named}, which is no pool that can be scaled", there)
+        if len(found) > 1 and not named:
+            hint = f"name one: --pool {next(iter(found))}"
+            raise UsageError(f"there are {len(found)} pools whose members can be more or fewer", hint)
+        return found[named] if named else next(iter(found.values()), None)
 
     @property
     def others(self) -> list[str]:

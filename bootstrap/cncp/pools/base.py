@@ -12,12 +12,12 @@ import enum
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cncp.config import inventory
-from cncp.config.inventory import HostSpec, PoolTable
+from cncp.config.inventory import HostSpec, Inventory, PoolTable
 from cncp.config.settings import Value
 from cncp.errors import UsageError
 
@@ -123,6 +123,9 @@ class Pool(ABC):
     wants: ClassVar[Mapping[str, Want]] = {}
     """The keys of its table, besides those that all hosts can have, such as engines. These win."""
 
+    counted: ClassVar[str] = ""
+    """Which of ``wants`` is the number of members, "" where there is none: `cncp scale` is about that."""
+
     only: ClassVar[bool] = False
     """Whether a cluster can have no more than one of its kind."""
 
@@ -148,11 +151,18 @@ class Pool(ABC):
     @property
     def count(self) -> int | None:
         """How many members are wanted; None where that is not to be changed by a number."""
-        return None
+        return self.wanted[self.counted] if self.counted else None
+
+    @property
+    def written(self) -> Any:
+        """What the file says of that number, None where nothing."""
+        return self.table.values.get(self.counted)
 
     def scale(self, count: int) -> None:
         """Want so many from now on; ``acquire`` and ``release`` then make it so. Raises UsageError."""
-        raise UsageError(f"{self.name} has no number of members", f"change it in {self.table.where}")
+        if not self.counted:
+            raise UsageError(f"the pool {self.name} has no number of members", f"change it in {self.table.where}")
+        self.wanted[self.counted] = _parsed(self.counted, self.wants[self.counted], count, f"scale {self.name}")
 
     def surplus(self) -> Sequence[str]:
         """Return which members are more than are wanted, those to be released first at the front."""
@@ -207,9 +217,25 @@ def _read(key: str, want: Want, table: PoolTable) -> Any:
         if want.default is None:
             raise UsageError(f"{table.where}: there is no {key}", f"add {key} = {want.values}: {want.help}")
         return want.default
+    return _parsed(key, want, table.values[key], table.where)
+
+
+def _parsed(key: str, want: Want, raw: Any, where: str) -> Any:
     try:
-        return want.parse(table.values[key])
+        return want.parse(raw)
     except ValueError as error:
-        raise UsageError(
-            f"{table.where}: {key} = {table.values[key]!r} is not possible", f"{key} must be {error}"
-        ) from None
+        raise UsageError(f"{where}: {key} = {raw!r} is not possible", f"{key} must be {error}") from None
+
+
+def with_hosts(
+    cluster: Inventory, pools: Collection[Pool], acquired: Mapping[str, Sequence[HostSpec]] | None = None
+) -> Inventory:
+    """Return an inventory with the hosts of its pools, in the order of the file. Raises CncpError.
+
+    They are those that were just ``acquired``, by the name of the pool, else those that let us in now.
+    """
+    found = replace(cluster, hosts=()) if pools else cluster
+    for pool in pools:
+        given = (acquired or {}).get(pool.name)
+        found = found.joined(pool.hosts() if given is None else given, pool.table.where)
+    return found

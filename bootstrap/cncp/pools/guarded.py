@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cncp.config import inventory
-from cncp.config.inventory import OF_SSH, HostSpec, PoolTable
+from cncp.config.host_way import OF_SSH
+from cncp.config.inventory import HostSpec, PoolTable
 from cncp.errors import CncpError, UsageError
 from cncp.extensions import fault
 from cncp.pools.base import Member, Pool, Rendezvous, Say, State
@@ -85,6 +86,11 @@ class Guarded(Pool):
         if found is not None and not isinstance(found, int):
             raise self._fault(f"count is {found!r:.80}, which is no number")
         return found
+
+    @property
+    def written(self) -> Any:
+        """Ask the pool inside."""
+        return self._inner.written
 
     def scale(self, count: int) -> None:
         """Have the pool inside want so many."""

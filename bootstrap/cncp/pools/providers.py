@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 from cncp.config.inventory import HOSTS, Inventory
 from cncp.errors import UsageError
 from cncp.extensions import Kinds
-from cncp.pools import guarded
+from cncp.pools import counts, guarded
 from cncp.pools.base import Pool
 from cncp.pools.guarded import Guarded
 
@@ -17,7 +16,7 @@ PROVIDERS: Kinds[Pool] = Kinds(
     "provider",
     "cncp.pools",
     Pool,  # type: ignore[type-abstract]  # its subclasses are what is found
-    {HOSTS: "cncp.pools.hosts:Hosts"},
+    {HOSTS: "cncp.pools.hosts:Hosts", "vm": "cncp.pools.vm.machines:Machines"},
 )
 
 
@@ -39,12 +38,5 @@ def pools(inventory: Inventory | None, home: Path) -> tuple[Pool, ...]:
         name = f"{table.provider}-{seen[table.provider]}" if several else table.provider
         made = guarded.read(kind, table, name, home)
         found.append(made if table.provider in PROVIDERS.ours else Guarded(made))
+    counts.restore(found, home)
     return tuple(found)
-
-
-def with_hosts(inventory: Inventory, pools: tuple[Pool, ...]) -> Inventory:
-    """Return an inventory with the hosts of its pools that let us in now. Raises CncpError."""
-    found = replace(inventory, hosts=()) if pools else inventory
-    for pool in pools:
-        found = found.joined(pool.hosts(), pool.table.where)
-    return found

@@ -34,7 +34,8 @@ def status(context: Context, file: str | None = None, limit: str = "", json: boo
             console.table(states.HEADER, states.rows(rows))
             if line := states.totals(rows):
                 console.say(line)
-            if rows and all(row.state == "down" for row in rows):
+            services = [row for row in rows if row.name != states.MEMBER]
+            if services and all(row.state == "down" for row in services):
                 stopped = all(scene.each(lambda member: member.stopped()).values())
                 console.note(f"{'stopped by cncp down' if stopped else 'nothing runs'}; cncp up brings it back")
             if watch:
@@ -81,7 +82,8 @@ def check(
         **HOSTS,
         **QUIET,
         **JSON,
-        "count": "how many engines, or how many more or fewer: +1, -1",
+        "count": "how many engines, or members of a pool that has a number of them; or how many more or fewer: +1, -1",
+        "pool": "the pool whose members are meant, where there are several",
         **BUSY,
     },
     positional=["count"],
@@ -95,13 +97,24 @@ def scale(
     json: bool = False,
     file: str | None = None,
     limit: str = "",
+    pool: str = "",
 ) -> None:
-    """Add or remove engines, of several hosts on each; the others are not touched."""
+    """Add or remove engines, of several hosts on each, or members of a pool; the others are not touched."""
     lifecycle.check_count(count)
     manners = busy_engines.say(wait=wait, force=force)
-    with scenes.connected(file, limit, Console(quiet=quiet)) as scene:
-        scene.announce("scale on")
-        scene.show(operations.scale(scene, count, manners, as_json=json), as_json=json)
+    console = Console(quiet=quiet)
+    with scenes.connected(file, limit, console) as scene:
+        found = scene.scalable(pool)
+        if found is None:
+            scene.announce("scale on")
+            scene.show(operations.scale(scene, count, manners, as_json=json), as_json=json)
+        else:
+            operations.scale_pool(scene, found, count, manners)
+    if found is not None:
+        # Members that are missing come as with `up`; other verbs need nothing of that.
+        from cncp.tasks.main_job import converge
+
+        converge(console, {}, file=file, as_json=json)
 
 
 @command({**HOSTS, **QUIET, **SERVICES, **BUSY}, takes="name")

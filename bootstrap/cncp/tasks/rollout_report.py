@@ -16,13 +16,16 @@ from cncp.errors import CncpError, plural
 from cncp.fleet.model import Fleet
 from cncp.fleet.phases.base import Report
 from cncp.machine.ops import summary
+from cncp.machine.ops.status import duration
+from cncp.pools.providers import pools
 from cncp.ssh.pool import SomeHostsFailed
 
 HEADER = ["HOST", "ENGINES", "SERVICE MANAGER", "TIME", ""]
 
 
 def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Fleet:
-    """Check the settings of every host. Raises UsageError, and changes nothing."""
+    """Check the settings of every host, and what pools want. Raises CncpError, and changes nothing."""
+    home = accounts.home(asked.environment)
 
     def settings(host: HostSpec) -> dict[str, Value]:
         if host.name == hosts.controller.name:
@@ -33,13 +36,20 @@ def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Flee
             host, file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former
         )
 
-    return Fleet(
+    found = Fleet(
         hosts,
         {host.name: settings(host) for host in hosts.everyone},
-        accounts.home(asked.environment),
+        home,
         hosts.limited(limit),
         strict,
+        whole=not limit,
+        pools=pools(hosts, home),
+        choose=settings,
     )
+    for pool in found.concerned:
+        settings(HostSpec(pool.name, settings=pool.settings))
+        pool.check()
+    return found
 
 
 def report(wanted: Fleet, done: Report, console: Console, *, following: Sequence[str], as_json: bool) -> None:
@@ -50,11 +60,11 @@ def report(wanted: Fleet, done: Report, console: Console, *, following: Sequence
         console.data(_document(done, failures) if many else _own_document(done))
     else:
         if many:
-            console.table(HEADER, _rows(wanted, done, failures))
+            console.table(HEADER, _rows(done, failures))
         for line in [*(_lines(done, failures) if many else _own_lines(done)), *following]:
             console.say(line)
     if failures:
-        raise SomeHostsFailed(failures, len(wanted.limit))
+        raise SomeHostsFailed(failures, len(done.limit) + len(done.members))
 
 
 def _own_document(done: Report) -> dict[str, Any]:
@@ -76,6 +86,7 @@ def _document(done: Report, failures: Mapping[str, CncpError]) -> dict[str, Any]
         "engines": done.all_engines,
         "failures": {name: {"what": error.message, "hint": error.hint} for name, error in failures.items()},
         "hosts": {name: {**host.document(), "answering": done.answering(name)} for name, host in done.hosts.items()},
+        "members": [member.document() for member in done.members.values()],
         "profile": done.profile,
         "seconds": done.seconds,
     }
@@ -102,9 +113,9 @@ def failures_of(done: Report) -> dict[str, CncpError]:
     return {**done.failures, **silent}
 
 
-def _rows(wanted: Fleet, done: Report, failures: Mapping[str, CncpError]) -> list[list[str]]:
+def _rows(done: Report, failures: Mapping[str, CncpError]) -> list[list[str]]:
     rows = []
-    for host in wanted.limit:
+    for host in done.limit:
         report = done.hosts.get(host.name)
         said = failures[host.name].message if host.name in failures else ""
         if report is None:
@@ -114,4 +125,7 @@ def _rows(wanted: Fleet, done: Report, failures: Mapping[str, CncpError]) -> lis
         scope = f" ({report.scope})" if report.service_manager == "systemd" else ""
         took = f"{done.host_seconds[host.name]:.1f} s"
         rows.append([host.name, engines, report.service_manager + scope, took, said])
+    for member in done.members.values():
+        took = duration(member.age) if member.age else ""
+        rows.append([member.name, str(member.engines or "-"), member.state.value, took, member.cause])
     return rows

@@ -18,7 +18,8 @@ from cncp.errors import CncpError, ours
 from cncp.fleet.member import Member
 from cncp.fleet.registry import forgotten, readable
 from cncp.fleet.scene import Scene
-from cncp.pools.providers import pools, with_hosts
+from cncp.pools.base import with_hosts
+from cncp.pools.providers import pools
 
 
 def inventory(asked: Request) -> Inventory:
@@ -34,8 +35,8 @@ def asked(file: str | None) -> Request:
 
 def scene(file: str | None, limit: str, console: Console) -> Scene:
     """Return the members of the cluster in use, or those that ``limit`` names, to be connected. Raises CncpError."""
-    hosts = inventory(asked(file))
-    return Scene(hosts, accounts.home(os.environ), hosts.limited(limit), console)
+    hosts, home = inventory(asked(file)), accounts.home(os.environ)
+    return Scene(hosts, home, hosts.limited(limit), console, pools=pools(hosts, home), whole=not limit)
 
 
 @contextlib.contextmanager
@@ -59,15 +60,22 @@ def whole(file: str | None, limit: str, console: Console) -> Scene:
 
     The machine in charge has the command even if it runs nothing.
     """
+    # No other verb needs what this does of services.
+    from cncp.fleet import membership
+
     home = accounts.home(os.environ)
     hosts = inventory(_asked_at_the_end(file, home, console.warn))
+    of_pools = pools(hosts, home)
     # A machine by itself, or in another's charge, knows of no other.
-    if gone := {} if switched(os.environ, "CNCP_HERE") else forgotten(hosts, home):
+    gone = {} if switched(os.environ, "CNCP_HERE") else forgotten(hosts, home)
+    # What is off cannot be asked, and its pool takes it away.
+    off = membership.names(of_pools) if gone else set()
+    if gone := {name: spec for name, spec in gone.items() if name not in off}:
         hosts = replace(hosts, hosts=(*(hosts.hosts if hosts.named else ()), *gone.values()), named=True)
     chosen: Sequence[HostSpec] = hosts.limited(limit)
     if len(chosen) == len(hosts.everyone) and not any(host.local for host in chosen):
         chosen = [*chosen, HostSpec(LOCAL)]
-    return Scene(hosts, home, chosen, console)
+    return Scene(hosts, home, chosen, console, pools=of_pools, whole=not limit)
 
 
 def _asked_at_the_end(file: str | None, home: Path, warn: Callable[[str], None]) -> Request:

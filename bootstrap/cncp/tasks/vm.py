@@ -16,48 +16,38 @@ from cncp.pools.vm import box as boxes
 from cncp.pools.vm import image as images
 from cncp.pools.vm import package as packages
 from cncp.pools.vm import seed
-from cncp.pools.vm.qemu import Qemu
+from cncp.pools.vm.machines import (
+    HYPERVISORS,
+    LEAST_MEMORY,
+    MOST,
+    MOST_CORES,
+    MOST_MEMORY,
+    account_home,
+    own_site,
+    provider_of,
+    qemu,
+)
 from cncp.pools.vm.site import Provider, Site, Wanted, login
-from cncp.pools.vm.vagrant import LIBVIRT, VIRTUALBOX, Vagrant
 from cncp.process import become
 from cncp.tasks.main_job import converge
 from cncp.tasks.options import JSON, QUIET
 from cncp.tasks.task import command
 
 HEADER = ["MACHINE", "STATE", "PID", "SSH PORT", "ADDRESS", "CORES", "MEMORY"]
-QEMU = "qemu"
-
-
-def _home() -> Path:
-    return Path(accounts.account(os.environ).home)
-
-
-def _site() -> Site:
-    named = os.environ.get("CNCP_VM_HOME")
-    return Site(Path(named).absolute() if named else _home() / ".local" / "share" / "cncp-vm")
 
 
 def names() -> list[str]:
     """Return the names of the machines. Raises CncpError."""
-    return list(_site().hosts())
+    return list(own_site().hosts())
 
 
-def _qemu(site: Site) -> Qemu:
-    return Qemu(site.folder, _home())
-
-
-def _provider(site: Site, named: str = "") -> Provider:
-    """Return what runs the machines there are, else what was named. Raises UsageError."""
-    if named not in ("", QEMU, LIBVIRT, VIRTUALBOX):
+def _provider(of: Site, named: str = "") -> Provider:
+    if named not in ("", *HYPERVISORS):
         raise UsageError(
-            f"command line: --provider {named!r} is not possible", f"give {QEMU}, {LIBVIRT} or {VIRTUALBOX}"
+            f"command line: --provider {named!r} is not possible",
+            f"give {', '.join(HYPERVISORS[:-1])} or {HYPERVISORS[-1]}",
         )
-    folder = site.folder / "vagrant"
-    vagrant, machines = Vagrant(folder, _home(), named), _qemu(site)
-    by_vagrant = vagrant.there() or named in (LIBVIRT, VIRTUALBOX)
-    if by_vagrant and (machines.known() or named == QEMU):
-        raise UsageError("there are machines of another provider", "take them away first: cncp vm.destroy")
-    return vagrant if by_vagrant else machines
+    return provider_of(of, named)
 
 
 def _number(name: str, value: int, low: int, high: int) -> int:
@@ -90,12 +80,15 @@ def up(
     """Make and start machines, and make them a cluster: `cncp status` and all else then act on them."""
     console = Console(quiet=quiet)
     wanted = Wanted(
-        _number("count", count, 1, 32), _number("memory", memory, 512, 2**20), _number("cores", cores, 1, 256), image
+        _number("count", count, 1, MOST),
+        _number("memory", memory, LEAST_MEMORY, MOST_MEMORY),
+        _number("cores", cores, 1, MOST_CORES),
+        image,
     )
-    site = _site()
+    site = own_site()
     machines = _provider(site, provider)
     machines.check(wanted)
-    authorized = seed.keys(_home())
+    authorized = seed.keys(account_home())
     with site.locked("vm.up"):
         site.write(machines.up(wanted, authorized, console.phase))
         converge(console, {}, file=str(site.file), as_json=json)
@@ -104,7 +97,7 @@ def up(
 @command(JSON)
 def status(context: Context, json: bool = False) -> None:
     """Show the machines; `cncp status` shows what runs on them."""
-    console, site = Console(), _site()
+    console, site = Console(), own_site()
     machines = _provider(site).machines()
     if json:
         console.data(machines)
@@ -119,14 +112,14 @@ def status(context: Context, json: bool = False) -> None:
 @command({"name": "a machine, as vm.status shows it; the first without"})
 def ssh(context: Context, name: str = "") -> None:
     """Log in to a machine."""
-    words = login(_site().named(name))
+    words = login(own_site().named(name))
     become(words)
 
 
 @command(QUIET)
 def down(context: Context, quiet: bool = False) -> None:
     """Shut the machines down; `vm.up` starts them again, and the cluster with them."""
-    console, site = Console(quiet=quiet), _site()
+    console, site = Console(quiet=quiet), own_site()
     with site.locked("vm.down"):
         console.phase("shutting down")
         stopped = _provider(site).down()
@@ -136,11 +129,11 @@ def down(context: Context, quiet: bool = False) -> None:
 @command(QUIET)
 def destroy(context: Context, quiet: bool = False) -> None:
     """Take the machines away with all that is on them; the image stays."""
-    console, site = Console(quiet=quiet), _site()
+    console, site = Console(quiet=quiet), own_site()
     with site.locked("vm.destroy"):
         names = list(site.hosts())
         _provider(site).destroy()
-        site.forget(_home(), accounts.account(os.environ), accounts.home(os.environ))
+        site.forget(account_home(), accounts.account(os.environ), accounts.home(os.environ))
     console.say(f"gone: {', '.join(names)}" if names else "there are no machines")
 
 
@@ -162,8 +155,8 @@ def box(
     quiet: bool = False,
 ) -> None:
     """Make the base image from Debian's packages, as root."""
-    console, site = Console(quiet=quiet), _site()
-    path = Path(output).absolute() if output else _qemu(site).image
+    console, site = Console(quiet=quiet), own_site()
+    path = Path(output).absolute() if output else qemu(site).image
     insist_on_file(path)
     if path.exists() and not force:
         raise UsageError(f"{path} exists", "machines may stand on it; replace it all the same with --force")
@@ -191,16 +184,16 @@ def box(
 )
 def package(context: Context, name: str = "", output: str = ".", force: bool = False, quiet: bool = False) -> None:
     """Make an image and a box of a machine: without keys, names or history, for others to start their own from."""
-    console, site, folder = Console(quiet=quiet), _site(), Path(output).absolute()
+    console, site, folder = Console(quiet=quiet), own_site(), Path(output).absolute()
     present = [path for path in packages.files(folder) if path.exists()]
     for path in present:
         insist_on_file(path)
-    machines = _qemu(site)
+    machines = qemu(site)
     source = packages.source(machines, name)
     if present and not force:
         raise UsageError(f"{present[0]} exists", "name another --output, or replace it with --force")
     with site.locked("vm.package"):
-        packages.package(machines, source, folder, _home(), accounts.home(os.environ), console)
+        packages.package(machines, source, folder, account_home(), accounts.home(os.environ), console)
     for path in packages.files(folder):
         console.say(f"{path}: {path.stat().st_size / 2**20:.1f} MB")
     console.say(f"next: cncp vm.up --image {folder / packages.IMAGE}")

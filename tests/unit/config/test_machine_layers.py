@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cncp.config import machine_layers, sources
+from cncp.config.host_way import CONNECT, OF_SSH
 from cncp.config.settings import Layer
 
 
@@ -35,6 +36,14 @@ def test_what_the_pools_imply(tmp_path: Path, content: str, expected: dict[str, 
     """It listens for others where any of them comes directly, and has engines only where a pool names it."""
     assert of_controller(tmp_path, f"engines = 2\n{content}").items() >= expected.items()
     assert ("engines" in of_controller(tmp_path, f"engines = 2\n{content}")) == (expected["role"] == "compute")
+
+
+def test_the_ways_to_a_host() -> None:
+    """Each key reads what it can be; the directions are three."""
+    assert CONNECT == ("direct", "forward", "reverse")
+    assert [OF_SSH["connect"](way) for way in CONNECT] == list(CONNECT)
+    with pytest.raises(ValueError, match="direct, forward or reverse"):
+        OF_SSH["connect"]("sideways")
 
 
 def test_what_is_nothing_to_the_other() -> None:

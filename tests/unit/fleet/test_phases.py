@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from cncp.config.inventory import ALONE, FORWARD, LOCAL, REVERSE, HostSpec, Inventory
+from cncp.config.host_way import FORWARD, REVERSE
+from cncp.config.inventory import ALONE, LOCAL, HostSpec, Inventory
 from cncp.console import Console, Stopwatch
 from cncp.errors import CncpError, PreflightError
 from cncp.fleet import tunnel_grants
@@ -100,15 +101,18 @@ def test_the_order_of_phases() -> None:
         "environment",
         "this-machine",
         "remember",
+        "acquire",
         "connect",
         "survey",
         "record",
         "install-controller",
         ["install-hosts", "start-controller"],
+        "publish",
         "open-tunnels",
         "start-engines",
         "revoke-tunnels",
         "await-engines",
+        "await-members",
         "remember",
     ]
 

@@ -12,10 +12,10 @@ import pytest
 from cncp.config import sources
 from cncp.config.inventory import HostSpec
 from cncp.errors import CncpError, UsageError
-from cncp.pools.base import Member, Pool, State
+from cncp.pools.base import Member, Pool, State, with_hosts
 from cncp.pools.guarded import Guarded
 from cncp.pools.hosts import Hosts
-from cncp.pools.providers import PROVIDERS, pools, with_hosts
+from cncp.pools.providers import PROVIDERS, pools
 
 from ..elsewhere import install
 
@@ -241,7 +241,6 @@ def test_a_pool_that_does_it_wrong(
     """Whatever it raises or gives, it is one of our errors, with the pool's name and whose fault it is."""
     wrong = eval(body, {"HostSpec": HostSpec, "Member": Member, "State": State})  # noqa: S307  # of this file
     monkeypatch.setattr(PROVIDERS.find("rack", ""), method, wrong)
-    (pool,) = read(RACK)
     given: dict[str, tuple[object, ...]] = {
         "acquire": (print,),
         "scale": (1,),
@@ -251,6 +250,7 @@ def test_a_pool_that_does_it_wrong(
     }
 
     def ask() -> None:
+        (pool,) = read(RACK)
         asked = getattr(pool, method)
         asked(*given.get(method, ()))
 

@@ -19,6 +19,7 @@ from cncp.fleet.model import Fleet, Surveyed
 from cncp.fleet.tunnel_grants import Gate
 from cncp.machine.node import Node
 from cncp.machine.ops.apply import MachineReport
+from cncp.pools.base import Member, State
 from cncp.ssh.pool import Crew, tell
 
 
@@ -58,15 +59,17 @@ class Run:
 class Report:
     """What has come of the phases so far. A host in ``failures`` is left out of all that come after.
 
-    ``surveyed`` are the hosts that can be gone on with, ``settings`` those that each is to be started with,
-    ``secret`` the content of the engines' connection file, ``gates`` the keys that were let in for tunnels.
-    ``node`` is this machine, ``first`` whether nothing was set up before.
+    ``limit`` are the hosts concerned, ``surveyed`` those that can be gone on with, ``settings`` those that each is
+    to be started with, ``secret`` the content of the engines' connection file, ``gates`` the keys that were let in for
+    tunnels. ``node`` is this machine, ``first`` whether nothing was set up before.
     ``hosts`` has what the main job said on each machine, and ``host_seconds`` the time it took there;
-    ``seconds`` is the time by phase. ``engines`` are those that the controller knows, by uuid; ``endings``
-    are what the logs of hosts with silent engines end with, as something to add to an error.
+    ``members`` are those of pools that are no such hosts; ``seconds`` is the time by phase. ``engines`` are those that
+    the controller knows, by uuid; ``endings`` are what the logs of hosts with silent engines end with, as something to
+    add to an error.
     """
 
     failures: dict[str, CncpError] = field(default_factory=dict)
+    limit: tuple[HostSpec, ...] = ()
     node: Node = field(init=False, repr=False, compare=False)
     first: bool = False
     surveyed: Mapping[str, Surveyed] = field(default_factory=dict)
@@ -76,6 +79,7 @@ class Report:
     gates: set[Gate] = field(default_factory=set)
     hosts: dict[str, MachineReport] = field(default_factory=dict)
     host_seconds: dict[str, float] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     endings: dict[str, str] = field(default_factory=dict)
@@ -97,13 +101,18 @@ class Report:
 
     @property
     def all_engines(self) -> int:
-        """How many engines there are to be on the hosts that were started."""
-        return sum(len(host.uuids) for host in self.hosts.values())
+        """How many engines there are to be on the hosts that were started, and on members that have joined."""
+        return sum(len(host.uuids) for host in self.hosts.values()) + self.joined_engines
 
     @property
     def all_answering(self) -> int:
         """How many of them answer."""
-        return sum(map(self.answering, self.hosts))
+        return sum(map(self.answering, self.hosts)) + self.joined_engines
+
+    @property
+    def joined_engines(self) -> int:
+        """How many engines members have that came by themselves: these join with engines that answer."""
+        return sum(member.engines for member in self.members.values() if member.state is State.JOINED)
 
     @property
     def changed(self) -> bool:
@@ -148,8 +157,11 @@ class Phase(ABC):
         return run.fleet.inventory.named
 
     @abstractmethod
-    def run(self, run: Run, report: Report) -> None:
-        """Take place. Hosts that fail are noted in the report; raises CncpError where nothing can be gone on with."""
+    def run(self, run: Run, report: Report) -> Run | None:
+        """Take place; return what the phases after it go by, where that is another run.
+
+        Hosts that fail are noted in the report; raises CncpError where nothing can be gone on with.
+        """
 
 
 class Together:

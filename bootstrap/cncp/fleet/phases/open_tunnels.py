@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from cncp.config.inventory import REVERSE
+from cncp.config.host_way import REVERSE
 from cncp.errors import plural
 from cncp.fleet.phases.base import Phase, Report, Run
 from cncp.fleet.tunnel_grants import Gate, let_in

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cncp.fleet import registry
+from cncp.fleet import membership, registry
 from cncp.fleet.phases.base import Phase, Report, Run
 from cncp.fleet.registry import Placed
 
@@ -19,7 +19,10 @@ class Record(Phase):
         home = run.fleet.home
         now = {name: Placed.of(host) for name, host in report.surveyed.items()}
         registry.save(home, {**registry.load(home), **now})
-        for name in registry.forgotten(run.fleet.inventory, home):
+        gone = registry.forgotten(run.fleet.inventory, home)
+        # What is off, or was not concerned, is not forgotten.
+        members = membership.names(run.fleet.pools) if gone else set()
+        for name in gone.keys() - members:
             run.console.warn(
                 f"[{name}] is set up, but no longer in the file; take it down: cncp uninstall --limit {name}"
             )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cncp.config.inventory import FORWARD, REVERSE
+from cncp.config.host_way import FORWARD, REVERSE
 from cncp.errors import plural
 from cncp.fleet import deploy, tunnel_grants, tunnel_setup
 from cncp.fleet.model import DIAL, Surveyed

@@ -24,6 +24,9 @@ from cncp.machine.services.processes import running
 from cncp.pidfile import Process
 from cncp.ports import connected
 
+MEMBER = "member"
+"""What stands in the place of a service's name where it is a machine whose services cannot be asked."""
+
 
 @dataclass(frozen=True)
 class Status:
@@ -31,7 +34,8 @@ class Status:
 
     ``id`` is the engine's id at the hub, ``uptime`` is in s, ``memory`` in bytes (with children),
     ``cpu`` in s of processor time, ``uuid`` an engine's identity at the hub, ``busy`` for how many s it has
-    computed its task.
+    computed its task. A member of a pool that is no host to be asked is one as well, of the name MEMBER: in its state
+    for ``busy`` s, and ``last_exit`` is why.
     """
 
     name: str
@@ -140,7 +144,9 @@ def rows(found: list[Status]) -> list[list[str]]:
             "" if one.id is None else str(one.id),
             one.host,
             str(one.pid or ""),
-            f"{one.state} {duration(one.busy)}" if one.state == "busy" and one.busy >= 1 else one.state,
+            f"{one.state} {duration(one.busy)}"
+            if one.busy >= 1 and (one.state == "busy" or one.name == MEMBER)
+            else one.state,
             duration(one.uptime) if one.pid else "",
             f"{one.memory / 2**20:.0f} MB" if one.pid else "",
             f"{one.cpu:.1f} s" if one.pid else "",

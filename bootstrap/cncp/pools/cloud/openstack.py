@@ -166,7 +166,7 @@ class OpenStack:
             with self._errors():
                 self._cloud.compute.delete_server(name, ignore_missing=True)
 
-    def tidy(self, cluster: str) -> bool:  # noqa: ARG002  # as of every provider
+    def tidy(self, cluster: str) -> bool:  # as of every provider
         """Nothing is made besides servers."""
         return True
 

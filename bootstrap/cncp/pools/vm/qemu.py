@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class Qemu:
 
     def up(self, wanted: Wanted, authorized: tuple[str, ...], say: Say) -> list[Guest]:
         """Make machines that are missing, start those that are off, and wait until all let ``authorized`` in."""
-        machines = list(planned(self.known(), wanted))
+        machines = list(planned(self.known(), wanted))[: wanted.count]
         for number, one in enumerate(machines):
             if not one.host_key:
                 say(f"making {one.name}")
@@ -129,9 +129,9 @@ class Qemu:
         last = f": {said[-1].strip()}" if said else ""
         raise CncpError(f"{machine.name} lets nobody in after {patience:g} s{last}", f"see {folder.path}/console.log")
 
-    def down(self) -> list[str]:
-        """Shut all machines down; return the names of those that ran."""
-        running = [one.name for one in self.known() if self.of(one.name).pid]
+    def down(self, names: Collection[str] | None = None) -> list[str]:
+        """Shut machines down, those of these names or all; return the names of those that ran."""
+        running = [one.name for one in self.known() if self.of(one.name).pid and (names is None or one.name in names)]
         at_once({name: name for name in running}, self.stop)
         return running
 

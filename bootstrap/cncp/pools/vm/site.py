@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -56,8 +56,8 @@ class Provider(Protocol):
     def machines(self) -> list[dict[str, Any]]:
         """Return what each machine is, by the columns of `vm.status`; empty where there are none."""
 
-    def down(self) -> list[str]:
-        """Shut all machines down; return the names of those that ran."""
+    def down(self, names: Collection[str] | None = None) -> list[str]:
+        """Shut machines down, those of these names or all; return the names of those that ran."""
 
     def destroy(self) -> None:
         """Take all machines away with all that is on them."""

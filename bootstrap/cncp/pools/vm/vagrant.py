@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +100,13 @@ class Vagrant:
         each = {"cores": int(settings["CNCP_VM_CORES"]), "memory": int(settings["CNCP_VM_MEMORY"])}
         return [{"machine": name, "state": state, **each} for name, state in found.items()]
 
-    def down(self) -> list[str]:
-        """Shut all machines down; return the names of those that ran."""
+    def down(self, names: Collection[str] | None = None) -> list[str]:
+        """Shut machines down, those of these names or all; return the names of those that ran."""
         running = [machine["machine"] for machine in self.machines() if machine["state"] == "running"]
-        if running:
-            self._run("halt")
-        return running
+        going = [name for name in running if names is None or name in names]
+        if going:
+            self._run("halt", *going)
+        return going
 
     def destroy(self) -> None:
         """Take all machines away, and what Vagrant knows of them. Raises CncpError."""

@@ -70,14 +70,17 @@ class Site:
         return subprocess.run([python, "-s", "-c", code], check=False, cwd="/").returncode == 0
 
 
-def wheel(folder: Path, name: str, version: str, requires: Sequence[str] = ()) -> Path:
-    """Write a wheel of one module that says its version."""
+def wheel(
+    folder: Path, name: str, version: str, requires: Sequence[str] = (), source: str = "", points: str = ""
+) -> Path:
+    """Write a wheel of one module that says its version, or has this source; ``points`` are its entry points."""
     path = folder / f"{name}-{version}-py3-none-any.whl"
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     files = {
-        f"{name}.py": f"version = {version!r}\n",
+        f"{name}.py": source or f"version = {version!r}\n",
         f"{info}/METADATA": metadata + "".join(f"Requires-Dist: {one}\n" for one in requires),
+        **({f"{info}/entry_points.txt": points} if points else {}),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(f"{file},{_record(text)},{len(text)}\n" for file, text in files.items())

@@ -173,6 +173,93 @@ def test_a_package_of_the_users_own(fleet: Fleet, wheelhouse: Path) -> None:
     assert versions() == [[host, None] for host in FOUR]
 
 
+RACK = """
+import json
+from cncp.config.inventory import HostSpec
+from cncp.config.settings import within
+from cncp.pools.base import Member, Pool, State, Want
+
+
+class Rack(Pool):
+    kind = "rack"
+    counted = "nodes"
+    wants = {"nodes": Want(within(1, 2), "N", "how many nodes are on")}
+
+    @property
+    def _file(self):
+        return self.home / "rack.json"
+
+    def _on(self):
+        return json.loads(self._file.read_text()) if self._file.exists() else []
+
+    def _names(self):
+        return [f"alpha{number}" for number in range(1, self.count + 1)]
+
+    def plan(self):
+        return [f"switch {name} on" for name in self._names() if name not in self._on()]
+
+    def acquire(self, say):
+        for line in self.plan():
+            say(line)
+        self._file.write_text(json.dumps(sorted({*self._on(), *self._names()})))
+        return self.hosts()
+
+    def hosts(self):
+        return [HostSpec(name) for name in self._names() if name in self._on()]
+
+    def surplus(self):
+        return [name for name in self._on() if name not in self._names()]
+
+    def observe(self):
+        on = self._on()
+        return [Member(f"alpha{number}", State.JOINED if f"alpha{number}" in on else State.ENDED) for number in (1, 2)]
+
+    def release(self, names, say):
+        say(f"switching off {', '.join(sorted(names))}")
+        self._file.write_text(json.dumps([name for name in self._on() if name not in names]))
+"""
+
+
+def test_hosts_of_a_pool_of_somebody_elses(fleet: Fleet) -> None:
+    """They are as those that a file names: set up, shown, more and fewer of them, and off once their engines are."""
+    master = fleet.master
+    find = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = master.python(find).stdout.strip()
+    master.host.write(f"{packages}/racks.py", RACK, "bob")
+    master.host.run(["mkdir", f"{packages}/racks-1.0.dist-info"], "bob")
+    master.host.write(f"{packages}/racks-1.0.dist-info/entry_points.txt", "[cncp.pools]\nrack = racks:Rack\n", "bob")
+    master.host.write(f"{packages}/racks-1.0.dist-info/METADATA", "Name: racks\nVersion: 1.0\n", "bob")
+    fleet.file('[[pool]]\nprovider = "rack"\nnodes = 2\nengines = 2\nthreads = 1\n')
+    assert set(master.cncp("plan").stdout.splitlines()) >= {"[rack] switch alpha1 on", "[rack] switch alpha2 on"}
+    up = master.cncp("up")
+    assert "4/4 engines answer" in up.stdout
+    assert "[rack] switch alpha2 on" in up.stderr
+    assert sorted(fleet.ask_engines()) == FOUR
+    assert {name.split()[0] for name in fleet.status()} == {"localhost", "alpha1", "alpha2"}
+
+    fewer = master.cncp("scale", "1")
+    assert "[rack]" not in fewer.stdout
+    assert "switching off alpha2" in fewer.stderr
+    assert "2/2 engines answer" in fewer.stdout
+    fleet.await_engines(FOUR[:2])
+    assert fleet.status()["alpha2 member"]["state"] == "ended"
+
+    down = master.cncp("down")
+    assert "switching off alpha1" in down.stderr
+    assert {name: row["state"] for name, row in fleet.status().items()} == {
+        "localhost controller": "down",
+        "alpha1 member": "ended",
+        "alpha2 member": "ended",
+    }
+    assert "4/4 engines answer" in master.cncp("scale", "2").stdout
+    master.host.exec(["rm", "-r", f"{packages}/racks-1.0.dist-info", f"{packages}/racks.py"])
+    refused = master.cncp("status", check=False)
+    assert refused.returncode == 2
+    assert "there is no provider 'rack'" in refused.stderr
+    fleet.file(POOL)
+    assert "nothing to change" in master.cncp("up").stdout
+
+
 def test_a_host_that_is_taken_out_of_the_file(fleet: Fleet, before: dict[str, dict[str, str]]) -> None:
     """`up` says that it is still set up, and how it is taken down; that leaves nothing on it."""
     fleet.file(POOL.replace("alpha[1-2]", "alpha1"))

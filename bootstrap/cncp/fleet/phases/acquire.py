@@ -13,7 +13,7 @@ from cncp.ssh.pool import at_once, tell
 
 
 class Acquire(Phase):
-    """Pools make, find or start what is wanted of them, all at the same time; then there are all hosts to go on with."""
+    """Pools make, find or start what is wanted of them, all at the same time; the run goes on with their hosts."""
 
     name: ClassVar = "acquire"
 

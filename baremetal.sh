@@ -124,6 +124,9 @@ Of this run: option, variable.
         cluster.toml to read; without it the one in this folder, or the one of the last
         run
         CNCP_FILE
+  --join FILE|-
+        join the cluster elsewhere that this seed of cncp invite is of; - reads standard
+        input
   --offline FILE
         bundle of cncp bundle.make to install from; no network is used
         CNCP_OFFLINE
@@ -623,6 +626,13 @@ main() {
     export CNCP_BEGAN=${CNCP_BEGAN/,/.}
     if switch --quiet CNCP_QUIET "$@"; then QUIET=yes; fi
     find_login
+    named=$(option --join "$@")
+    if [ -n "$ROOT_PYTHON" ] && [ -n "$named" ] && [ "$named" != - ]; then
+        # Opened by root: the account need not be able to read the seed where it lies.
+        [ -f "$named" ] || fail 2 "there is no seed in $named" "name the file of a seed, or - for standard input"
+        exec <"$named"
+        set -- "$@" --join -
+    fi
     named=$(option --python "$@")
     find_python "${named:-${CNCP_PYTHON-}}"
     here=$(own_folder)

@@ -43,8 +43,10 @@ try:
     from cncp.console import Console
     from cncp.errors import CncpError, UsageError
     from cncp.install import bundle_reader, bytecode, environment, preflight, source_code, stamp
+    from cncp.machine import seeds
     from cncp.machine.ops import checks
     from cncp.process import run
+    from cncp.rendezvous.documents import Seed
     from cncp.surroundings import PYTHON
 except ImportError as lacking:
     # Distributions have a package of Python that leaves half of the standard library out.
@@ -56,6 +58,9 @@ SWITCHES = ("json", "quiet", "verbose", "debug", "forget", "force", "install_onl
 
 HANDED_OVER = ("file", "json", "quiet", "verbose", "debug", "forget", "wait", "force")
 """Options that `cncp up` has as well; the rest concerns the installation alone."""
+
+_NOT_FOR_JOIN = ("file", "forget")
+"""Those of them that `cncp join` has not: who joins is told all."""
 
 
 _ASK = """
@@ -96,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of baremetal.sh's options: the settings, and what concerns the installation."""
     made = _Parser(prog="baremetal.sh", allow_abbrev=False, add_help=False)
     made.add_argument("--file", metavar="FILE")
+    made.add_argument("--join", metavar="FILE|-")
     made.add_argument("--offline", metavar="FILE")
     made.add_argument("--offline-digest", metavar="SHA256")
     made.add_argument("--python", metavar="PATH")
@@ -120,6 +126,11 @@ def parse(argv: Sequence[str], variables: Mapping[str, str]) -> argparse.Namespa
     given.wait = given.wait or variables.get("CNCP_WAIT")
     if given.wait and not (given.wait.isascii() and given.wait.isdigit() and len(given.wait) <= 7):
         raise UsageError(f"command line: --wait {given.wait!r} is not possible", "give whole seconds, such as 600")
+    if given.join and (given.install_only or given.file or given.role not in (None, "engine")):
+        raise UsageError(
+            "command line: --join with --install-only, --file or another role makes no sense",
+            "who joins is told by the cluster what to be: leave those out",
+        )
     given.offline = given.offline or variables.get("CNCP_OFFLINE")
     given.offline_digest = given.offline_digest or variables.get("CNCP_OFFLINE_DIGEST")
     return given
@@ -129,13 +140,14 @@ def parse(argv: Sequence[str], variables: Mapping[str, str]) -> argparse.Namespa
 class Wanted:
     """What is to be installed and handed over. ``flags`` are the settings that the command line named.
 
-    ``idle`` is a machine that runs nothing itself and is in charge of others.
+    ``idle`` is a machine that runs nothing itself and is in charge of others, ``seed`` what one joins with.
     """
 
     home: Path
     settings: Cluster
     flags: Mapping[str, str]
     idle: bool
+    seed: Seed | None = None
 
 
 def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
@@ -149,6 +161,9 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         command_log.begin(accounts.home(variables), "baremetal.sh", debug=given.debug)
         wanted = gather(given, variables)
         check(given, wanted, variables)
+        if wanted.seed:
+            seeds.insist_on_answer(wanted.seed)
+            seeds.keep(wanted.seed, wanted.home)
         here = given.in_place or sources.switched(variables, "CNCP_HERE")
         keep = None if here else source_code.read(sources.SOURCE, wanted.home)
         installed = install(wanted, given, keep, console)
@@ -169,15 +184,20 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
 def gather(given: argparse.Namespace, variables: Mapping[str, str]) -> Wanted:
     """Put together what the command line, variables, cluster.toml and earlier runs say. Raises CncpError."""
     named = {setting.key: getattr(given, setting.key) for setting in SETTINGS}
+    if given.join:
+        named["role"] = "engine"
     flags = sources.with_paths({key: value for key, value in named.items() if value is not None}, Path.cwd())
     account = accounts.account(variables)
     home = accounts.home_folder(variables, account)
     preflight.names(home, account.home)
-    former = sources.Kept({}) if given.forget else sources.kept(home)
-    file = sources.find_file(given.file, variables, former, Path.cwd())
+    seed = seeds.read(given.join, home) if given.join else None
+    if seed:
+        seeds.insist(seed, home)
+    former = sources.Kept({}) if given.forget or seed else sources.kept(home)
+    file = None if seed else sources.find_file(given.file, variables, former, Path.cwd())
     settings = sources.gather(file=file, environment=variables, flags=flags, former=former)
     hosts = sources.read(file)[1]
-    return Wanted(home, settings, flags, idle=hosts is not None and not hosts.controller.local)
+    return Wanted(home, settings, flags, idle=hosts is not None and not hosts.controller.local, seed=seed)
 
 
 def check(given: argparse.Namespace, wanted: Wanted, variables: Mapping[str, str]) -> None:
@@ -193,15 +213,17 @@ def check(given: argparse.Namespace, wanted: Wanted, variables: Mapping[str, str
 
 
 def hand_over(given: argparse.Namespace, wanted: Wanted, *, kept: bool) -> int:
-    """Become `cncp up`, of the code that was ``kept`` in the home or else of this; does not return."""
-    words = [word for key in HANDED_OVER if (word := _option(key, getattr(given, key)))]
+    """Become `cncp up` or `join`, of the code that was ``kept`` in the home or else of this; does not return."""
+    handed = [key for key in HANDED_OVER if not (wanted.seed and key in _NOT_FOR_JOIN)]
+    words = [word for key in handed if (word := _option(key, getattr(given, key)))]
     words += [f"{setting.flag}={wanted.flags[setting.key]}" for setting in SETTINGS if setting.key in wanted.flags]
     venv_python = str(wanted.home / "venv" / "bin" / "python")
     os.environ["CNCP_HOME"] = str(wanted.home)
+    verb = "join" if wanted.seed else "up"
     # It takes what has come in the meantime once it can say so.
     interrupted.hold()
     program = environment.program(source_code.kept(wanted.home) if kept else sources.SOURCE)
-    return os.execv(venv_python, [venv_python, *PYTHON, "-S", str(program), "up", *words])
+    return os.execv(venv_python, [venv_python, *PYTHON, "-S", str(program), verb, *words])
 
 
 def check_machine(settings: Cluster, variables: Mapping[str, str], home: Path, python: str) -> None:

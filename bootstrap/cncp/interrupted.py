@@ -19,6 +19,7 @@ GOES_ON = {
     "jupyter": "up",
     "jupyter.up": "up",
     "jupyter.down": "up",
+    "join": "join",
     "down": "down",
     "uninstall": "uninstall",
     "keys.rotate": "keys.rotate",

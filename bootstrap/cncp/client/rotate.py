@@ -16,7 +16,7 @@ from cncp.ipp import connection_file, keys
 from cncp.machine import connection_files
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
-from cncp.machine.ops import steps
+from cncp.machine.ops import inviting, steps
 from cncp.machine.ops.apply import locked, require_root, up
 from cncp.machine.services import ServiceManager, service_manager
 from cncp.ssh import answers
@@ -59,6 +59,9 @@ def rotate(node: Node, console: Console, *, patience: float | None) -> Rotated:
             ports = connection_file.ports(former)
             idle.wait_idle(former, connection_files.local_address(node), ports, patience, console.note)
         _stop(node, manager, console)
+        if patience is None:
+            # Who was given the old keys by an invitation is not given the new ones.
+            inviting.shut_out(node, console)
         console.phase("making new keys")
         keys.renew(node.identity)
         connection_files.write(node, actor)

@@ -53,7 +53,7 @@ ON_HOSTS = (
 HOSTS = "hosts"
 """The provider of a pool that names its hosts, which needs not be said."""
 
-TABLES = ("pool", "controller")
+TABLES = ("pool", "controller", "rendezvous")
 """Keys of cluster.toml that are of the inventory and no settings."""
 
 _LARGEST = 2**20  # bytes of a file that people write; 1024 hosts with settings of their own are a tenth of that

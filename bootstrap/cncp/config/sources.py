@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from cncp import files
-from cncp.config import inventory, machine_layers
+from cncp.config import inventory, machine_layers, rendezvous_table
 from cncp.config.inventory import HostSpec, Inventory
+from cncp.config.rendezvous_table import RendezvousTable
 from cncp.config.settings import BY_KEY, FORMER_VARIABLES, RENAMED, Cluster, Layer, Value, cluster, layer, merged
 from cncp.errors import CncpError, UsageError
 from cncp.shape import Misfit, made, parse
@@ -228,6 +229,9 @@ def of_many(former: Kept, file: Path | None) -> Kept:
     return replace(former, settings=machine_layers.without_engines(Layer("kept", former.settings)).values)
 
 
+_READABLE = "name a readable UTF-8 text file"
+
+
 def read(path: Path | None) -> tuple[dict[str, Any], Inventory | None]:
     """Read a cluster.toml, or a plain list of hosts: the settings as they stand there, and the hosts.
 
@@ -235,18 +239,23 @@ def read(path: Path | None) -> tuple[dict[str, Any], Inventory | None]:
     """
     if path is None:
         return {}, None
-    settings, hosts = _parsed(path, inventory.content_of(path, "name a readable UTF-8 text file"))
+    settings, hosts, _ = _parsed(path, inventory.content_of(path, _READABLE))
     return dict(settings), hosts
 
 
+def rendezvous(path: Path | None) -> RendezvousTable:
+    """Read where machines find the cluster by themselves. Raises UsageError."""
+    return RendezvousTable() if path is None else _parsed(path, inventory.content_of(path, _READABLE))[2]
+
+
 @functools.lru_cache(maxsize=4)
-def _parsed(path: Path, content: str) -> tuple[Mapping[str, Any], Inventory | None]:
+def _parsed(path: Path, content: str) -> tuple[Mapping[str, Any], Inventory | None, RendezvousTable]:
     """Parse the content of a file, once: it is asked for by every step, and for every host."""
     if path.suffix != ".toml":
-        return {}, inventory.listed(path, content)
+        return {}, inventory.listed(path, content), RendezvousTable()
     toml = _toml_reader()
     if toml is None:
-        return {}, None
+        return {}, None, RendezvousTable()
     try:
         values = toml.loads(content)
         _refuse_endless(values)
@@ -258,8 +267,9 @@ def _parsed(path: Path, content: str) -> tuple[Mapping[str, Any], Inventory | No
         # Of TOML itself, or of a number with more digits than Python reads.
         raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io for the syntax") from None
     hosts = inventory.parse(values, str(path), path.parent)
+    table = rendezvous_table.parse(values.get(rendezvous_table.TABLE, {}), str(path), path.parent)
     settings = {key: value for key, value in values.items() if key not in inventory.TABLES}
-    return with_paths(settings, path.parent), hosts
+    return with_paths(settings, path.parent), hosts, table
 
 
 def _refuse_endless(value: Any) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from cncp.config.inventory import LOCAL
+from cncp.config.sources import switched
 from cncp.errors import CncpError
 from cncp.files import PARENTS
 from cncp.fleet import membership, registry, tunnel_grants
 from cncp.fleet.member import Member, Said
 from cncp.fleet.model import SHARED
 from cncp.fleet.scene import Scene
+from cncp.machine.ops import joined_engines, steps
 from cncp.machine.ops.busy_engines import Manners
 from cncp.machine.ops.doctor import Finding
 from cncp.machine.ops.status import Status
@@ -41,7 +44,15 @@ def status(scene: Scene, names: Collection[str] | None = None) -> list[Status]:
     if names is not None or not scene.whole:
         return services
     hosts = [host.name for host in scene.inventory.everyone]
-    return [*services, *membership.rows(scene.pools, hosts, scene.failures)]
+    return [*services, *_joined(scene, services, hosts), *membership.rows(scene.pools, hosts, scene.failures)]
+
+
+def _joined(scene: Scene, services: Sequence[Status], hosts: Collection[str]) -> Sequence[Status]:
+    """Return engines of machines that joined by themselves, where this machine has the controller and knows of all."""
+    node = steps.former(scene.home)
+    if switched(os.environ, "CNCP_HERE") or not scene.inventory.controller.local or node is None:
+        return ()
+    return joined_engines.of(node, {row.uuid for row in services}, hosts)
 
 
 def _at_controller(row: Status, known: Mapping[str, Any]) -> Status:

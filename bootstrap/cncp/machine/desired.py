@@ -20,7 +20,12 @@ from cncp.surroundings import PYTHON
 
 _DATABASES = {"none": "NoDB", "memory": "DictDB", "sqlite": "SQLiteDB"}
 _SERVE = SOURCE / "bootstrap" / "cncp" / "serve"
+_RENDEZVOUS = _SERVE.with_name("rendezvous")
 _PROFILE = ("ipcontroller_config.py", "ipengine_config.py", "ipcluster_config.py")
+
+
+RENDEZVOUS = "rendezvous"
+"""The kind of the service by which machines join, or have joined."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
     settings = node.settings
     parts: list[object] = [
         environment,
-        access if kind == service.NAME else identity,
+        _identity(node, kind, identity, access),
         node.source,
         node.profile_dir,
         node.manager,
@@ -152,6 +157,10 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
     ]
     if kind == service.NAME:
         parts.append([resource.text() for resource in service.resources(node) if isinstance(resource, File)])
+        return _short(parts)
+    if kind == RENDEZVOUS:
+        parts.append([node.rendezvous, settings.listen, node.location])
+        parts.append([path.read_text() for path in sorted(_RENDEZVOUS.rglob("*.py"))])
         return _short(parts)
     if kind == "tunnel":
         # Each reads the way to its host anew: one more host is nothing to the others.
@@ -176,6 +185,14 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
         ]
     parts.append((STATIC / "profile" / f"ip{kind}_config.py").read_text())
     return _short(parts)
+
+
+def _identity(node: Node, kind: str, identity: str, access: str) -> str:
+    """Return what of the keys a kind of service is restarted for."""
+    if kind == service.NAME:
+        return access
+    # New keys come by the rendezvous itself, which has engines read them without root.
+    return "" if kind == RENDEZVOUS or (kind == "engine" and node.rendezvous == "member") else identity
 
 
 def _short(parts: list[object]) -> str:

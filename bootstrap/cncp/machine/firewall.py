@@ -20,10 +20,13 @@ class Opening:
     to: str = ""
 
 
-def openings(identity: Identity, listen: str, engines: Iterable[str], clients: Iterable[str]) -> list[Opening]:
+def openings(
+    identity: Identity, listen: str, engines: Iterable[str], clients: Iterable[str], joining: int = 0
+) -> list[Opening]:
     """Return what is to be opened for a controller's ports: by whom they are dialled (``keys.connection_files``).
 
-    The last three ports, two internal ones and the monitor, are never among them.
+    The last three ports, two internal ones and the monitor, are never among them. At ``joining`` machines find the
+    cluster by themselves, 0 where they do not.
     """
     to = "" if listen == "0.0.0.0" else listen
     files = keys.connection_files(identity, listen=listen, location="", encryption=True)
@@ -32,7 +35,9 @@ def openings(identity: Identity, listen: str, engines: Iterable[str], clients: I
         return tuple(keys.ports_of(files[f"ipcontroller-{name}.json"], channels))
 
     return [
-        Opening("engines", ports("engine", keys.ENGINE_CHANNELS), tuple(engines), to),
+        Opening(
+            "engines", (*ports("engine", keys.ENGINE_CHANNELS), *([joining] if joining else [])), tuple(engines), to
+        ),
         Opening("clients", ports("client", keys.CLIENT_CHANNELS), tuple(clients), to),
     ]
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cncp.accounts import Account
 from cncp.config.settings import Cluster
@@ -50,6 +50,8 @@ class Node:
     """The host's name, where several share this home; its units and sessions carry it."""
     tunnels: tuple[Tunnel, ...] = ()
     """What ssh is to connect, for engines that reach the controller in no other way."""
+    rendezvous: Literal["", "owner", "member"] = ""
+    """Whether machines join here by themselves, or this is one that has."""
 
     @property
     def engines(self) -> int:
@@ -93,7 +95,9 @@ class Node:
         engines = tuple(f"engine-{number}" for number in self.engine_ids)
         jupyter = ("jupyter",) if self.settings.jupyter and self.controller else ()
         tunnels = tuple(f"tunnel-{tunnel.name}" for tunnel in self.tunnels) if self.controller or engines else ()
-        return (("controller",) if self.controller else ()) + tunnels + engines + jupyter
+        meets = {"": False, "owner": self.controller, "member": bool(engines) and not self.controller}[self.rendezvous]
+        rendezvous = ("rendezvous",) if meets else ()
+        return (("controller",) if self.controller else ()) + tunnels + engines + jupyter + rendezvous
 
     def document(self) -> dict[str, Any]:
         """Return the node as JSON types, for node.json and Chef."""
@@ -158,12 +162,13 @@ def resolve(
     tunnels: tuple[Tunnel, ...] = (),
     idle: bool = False,
     past: Node | None = None,
+    rendezvous: Literal["", "owner", "member"] = "",
 ) -> Node:
     """Make every choice that the settings leave open. Raises CncpError where one is impossible.
 
     ``present`` are the ids of the engines there are, those to keep first: scaling touches as few
     engines as it can. ``instance`` tells hosts apart that share a home. ``idle`` is a machine that
-    runs nothing itself and is in charge of others. ``past`` is what is installed.
+    runs nothing itself and is in charge of others. ``past`` is what is installed. ``rendezvous`` is as in Node.
     """
     manager, scope, why = _held(cluster, facts, past, instance) or _service_manager(cluster, facts)
     engines = 0 if idle or cluster.role == "controller" else _engine_count(cluster.engines, facts)
@@ -194,6 +199,7 @@ def resolve(
         location=facts.host if cluster.external == "auto" else cluster.external,
         instance=instance,
         tunnels=tunnels,
+        rendezvous=rendezvous,
     )
     if manager == "supervisor" and len(str(chosen.run_dir / "supervisor.sock.99999999")) > _MAX_SOCKET_PATH:
         raise PreflightError(f"{home} is too long a path for supervisord's socket", "set CNCP_HOME to a shorter one")

@@ -31,6 +31,8 @@ _LEFT_BY_SERVICES = (
     "log/tunnel-*.out*",
     "log/jupyter.log*",
     "log/jupyter.out*",
+    "log/rendezvous.log*",
+    "log/rendezvous.out*",
     "log/engines.json",
     "tasks.db*",
 )

@@ -19,6 +19,7 @@ SCRIPT = SOURCE / "baremetal.sh"
 
 _OTHERS = (
     ("--file FILE", "cluster.toml to read; without it the one in this folder, or the one of the last run", "CNCP_FILE"),
+    ("--join FILE|-", "join the cluster elsewhere that this seed of cncp invite is of; - reads standard input", ""),
     ("--offline FILE", "bundle of cncp bundle.make to install from; no network is used", "CNCP_OFFLINE"),
     ("--offline-digest SHA256", "what bundle.make said of the bundle; any other is refused", "CNCP_OFFLINE_DIGEST"),
     ("--python PATH|3.N", "Python to build the virtualenv with; 3.10 or newer", "CNCP_PYTHON"),

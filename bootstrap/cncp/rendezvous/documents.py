@@ -151,13 +151,14 @@ def expired(what: str, late: float) -> Refused:
 class Access:
     """Where the leases of one generation are, and what opens them.
 
-    ``url`` is good until ``expires`` (s since 1970); it is asked each ``poll`` s; who has had no lease and no
-    controller for ``orphan`` s is lost.
+    ``serial`` is that of the lease that was there last; ``url`` is good until ``expires`` (s since 1970); it is asked
+    each ``poll`` s; who has had no lease and no controller for ``orphan`` s is lost.
     """
 
     url: str = field(repr=False)
     key: str = field(repr=False)
     generation: int
+    serial: int
     expires: int
     poll: int = 60
     orphan: int = 900

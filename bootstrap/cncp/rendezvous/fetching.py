@@ -68,15 +68,24 @@ def judge(status: int, text: str, late: float = 0.0) -> Answer:
     return Answer("refused", said)
 
 
-def fetch(url: str, etag: str = "", timeout: float = _TIMEOUT) -> Answer:
+def is_pinned(url: str) -> bool:
+    """Tell whether a URL is one of the controller's machine, which knows when something has changed."""
+    return urldefrag(url).fragment.startswith("sha256=")
+
+
+def fetch(url: str, etag: str = "", timeout: float = _TIMEOUT, wait: int = 0) -> Answer:
     """GET what is at a URL, unless it is still what ``etag`` names. Never raises: what fails is not there yet.
 
-    The part after ``#sha256=`` is the fingerprint of the server's certificate, which then needs no other proof.
+    The part after ``#sha256=`` is the fingerprint of the server's certificate, which then needs no other proof. Such a
+    server answers when something has changed, or after ``wait`` s.
     """
     address, fragment = urldefrag(url)
     if urlsplit(address).scheme == "file":
         return _read(Path(unquote(urlsplit(address).path)), etag)
     headers = {"If-None-Match": etag} if etag else {}
+    if wait and etag and fragment:
+        headers["Prefer"] = f"wait={wait}"
+        timeout += wait
     request = urllib.request.Request(address, headers=headers)  # Seed and Access have these schemes alone
     try:
         with _opener(fragment.removeprefix("sha256=")).open(request, timeout=timeout) as answer:

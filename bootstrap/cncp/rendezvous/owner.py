@@ -60,6 +60,7 @@ class Record:
     lease_key: str = field(repr=False)
     generation: int = 1
     serial: int = 0
+    lease_serial: int = 0
     want: Want = "run"
     published: str = ""
     expires: int = 0

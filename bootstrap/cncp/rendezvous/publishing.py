@@ -137,7 +137,7 @@ def publish_lease(store: Store, home: Path, offer: Cluster, *, want: Want = "run
         return _lease(store, home, record, offer, time.time() if now is None else now)
 
 
-def renew(store: Store, home: Path, offer: Cluster, now: float | None = None) -> bool:
+def renew(store: Store, home: Path, offer: Cluster, now: float | None = None, want: Want | None = None) -> bool:
     """Do what is due: publish what has changed, renew leases, take away invitations whose time is over.
 
     Return whether anything was. Raises CncpError, and what was not done is due again.
@@ -145,6 +145,7 @@ def renew(store: Store, home: Path, offer: Cluster, now: float | None = None) ->
     moment = time.time() if now is None else now
     with owner.held(home, "a lease"):
         record = _known(home)
+        record = replace(record, want=want or record.want)
         before = record.serial
         changed = record.published != _digest(offer, record.want)
         if changed or moment > record.renewed + LEASE / 3:
@@ -212,6 +213,7 @@ def _lease(store: Store, home: Path, record: Record, offer: Cluster, moment: flo
         replace(
             record,
             serial=record.serial + 1,
+            lease_serial=record.serial + 1,
             expires=int(moment) + LEASE,
             renewed=int(moment),
             published=_digest(offer, record.want),
@@ -245,6 +247,7 @@ def _body(store: Store, record: Record, offer: Cluster, moment: float, not_after
         url=store.url(lease_key(record.cluster, record.generation), lifetime),
         key=record.lease_key,
         generation=record.generation,
+        serial=record.lease_serial,
         expires=int(moment) + lifetime,
         poll=record.poll,
         orphan=record.orphan,

@@ -18,6 +18,7 @@ from pathlib import Path  # noqa: E402
 
 from cncp import pidfile  # noqa: E402
 from cncp.ipp.engine_uuid import uuid_of  # noqa: E402
+from cncp.machine import parking_mark  # noqa: E402
 from cncp.machine.node import installed  # noqa: E402
 from cncp.machine.services.kinds import KINDS, join, known  # noqa: E402
 from cncp.machine.services.processes import leavings  # noqa: E402
@@ -41,6 +42,9 @@ def main() -> None:
         for pid in leavings(node, [name]):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+    if given.kind == "engine":
+        # Before it takes any memory.
+        parking_mark.wait(node.run_dir)
     uuid = uuid_of(node.host, int(given.instance), os.getpid()) if given.kind == "engine" else ""
     pidfile.write(node.run_dir, name, given.digest, uuid)
     try:

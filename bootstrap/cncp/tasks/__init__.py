@@ -16,6 +16,8 @@ _TASKS = {
     "firewall": "firewall",
     "init": "init",
     "interrupt": "cluster",
+    "invite": "invite",
+    "join": "join",
     "logs": "cluster",
     "pip": "own",
     "plan": "plan",

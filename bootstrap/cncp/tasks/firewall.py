@@ -16,6 +16,7 @@ from cncp.fleet import host_addresses
 from cncp.ipp import keys
 from cncp.machine.firewall import KINDS, Opening, openings
 from cncp.machine.node import Node, installed
+from cncp.rendezvous import owner
 from cncp.tasks.options import CLUSTER_FILE
 from cncp.tasks.task import command
 
@@ -46,7 +47,10 @@ def firewall(context: Context, kind: str = "", clients: str = "", file: str | No
         )
     for note in _notes(unknown, listed=listed is not None, nobody=not found, narrowed=bool(given)):
         console.say(f"# {note}")
-    wanted = openings(identity, node.settings.listen, found, given or found)
+    meeting = owner.load(home) if node.rendezvous == "owner" else None
+    if meeting and listed:
+        console.say("# Machines that joined by themselves dial the engines' ports as well: let in where they are.")
+    wanted = openings(identity, node.settings.listen, found, given or found, meeting.place.port if meeting else 0)
     # Without sources a rule is for everybody; hosts behind tunnels need none.
     for line in _lines(kind, [opening for opening in wanted if opening.sources or not listed]):
         console.say(line)

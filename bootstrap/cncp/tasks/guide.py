@@ -72,6 +72,10 @@ GROUPS: Mapping[str, Group] = {
     "Many machines": Group(
         {
             "init": Entry("print a cluster.toml for hosts", ("cncp init gold[2-7] silver1", "cncp init gold2")),
+            "invite": Entry(
+                "print a line by which any machine joins", ("cncp invite", "cncp invite --hours 8 --engines 4")
+            ),
+            "join": Entry("join a cluster elsewhere", ("cncp join -", "cncp join seed.json")),
             "hosts.run": Entry(
                 "run a command on all hosts", ("cncp hosts.run -- uname -r", "cncp hosts.run --hosts gold2 -- uptime")
             ),

@@ -90,7 +90,11 @@ def read(name: str, verb: Verb, words: Sequence[str]) -> dict[str, Any]:
             if not verb.rest:
                 raise refusal(f"{name} takes nothing after --", _help(name))
             break
-        if word.startswith("-") and not (waiting and re.fullmatch(r"-[0-9]+", word)):
+        if (
+            word.startswith("-")
+            and not (word == "-" and verb.takes)
+            and not (waiting and re.fullmatch(r"-[0-9]+", word))
+        ):
             _option(made, word, given)
         elif waiting:
             _set(made, waiting.pop(0), word)

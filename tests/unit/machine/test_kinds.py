@@ -48,4 +48,5 @@ def test_every_kind_is_found() -> None:
         "cncp-tunnel@*.service",
         "cncp-engine@*.service",
         "cncp-jupyter.service",
+        "cncp-rendezvous.service",
     ]

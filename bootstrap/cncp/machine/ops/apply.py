@@ -32,6 +32,7 @@ from cncp.machine.services.base import unkept
 from cncp.machine.services.processes import running
 from cncp.machine.services.startup import START_TIMEOUT
 from cncp.machine.services.systemd import check_owner
+from cncp.rendezvous import member_record
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def choose(environment: Mapping[str, str], wanted: Cluster, present: Sequence[in
         tunnels=tunnels.load(home),
         idle=idle,
         past=steps.former(home),
+        rendezvous=member_record.role(home),
     )
 
 

@@ -7,13 +7,15 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from cncp.errors import plural
 from cncp.ipp.hub import Hub
-from cncp.machine import connection_files
+from cncp.machine import connection_files, parking_mark
+from cncp.machine.desired import RENDEZVOUS
 from cncp.machine.jupyter import service
 from cncp.machine.node import Node
 from cncp.machine.ops import engine_states
@@ -23,6 +25,7 @@ from cncp.machine.services.kinds import split
 from cncp.machine.services.processes import running
 from cncp.pidfile import Process
 from cncp.ports import connected
+from cncp.rendezvous import member_record
 
 MEMBER = "member"
 """What stands in the place of a service's name where it is a machine whose services cannot be asked."""
@@ -82,11 +85,14 @@ def _state(node: Node, name: str, process: Process, seen: Mapping[str, Any]) -> 
         return "up" if seen["controller"] else "silent", None
     if name == service.NAME:
         return "up" if service.answers(node) else "silent", None
+    if name == RENDEZVOUS:
+        known = member_record.load(Path(node.home)) if node.rendezvous == "member" else None
+        return known.state if known else "up", None
     if split(name)[0] == "tunnel":
         return "up" if connected(process.pid) else "connecting", None
     if not node.controller:
         # Only the controller's machine knows more.
-        return "running", None
+        return "parked" if parking_mark.mark(node.run_dir).exists() else "running", None
     one = seen["engines"].get(process.uuid)
     return (one["state"], one["id"]) if one else ("starting", None)
 

@@ -25,6 +25,7 @@ KINDS: Mapping[str, Kind] = {
     "tunnel": Kind("tunnel@.service", r"[A-Za-z0-9_-]+"),
     "engine": Kind("engine@.service", r"\d+"),
     "jupyter": Kind("jupyter.service"),
+    "rendezvous": Kind("rendezvous.service"),
 }
 """All kinds by name, in starting order."""
 

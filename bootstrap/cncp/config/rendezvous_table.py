@@ -1,0 +1,122 @@
+"""The table ``[rendezvous]`` of cluster.toml: where machines find the cluster that come by themselves.
+
+    [rendezvous]
+    store = "s3://lab-bucket/cncp"         # or gs:// az:// file:///shared; the controller's machine itself without
+    endpoint = "https://s3.example.org"    # of an object store that is not Amazon's
+    region = "eu-central-1"
+    credentials = "~/.config/lab-store"    # a file with NAME=VALUE words, yours alone
+
+Standard library only: it is checked before there is a virtualenv.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cncp.errors import UsageError
+
+TABLE = "rendezvous"
+
+_FORMS: Mapping[str, str] = {
+    "s3": r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+    "gs": r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]",
+    "az": r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
+}
+"""What buckets are called, by scheme."""
+
+
+@dataclass(frozen=True)
+class RendezvousTable:
+    """What the table says; "" where it says nothing."""
+
+    store: str = ""
+    endpoint: str = ""
+    region: str = ""
+    credentials: str = ""
+
+    def options(self) -> dict[str, str]:
+        """Return what opens the store beside its URL."""
+        return {name: value for name, value in asdict(self).items() if value and name != "store"}
+
+
+def _text(raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise ValueError("a text")  # noqa: TRY004  # as the others say it
+    return raw
+
+
+def _store(raw: str) -> str:
+    parts = urlsplit(raw)
+    path = parts.path.strip("/")
+    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/") and path:
+        return raw
+    bucket = "" if parts.query or parts.fragment else _FORMS.get(parts.scheme, "")
+    if (
+        bucket
+        and re.fullmatch(bucket, parts.netloc)
+        and re.fullmatch(r"([a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9.-]*)*)?", path)
+    ):
+        return f"{parts.scheme}://{parts.netloc}" + (f"/{path}" if path else "")
+    raise ValueError("s3://BUCKET/PREFIX, gs:// or az:// so, or file:///FOLDER, in small letters")
+
+
+def _endpoint(raw: str) -> str:
+    parts = urlsplit(raw)
+    if parts.scheme in ("http", "https") and parts.hostname and not parts.username and not parts.query:
+        return raw
+    raise ValueError("a URL such as https://s3.example.org, without a password")
+
+
+def _region(raw: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", raw):
+        return raw
+    raise ValueError("a name such as eu-central-1")
+
+
+def _file(raw: str) -> str:
+    if raw and not re.search(r"[\x00-\x1f]", raw):
+        return raw
+    raise ValueError("the path of a file")
+
+
+_PARSERS: Mapping[str, Callable[[str], str]] = {
+    "store": _store,
+    "endpoint": _endpoint,
+    "region": _region,
+    "credentials": _file,
+}
+
+
+def parse(table: Any, origin: str, folder: Path) -> RendezvousTable:
+    """Read the table; paths in it are taken from ``folder``. Raises UsageError."""
+    where = f"{origin} {TABLE}"
+    if not isinstance(table, dict):
+        raise UsageError(f"{where} is no table", "begin it with [rendezvous]")
+    found: dict[str, str] = {}
+    for key, raw in table.items():
+        if key not in _PARSERS:
+            close = difflib.get_close_matches(key, _PARSERS, 1)
+            names = ", ".join(field.name for field in fields(RendezvousTable))
+            raise UsageError(
+                f"{where}: there is no {key!r}", f"did you mean {close[0]}?" if close else f"there are: {names}"
+            )
+        try:
+            found[key] = _PARSERS[key](_text(raw))
+        except ValueError as error:
+            raise UsageError(f"{where}: {key} = {raw!r} is not possible", f"{key} must be {error}") from None
+    if "credentials" in found:
+        found["credentials"] = str(folder / os.path.expanduser(found["credentials"]))
+    made = RendezvousTable(**found)
+    if made.options() and made.store.partition("://")[0] not in _FORMS:
+        raise UsageError(
+            f"{where}: {next(iter(made.options()))} is of an object store, and store names none",
+            'add store = "s3://BUCKET/PREFIX", or leave it out',
+        )
+    return made

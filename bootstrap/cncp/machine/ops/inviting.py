@@ -1,0 +1,140 @@
+"""The controller's machine lets others join: invitations made, listed and taken back, and members told to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cncp.config.rendezvous_table import RendezvousTable
+from cncp.console import Console
+from cncp.errors import CncpError, UsageError
+from cncp.machine import connection_files, offering
+from cncp.machine.node import Node
+from cncp.machine.ops.apply import up
+from cncp.ports import free_block
+from cncp.rendezvous import owner, publishing
+from cncp.rendezvous.documents import Seed, Want
+from cncp.rendezvous.owner import Place, Record
+
+_SERVED_POLL = 15
+"""Seconds between looks of members at the controller's machine, which no object store charges for."""
+
+
+@dataclass(frozen=True)
+class Open:
+    """An invitation that is still good; times are s since 1970."""
+
+    batch: str
+    made: int
+    deadline: int
+    engines: str
+    note: str
+
+
+def insist(node: Node) -> None:
+    """Raise CncpError where nobody could join. Changes nothing."""
+    offering.insist(node)
+    if not connection_files.engine(node):
+        raise CncpError("the cluster has no keys yet", "make them: cncp up")
+
+
+def begin(node: Node, table: RendezvousTable, address: str = "") -> Record:
+    """Return the record of the rendezvous, made where there is none, with its place as it is to be."""
+    home = Path(node.home)
+    with owner.held(home, "cncp invite"):
+        known = owner.load(home)
+        if table.store:
+            return owner.begin(home, Place(table.store, table.options()))
+        port = known.place.port if known and known.place.port else 0
+        port = port or free_block(1, avoid=_pinned(node))[0]
+        place = Place(address=address or offering.addresses(node)[0], port=port)
+        return owner.begin(home, place, poll=_SERVED_POLL)
+
+
+def _pinned(node: Node) -> Sequence[int]:
+    document = connection_files.client(node) or {}
+    return [value for value in document.values() if isinstance(value, int)]
+
+
+def invite(
+    node: Node, table: RendezvousTable, settings: Mapping[str, Any], lifetime: int, note: str, address: str = ""
+) -> Seed:
+    """Let machines join for ``lifetime`` s; the service that they follow is to be started then. Raises CncpError."""
+    insist(node)
+    publishing.check_lifetime(lifetime)
+    record, home = begin(node, table, address), Path(node.home)
+    return publishing.publish_join(
+        offering.store(home, record),
+        home,
+        offering.offer(node),
+        publishing.new_batch(),
+        lifetime=lifetime,
+        settings={"engines": "cores", **settings},
+        note=note,
+    )
+
+
+def start(node: Node, console: Console) -> None:
+    """Have the service run by which machines join; nothing else is touched."""
+    up(replace(node, rendezvous="owner"), console, verb="invite")
+
+
+def invitations(home: Path) -> list[Open]:
+    """Return the invitations that are still good, the oldest first."""
+    record, now = owner.load(home), time.time()
+    found = record.invitations.items() if record else ()
+    return sorted(
+        (
+            Open(batch, one.made, one.deadline, str(one.settings.get("engines", "")), one.note)
+            for batch, one in found
+            if one.deadline > now
+        ),
+        key=lambda one: one.made,
+    )
+
+
+def withdraw(home: Path, batch: str) -> list[str]:
+    """Take an invitation back, or all of them; return which. Raises CncpError."""
+    record = owner.load(home)
+    names = list(record.invitations) if record else []
+    chosen = names if batch == "all" else [name for name in names if batch and name.startswith(batch)]
+    if record is None or (not chosen and batch != "all"):
+        raise UsageError(f"there is no invitation {batch}", "see those there are: cncp invite --list")
+    publishing.withdraw(offering.store(home, record), home, chosen)
+    return chosen
+
+
+def tell(node: Node, want: Want, console: Console) -> None:
+    """Tell members what to do, where there may be any; what fails is said and in nobody's way."""
+    home = Path(node.home)
+    record = owner.load(home) if node.rendezvous == "owner" else None
+    if record is None or record.want == want:
+        return
+    try:
+        publishing.publish_lease(offering.store(home, record), home, offering.offer(node), want=want)
+    except (CncpError, OSError) as error:
+        console.warn(f"machines that have joined were not told: {getattr(error, 'message', error)}")
+
+
+def shut_out(node: Node, console: Console) -> None:
+    """Have nobody who joined so far, or was invited, hear of new keys. Raises CncpError."""
+    home = Path(node.home)
+    record = owner.load(home) if node.rendezvous == "owner" else None
+    if record is not None:
+        console.phase("shutting out machines that joined by themselves; they need another invitation")
+        publishing.revoke(offering.store(home, record), home)
+
+
+def forget(node: Node, console: Console) -> None:
+    """Leave nothing in a store; what fails is said and in nobody's way."""
+    home = Path(node.home)
+    record = owner.load(home) if node.rendezvous == "owner" else None
+    if record is None:
+        return
+    try:
+        publishing.forget(offering.store(home, record), home)
+    except (CncpError, OSError) as error:
+        console.warn(f"documents are left in the store: {getattr(error, 'message', error)}")

@@ -1,0 +1,115 @@
+"""The server of a store on the controller's machine: GET, sealed documents, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from cncp.rendezvous import certificate
+from cncp.rendezvous.stores.served import ServedStore
+from cncp.waiting import wait_until
+
+_PATIENCE = 15.0  # s for a request to come whole
+_AT_ONCE = 1024  # connections, one of each member; others wait
+_LONGEST = 60  # s that a member may wait for a change
+_LOOK = 0.25  # s between looks for one
+
+
+class Website(ThreadingHTTPServer):
+    """Serves a store until it is closed, each connection in a thread of its own; ``busy`` is how many are answered."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], store: ServedStore, folder: Path, say: Callable[[str], None]) -> None:
+        super().__init__(address, _Request)
+        self.store = store
+        self.say = say
+        self.busy = 0
+        self._ending = threading.Event()
+        self._counting = threading.Lock()
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._context.load_cert_chain(certificate.path(folder))
+
+    def begin(self) -> None:
+        """Serve from now on, beside the caller."""
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def finish(self, patience: float) -> None:
+        """Answer all who wait, now or within ``patience`` s, and end."""
+        self._ending.set()
+        wait_until(lambda: not self.busy, patience)
+        self.shutdown()
+        self.server_close()
+
+    def answer(self, target: str, etag: str, wait: int) -> tuple[int, str, bytes, str]:
+        """Return status, text, content and its ETag, once that is another than ``etag`` or ``wait`` s are over."""
+
+        def look() -> tuple[int, str, bytes, str]:
+            status, text, content = self.store.answer(target)
+            return status, text, content, f'"{hashlib.sha256(content).hexdigest()}"'
+
+        with self._counted():
+            return wait_until(
+                look,
+                min(wait, _LONGEST),
+                _LOOK,
+                lambda found: found[0] != 200 or found[3] != etag or self._ending.is_set(),
+            )
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._counting:
+            self.busy += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self.busy -= 1
+
+    def finish_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+        """Answer a connection, in its thread: who is silent holds up nobody else."""
+        request.settimeout(_PATIENCE)
+        with self._places, contextlib.suppress(OSError), self._context.wrap_socket(request, server_side=True) as secure:
+            self.RequestHandlerClass(secure, client_address, self)  # type: ignore[arg-type]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: strangers, too, connect to ports."""
+
+
+class _Request(BaseHTTPRequestHandler):
+    server: Website
+    server_version, sys_version = "cncp", ""
+    timeout = _PATIENCE
+
+    def do_GET(self) -> None:
+        """Answer with what the store says, or that it is still what the asker has."""
+        asked = re.fullmatch(r"wait=([0-9]{1,3})", self.headers.get("Prefer", ""))
+        known = self.headers.get("If-None-Match", "")
+        status, text, content, etag = self.server.answer(self.path, known, int(asked[1]) if asked else 0)
+        body = content or text.encode()
+        if status == 200 and known == etag:
+            status, body = 304, b""
+        self.send_response(status)
+        if status in (200, 304):
+            self.send_header("ETag", etag)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Note who asked and how it was answered, without the URL: who has that can ask, too."""
+        del size
+        self.server.say(f"{self.client_address[0]} {code}")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as in http.server
+        """Write nothing else: what strangers send is theirs."""

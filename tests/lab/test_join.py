@@ -1,0 +1,202 @@
+"""A machine that nobody can log in to joins by a pasted line, and follows its cluster from then on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from .fleets import ASK
+from .host import Host
+from .site import Site, until
+from .sites import MakeSite
+
+WATCHER = """
+import glob, json, os, sys
+wanted = [one.encode() for one in json.load(open("/var/wanted.json"))]
+found = set()
+print("ready", flush=True)
+while not os.path.exists("/tmp/enough"):
+    for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
+        try:
+            content = open(path, "rb").read()
+        except OSError:
+            continue
+        found.update(path.rpartition("/")[2] for one in wanted if one in content)
+print(sorted(found))
+"""
+"""Looks at all processes again and again for what stands nowhere but in pipes."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The controller's machine, and one that is to give engines."""
+
+    gold: Site
+    silver: Site
+
+    def invite(self, *words: str) -> dict[str, Any]:
+        """Return what an invitation is, and its line."""
+        return dict(json.loads(self.gold.cncp("invite", "--json", "--quiet", *words).stdout))
+
+    def paste(self, line: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Paste a line in a shell of bob's, where the code is."""
+        argv = ["bash", "-c", f"cd {self.silver.work} && exec bash -s"]
+        return self.silver.host.run(argv, self.silver.user, input=line + "\n", check=check, timeout=240)
+
+    def where(self) -> list[str]:
+        """Have every engine say which host it is on; none where the cluster does not answer."""
+        done = self.gold.python(ASK, "cncp", check=False)
+        return sorted(json.loads(done.stdout)) if not done.returncode else []
+
+    def until(self, *names: str, timeout: float = 60) -> float:
+        """Wait until engines on these hosts, and no others, compute; return how many s that took."""
+        began = time.monotonic()
+        until(lambda: self.where() == sorted(names), timeout, f"engines on {', '.join(names)}")
+        return time.monotonic() - began
+
+    def member(self) -> dict[str, Any]:
+        """Return what the member knows."""
+        return dict(json.loads(self.silver.host.read(f"{self.silver.state}/member.json")))
+
+
+@pytest.fixture(scope="module")
+def pair(make_host: Callable[..., Host], make_site: MakeSite) -> Pair:
+    """Boot two machines with bob on both; on the first a cluster that others can reach."""
+    hosts = [make_host(name, "bookworm", ("cron", "python3-venv"), users=("bob",)) for name in ("gold", "silver")]
+    for host in hosts:
+        host.boot()
+    found = Pair(*(make_site(host, "bob") for host in hosts))
+    found.gold.baremetal("--engines=1", "--listen=all")
+    return found
+
+
+@contextmanager
+def watched(host: Host, *secrets: str) -> Iterator[list[str]]:
+    """Look for secrets in the words and variables of all processes of a host; the list is filled at the end."""
+    host.write("/var/wanted.json", json.dumps(secrets), mode=0o600)
+    host.exec(["rm", "-f", "/tmp/enough"])
+    found: list[str] = []
+    argv = [*host.ssh_command("root"), "python3", "-u", "-"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(WATCHER)
+        process.stdin.close()
+        process.stdout.readline()
+        try:
+            yield found
+        finally:
+            host.exec(["touch", "/tmp/enough"])
+            found.append(process.stdout.readline().strip())
+
+
+def holders(host: Host, secret: str) -> list[str]:
+    """Return the files of a host that hold a secret, with their modes."""
+    found = host.exec(
+        ["grep", "-rlF", "--", secret, "/home", "/tmp", "/var/log", "/var/lib", "/etc", "/run"], check=False
+    ).stdout
+    modes = [host.exec(["stat", "-c", "%a %n", path], check=False).stdout.strip() for path in found.splitlines()]
+    return [mode for mode in modes if mode]
+
+
+def test_what_is_no_seed_leaves_nothing(pair: Pair) -> None:
+    """On the machine that was to join: it is refused before anything is made."""
+    silver = pair.silver
+    for text in ("{}", "", '{"cluster": 1}', "x" * 70000):
+        refused = silver.host.run(
+            ["bash", f"{silver.work}/baremetal.sh", "--join", "-"], "bob", input=text, check=False
+        )
+        assert refused.returncode == 1, refused.stderr
+        assert "error: the seed is damaged" in refused.stderr
+    lost = silver.baremetal("--join", "/home/bob/none.json", check=False)
+    assert "there is no seed" in lost.stderr
+    assert not silver.host.exists(silver.state)
+
+
+def test_a_pasted_line_joins(pair: Pair) -> None:
+    """An ordinary account, no ssh, one line; the key is in no list of processes, and in no file afterwards."""
+    made = pair.invite("--engines", "2", "--note", "for the test")
+    listed = json.loads(pair.gold.cncp("invite", "--list", "--json").stdout)
+    assert [one["note"] for one in listed["invitations"]] == ["for the test"]
+    with watched(pair.silver.host, made["key"], made["join"]) as seen:
+        done = pair.paste(made["line"])
+    assert "joined: 2 engines registered" in done.stdout
+    assert seen == ["[]"]
+    pair.until("gold", "silver", "silver")
+    assert holders(pair.silver.host, made["key"]) == []
+    assert [path.split()[0] for path in holders(pair.silver.host, pair.member()["access"]["key"])] == ["600"]
+    assert [path.split()[0] for path in holders(pair.gold.host, made["key"])] == ["600"]
+    listed = json.loads(pair.gold.cncp("invite", "--list", "--json").stdout)
+    assert listed["members"] == {"silver": 2}
+    assert "silver" in pair.gold.cncp("status").stdout
+    assert pair.silver.status()["rendezvous"]["state"] in ("joined", "held")
+
+
+def test_new_keys_reach_members(pair: Pair) -> None:
+    """A rotation is followed in seconds, with no ssh and no word from anybody."""
+    before = pair.member()
+    pair.gold.cncp("keys.rotate", "--quiet")
+    print(f"engines back {pair.until('gold', 'silver', 'silver'):.1f} s after a rotation")
+    after = pair.member()
+    assert after["serial"] > before["serial"]
+    assert after["fingerprint"] != before["fingerprint"]
+
+
+def test_a_controller_that_moves_is_followed(pair: Pair) -> None:
+    """Other ports come by the lease."""
+    pair.gold.baremetal("--ports=31000-31040", "--force")
+    print(f"engines back {pair.until('gold', 'silver', 'silver'):.1f} s after other ports")
+
+
+def test_down_stops_members_and_up_brings_them_back(pair: Pair) -> None:
+    """Their engines wait, without memory or processor time."""
+    pair.gold.cncp("down")
+    until(lambda: pair.silver.status()["engine-0"]["state"] == "parked", 30, "parked engines")
+    assert pair.member()["state"] == "stopped"
+    pair.gold.cncp("up")
+    print(f"engines back {pair.until('gold', 'silver', 'silver'):.1f} s after up")
+
+
+def test_it_outlives_reboots(pair: Pair) -> None:
+    """Of the member, and of the controller's machine."""
+    pair.silver.host.reboot()
+    pair.until("gold", "silver", "silver")
+    pair.gold.host.reboot()
+    pair.until("gold", "silver", "silver", timeout=90)
+
+
+def test_another_clusters_seed(pair: Pair) -> None:
+    """Who has joined joins no other cluster by mistake, nor sets up one of its own over it."""
+    made = pair.invite()
+    foreign = json.dumps({**{key: made[key] for key in made if key != "line"}, "cluster": "f" * 16})
+    refused = pair.silver.host.run(
+        [f"{pair.silver.home}/.local/bin/cncp", "join", "-"], "bob", input=foreign, check=False
+    )
+    assert refused.returncode == 2
+    assert "has joined the cluster" in refused.stderr
+    pair.gold.cncp("invite", "--revoke", made["batch"][:6])
+    gone = pair.gold.host.run([f"{pair.gold.home}/.local/bin/cncp", "join", "-"], "bob", input=foreign, check=False)
+    assert "a cluster of its own" in gone.stderr
+
+
+def test_a_revocation_shuts_members_out(pair: Pair) -> None:
+    """They hear of no new keys; another invitation lets them in again."""
+    pair.gold.cncp("keys.revoke", "--yes", "--quiet")
+    pair.until("gold")
+    done = pair.paste(pair.invite("--engines", "2")["line"])
+    assert "joined: 2 engines" in done.stdout
+    pair.until("gold", "silver", "silver")
+
+
+def test_leaving(pair: Pair) -> None:
+    """An uninstall leaves nothing on the member, and the cluster goes on."""
+    pair.silver.cncp("uninstall")
+    assert not pair.silver.host.exists(pair.silver.state)
+    pair.until("gold")

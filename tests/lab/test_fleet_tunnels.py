@@ -111,7 +111,10 @@ def test_the_key_of_a_tunnel_opens_nothing_else(fleet: Fleet) -> None:
             master.host.exec(["pkill", "-f", "127.0.0.1:4000"])
 
 
-@pytest.mark.parametrize("name", ["tau1", "tau2"])
+@pytest.mark.parametrize(
+    "name",
+    ["tau1", pytest.param("tau2", marks=pytest.mark.slow(held="that of the other way, test_a_machine_is_rebooted"))],
+)
 def test_ssh_and_sshd_are_killed(fleet: Fleet, name: str) -> None:
     """A tunnel that is cut at either end is there again, and so are the engines, under their ids."""
     ids = fleet.ids()

@@ -77,6 +77,7 @@ def make_seat(seats: Fleet, make_site: MakeSite) -> Callable[[str], Site]:
     return lambda user: make_site(host, user)
 
 
+@pytest.mark.slow(held="test_units_of_the_user, test_matrix.py with units of the system")
 def test_units_of_the_system(make_seat: Callable[[str], Site]) -> None:
     """Root's: beside running engines, on loopback, with a token; after SIGKILL and a reboot the same; then gone."""
     root = make_seat("root")

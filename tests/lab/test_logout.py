@@ -43,7 +43,13 @@ def log_out(site: Site) -> None:
     )
 
 
-@pytest.mark.parametrize("manager", ["supervisor", "tmux", "screen", "systemd"])
+SESSIONS = [
+    pytest.param(manager, marks=pytest.mark.slow(held="that with supervisor, which logind ends in the same way"))
+    for manager in ("tmux", "screen")
+]
+
+
+@pytest.mark.parametrize("manager", ["supervisor", *SESSIONS, "systemd"])
 def test_it_is_said_or_it_goes_on(bob: Site, manager: str) -> None:
     """Without lingering `up` and `check` say that all ends, and it does; with it, as they advise, all goes on."""
     host = bob.host

@@ -2,7 +2,7 @@
 
 ``.. cncp:: settings`` stands for all settings, ``on-hosts`` for those that hosts can have of their own,
 ``verbs`` for all verbs in their groups, ``variables`` for all variables but those of virtual machines,
-which are ``vm-variables``.
+which are ``vm-variables``, and ``instances`` for the keys of a pool of these.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from sphinx.util.rst import escape
 from cncp.config import inventory
 from cncp.config.settings import SETTINGS
 from cncp.config.sources import OTHER_VARIABLES, STATIC, VM_VARIABLES
+from cncp.pools.base import Want
+from cncp.pools.cloud import cloud_table
 from cncp.tasks import guide, helptext
 
 
@@ -75,6 +77,18 @@ def _variables(table: Mapping[str, str]) -> Iterator[str]:
         yield from (f".. envvar:: {name}", "", f"   {escape(text)}", "")
 
 
+def instances() -> Iterator[str]:
+    """Yield every key of a pool of instances: what it means, its values, and what it is without."""
+    for key, want in cloud_table.WANTS.items():
+        without = "" if want.default in (None, "", 0, 0.0, ()) else f"; without, ``{_shown(key, want)}``"
+        needed = "; must be given" if want.default is None else without
+        yield from (f"``{key}``", f"   {escape(want.help)}: ``{want.values}``{needed}.", "")
+
+
+def _shown(key: str, want: Want) -> str:
+    return f"{want.default // 3600}h" if key == "deadline" else str(want.default)
+
+
 def _heading(title: str, mark: str) -> Iterator[str]:
     yield from (title, mark * len(title), "")
 
@@ -92,6 +106,7 @@ class Table(SphinxDirective):
             "on-hosts": on_hosts,
             "variables": variables,
             "vm-variables": vm_variables,
+            "instances": instances,
         }
         # The page stays as it is when the code's tables change.
         self.env.note_reread()

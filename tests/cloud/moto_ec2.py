@@ -18,8 +18,8 @@ KEYS = {"AWS_ACCESS_KEY_ID": "t", "AWS_SECRET_ACCESS_KEY": "t", "AWS_EC2_METADAT
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[str]:
-    """Have it answer for the length of a ``with`` block; yield its address."""
+def serving(address: str = "127.0.0.1") -> Iterator[str]:
+    """Have it answer there for the length of a ``with`` block; yield its URL."""
     os.environ.update(STRICT)
     # Not at the top: it takes seconds to import, which tests that need none of it need not wait.
     from moto.ec2.responses import EC2Response
@@ -33,11 +33,11 @@ def serving() -> Iterator[str]:
         return given(self, "MaxCount" if param_name == "MinCount" else param_name, if_none)
 
     setattr(EC2Response, "_get_param", asked)  # noqa: B010  # a method in the place of another
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address=address, port=0, verbose=False)
     server.start()
     try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
+        _, port = server.get_host_and_port()
+        yield f"http://{address}:{port}"
     finally:
         server.stop()
         setattr(EC2Response, "_get_param", given)  # noqa: B010

@@ -16,7 +16,12 @@ PROVIDERS: Kinds[Pool] = Kinds(
     "provider",
     "cncp.pools",
     Pool,  # type: ignore[type-abstract]  # its subclasses are what is found
-    {HOSTS: "cncp.pools.hosts:Hosts", "vm": "cncp.pools.vm.machines:Machines"},
+    {
+        HOSTS: "cncp.pools.hosts:Hosts",
+        "vm": "cncp.pools.vm.machines:Machines",
+        "ec2": "cncp.pools.cloud.cloud_pool:Ec2Pool",
+        "openstack": "cncp.pools.cloud.cloud_pool:OpenStackPool",
+    },
 )
 
 

@@ -27,6 +27,7 @@ from cncp.rendezvous.publishing import renew
 from cncp.rendezvous.sealing import opened
 from cncp.rendezvous.stores.served import ServedStore
 from cncp.rendezvous.website import Website
+from cncp.serve.errands import Errand
 from cncp.serve.log_files import log_to
 
 _LOOK = 2.0  # s between looks at what may have changed here
@@ -64,6 +65,7 @@ def keep(node: Node, log: logging.Logger) -> None:
     last: Want | None = "run"
     site: Website | None = None
     seen, due = "", 0.0
+    errand = Errand(home, log)
     while not ending.is_set() and (record := owner.load(home)) is not None:
         now = time.monotonic()
         found = _seen(home, node)
@@ -81,7 +83,9 @@ def keep(node: Node, log: logging.Logger) -> None:
                 log.warning("%s", error)
                 # What has changed is as due as before.
                 seen, due = found, now + _RETRY
+        errand.look(now)
         ending.wait(_LOOK)
+    errand.end()
     if site:
         # What `down` has just published reaches those who wait.
         site.finish(_LAST)

@@ -151,6 +151,26 @@ GROUPS: Mapping[str, Group] = {
         },
         short=True,
     ),
+    "Clouds": Group(
+        {
+            "cloud.list": Entry(
+                "show your instances and what they cost", ("cncp cloud.list", "cncp cloud.list --json")
+            ),
+            "cloud.sweep": Entry(
+                "end instances of yours that nobody wants", ("cncp cloud.sweep", "cncp cloud.sweep --yes")
+            ),
+            "cloud.tend": Entry(
+                "make and end instances as there is work; done once a minute by itself",
+                ("cncp cloud.tend", "cncp cloud.tend --quiet"),
+            ),
+            "cloud.save": Entry(
+                "put results into the cluster's store",
+                ("cncp cloud.save results", "cncp cloud.save results --name run-7"),
+            ),
+            "cloud.fetch": Entry("bring results back from the store", ("cncp cloud.fetch results", "cncp cloud.fetch")),
+        },
+        short=True,
+    ),
     "For developers": Group(
         {
             "vm.box": Entry("make the base image of machines", ("cncp vm.box", "cncp vm.box --output cncp-base.box")),

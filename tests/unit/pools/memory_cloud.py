@@ -147,7 +147,8 @@ class Memory:
     def tidy(self, cluster: str) -> bool:
         self._call("tidy")
         self.held -= 1
-        if self.held >= 0 or any(self._seen(one).state != "gone" for one in self.made.values()):
-            return not self.groups
+        theirs = [one for one in self.made.values() if one.tags.get(CLUSTER) == cluster]
+        if self.held >= 0 or any(self._seen(one).state != "gone" for one in theirs):
+            return cluster not in self.groups
         self.groups.discard(cluster)
         return True

@@ -58,7 +58,6 @@ class _Content:
     owner: str
     batches: tuple[Batch, ...] = ()
     short: Mapping[str, str] = field(default_factory=dict)
-    counts: Mapping[str, int] = field(default_factory=dict)
     sites: tuple[Mapping[str, str], ...] = ()
     format: int = FORMAT
 
@@ -116,25 +115,17 @@ class Journal:
         if self.short(pool) != cause:
             self._save(replace(self._content, short={**self._content.short, pool: cause}))
 
-    def count(self, pool: str) -> int | None:
-        """Return how many instances were asked for since the file was written, None where it still says so."""
-        return self._content.counts.get(pool)
-
-    def note_count(self, pool: str, count: int) -> None:
-        """Write down how many instances a pool is to have from now on."""
-        if self.count(pool) != count:
-            self._save(replace(self._content, counts={**self._content.counts, pool: count}))
-
     @property
     def ids(self) -> frozenset[str]:
         """The ids of all instances that may be out there."""
         return frozenset(name for batch in self.open() for name in batch.ids)
 
     def without(self, gone: Collection[str]) -> None:
-        """Close the batches all of whose instances are among ``gone``."""
+        """Take instances out of their batches; one that has none left is closed."""
         for batch in self.open():
-            if batch.stage != "PLANNED" and set(batch.ids) <= set(gone):
-                self.note(replace(batch, stage="CLOSED"))
+            left = tuple(name for name in batch.ids if name not in gone)
+            if left != batch.ids:
+                self.note(replace(batch, ids=left) if left else replace(batch, stage="CLOSED"))
 
     @property
     def sites(self) -> tuple[Mapping[str, str], ...]:

@@ -19,8 +19,8 @@ ENDS = 600.0
 LOOK = 2.0
 """Seconds between two looks at a cloud."""
 
-Connect = Callable[[Mapping[str, str]], Provider]
-"""Reaches the cloud of a batch's site again, whatever the cluster's file says by now."""
+Connect = Callable[[Mapping[str, str]], Provider | None]
+"""Reaches the cloud of a batch's site again, whatever the cluster's file says by now; None where it is another's."""
 
 
 def settled(provider: Provider, journal: Journal, batch: Batch, clock: Clock) -> Sequence[Instance]:
@@ -48,7 +48,8 @@ def census(provider: Provider, journal: Journal, clock: Clock) -> dict[str, Inst
 
 
 def _is_young(batch: Batch, clock: Clock) -> bool:
-    return clock.now() < batch.planned + GRACE
+    # Those of later stages were listed already.
+    return batch.stage == "REQUESTED" and clock.now() < batch.planned + GRACE
 
 
 def _young(name: str, batch: Batch) -> Instance:
@@ -86,7 +87,7 @@ def end(provider: Provider, journal: Journal, ids: Collection[str], clock: Clock
 
 
 def close(journal: Journal, pool: str, connect: Connect, clock: Clock, say: Callable[[str], None]) -> None:
-    """End all instances of a pool, "" for all pools, in each cloud that has some, and what was made beside the last.
+    """End all instances of a pool, "" for all pools, in each cloud that ``connect`` knows, and what is beside the last.
 
     What a call before this one left unsettled is looked for. A cloud that does not answer does not keep the others
     from being asked. Raises CncpError in the end where something may be left.
@@ -94,7 +95,8 @@ def close(journal: Journal, pool: str, connect: Connect, clock: Clock, say: Call
     failed: list[CncpError] = []
     for site in journal.sites:
         try:
-            _leave(journal, pool, site, connect(site), clock, say)
+            if (provider := connect(site)) is not None:
+                _leave(journal, pool, site, provider, clock, say)
         except CncpError as error:
             failed.append(error)
     if failed:

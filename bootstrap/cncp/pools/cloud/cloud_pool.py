@@ -1,0 +1,325 @@
+"""A pool of instances: those of EC2 and of OpenStack, and what a cloud of another package only adds a provider to.
+
+They come by themselves: made once the controller answers, each finds it by its seed, and its engines register. Which
+instance an engine is of, its host's name says. Names of members are those names.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from cncp.config.inventory import HostSpec, PoolTable
+from cncp.errors import UsageError, plural
+from cncp.files import write_atomic
+from cncp.pools.base import Member, Pool, Rendezvous, Say, State, Want
+from cncp.pools.cloud import cloud_table, journal, reclaim, registered
+from cncp.pools.cloud.admission import Gate, owner_tag
+from cncp.pools.cloud.cloud_table import Bounds
+from cncp.pools.cloud.journal import Batch, Journal
+from cncp.pools.cloud.launch import Launcher, Wish
+from cncp.pools.cloud.patience import Clock
+from cncp.pools.cloud.provider import BATCH, Instance, Provider, Template
+from cncp.pools.cloud.user_data import progress, tail
+
+_FRESH = 2.0  # s that what a cloud said is taken for what it would say
+_CONSOLE = 10.0  # s between looks at the console of an instance
+_COMES = 1200.0  # s that an instance may take to join
+
+
+class CloudPool(Pool):
+    """Instances of a cloud."""
+
+    wants: ClassVar[Mapping[str, Want]] = cloud_table.WANTS
+    counted: ClassVar = "instances"
+
+    def __init__(self, table: PoolTable, wanted: Mapping[str, Any], name: str, home: Path) -> None:
+        super().__init__(table, wanted, name, home)
+        cloud_table.insist(wanted, table.where)
+        self._certificate = cloud_table.certificate(wanted, table.folder, table.where)
+        self._count: int | None = None
+        self.gate = Gate(home)
+        self.clock = Clock()
+        self._seen: tuple[float, dict[str, Instance]] = (0.0, {})
+        self._consoles: dict[str, tuple[float, str]] = {}
+
+    @classmethod
+    @abstractmethod
+    def connect(cls, site: Mapping[str, str], template: Template) -> Provider:
+        """Return the cloud of a site, which has ``provider``, our kind, ``cloud`` and ``region``. Raises CncpError."""
+
+    @functools.cached_property
+    def provider(self) -> Provider:
+        """The cloud that the table names."""
+        site = {"provider": self.kind, "cloud": self.wanted["cloud"], "region": self.wanted["region"]}
+        return self.connect(site, cloud_table.template(self.wanted, self.gate.ports))
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of the cluster, as it is on the disk."""
+        return Journal.of(self.home, self.gate.cluster, owner_tag(self.home))
+
+    # How many ---------------------------------------------------------------
+
+    @property
+    def _bounds(self) -> Bounds:
+        found: Bounds = self.wanted["instances"]
+        return found
+
+    @property
+    def count(self) -> int:
+        """How many instances are wanted: the file's number, the lower of two, or what was asked for since."""
+        return self._bounds.low if self._count is None else self._count
+
+    def scale(self, count: int) -> None:
+        """Want so many from now on."""
+        if not 0 <= count <= cloud_table.MOST:
+            raise UsageError(f"{self.name}: {count} instances are not possible", f"give 0 to {cloud_table.MOST}")
+        self._count = count
+
+    def surplus(self) -> Sequence[str]:
+        """Return those that are more than are wanted and compute nothing: who has not joined, then the youngest."""
+        members = [member for member in self.observe() if member.state is State.JOINED or member.state.coming]
+        work = self.gate.work()
+        idle = [member for member in members if not work.tasks_of(member.name)]
+        idle.sort(key=lambda member: (member.state is State.JOINED, -member.since))
+        return [member.name for member in idle[: max(0, len(members) - self.count)]]
+
+    # Before anything is made ------------------------------------------------
+
+    def check(self) -> None:
+        """Have the cloud say whether we may, and whether there is room. Raises CncpError."""
+        self.clock.patiently(self.provider.check)
+        missing = self.count - len(self._known())
+        if missing > 0:
+            self.clock.patiently(self.provider.limits).insist(missing, self.provider.where)
+
+    def plan(self) -> Sequence[str]:
+        """Return what would be made, going by the journal: no cloud is asked."""
+        missing = self.count - len(self._known())
+        if missing <= 0:
+            return []
+        price = self.wanted["price"]
+        cost = f", {missing * price:.2f} an hour" if price else ""
+        return [f"make {plural(missing, 'instance')} of {self.wanted['flavor']} with {self.wanted['image']}{cost}"]
+
+    def _known(self) -> set[str]:
+        """Return the ids of those in the journal."""
+        batches = self.journal.open(self.name) if self.gate.cluster else []
+        return {name for batch in batches for name in batch.ids}
+
+    # From nothing to engines ------------------------------------------------
+
+    def acquire(self, say: Say) -> Sequence[HostSpec]:
+        """Settle what a command before this one left, and end what is of no use; new ones are made by `publish`."""
+        if not self.gate.cluster:
+            return ()
+        with journal.locked(self.home, "cncp up"):
+            kept = self.journal
+            for batch in kept.open(self.name):
+                if batch.stage == "PLANNED":
+                    say("looking for instances that were asked for by a command that was cut off")
+                    reclaim.settled(self.provider, kept, batch, self.clock)
+            there = self._without_gone(kept)
+            useless = [one.id for one in there.values() if one.state in ("failed", "stopped")]
+            if useless:
+                say(f"ending {plural(len(useless), 'instance')} that run no engines any more")
+                reclaim.end(self.provider, kept, useless, self.clock)
+            self._forget()
+        return ()
+
+    def publish(self, rendezvous: Rendezvous, say: Say) -> None:
+        """Make what is missing: the controller answers now, so whoever comes finds it."""
+        self.gate.begin(self.table)
+        with journal.locked(self.home, "cncp up"):
+            self._have_it_tended()
+            kept = self.journal
+            missing = self.count - len([one for one in self._mine(kept).values() if one.costs])
+            if missing <= 0:
+                kept.note_short(self.name, "")
+                return
+            self.gate.open(rendezvous, self.wanted, self._certificate, self.table.folder, say)
+            wish = Wish(
+                self.name, self.wanted["spot"], self.wanted["price"] or None, self.gate.admit, self.gate.withdraw
+            )
+            try:
+                made = Launcher(self.provider, kept, wish, self.clock, say).bring(missing)
+            finally:
+                self._forget()
+            say(f"{plural(len(made), 'instance')} made in {self.provider.where}")
+
+    @property
+    def load_file(self) -> Path:
+        """Where what was seen of its load is kept; while it is there the service beside the controller looks."""
+        return self.home / "cloud" / f"load-{self.name}.state"
+
+    def _have_it_tended(self) -> None:
+        if not self.wanted["idle"]:
+            self.load_file.unlink(missing_ok=True)
+        elif not self.load_file.exists():
+            write_atomic(self.load_file, b"{}\n", 0o600)
+
+    @property
+    def patience(self) -> float:
+        """Seconds in which instances have to join."""
+        return min(_COMES, float(self.wanted["deadline"]))
+
+    # What there is ----------------------------------------------------------
+
+    def observe(self) -> Sequence[Member]:
+        """Return all instances of the journal as the cloud sees them, with the engines that the controller has."""
+        if not self.gate.cluster or not (kept := self.journal).sites:
+            return []
+        there, engines = self._mine(kept), self.gate.work().engines
+        names = _distinct(there.values())
+        found = [self._member(one, names[one.id], len(registered.of(one.name, engines))) for one in there.values()]
+        gone = {name: batch for batch in kept.open(self.name) for name in batch.ids if name not in there}
+        found += [Member(name, State.LOST, "its cloud has it no more", batch.planned) for name, batch in gone.items()]
+        if short := kept.short(self.name):
+            found.append(Member(f"{self.name}-missing", State.FAILED, short))
+        joined = {member.name for member in found if member.state is State.JOINED}
+        self._note_joined(kept, {one for one, name in names.items() if name in joined})
+        return found
+
+    def _mine(self, kept: Journal) -> dict[str, Instance]:
+        """Return this pool's instances by id, as the cloud has just said."""
+        now = self.clock.now()
+        if now - self._seen[0] > _FRESH:
+            self._seen = (now, reclaim.census(self.provider, kept, self.clock))
+        batches = {batch.id for batch in kept.open(self.name)}
+        return {name: one for name, one in self._seen[1].items() if one.tags.get(BATCH) in batches}
+
+    def _without_gone(self, kept: Journal) -> dict[str, Instance]:
+        """Take those out of the journal that the cloud has no more; return the others."""
+        there = self._mine(kept)
+        kept.without({name for batch in kept.open(self.name) for name in batch.ids} - there.keys())
+        return there
+
+    def _forget(self) -> None:
+        self._seen = (0.0, {})
+
+    def _member(self, instance: Instance, name: str, engines: int) -> Member:
+        state, cause = self._state(instance, engines)
+        return Member(name, state, cause, instance.since, engines)
+
+    def _state(self, instance: Instance, engines: int) -> tuple[State, str]:
+        """Return where an instance is on its way, and why."""
+        if engines and instance.state == "running":
+            return State.JOINED, ""
+        plain = {"requested": State.REQUESTED, "ending": State.ENDED, "gone": State.LOST, "failed": State.FAILED}
+        if instance.state in plain:
+            return plain[instance.state], instance.cause
+        written = self._console(instance)
+        step, why = progress(written)
+        steps = {"": State.BOOTING, "fetching": State.FETCHING, "installing": State.INSTALLING, "joined": State.JOINED}
+        if instance.state == "stopped":
+            ended = State.LOST if step == "joined" else State.FAILED
+            return ended, "; ".join(word for word in (instance.cause, why or tail(written)) if word)
+        if step == "failed":
+            return State.FAILED, why
+        late = self.clock.now() - instance.since > self.patience
+        if step == "joined" and not engines:
+            return State.LOST, "its engines do not answer the controller"
+        return (State.FAILED, f"it has not joined in time: {tail(written)}") if late else (steps[step], "")
+
+    def _console(self, instance: Instance) -> str:
+        now = self.clock.now()
+        at, text = self._consoles.get(instance.id, (0.0, ""))
+        if now - at > _CONSOLE:
+            text = self.clock.patiently(lambda: self.provider.console(instance.id))
+            self._consoles[instance.id] = (now, text)
+        return text
+
+    def _note_joined(self, kept: Journal, ids: Collection[str]) -> None:
+        """Count who has joined; a batch of which all have needs its seed no more."""
+        for batch in kept.open(self.name):
+            joined = len(set(batch.ids) & set(ids))
+            whole = batch.stage in ("REQUESTED", "RUNNING") and batch.ids and joined == len(batch.ids)
+            if whole or joined > batch.joined:
+                self._joined(kept, batch, joined, whole=bool(whole))
+
+    def _joined(self, kept: Journal, batch: Batch, joined: int, *, whole: bool) -> None:
+        if whole:
+            self.gate.withdraw(batch.id)
+        with journal.locked(self.home, "cncp status"):
+            kept.note(replace(batch, joined=joined, stage="JOINED" if whole else batch.stage))
+
+    # From engines to nothing ------------------------------------------------
+
+    def release(self, names: Collection[str], say: Say) -> None:
+        """End instances, and return when the cloud has them no more."""
+        if not self.gate.cluster:
+            return
+        with journal.locked(self.home, "ending instances"):
+            kept = self.journal
+            self._forget()
+            there = self._mine(kept)
+            ids = [one for one, name in _distinct(there.values()).items() if {one, name} & set(names)]
+            if ids:
+                say(f"ending {plural(len(ids), 'instance')} of {self.provider.where}")
+                self.gate.unregister([there[one].name for one in ids])
+                reclaim.end(self.provider, kept, ids, self.clock)
+            self._forget()
+            self._without_gone(kept)
+            if not any(batch.ids for batch in kept.open(self.name)):
+                self._leave(kept, say)
+
+    def discard(self, say: Say) -> None:
+        """End all, also those that a command was cut off from, and what was made besides."""
+        if not self.gate.cluster:
+            return
+        with journal.locked(self.home, "ending instances"):
+            kept = self.journal
+            self._forget()
+            if kept.open(self.name):
+                self.gate.unregister([one.name for one in self._mine(kept).values()])
+            self._leave(kept, say)
+
+    def _leave(self, kept: Journal, say: Say) -> None:
+        """End what is left of the pool, and what was made besides."""
+        reclaim.close(kept, self.name, self._reached, self.clock, say)
+        kept.note_short(self.name, "")
+        self._forget()
+        self.load_file.unlink(missing_ok=True)
+        if not kept.sites:
+            kept.forget()
+
+    def _reached(self, site: Mapping[str, str]) -> Provider | None:
+        return self.connect(site, Template()) if site.get("provider") == self.kind else None
+
+
+def _distinct(instances: Collection[Instance]) -> dict[str, str]:
+    """Return names by id that differ: addresses of two networks, and names made of them, may be the same."""
+    times = Counter(instance.name for instance in instances)
+    return {one.id: f"{one.name}-{one.id[-6:]}" if times[one.name] > 1 else one.name for one in instances}
+
+
+class Ec2Pool(CloudPool):
+    """Instances of EC2."""
+
+    kind: ClassVar = "ec2"
+
+    @classmethod
+    def connect(cls, site: Mapping[str, str], template: Template) -> Provider:
+        """Return a region."""
+        from cncp.pools.cloud.ec2 import Ec2
+
+        return Ec2(site, template)
+
+
+class OpenStackPool(CloudPool):
+    """Servers of an OpenStack."""
+
+    kind: ClassVar = "openstack"
+
+    @classmethod
+    def connect(cls, site: Mapping[str, str], template: Template) -> Provider:
+        """Return a project."""
+        from cncp.pools.cloud.openstack import OpenStack
+
+        return OpenStack(site, template)

@@ -1,0 +1,51 @@
+"""A verb of cncp that the service beside the controller runs once a minute: `cncp cloud.tend`, where a pool wants it.
+
+In a process of its own: what it needs is imported by no service, and what it fails with ends none.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from cncp.process import PIPE, Process, begin
+
+EVERY = 60.0
+"""Seconds from the end of one to the next."""
+
+WANTED = "load-*.state"
+"""What pools that follow the work there is keep in the folder ``cloud`` of CNCP_HOME."""
+
+
+class Errand:
+    """The verb, run again and again."""
+
+    def __init__(self, home: Path, log: logging.Logger) -> None:
+        self._home, self._log = home, log
+        self._running: Process | None = None
+        self._due = 0.0
+
+    def look(self, now: float) -> None:
+        """Begin one where it is time for that; tell what one that has ended complained of. ``now`` is any clock's."""
+        if self._running is not None:
+            self._ended(self._running, now)
+        elif now >= self._due and any((self._home / "cloud").glob(WANTED)):
+            try:
+                self._running = begin([self._home / "venv" / "bin" / "cncp", "cloud.tend", "--quiet"], stderr=PIPE)
+            except OSError as error:
+                self._log.warning("cloud.tend: %s", error.strerror)
+                self._due = now + EVERY
+
+    def _ended(self, process: Process, now: float) -> None:
+        if process.poll() is None:
+            return
+        self._running, self._due = None, now + EVERY
+        with process:
+            said = process.stderr.read().decode(errors="replace").splitlines() if process.stderr else []
+        for line in said[-20:]:
+            self._log.info("%s", line)
+
+    def end(self) -> None:
+        """End one that runs: it is gone on with by the next."""
+        if self._running is not None:
+            self._running.end(5.0)

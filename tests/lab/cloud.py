@@ -1,0 +1,136 @@
+"""Instances of a cloud without a cloud: hosts whose real cloud-init finds what it is given in a folder (NoCloud)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import http.server
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .command import LabError
+from .host import Host
+from .nspawn import Lab
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+IMAGE = ("cloud-init", "sudo")
+"""Packages that an image of a cloud has besides."""
+
+BOOTS = 240.0
+"""Seconds of a boot in which cloud-init runs what it was given to its end."""
+
+
+def instance(make_host: Callable[..., Host], name: str, user_data: str) -> Host:
+    """Make a host that boots as an instance of this name with this user-data; it is off until it is booted."""
+    host = make_host(name, "bookworm", IMAGE, users=())
+    seed = host.root / "var/lib/cloud/seed/nocloud"
+    seed.mkdir(parents=True)
+    (seed / "user-data").write_text(user_data)
+    (seed / "user-data").chmod(0o600)
+    (seed / "meta-data").write_text(json.dumps({"instance-id": f"i-{name}", "local-hostname": name}))
+    settings = {"network": {"config": "disabled"}, "datasource_list": ["NoCloud", "None"], "preserve_hostname": False}
+    (host.root / "etc/cloud/cloud.cfg.d/99-lab.cfg").write_text(json.dumps(settings) + "\n")
+    return host
+
+
+@contextmanager
+def serving(folder: Path, address: str) -> Iterator[str]:
+    """Serve a folder's files on the bridge, as a store of public objects would; gives its URL."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    handler = functools.partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer((address, 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://{address}:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Region:
+    """A region of EC2 whose instances are hosts of the lab: moto answers, and this boots what it says runs."""
+
+    def __init__(self, lab: Lab, endpoint: str, region: str) -> None:
+        import boto3
+
+        self.client = boto3.client(
+            "ec2", endpoint_url=endpoint, region_name=region, aws_access_key_id="t", aws_secret_access_key="t"
+        )
+        self.hosts: dict[str, Host] = {}
+        self.booted: dict[str, float] = {}
+        self._lab = lab
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._pool = ThreadPoolExecutor(4)
+        self.errors: list[BaseException] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._pool.shutdown()
+        for name in list(self.hosts):
+            self._off(name)
+
+    def described(self, *states: str) -> dict[str, Mapping[str, Any]]:
+        """Return the instances in these states, by id."""
+        found = self.client.describe_instances(Filters=[{"Name": "instance-state-name", "Values": list(states)}])
+        return {one["InstanceId"]: one for each in found["Reservations"] for one in each["Instances"]}
+
+    @property
+    def running(self) -> dict[str, Mapping[str, Any]]:
+        """Return those that have to be paid for."""
+        return self.described("pending", "running", "stopping", "stopped")
+
+    def image(self) -> str:
+        """Return an image that is there."""
+        return str(self.client.describe_images(Owners=["amazon"])["Images"][0]["ImageId"])
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.3):
+            try:
+                self._look()
+            except (LabError, OSError, ValueError) as error:
+                self.errors.append(error)
+                return
+
+    def _look(self) -> None:
+        there = self.described("pending", "running")
+        for name in there.keys() - self.hosts.keys():
+            data = self.client.describe_instance_attribute(InstanceId=name, Attribute="userData")["UserData"]
+            text = base64.b64decode(data.get("Value", "")).decode()
+            host = instance(self._lab.host, str(there[name]["PrivateDnsName"]).partition(".")[0], text)
+            self.hosts[name] = host
+            self._pool.submit(self._boot, name, host)
+        for name in self.hosts.keys() - there.keys():
+            self._off(name)
+        # One that has switched itself off is terminated, as InstanceInitiatedShutdownBehavior has it.
+        off = [name for name in self.booted if name in self.hosts and not self.hosts[name].running]
+        if off:
+            self.client.terminate_instances(InstanceIds=off)
+
+    def _boot(self, name: str, host: Host) -> None:
+        with contextlib.suppress(LabError):
+            host.boot(BOOTS)
+            self.booted[name] = time.time()
+
+    def _off(self, name: str) -> None:
+        self.booted.pop(name, None)
+        self._lab.remove(self.hosts.pop(name))

@@ -1,0 +1,112 @@
+"""From nothing to engines on EC2 and back: moto answers the calls, and its instances are hosts with real cloud-init."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ..cloud import moto_ec2
+from .cloud import Region
+from .fleets import ASK
+from .host import Host
+from .nspawn import Lab
+from .site import ROOT, Site, until
+from .sites import MakeSite, fetch_locked
+
+CLUSTER = """
+listen = "all"
+[[pool]]
+provider = "ec2"
+instances = {count}
+image = "{image}"
+flavor = "t3.micro"
+engines = 1
+price = 0.25
+"""
+
+AWS = "[default]\nregion = eu-west-1\nendpoint_url = {endpoint}\naws_access_key_id = t\naws_secret_access_key = t\n"
+
+
+@dataclass
+class Owner:
+    """Somebody with a controller's machine, and a region to have instances in."""
+
+    gold: Site
+    region: Region
+
+    def write(self, count: int) -> None:
+        """Say in the file how many instances there are to be."""
+        text = CLUSTER.format(count=count, image=self.region.image())
+        self.gold.host.write(f"{self.gold.home}/cluster.toml", text, self.gold.user)
+
+    def cncp(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a verb; up has minutes for instances to come."""
+        program = f"{self.gold.home}/.local/bin/cncp"
+        done = self.gold.host.run([program, *words], self.gold.user, check=False, timeout=400)
+        assert not check or not done.returncode, (done.stdout, done.stderr, self.region.errors)
+        return done
+
+    def engines(self) -> list[str]:
+        """Return the hosts that engines compute on."""
+        done = self.gold.python(ASK, "cncp", check=False)
+        return sorted(json.loads(done.stdout)) if not done.returncode else []
+
+
+@pytest.fixture(scope="module")
+def owner(lab: Lab, make_host: Callable[..., Host], make_site: MakeSite, wheelhouse: Path) -> Iterator[Owner]:
+    """Boot the controller's machine, with boto3 installed as its hint says."""
+    fetch_locked(wheelhouse, ROOT / "bootstrap" / "locks" / "ec2.txt")
+    host = make_host("gold", "bookworm", ("cron", "python3-venv"), users=("bob",))
+    host.boot()
+    gold = make_site(host, "bob")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in moto_ec2.KEYS.items():
+            patch.setenv(name, value)
+        with moto_ec2.serving(lab.address) as endpoint, Region(lab, endpoint, "eu-west-1") as region:
+            host.write(f"{gold.home}/.aws/config", AWS.format(endpoint=endpoint), "bob", 0o600)
+            gold.baremetal("--engines=0", "--listen=all")
+            gold.cncp("pip", "install", "boto3")
+            yield Owner(gold, region)
+
+
+def test_from_nothing_to_engines_and_back(owner: Owner) -> None:
+    """`up` ends when two instances compute; scale, list, sweep and down do what they say; nothing is left."""
+    owner.write(2)
+    done = owner.cncp("up", "--file", f"{owner.gold.home}/cluster.toml")
+    print(done.stdout, done.stderr)
+    names = sorted(host.name for host in owner.region.hosts.values())
+    assert owner.engines() == names
+    assert len(names) == 2
+    again = owner.cncp("up")
+    assert len(owner.region.running) == 2, again.stderr
+    status = json.loads(owner.cncp("status", "--json").stdout)
+    assert all(name in json.dumps(status) for name in names)
+    listed = json.loads(owner.cncp("cloud.list", "--json").stdout)
+    assert sorted(one["name"] for one in listed) == names
+    assert {(one["price"], one["orphan"]) for one in listed} == {(0.25, "")}
+    owner.cncp("scale", "3")
+    until(lambda: len(owner.engines()) == 3, 60, "a third engine")
+    owner.cncp("scale", "1")
+    assert len(owner.region.running) == 1
+    [left] = owner.region.running.values()
+    stray = owner.region.client.run_instances(
+        ImageId=owner.region.image(), InstanceType="t3.micro", MinCount=1, MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": [
+            {**tag, "Value": "f" * 16} if tag["Key"] == "cncp-cluster" else tag for tag in left["Tags"]
+        ]}],
+    )["Instances"][0]["InstanceId"]  # fmt: skip
+    assert "its cluster is not known here" in owner.cncp("cloud.list").stdout
+    asked = owner.cncp("cloud.sweep", check=False)
+    assert asked.returncode == 2
+    assert stray in owner.region.running
+    owner.cncp("cloud.sweep", "--yes")
+    assert list(owner.region.running) == [left["InstanceId"]]
+    owner.cncp("down")
+    assert owner.region.running == {}
+    groups = owner.region.client.describe_security_groups()["SecurityGroups"]
+    assert [group["GroupName"] for group in groups if group["GroupName"].startswith("cncp-")] == []

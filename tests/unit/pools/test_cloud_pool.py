@@ -1,0 +1,380 @@
+"""A pool of instances: what its table may say, and what becomes of instances on their way to engines and from there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from cncp.config.inventory import PoolTable
+from cncp.errors import CncpError, UsageError
+from cncp.pools import counts
+from cncp.pools.base import Rendezvous, State
+from cncp.pools.cloud import cloud_table, journal
+from cncp.pools.cloud.cloud_pool import CloudPool, Ec2Pool, OpenStackPool
+from cncp.pools.cloud.launch import Boot
+from cncp.pools.cloud.provider import CLUSTER, Instance, Provider, QuotaExceeded, Template
+from cncp.pools.cloud.registered import Work, is_host
+
+from .memory_cloud import Killed, Memory
+
+ID = "0f3a9c1e55aa7b20"
+PLAIN: dict[str, Any] = {"instances": 3, "image": "debian-12", "flavor": "m1.large"}
+
+
+class Door:
+    """Lets everybody in, and has engines of those hosts that are named."""
+
+    def __init__(self) -> None:
+        self.cluster = ""
+        self.ports = "20000-20017"
+        self.registered: dict[str, int] = {}
+        self.withdrawn: list[str] = []
+        self.unregistered: list[str] = []
+        self.busy: list[str] = []
+        self.opened = 0
+
+    def begin(self, _: PoolTable) -> None:
+        self.cluster = ID
+
+    def open(self, *_: object) -> None:
+        self.opened += 1
+
+    def admit(self) -> Boot:
+        return Boot(journal.new_id(), "#!/bin/sh\n", 1_800_003_600.0)
+
+    def withdraw(self, batch: str) -> None:
+        self.withdrawn.append(batch)
+
+    def work(self) -> Work:
+        engines = {host: [(number, "")] * count for number, (host, count) in enumerate(self.registered.items())}
+        return Work(engines, {list(self.registered).index(host): 1 for host in self.busy})
+
+    def unregister(self, instances: list[str]) -> None:
+        self.unregistered += instances
+
+
+class Pool(CloudPool):
+    """Instances of the cloud in memory."""
+
+    kind: ClassVar = "memory"
+    cloud: ClassVar[Memory]
+    templates: ClassVar[list[Template]] = []
+
+    @classmethod
+    def connect(cls, _: Mapping[str, str], template: Template) -> Provider:
+        cls.templates.append(template)
+        return cls.cloud
+
+
+def made(home: Path, cloud: Memory, door: Door | None = None, /, **keys: Any) -> Pool:
+    """Return the pool of a table, as another command reads it."""
+    Pool.cloud = cloud
+    table = PoolTable("memory", {**PLAIN, **keys}, f"{home}/cluster.toml pool", home)
+    pool = Pool.read(table, "memory", home)
+    counts.restore([pool], home)
+    pool.gate = door or Door()  # type: ignore[assignment]
+    pool.clock = cloud.clock
+    return pool
+
+
+def up(pool: Pool) -> list[str]:
+    """Do what `cncp up` does; return what was said."""
+    said: list[str] = []
+    pool.check()
+    pool.acquire(said.append)
+    pool.publish(Rendezvous("cncp", {}, ("10.0.0.254",), {}), said.append)
+    return said
+
+
+def states(pool: Pool) -> dict[str, str]:
+    """Return what is seen of each member."""
+    pool.cloud.clock.time += 30
+    return {member.name: member.state.value for member in pool.observe()}
+
+
+def test_from_nothing_to_engines_and_back(tmp_path: Path) -> None:
+    """Requested, booting, joined; the seed is void once all of a batch have joined; and nothing is left."""
+    cloud, door = Memory(), Door()
+    pool = made(tmp_path, cloud, door, price=0.5)
+    assert pool.observe() == []
+    assert pool.plan() == ["make 3 instances of m1.large with debian-12, 1.50 an hour"]
+    said = up(pool)
+    assert "3 instances requested" in said
+    assert "3 instances made in memory, here" in said
+    assert states(pool) == dict.fromkeys(["host-1", "host-2", "host-3"], "booting")
+    door.registered = {"host-1": 4, "host-2": 4}
+    assert sorted(states(pool).values()) == ["booting", "joined", "joined"]
+    assert door.withdrawn == []
+    door.registered["host-3"] = 4
+    assert set(states(pool).values()) == {"joined"}
+    assert [member.engines for member in pool.observe()] == [4, 4, 4]
+    [batch] = pool.journal.batches
+    assert (batch.stage, batch.joined) == ("JOINED", 3)
+    assert door.withdrawn == [batch.id]
+    assert pool.plan() == []
+    again = made(tmp_path, cloud, door)
+    up(again)
+    assert cloud.calls.count("create") == 1
+    again.release(["host-1", "host-2", "host-3"], said.append)
+    assert cloud.alive == []
+    assert cloud.groups == set()
+    assert journal.clusters(tmp_path) == []
+    assert again.observe() == []
+    again.discard(said.append)
+
+
+def test_more_and_fewer(tmp_path: Path) -> None:
+    """Scaling makes what is missing, and first lets go who has not joined, then the youngest."""
+    cloud, door = Memory(), Door()
+    up(made(tmp_path, cloud, door))
+    door.registered = {"host-1": 1, "host-3": 1}
+    pool = made(tmp_path, cloud, door)
+    cloud.clock.time += 60
+    pool.scale(5)
+    counts.keep(pool)
+    up(pool)
+    assert len(cloud.alive) == 5
+    door.registered |= {"host-4": 1}
+    pool = made(tmp_path, cloud, door)
+    assert pool.count == 5
+    pool.scale(2)
+    counts.keep(pool)
+    door.busy = ["host-4"]
+    assert pool.surplus() == ["host-5", "host-2", "host-1"]
+    door.busy = []
+    assert pool.surplus() == ["host-5", "host-2", "host-4"]
+    pool.release(pool.surplus(), print)
+    assert sorted(one.name for one in cloud.alive) == ["host-1", "host-3"]
+    assert sorted(door.unregistered) == ["host-2", "host-4", "host-5"]
+    assert states(pool) == {"host-1": "joined", "host-3": "joined"}
+    # A number that is changed in the file counts from then on.
+    assert made(tmp_path, cloud, door).count == 2
+    assert made(tmp_path, cloud, door, instances=4).count == 4
+    with pytest.raises(UsageError, match="-1 instances are not possible"):
+        pool.scale(-1)
+
+
+def test_what_is_told_on_the_console(tmp_path: Path) -> None:
+    """How far an instance is, and why it failed, stands on its console."""
+    cloud, door = Memory(), Door()
+    pool = made(tmp_path, cloud, door, instances=5)
+    up(pool)
+    texts = {
+        "i-1": "boot\ncncp: fetching\n",
+        "i-2": "cncp: fetching\ncncp: installing\n",
+        "i-3": "| sum\ncncp: failed: the code could not be fetched\n",
+        "i-4": "cncp: joined\n",
+    }
+    cloud.console = lambda id: texts.get(id, "")  # type: ignore[method-assign]  # noqa: A006
+    assert list(states(pool).values()) == ["fetching", "installing", "failed", "lost", "booting"]
+    causes = {member.name: member.cause for member in pool.observe()}
+    assert causes["host-3"] == "the code could not be fetched"
+    assert causes["host-4"] == "its engines do not answer the controller"
+    cloud.clock.time += 4000
+    late = {member.name: member for member in pool.observe()}
+    assert late["host-1"].state is State.FAILED
+    assert "it has not joined in time: boot · cncp: fetching" in late["host-1"].cause
+
+
+def test_those_that_end_by_themselves(tmp_path: Path) -> None:
+    """One that the cloud took away is lost; one that has switched itself off is ended, and both are replaced."""
+    cloud, door = Memory(), Door()
+    pool = made(tmp_path, cloud, door)
+    up(pool)
+    door.registered = {"host-1": 1, "host-2": 1, "host-3": 1}
+    assert set(states(pool).values()) == {"joined"}
+    del cloud.made["i-1"]
+    cloud.made["i-2"] = Instance(**{**vars(cloud.made["i-2"]), "state": "stopped"})
+    cloud.console = lambda id: "cncp: joined\npower off"  # type: ignore[method-assign]  # noqa: A006, ARG005
+    door.registered = {"host-3": 1}
+    assert states(pool) == {"host-2": "lost", "host-3": "joined", "i-1": "lost"}
+    pool = made(tmp_path, cloud, door)
+    up(pool)
+    assert sorted(one.name for one in cloud.alive) == ["host-3", "host-4", "host-5"]
+    assert "i-2" in cloud.ended
+    assert set(states(pool)) == {"host-3", "host-4", "host-5"}
+
+
+def test_one_that_ends_itself_meanwhile(tmp_path: Path) -> None:
+    """Told to stop, instances may be gone before they are ended: nothing is left of them either way."""
+    cloud, door = Memory(), Door()
+    up(made(tmp_path, cloud, door))
+    pool = made(tmp_path, cloud, door)
+    names = list(states(pool))
+    cloud.made.clear()
+    pool.release(names, print)
+    assert journal.clusters(tmp_path) == []
+    assert cloud.groups == set()
+
+
+def test_some_are_missing(tmp_path: Path) -> None:
+    """What could not be had is a member that failed, with why, and no longer once it could."""
+    cloud, door = Memory(capacity={"": 2}), Door()
+    pool = made(tmp_path, cloud, door)
+    up(pool)
+    members = {member.name: member for member in pool.observe()}
+    assert members["memory-missing"].state is State.FAILED
+    assert members["memory-missing"].cause.startswith("1 of 3 could not be had")
+    cloud.capacity = {}
+    up(pool)
+    assert len(cloud.alive) == 3
+    assert "memory-missing" not in states(pool)
+
+
+def test_a_quota_is_told_before_anything_is_changed(tmp_path: Path) -> None:
+    """By the check of a plan as well."""
+    cloud, door = Memory(quota=2), Door()
+    with pytest.raises(QuotaExceeded, match="has room for 2 of 3"):
+        made(tmp_path, cloud, door).check()
+    assert cloud.made == {}
+    assert door.cluster == ""
+
+
+def test_killed_and_gone_on_with(tmp_path: Path) -> None:
+    """A command that is killed while it makes them leaves none that the next one does not find."""
+    cloud, door = Memory(), Door()
+
+    def killed(name: str) -> None:
+        raise Killed
+
+    cloud.after = lambda name: killed(name) if name == "create" else None
+    with pytest.raises(Killed):
+        up(made(tmp_path, cloud, door))
+    cloud.after = lambda _: None
+    assert len(cloud.alive) == 3
+    said = up(made(tmp_path, cloud, door))
+    assert "looking for instances that were asked for by a command that was cut off" in said
+    assert len(cloud.alive) == 3
+
+
+def test_two_instances_of_one_name(tmp_path: Path) -> None:
+    """Addresses of two networks may be the same: members have names that differ, and each is let go by its own."""
+    cloud, door = Memory(), Door()
+    pool = made(tmp_path, cloud, door, instances=2)
+    up(pool)
+    for name, one in cloud.made.items():
+        cloud.made[name] = Instance(**{**vars(one), "name": "ip-10-0-0-4"})
+    assert set(states(pool)) == {"ip-10-0-0-4-i-1", "ip-10-0-0-4-i-2"}
+    pool.release(["ip-10-0-0-4-i-2"], print)
+    assert [one.id for one in cloud.alive] == ["i-1"]
+
+
+def test_others_are_left(tmp_path: Path) -> None:
+    """Instances of another pool, of another cluster and of strangers are none of its members, and stay."""
+    cloud, door = Memory(), Door()
+    pool = made(tmp_path, cloud, door, instances=1)
+    up(pool)
+    cloud.made["i-8"] = Instance("i-8", "other", "running", tags={CLUSTER: "f" * 16})
+    cloud.made["i-9"] = Instance("i-9", "db", "running")
+    assert set(states(pool)) == {"host-1"}
+    pool.release(["other", "db", "i-8", "i-9"], print)
+    assert cloud.ended == {}
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"instances": 0}, "instances must be a number from 1"),
+    ({"instances": -1}, "instances must be"),
+    ({"instances": 1001}, "instances must be"),
+    ({"instances": True}, "instances must be"),
+    ({"instances": 2.5}, "instances must be"),
+    ({"instances": "many"}, "instances must be"),
+    ({"instances": "40-2"}, "instances must be"),
+    ({"instances": "0-0"}, "instances must be"),
+    ({"instances": [2]}, "instances must be"),
+    ({"instances": "2-40"}, "idle"),
+    ({"image": ""}, "image must be"),
+    ({"image": 7}, "image must be"),
+    ({"image": "a'b"}, "image must be"),
+    ({"flavor": "\n"}, "flavor must be"),
+    ({"flavor": " x"}, "flavor must be"),
+    ({"cloud": ["a"]}, "cloud must be"),
+    ({"region": 1}, "region must be"),
+    ({"zones": "a"}, "zones must be"),
+    ({"zones": [1]}, "zones must be"),
+    ({"zones": ["a", "a"]}, "zones must be"),
+    ({"spot": "maybe"}, "spot must be no, yes or fallback"),
+    ({"spot": 1}, "spot must be"),
+    ({"idle": 30}, "idle must be"),
+    ({"idle": "30"}, "idle must be"),
+    ({"idle": "0m"}, "idle must be"),
+    ({"idle": "2d"}, "idle must be"),
+    ({"idle": "999999h"}, "idle must be"),
+    ({"deadline": "1m"}, "deadline must be a time from 10m to 24h"),
+    ({"deadline": "25h"}, "deadline must be"),
+    ({"price": -1}, "price must be"),
+    ({"price": "1"}, "price must be"),
+    ({"price": False}, "price must be"),
+    ({"index": "http://plain.example"}, "index must be"),
+    ({"index": "https://a'; reboot"}, "index must be"),
+    ({"groups": "default"}, "groups must be"),
+    ({"certificate": "none.pem"}, "certificate must be a file in PEM"),
+    ({"flavour": "m1.large"}, "did you mean flavor"),
+    ({"hosts": ["gold1"]}, "there"),
+    ({"engines": "lots"}, "engines must be"),
+    ({"listen": "all"}, "whole cluster's"),
+]
+
+
+@pytest.mark.parametrize(("keys", "told"), WRONG, ids=lambda value: str(value)[:40])
+def test_what_a_table_cannot_say(tmp_path: Path, keys: dict[str, Any], told: str) -> None:
+    """It is refused when it is read, with what to write, and no cloud is asked."""
+    with pytest.raises(UsageError) as caught:
+        made(tmp_path, Memory(), **keys)
+    assert told in f"{caught.value.message} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("missing", ["instances", "image", "flavor"])
+def test_what_a_table_must_say(tmp_path: Path, missing: str) -> None:
+    """Without it nothing can be made."""
+    Pool.cloud = Memory()
+    values = {key: value for key, value in PLAIN.items() if key != missing}
+    with pytest.raises(UsageError, match=f"there is no {missing}"):
+        Pool.read(PoolTable("memory", values, "cluster.toml pool", tmp_path), "memory", tmp_path)
+
+
+def test_what_a_table_can_say(tmp_path: Path) -> None:
+    """Everything at once, as the cloud is given it."""
+    (tmp_path / "lab.pem").write_text("text\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\nmore\n")
+    keys = {
+        "instances": "2-40", "idle": "30m", "zones": ["a", "b"], "spot": True, "deadline": "2h", "network": "lab",
+        "key": "ada", "groups": ["default"], "controller_group": "sg-1", "price": 0.1, "certificate": "lab.pem",
+        "index": "https://u:p@pypi.example/simple", "engines": 4, "cloud": "griffin", "region": "One",
+    }  # fmt: skip
+    pool = made(tmp_path, Memory(), **keys)
+    pool.check()
+    assert Pool.templates[-1] == Template(
+        "debian-12", "m1.large", ("a", "b"), "lab", "ada", ("default",), True, "sg-1", "20000-20017"
+    )
+    assert pool._certificate == "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    assert (pool.count, pool.wanted["idle"], pool.patience) == (2, 1800, 1200.0)
+    assert pool.settings == {"engines": 4}
+    assert cloud_table.duration(1, 86400)("24h") == 86400
+
+
+def test_hosts_with_their_domain() -> None:
+    """On some clouds a system calls itself by its whole name; none is taken for another one."""
+    assert is_host("ip-10-0-0-5", "ip-10-0-0-5")
+    assert is_host("ip-10-0-0-5-eu-central-1-compute-internal", "ip-10-0-0-5")
+    assert is_host("cncp-0f3a-b2-1-novalocal", "cncp-0f3a-b2-1")
+    assert not is_host("ip-10-0-0-50", "ip-10-0-0-5")
+    assert not is_host("cncp-0f3a-b2-10", "cncp-0f3a-b2-1")
+
+
+def test_kinds() -> None:
+    """What stands as provider."""
+    assert (Ec2Pool.kind, OpenStackPool.kind) == ("ec2", "openstack")
+
+
+def test_a_cloud_that_says_no(tmp_path: Path) -> None:
+    """What it says is told as it is."""
+    cloud = Memory()
+
+    def refuse() -> None:
+        raise CncpError("memory does not let us in", "log in")
+
+    cloud.check = refuse  # type: ignore[method-assign]
+    with pytest.raises(CncpError, match="does not let us in"):
+        made(tmp_path, cloud).check()

@@ -1,0 +1,49 @@
+"""A verb that a service runs once a minute: when, and what is told of it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from cncp.serve.errands import EVERY, Errand
+from cncp.waiting import wait_until
+
+
+def test_only_where_it_is_wanted(tmp_path: Path) -> None:
+    """Nothing is run while no pool asks for it."""
+    errand = Errand(tmp_path, logging.getLogger("errand"))
+    errand.look(0.0)
+    assert errand._running is None
+    errand.end()
+
+
+def test_one_after_the_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The next begins a minute after one has ended; what it complains of stands in the log."""
+    for folder in ("cloud", "venv/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "cloud" / "load-ec2.state").touch()
+    caplog.set_level(logging.INFO)
+    errand = Errand(tmp_path, logging.getLogger("errand"))
+    errand.look(0.0)
+    assert "No such file" in caplog.text
+    cncp = tmp_path / "venv" / "bin" / "cncp"
+    cncp.write_text('#!/bin/sh\necho "error: $1 cannot" >&2\n')
+    cncp.chmod(0o755)
+    errand.look(EVERY - 1)
+    assert errand._running is None
+    errand.look(EVERY)
+    first = errand._running
+    assert first is not None
+    assert wait_until(lambda: first.poll() is not None, 20)
+    errand.look(EVERY + 7)
+    assert "error: cloud.tend cannot" in caplog.text
+    errand.look(2 * EVERY + 6)
+    assert errand._running is None
+    cncp.write_text("#!/bin/sh\nexec sleep 60\n")
+    errand.look(2 * EVERY + 7)
+    second = errand._running
+    assert second is not None
+    errand.end()
+    assert second.poll() is not None

@@ -6,21 +6,13 @@ anonymous requests.
 
 from __future__ import annotations
 
-import json
-import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import obstore
 import pytest
-from obstore.store import S3Store
 
 from cncp.errors import CncpError
 from cncp.rendezvous.fetching import Answer, fetch
@@ -29,86 +21,9 @@ from cncp.rendezvous.store import Exists, Store, StoreError
 from cncp.rendezvous.stores.folder import FolderStore
 from cncp.rendezvous.stores.memory import MemoryStore
 from cncp.waiting import wait_until
+from tests.lab.weed import SECRET, Weed
 
 KEY = "cncp/v1/0123456789abcdef/joins/1.json"
-SECRET = "ownersecret"
-OWNER = {"accessKey": "owner", "secretKey": SECRET}
-
-
-class Weed:
-    """A SeaweedFS with the buckets ``lab`` and ``other``, and who may use them."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            base = min(first.getsockname()[1], 45000)
-        self.endpoint = f"http://127.0.0.1:{base}"
-        self.credentials = self.keys(folder, "owner", SECRET)
-        identity = {"name": "owner", "credentials": [OWNER], "actions": ["Admin", "Read", "Write", "List"]}
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        ports = [
-            f"-{name}={base + at}" for at, name in enumerate(("s3.port", "master.port", "volume.port", "filer.port"))
-        ]
-        argv = [
-            str(Path(sys.executable).parent / "weed"),
-            "server",
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
-            f"-dir={folder}",
-            "-master.volumeSizeLimitMB=64",
-            "-master.volumePreallocate=false",
-            "-master.telemetry=false",
-            "-volume.max=50",
-            "-s3",
-            "-s3.port.iceberg=0",
-            f"-s3.config={folder / 's3.json'}",
-            *ports,
-        ]
-        self.log = folder / "weed.log"
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
-        wait_until(lambda: self._process.poll() is not None or self._ready(), 60, 0.2)
-        self.make("lab")
-
-    @staticmethod
-    def keys(folder: Path, name: str, secret: str) -> str:
-        """Write a file of credentials; return its path."""
-        path = folder / f"{name}-{len(secret)}.env"
-        path.write_text(f"AWS_ACCESS_KEY_ID={name}\nexport AWS_SECRET_ACCESS_KEY='{secret}'\n")
-        path.chmod(0o600)
-        return str(path)
-
-    def _ready(self) -> bool:
-        try:
-            urllib.request.urlopen(self.endpoint, timeout=1).close()
-        except urllib.error.HTTPError:
-            return True
-        except OSError:
-            return False
-        return True
-
-    def make(self, bucket: str) -> None:
-        """Make a bucket, by a PUT that is signed as any other."""
-        options: Any = {"client_options": {"allow_http": True}, "virtual_hosted_style_request": False}
-        signer = S3Store(
-            bucket,
-            endpoint=self.endpoint,
-            region="us-east-1",
-            **options,
-            access_key_id="owner",
-            secret_access_key=SECRET,
-        )
-        signed = obstore.sign(signer, "PUT", "", timedelta(seconds=60))
-        urllib.request.urlopen(urllib.request.Request(signed, method="PUT"), timeout=30).close()
-
-    def store(self, url: str, credentials: str) -> Store:
-        """Return a store with these credentials."""
-        return opened(url, {"endpoint": self.endpoint, "credentials": credentials})
-
-    def close(self) -> None:
-        """End it; asked to, it takes its time."""
-        self._process.kill()
-        self._process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 
 from .fleets import ASK
 from .host import Host
-from .site import Site, until
+from .site import Site, checkout, until
 from .sites import MakeSite
 
 WATCHER = """
@@ -200,3 +200,22 @@ def test_leaving(pair: Pair) -> None:
     pair.silver.cncp("uninstall")
     assert not pair.silver.host.exists(pair.silver.state)
     pair.until("gold")
+
+
+def test_root_joins_for_an_account(pair: Pair) -> None:
+    """As an instance of a cloud does: units of the system, which the account follows new keys with all the same."""
+    host = pair.silver.host
+    host.exec(["mkdir", "-p", "/opt/cncp"])
+    host.exec(["tar", "-x", "-C", "/opt/cncp", "--no-same-owner"], input=checkout())
+    made = pair.invite("--engines", "1")
+    seed = {**{name: made[name] for name in made if name != "line"}, "instance": True}
+    host.write("/var/seed.json", json.dumps(seed), mode=0o600)
+    argv = ["env", "CNCP_USER=bob", "HOME=/var", "bash", "/opt/cncp/baremetal.sh", "--join", "/var/seed.json"]
+    assert "joined: 1 engine " in host.exec(argv, timeout=240).stdout
+    assert host.exec(["systemctl", "is-active", "cncp-rendezvous.service"]).stdout == "active\n"
+    assert [path.split() for path in holders(host, made["key"])] == []
+    pair.gold.cncp("keys.rotate", "--quiet")
+    pair.until("gold", "silver")
+    pair.gold.cncp("down")
+    until(lambda: host.exists(f"{pair.silver.state}/run/power-off"), 30, "an instance that is to end")
+    assert pair.member()["state"] == "stopped"

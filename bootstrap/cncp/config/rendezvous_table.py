@@ -5,6 +5,8 @@
     endpoint = "https://s3.example.org"    # of an object store that is not Amazon's
     region = "eu-central-1"
     credentials = "~/.config/lab-store"    # a file with NAME=VALUE words, yours alone
+    poll = 60                              # s between questions of members
+    orphan = 900                           # s without lease and controller, after which they end their engines
 
 Standard library only: it is checked before there is a virtualenv.
 """
@@ -15,7 +17,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,18 +34,30 @@ _FORMS: Mapping[str, str] = {
 """What buckets are called, by scheme."""
 
 
+_OPTIONS = ("endpoint", "region", "credentials")
+
+
 @dataclass(frozen=True)
 class RendezvousTable:
-    """What the table says; "" where it says nothing."""
+    """What the table says; "" where it says nothing.
+
+    Members ask each ``poll`` s, and end their engines after ``orphan`` s without a word; 0 is the default.
+    """
 
     store: str = ""
     endpoint: str = ""
     region: str = ""
     credentials: str = ""
+    poll: int = 0
+    orphan: int = 0
 
     def options(self) -> dict[str, str]:
         """Return what opens the store beside its URL."""
-        return {name: value for name, value in asdict(self).items() if value and name != "store"}
+        return {name: value for name in _OPTIONS if (value := getattr(self, name))}
+
+    def times(self) -> dict[str, int]:
+        """Return the times that are set."""
+        return {name: value for name in ("poll", "orphan") if (value := getattr(self, name))}
 
 
 def _text(raw: Any) -> str:
@@ -86,11 +100,22 @@ def _file(raw: str) -> str:
     raise ValueError("the path of a file")
 
 
-_PARSERS: Mapping[str, Callable[[str], str]] = {
-    "store": _store,
-    "endpoint": _endpoint,
-    "region": _region,
-    "credentials": _file,
+def _seconds(low: int, high: int) -> Callable[[Any], int]:
+    def parse(raw: Any) -> int:
+        if isinstance(raw, bool) or not isinstance(raw, int) or not low <= raw <= high:
+            raise ValueError(f"a whole number of seconds from {low} to {high}")
+        return raw
+
+    return parse
+
+
+_PARSERS: Mapping[str, Callable[[Any], Any]] = {
+    "store": lambda raw: _store(_text(raw)),
+    "endpoint": lambda raw: _endpoint(_text(raw)),
+    "region": lambda raw: _region(_text(raw)),
+    "credentials": lambda raw: _file(_text(raw)),
+    "poll": _seconds(1, 3600),
+    "orphan": _seconds(10, 7 * 86400),
 }
 
 
@@ -99,7 +124,7 @@ def parse(table: Any, origin: str, folder: Path) -> RendezvousTable:
     where = f"{origin} {TABLE}"
     if not isinstance(table, dict):
         raise UsageError(f"{where} is no table", "begin it with [rendezvous]")
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     for key, raw in table.items():
         if key not in _PARSERS:
             close = difflib.get_close_matches(key, _PARSERS, 1)
@@ -108,7 +133,7 @@ def parse(table: Any, origin: str, folder: Path) -> RendezvousTable:
                 f"{where}: there is no {key!r}", f"did you mean {close[0]}?" if close else f"there are: {names}"
             )
         try:
-            found[key] = _PARSERS[key](_text(raw))
+            found[key] = _PARSERS[key](raw)
         except ValueError as error:
             raise UsageError(f"{where}: {key} = {raw!r} is not possible", f"{key} must be {error}") from None
     if "credentials" in found:

@@ -147,7 +147,7 @@ def renew(store: Store, home: Path, offer: Cluster, now: float | None = None, wa
         record = _known(home)
         record = replace(record, want=want or record.want)
         before = record.serial
-        changed = record.published != _digest(offer, record.want)
+        changed = record.published != _digest(offer, record)
         if changed or moment > record.renewed + LEASE / 3:
             record = _lease(store, home, record, offer, moment)
         over = [batch for batch, one in record.invitations.items() if moment > one.deadline]
@@ -202,9 +202,10 @@ def _without(store: Store, home: Path, record: Record, batches: Iterable[str]) -
     return record
 
 
-def _digest(offer: Cluster, want: Want) -> str:
+def _digest(offer: Cluster, record: Record) -> str:
     """Return what tells contents apart; no key follows from it."""
-    return hashlib.sha256(to_json([asdict(offer), want])).hexdigest()[:16]
+    said = [asdict(offer), record.want, record.poll, record.orphan]
+    return hashlib.sha256(to_json(said)).hexdigest()[:16]
 
 
 def _lease(store: Store, home: Path, record: Record, offer: Cluster, moment: float) -> Record:
@@ -216,7 +217,7 @@ def _lease(store: Store, home: Path, record: Record, offer: Cluster, moment: flo
             lease_serial=record.serial + 1,
             expires=int(moment) + LEASE,
             renewed=int(moment),
-            published=_digest(offer, record.want),
+            published=_digest(offer, record),
         ),
     )
     try:

@@ -46,7 +46,7 @@ def test_options() -> None:
         ([], "is no table"),
         ("s3://lab", "is no table"),
         ({"stor": "s3://lab"}, "did you mean store?"),
-        ({"secret": "x"}, "there are: store, endpoint, region, credentials"),
+        ({"secret": "x"}, "there are: store, endpoint, region, credentials, poll, orphan"),
         ({"store": 7}, "store must be a text"),
         ({"store": ""}, "store must be s3://"),
         ({"store": "/home/shared"}, "store must be s3://"),
@@ -64,6 +64,10 @@ def test_options() -> None:
         ({"region": "eu 1"}, "region must be a name"),
         ({"store": "s3://lab-bucket", "credentials": ""}, "credentials must be the path"),
         ({"region": "eu-1"}, "and store names none"),
+        ({"poll": 0}, "poll must be a whole number of seconds from 1 to 3600"),
+        ({"poll": "60"}, "poll must be a whole number"),
+        ({"orphan": 9}, "orphan must be a whole number of seconds from 10 to 604800"),
+        ({"orphan": True}, "orphan must be a whole number"),
         ({"store": "file:///shared", "endpoint": "https://x"}, "and store names none"),
     ],
 )
@@ -72,6 +76,12 @@ def test_what_is_refused(table: Any, said: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse(table, "cluster.toml", FOLDER)
     assert said in f"{refused.value.message} {refused.value.hint}"
+
+
+def test_times() -> None:
+    """Those that are set count, with a store and without."""
+    assert parse({"poll": 5, "orphan": 60}, "x", FOLDER).times() == {"poll": 5, "orphan": 60}
+    assert parse({}, "x", FOLDER).times() == {}
 
 
 def test_it_stands_in_cluster_toml(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from cncp.rendezvous import owner, publishing
 from cncp.rendezvous.documents import Seed, Want
 from cncp.rendezvous.owner import Place, Record
 
+_DEFAULTS = {"poll": 60, "orphan": 900}
 _SERVED_POLL = 15
 """Seconds between looks of members at the controller's machine, which no object store charges for."""
 
@@ -47,11 +48,11 @@ def begin(node: Node, table: RendezvousTable, address: str = "") -> Record:
     with owner.held(home, "cncp invite"):
         known = owner.load(home)
         if table.store:
-            return owner.begin(home, Place(table.store, table.options()))
+            return owner.begin(home, Place(table.store, table.options()), **{**_DEFAULTS, **table.times()})
         port = known.place.port if known and known.place.port else 0
         port = port or free_block(1, avoid=_pinned(node))[0]
         place = Place(address=address or offering.addresses(node)[0], port=port)
-        return owner.begin(home, place, poll=_SERVED_POLL)
+        return owner.begin(home, place, **{**_DEFAULTS, "poll": _SERVED_POLL, **table.times()})
 
 
 def _pinned(node: Node) -> Sequence[int]:

@@ -76,8 +76,8 @@ Settings of the cluster: option, variable, default.
   --ports auto|LOW-HIGH
         range of 18 or more ports
         CNCP_PORTS, default auto
-  --service-manager auto|systemd|supervisor|tmux|screen
-        what keeps controller and engines running
+  --service-manager auto|systemd|supervisor|tmux|screen|NAME
+        what keeps controller and engines running; NAME is one of another package
         CNCP_SERVICE_MANAGER, default auto
   --scope auto|system|user
         systemd units of the system or of the user's own manager

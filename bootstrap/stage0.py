@@ -240,14 +240,18 @@ def check_choices(settings: Cluster, variables: Mapping[str, str], home: Path, *
 
     ``idle`` is a machine that runs nothing itself and is in charge of others.
     """
-    from cncp.machine import facts, node
+    from cncp.machine import added_packages, facts, node, services
     from cncp.machine.converge import engine_choice
 
     ipython_dir = accounts.ipython_folder(variables, accounts.account(variables))
     made = node.resolve(settings, facts.gather(variables), home=home, ipython_dir=ipython_dir, idle=idle)
     engine_choice.insist(made)
+    ours = made.manager in services.MANAGERS.ours
+    # One of another package comes with what is still to be installed.
+    if ours or (settings.requirements == "none" and not added_packages.path(home).exists()):
+        services.insist(made)
     node.check_profile(made)
-    if made.manager != "systemd":
+    if not ours or services.manager_kind(made).of_login:
         preflight.limits(len(made.engine_ids) if made.services else 0, made.account.uid)
 
 

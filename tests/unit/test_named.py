@@ -48,7 +48,6 @@ ELSEWHERE = {
     "machine.ops.readiness": "lab/test_matrix.py",
     "machine.ops.summary": "install/test_first_use.py",
     "machine.ops.uninstall": "unit/tasks/test_damage.py",
-    "machine.services.multiplexer": "lab/test_matrix.py",
     "machine.tunnels": "unit/fleet/test_tunnels.py",
     "managed_block": "unit/machine/test_removal.py",
     "patches": "unit/test_patches.py",

@@ -161,6 +161,22 @@ _OF_THREADS = ("OMP", "OPENBLAS", "MKL", "BLIS", "VECLIB_MAXIMUM", "NUMEXPR", "N
 _LONGEST = 100_000  # characters; a program is given at most 128 KiB in a variable (execve(2))
 
 
+MANAGER = r"[a-z][a-z0-9_-]{0,39}"
+"""What the name of a service manager can be."""
+
+_MANAGERS = ("auto", "systemd", "supervisor", "tmux", "screen")
+
+
+def _manager(raw: Any) -> Value:
+    """Return one of ours, or the name of one of another package, which is looked for where that can be installed."""
+    # What is nearly one of ours is no other's.
+    if raw not in _MANAGERS and not (
+        isinstance(raw, str) and re.fullmatch(MANAGER, raw) and not difflib.get_close_matches(raw, _MANAGERS, 1, 0.85)
+    ):
+        choice(*_MANAGERS)(raw)
+    return str(raw)
+
+
 def _environment(raw: Any) -> Value:
     """Return variables as words of a shell, in order: A=1 'B=two words'."""
     wanted = 'a table of variables (NAME = "value"), words NAME=value, @FILE with such words, or none'
@@ -247,9 +263,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ports", _ports, "auto|LOW-HIGH", f"range of {PORTS_NEEDED} or more ports"),
     Setting(
         "service_manager",
-        choice("auto", "systemd", "supervisor", "tmux", "screen"),
-        "auto|systemd|supervisor|tmux|screen",
-        "what keeps controller and engines running",
+        _manager,
+        "|".join((*_MANAGERS, "NAME")),
+        "what keeps controller and engines running; NAME is one of another package",
     ),
     Setting(
         "scope",

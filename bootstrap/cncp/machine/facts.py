@@ -29,7 +29,6 @@ class Facts:
     user_manager: bool
     lingering: bool
     can_linger: bool
-    tools: frozenset[str]
 
 
 def cores() -> int:
@@ -63,7 +62,6 @@ def gather(environment: Mapping[str, str]) -> Facts:
         user_manager=systemd and Path(f"/run/user/{who.uid}/systemd/private").exists(),
         lingering=lingering,
         can_linger=lingering or by_sudo != "none" or _may_linger(),
-        tools=frozenset(name for name in ("tmux", "screen", "crontab") if shutil.which(name)),
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cncp.accounts import Account
-from cncp.config.settings import Cluster
+from cncp.config.settings import MANAGER, Cluster
 from cncp.config.sources import recorded
 from cncp.errors import CncpError, PreflightError, UsageError
 from cncp.files import read_bytes, read_json
@@ -20,12 +21,7 @@ from cncp.machine.facts import Facts
 from cncp.machine.tunnels import Tunnel
 from cncp.shape import Misfit, made, parse
 
-MANAGERS = ("systemd", "supervisor", "tmux", "screen")
-"""What can keep services running."""
-
 _ENGINES = 1024  # as the setting allows
-
-_MAX_SOCKET_PATH = 107  # bytes in sun_path without the closing NUL: unix(7)
 
 
 @dataclass(frozen=True)
@@ -107,6 +103,11 @@ class Node:
         }
 
 
+def kept_by(manager: str, scope: str) -> str:
+    """Name a service manager to the user: systemd alone is also one of the system."""
+    return f"{manager} ({scope})" if manager == "systemd" else manager
+
+
 def from_document(document: Mapping[str, Any]) -> Node:
     """Make a node from what ``document`` returned, of whatever version. Raises Misfit on anything else."""
     stored = document.get("settings")
@@ -115,7 +116,8 @@ def from_document(document: Mapping[str, Any]) -> Node:
     except UsageError as error:
         raise Misfit(error.message) from None
     node: Node = made(Node, {**document, "settings": dataclasses.asdict(read)})
-    if node.manager not in MANAGERS or node.scope not in ("system", "user"):
+    scopes = ("system", "user") if node.manager == "systemd" else ("user",)
+    if not re.fullmatch(MANAGER, node.manager) or node.scope not in scopes:
         raise Misfit(f"there is no service manager {node.manager} ({node.scope})")
     if node.threads < 1 or not all(0 <= number < _ENGINES for number in node.engine_ids):
         raise Misfit("its engines are impossible")
@@ -182,7 +184,7 @@ def resolve(
         raise PreflightError(
             f"{key} = {getattr(cluster, key)} needs systemd, but here it is {manager}: {why}", f"leave {key} out"
         )
-    chosen = Node(
+    return Node(
         settings=cluster,
         account=facts.account,
         host=facts.host,
@@ -201,9 +203,6 @@ def resolve(
         tunnels=tunnels,
         rendezvous=rendezvous,
     )
-    if manager == "supervisor" and len(str(chosen.run_dir / "supervisor.sock.99999999")) > _MAX_SOCKET_PATH:
-        raise PreflightError(f"{home} is too long a path for supervisord's socket", "set CNCP_HOME to a shorter one")
-    return chosen
 
 
 def _engine_ids(count: int, present: Sequence[int]) -> tuple[int, ...]:
@@ -240,8 +239,7 @@ def _held(cluster: Cluster, facts: Facts, past: Node | None, instance: str) -> t
     if past.manager == "systemd":
         there = facts.systemd and (past.scope == "system" or facts.user_manager)
     else:
-        there = past.manager == "supervisor" or past.manager in facts.tools
-        there = there and cluster.memory == "none" and cluster.logs != "journal"
+        there = cluster.memory == "none" and cluster.logs != "journal"
     return (past.manager, past.scope, past.why) if there else None
 
 
@@ -256,13 +254,10 @@ class _Manager:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """Why there can be none; ``{manager}`` and ``{account}`` are what was asked for and who asks."""
+    """Why there can be none; ``{account}`` is who asks."""
 
     what: str
     hint: str
-
-
-_MULTIPLEXERS = ("tmux", "screen")
 
 
 def _of_user(cluster: Cluster) -> bool:
@@ -272,11 +267,8 @@ def _of_user(cluster: Cluster) -> bool:
 
 _CHOICES: tuple[tuple[Callable[[Cluster, Facts], bool], _Manager | _Refusal], ...] = (
     (
-        lambda cluster, facts: cluster.service_manager in _MULTIPLEXERS and cluster.service_manager not in facts.tools,
-        _Refusal("there is no {manager} on this machine", "install the package {manager}"),
-    ),
-    (
-        lambda cluster, _: cluster.service_manager in (*_MULTIPLEXERS, "supervisor"),
+        # Whether there is one of this name, and what it needs, is held by `cncp.machine.services.insist`.
+        lambda cluster, _: cluster.service_manager not in ("auto", "systemd"),
         _Manager("{manager}", "user", "as set"),
     ),
     (

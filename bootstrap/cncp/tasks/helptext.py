@@ -159,10 +159,10 @@ def version() -> str:
 
 def _manager() -> str:
     from cncp import accounts
-    from cncp.machine.node import installed
+    from cncp.machine.node import installed, kept_by
 
     try:
         node = installed(accounts.home(os.environ))
     except CncpError as error:
         return f"none: {error.message}"
-    return f"{node.manager} ({node.scope})" if node.manager == "systemd" else node.manager
+    return kept_by(node.manager, node.scope)

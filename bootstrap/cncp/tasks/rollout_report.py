@@ -15,6 +15,7 @@ from cncp.console import Console
 from cncp.errors import CncpError, plural
 from cncp.fleet.model import Fleet
 from cncp.fleet.phases.base import Report
+from cncp.machine.node import kept_by
 from cncp.machine.ops import summary
 from cncp.machine.ops.status import duration
 from cncp.pools.providers import pools
@@ -122,9 +123,8 @@ def _rows(done: Report, failures: Mapping[str, CncpError]) -> list[list[str]]:
             rows.append([host.name, "-", "", "", said])
             continue
         engines = f"{done.answering(host.name)}/{len(report.uuids)}" if report.uuids else "controller"
-        scope = f" ({report.scope})" if report.service_manager == "systemd" else ""
         took = f"{done.host_seconds[host.name]:.1f} s"
-        rows.append([host.name, engines, report.service_manager + scope, took, said])
+        rows.append([host.name, engines, kept_by(report.service_manager, report.scope), took, said])
     for member in done.members.values():
         took = duration(member.age) if member.age else ""
         rows.append([member.name, str(member.engines or "-"), member.state.value, took, member.cause])

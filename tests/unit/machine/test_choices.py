@@ -28,7 +28,6 @@ PLAIN = Facts(
     user_manager=True,
     lingering=False,
     can_linger=False,
-    tools=frozenset({"tmux"}),
 )
 
 
@@ -70,7 +69,6 @@ def test_service_manager(facts: dict[str, Any], flags: dict[str, Any], chosen: t
         ({"systemd": False}, {"service_manager": "systemd"}, 4),
         ({"user_manager": False}, {"scope": "user"}, 4),
         ({"root": True}, {"scope": "user"}, 4),
-        ({}, {"service_manager": "screen"}, 4),
         ({}, {"engines": "gpus"}, 4),
         ({"cores": 2}, {"engines": "cores-2"}, 4),
         ({"systemd": False}, {"memory": "2G"}, 4),

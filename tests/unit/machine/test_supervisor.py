@@ -15,6 +15,7 @@ from cncp import supervisord
 from cncp.machine.services import login_session, supervisor
 from cncp.machine.services.base import command
 from cncp.machine.services.processes import Found, Ours
+from cncp.machine.services.supervisor import Supervisor
 from cncp.machine.services.systemd import quote
 from tests.unit.machine.test_choices import node
 
@@ -54,7 +55,7 @@ def test_a_home_of_any_name(tmp_path: Path, name: str) -> None:
     made = dataclasses.replace(node(engines="1", service_manager="supervisor"), home=str(tmp_path / name / "cncp"))
     made.run_dir.mkdir(parents=True)
     services = {"controller": "d", "engine-0": "d"}
-    for one in supervisor.files(made, services):
+    for one in Supervisor.files(made, services):
         path = Path(one.path)
         if hasattr(one, "text"):
             path.write_text(one.text())

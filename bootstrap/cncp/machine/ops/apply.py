@@ -17,7 +17,7 @@ from cncp.config.settings import Cluster
 from cncp.console import Console, Stopwatch
 from cncp.errors import plural
 from cncp.install import source_code
-from cncp.machine import connection_files, engine_variables, facts, tunnels
+from cncp.machine import connection_files, engine_variables, facts, services, tunnels
 from cncp.machine.actor import Actor
 from cncp.machine.converge import embedded, engine_choice
 from cncp.machine.converge.engine_choice import Engine
@@ -67,6 +67,7 @@ def describe(asked: Request) -> Node:
 
 def insist(node: Node) -> None:
     """Raise CncpError where this machine cannot be what a node says. Changes nothing."""
+    services.insist(node)
     if node.services:
         checks.insist(node.settings, controller=node.controller, folders=_folders(node), python=_python(node))
         port_check.insist(node)

@@ -12,20 +12,19 @@ from cncp.machine.node import Node
 from cncp.machine.services import logs, service_manager
 from cncp.process import become
 
-_LEAVING = {"tmux": "Ctrl-b d", "screen": "Ctrl-a d"}
-
 
 def attach(node: Node, name: str, console: Console) -> None:
     """Become the program that shows a service. Does not return. Raises CncpError."""
-    if node.manager not in _LEAVING:
+    manager = service_manager(node, Actor(node.account))
+    if not manager.leave:
         become(logs.following(node, [name]))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise CncpError(
             f"{node.manager} needs a terminal to attach to {name}",
             f"run this in one (ssh -t), or look at: cncp logs --name {name} --follow",
         )
-    words = service_manager(node, Actor(node.account)).attach_command(name)
-    console.note(f"leave with {_LEAVING[node.manager]}; Ctrl-C would end {name}")
+    words = manager.attach_command(name)
+    console.note(f"leave with {manager.leave}; Ctrl-C would end {name}")
     # Ours is a server of its own: no nesting of the user's.
     os.environ.pop("TMUX", None)
     become(words)

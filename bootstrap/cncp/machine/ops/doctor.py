@@ -11,13 +11,12 @@ from cncp.ipp import keys
 from cncp.ipp.engine_uuid import host_in, slot
 from cncp.ipp.hub import Hub, NoAnswer
 from cncp.machine import connection_files
-from cncp.machine.facts import lingers
 from cncp.machine.jupyter import service
 from cncp.machine.node import Node
 from cncp.machine.ops import checks, port_check, steps
 from cncp.machine.ops.readiness import REGISTERS
 from cncp.machine.ops.status import Status, duration, status
-from cncp.machine.services import ServiceManager, login_session, logs
+from cncp.machine.services import ServiceManager, logs
 from cncp.machine.services.base import unkept
 
 _SPACE = 50 * 2**20
@@ -52,7 +51,7 @@ def examine(node: Node, manager: ServiceManager) -> list[Finding]:
         *_ids(node, seen),
         *_far(node, seen),
         *_versions(node, manager),
-        *_boot(node),
+        *_boot(manager),
     ]
 
 
@@ -196,10 +195,7 @@ def _versions(node: Node, manager: ServiceManager) -> Iterator[Finding]:
             yield Finding(f"{name} runs but is not wanted", "cncp up stops it")
 
 
-def _boot(node: Node) -> Iterator[Finding]:
-    what, _, remedy = login_session.mortal(node).partition(": ") if node.manager != "systemd" else ("", "", "")
+def _boot(manager: ServiceManager) -> Iterator[Finding]:
+    what, _, remedy = manager.mortal().partition(": ")
     if what:
         yield Finding(what, remedy)
-    if node.manager == "systemd" and node.scope == "user" and not lingers(node.account):
-        remedy = f"sudo loginctl enable-linger {node.account.name}"
-        yield Finding("all ends with your last session: lingering is off", remedy)

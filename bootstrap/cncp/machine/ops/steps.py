@@ -91,7 +91,7 @@ def removals(node: Node, goal: Desired) -> tuple[str, ...]:
 
 def stale_units(node: Node, goal: Desired) -> tuple[str, ...]:
     """Return units of the system that nothing wants any more: root takes them away."""
-    if (node.manager, node.scope) != ("systemd", "system"):
+    if node.scope != "system":
         return ()
     return tuple(systemd.stale(node.prefix, {resource.path for resource in goal.resources}))
 
@@ -103,7 +103,7 @@ def own(resources: Sequence[Resource]) -> list[Resource]:
 
 def units(node: Node, actor: Actor) -> list[str]:
     """Have root bring the system's units to what is wanted; return in words what was changed."""
-    if (node.manager, node.scope) != ("systemd", "system"):
+    if node.scope != "system":
         return []
     return actor.root.units(node, wanted(node).services) if units_planned(node) else []
 
@@ -293,7 +293,7 @@ def _leave_former(node: Node, actor: Actor, say: Say) -> list[str]:
     manager = service_manager(past, actor)
     manager.stop(list(running(manager)))
     manager.forget()
-    if (past.manager, past.scope) == ("systemd", "system"):
+    if past.scope == "system":
         actor.root.remove(past.prefix)
         manager.reload()
     return [left]

@@ -8,7 +8,7 @@ from typing import Any
 
 from cncp import pidfile
 from cncp.errors import plural
-from cncp.machine.node import Node
+from cncp.machine.node import Node, kept_by
 from cncp.machine.ops.apply import MachineReport
 
 
@@ -30,11 +30,10 @@ def count(node: Node, answering: int) -> str:
 
 def lines(node: Node, report: MachineReport) -> list[str]:
     """Return it in lines."""
-    scope = f" ({report.scope})" if report.service_manager == "systemd" else ""
     seen = count(node, len(report.answering))
     return [
         *([] if report.changed else ["nothing to change"]),
-        f"{seen} · profile {report.profile} · {report.service_manager}{scope} · {elapsed():.1f} s",
+        f"{seen} · profile {report.profile} · {kept_by(report.service_manager, report.scope)} · {elapsed():.1f} s",
         *([f"jupyter: {report.jupyter} · cncp jupyter.open"] if report.jupyter else []),
     ]
 

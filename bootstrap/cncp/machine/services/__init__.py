@@ -1,36 +1,60 @@
-"""The service managers, one interface for all: files to install, states to read, verbs to act."""
+"""The service managers, one interface for all: files to install, states to read, verbs to act.
+
+Ours are a table; those of other packages are found by their entry points. Standard library only, as all that root's
+step reads: which knows systemd alone, and finds none.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
+from cncp.errors import CncpError
+from cncp.extensions import Kinds
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.resources import Resource
-from cncp.machine.services import systemd
-from cncp.machine.services.base import ServiceManager, ServiceState
+from cncp.machine.services.base import ServiceManager, ServiceState, guarded
 
-__all__ = ["ServiceManager", "ServiceState", "manager_files", "service_manager"]
+__all__ = ["MANAGERS", "ServiceManager", "ServiceState", "insist", "manager_files", "manager_kind", "service_manager"]
+
+MANAGERS: Kinds[ServiceManager] = Kinds(
+    "service manager",
+    "cncp.service_managers",
+    ServiceManager,  # type: ignore[type-abstract]  # its subclasses are what is found
+    {
+        "systemd": "cncp.machine.services.systemd:Systemd",
+        "supervisor": "cncp.machine.services.supervisor:Supervisor",
+        "tmux": "cncp.machine.services.multiplexer:TmuxSessions",
+        "screen": "cncp.machine.services.multiplexer:ScreenSessions",
+    },
+)
+
+
+def manager_kind(node: Node) -> type[ServiceManager]:
+    """Return the kind of service manager of a node. Raises UsageError where there is none of its name."""
+    if node.manager not in MANAGERS.ours and os.geteuid() != node.account.uid:
+        # What an account has installed is its own, and runs with no other rights.
+        raise CncpError(
+            f"{node.manager} is no service manager of ours, and is run as {node.account.name} alone",
+            f"run this as {node.account.name}",
+        )
+    kind = MANAGERS.find(node.manager, "service_manager")
+    return kind if node.manager in MANAGERS.ours else guarded(kind)
+
+
+def insist(node: Node) -> None:
+    """Raise CncpError where there is no service manager of that name, or it cannot keep the node. Changes nothing."""
+    kind = manager_kind(node)
+    if node.services:
+        kind.insist(node)
 
 
 def manager_files(node: Node, services: Mapping[str, str]) -> Iterable[Resource]:
     """Return what the node's service manager needs on disk. ``services`` has their digests."""
-    if node.manager == "systemd":
-        return systemd.files(node, services)
-    if node.manager == "supervisor":
-        from cncp.machine.services import supervisor
-
-        return supervisor.files(node, services)
-    return ()
+    return manager_kind(node).files(node, services)
 
 
 def service_manager(node: Node, actor: Actor) -> ServiceManager:
     """Return the service manager of a node."""
-    if node.manager == "systemd":
-        return systemd.Systemd(node, actor)
-    # Root's step reads the units of this package, and has the standard library alone.
-    from cncp.machine.services import multiplexer, supervisor
-
-    if node.manager == "supervisor":
-        return supervisor.Supervisor(node, actor)
-    return multiplexer.session_manager(node, actor)
+    return manager_kind(node)(node, actor)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+import functools
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, ClassVar
 
 from cncp import pidfile, remote
+from cncp.errors import CncpError, PreflightError
+from cncp.extensions import fault
+from cncp.machine.actor import Actor
 from cncp.machine.node import Node
-from cncp.machine.services import processes
+from cncp.machine.resources import Resource
+from cncp.machine.services import crontab, login_session, processes
 from cncp.machine.services.kinds import split
 from cncp.machine.services.processes import Ours
 from cncp.surroundings import PYTHON
@@ -30,38 +38,112 @@ class ServiceState:
     digest: str = ""
 
 
-class ServiceManager(Protocol):
-    """Keeps the services of one node running. Names are those of `cncp.machine.services.kinds`: "engine-0"."""
+class ServiceManager(ABC):
+    """Keeps the services of one node running. Names are those of `cncp.machine.services.kinds`: "engine-0".
 
+    Those of other packages are found by the entry points ``cncp.service_managers``; all of them are used with the
+    account's rights, and none by root for another. What a subclass says of itself needs the standard library alone.
+    """
+
+    name: ClassVar[str]
+    """What stands as ``service_manager``."""
+
+    program: ClassVar[str] = ""
+    """What has to be on the machine, "" where nothing has."""
+
+    leave: ClassVar[str] = ""
+    """The keys by which a service's terminal is left, "" where it has none and shows what it says as a log."""
+
+    of_login: ClassVar[bool] = True
+    """Whether services are begun by the login that starts them: with its limits, and maybe to end with it."""
+
+    keeps_output: ClassVar[bool] = False
+    """Whether it keeps what services print."""
+
+    ends_all: ClassVar[bool] = False
+    """Whether all that a service has begun ends with it, whatever ends it."""
+
+    def __init__(self, node: Node, actor: Actor) -> None:
+        self._node = node
+        self._actor = actor
+
+    @classmethod
+    def insist(cls, node: Node) -> None:
+        """Raise PreflightError where it cannot keep the services of a node. Changes nothing."""
+        if cls.program and shutil.which(cls.program) is None:
+            raise PreflightError(f"there is no {cls.program} on this machine", f"install the package {cls.program}")
+
+    @classmethod
+    def files(cls, node: Node, services: Mapping[str, str]) -> Iterable[Resource]:
+        """Return what it needs on disk, all of it the account's own. ``services`` have their digests."""
+        return ()
+
+    @abstractmethod
     def states(self) -> dict[str, ServiceState]:
         """Return the state of every service that the manager knows or that is wanted."""
 
+    @abstractmethod
     def keepers(self) -> set[int]:
         """Return the processes that keep services for this manager: what they have begun is looked after."""
 
-    def reload(self) -> None:
+    def reload(self) -> None:  # noqa: B027  # not all keep in mind what they have read
         """Take over changed files; running services go on."""
 
+    @abstractmethod
     def start(self, services: Mapping[str, str]) -> None:
-        """Start services (with their digests) without waiting for them."""
+        """Start services (with their digests) without waiting for them; those that run with another one anew."""
 
+    @abstractmethod
     def stop(self, names: Sequence[str]) -> None:
         """Stop services and return when they are gone."""
 
     def persist(self) -> str:
         """Make the services come back after a reboot. Return "" or why they will not."""
+        started = Path(self._node.account.home) / ".local" / "bin" / "cncp"
+        return self.mortal() or crontab.add(self._actor, self._node, [str(started), "restart", "--quiet"])
 
     def forget(self) -> None:
         """Undo ``persist`` and end what the manager itself keeps running."""
+        crontab.remove(self._actor, self._node)
 
-    def clean_up(self) -> None:
+    def clean_up(self) -> None:  # noqa: B027  # most leave nothing
         """Forget files that are gone, and end the lingering that ``persist`` began.
 
         Where the manager itself has ended there is nothing to do.
         """
 
+    def mortal(self) -> str:
+        """Return why all ends with the session it was begun in, and after a colon what to do; "" where it does not."""
+        return login_session.mortal(self._node)
+
     def attach_command(self, name: str) -> list[str]:
         """Return the command that shows a service's output as it comes."""
+        return ["tail", "-F", str(self._node.log_dir / f"{name}.log")]
+
+
+_ASKED = ("insist", "files", "states", "keepers", "reload", "start", "stop", "persist", "forget", "clean_up", "mortal")
+
+
+def guarded(kind: type[ServiceManager]) -> type[ServiceManager]:
+    """Return a kind of somebody else's, whose faults are told as such: what it raises is CncpError."""
+
+    def held(asked: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(*arguments: Any) -> Any:
+            try:
+                return method(*arguments)
+            except (CncpError, OSError):
+                raise
+            except Exception as error:
+                what = f"{asked} of the service manager {kind.name} ended with {type(error).__name__}: {error}"
+                raise CncpError(what, fault(kind.__module__.partition(".")[0])) from error
+
+        return call
+
+    methods: dict[str, Any] = {asked: held(asked, getattr(kind, asked)) for asked in _ASKED}
+    # These two are bound to the class already.
+    bound = {asked: staticmethod(methods[asked]) for asked in ("insist", "files")}
+    return type(kind.__name__, (kind,), {**methods, **bound})
 
 
 def command(node: Node, name: str, digest: str) -> list[str]:

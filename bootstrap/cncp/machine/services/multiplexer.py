@@ -9,100 +9,41 @@ import contextlib
 import os
 import re
 import signal
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from operator import not_
-from pathlib import Path
-from typing import Protocol
-
-import psutil
+from typing import ClassVar
 
 from cncp.errors import CncpError
-from cncp.machine.actor import Actor
-from cncp.machine.node import Node
-from cncp.machine.services import crontab
-from cncp.machine.services.base import ServiceState, command, exits, forget_exits, running_process, sweep
+from cncp.machine.services.base import (
+    ServiceManager,
+    ServiceState,
+    command,
+    exits,
+    forget_exits,
+    running_process,
+    sweep,
+)
 from cncp.machine.services.kinds import known
-from cncp.machine.services.login_session import begin, mortal
+from cncp.machine.services.login_session import begin
 from cncp.machine.services.processes import as_recorded, ours
 from cncp.waiting import wait_until
 
 
-class Multiplexer(Protocol):
-    """What the two programs differ in."""
+class Sessions(ServiceManager):
+    """Services as sessions of a terminal multiplexer; what these differ in is the subclass's."""
 
+    @abstractmethod
     def sessions(self) -> dict[str, int]:
         """Return the pid of the first process in every session by its name."""
 
+    @abstractmethod
     def open(self, session: str, argv: Sequence[str]) -> None:
         """Run a command in a new detached session."""
 
-    def attach_command(self, session: str) -> list[str]:
+    @abstractmethod
+    def attach_to(self, session: str) -> list[str]:
         """Return the command that attaches to a session."""
-
-
-class Tmux:
-    """tmux, with a server of our own, so that the user's own sessions and settings stay apart."""
-
-    def __init__(self, node: Node, actor: Actor) -> None:
-        self._base = ["tmux", "-L", node.prefix, "-f", "/dev/null"]
-        self._node = node
-        self._actor = actor
-
-    def sessions(self) -> dict[str, int]:
-        """Return session names and the pids of their panes."""
-        listed = self._actor.run([*self._base, "list-panes", "-a", "-F", "#{session_name} #{pane_pid}"], check=False)
-        return {name: int(pid) for name, pid in (line.split() for line in listed.stdout.splitlines())}
-
-    def open(self, session: str, argv: Sequence[str]) -> None:
-        """Run a command in a new detached session."""
-        self._actor.run([*begin(self._node), *self._base, "new-session", "-d", "-s", session, *argv])
-
-    def attach_command(self, session: str) -> list[str]:
-        """Return the command that attaches to a session."""
-        return [*self._base, "attach", "-t", session]
-
-
-class Screen:
-    """GNU screen."""
-
-    def __init__(self, node: Node, actor: Actor) -> None:
-        self._actor = actor
-        self._node = node
-
-    def sessions(self) -> dict[str, int]:
-        """Return session names and the pids of the programs in them."""
-        listed = self._actor.run(["screen", "-ls"], check=False)
-        found = {}
-        for pid, name in re.findall(r"^\s+(\d+)\.(\S+)\s", listed.stdout, re.MULTILINE):
-            try:
-                children = psutil.Process(int(pid)).children()
-            except psutil.Error:
-                continue
-            found[name] = children[0].pid if children else int(pid)
-        return found
-
-    def open(self, session: str, argv: Sequence[str]) -> None:
-        """Run a command in a new detached session."""
-        self._actor.run([*begin(self._node), "screen", "-c", "/dev/null", "-dmS", session, *argv])
-
-    def attach_command(self, session: str) -> list[str]:
-        """Return the command that attaches to a session."""
-        # -x rather than -r: somebody else may be attached as well.
-        return ["screen", "-x", session]
-
-
-def session_manager(node: Node, actor: Actor) -> Sessions:
-    """Return the manager for a node whose service manager is tmux or screen."""
-    return Sessions(node, actor, Tmux(node, actor) if node.manager == "tmux" else Screen(node, actor))
-
-
-class Sessions:
-    """Services as sessions of a terminal multiplexer."""
-
-    def __init__(self, node: Node, actor: Actor, multiplexer: Multiplexer) -> None:
-        self._node = node
-        self._actor = actor
-        self._multiplexer = multiplexer
 
     def _session(self, name: str) -> str:
         return f"{self._node.prefix}-{name}"
@@ -111,9 +52,7 @@ class Sessions:
         """Return the pids of ``keep`` by the names of our services."""
         prefix = f"{self._node.prefix}-"
         ours = (
-            (name.removeprefix(prefix), pid)
-            for name, pid in sorted(self._multiplexer.sessions().items())
-            if name.startswith(prefix)
+            (name.removeprefix(prefix), pid) for name, pid in sorted(self.sessions().items()) if name.startswith(prefix)
         )
         return {name: pid for name, pid in ours if known(name)}
 
@@ -131,15 +70,12 @@ class Sessions:
         """Return the ``keep`` of every session."""
         return set(self._open().values())
 
-    def reload(self) -> None:
-        """Nothing is cached: the next start uses what there is."""
-
     def start(self, services: Mapping[str, str]) -> None:
         """Open sessions; those that are open are closed first."""
         self.stop([name for name in services if name in self._open()])
         for name, digest in services.items():
             keep = [f"{self._node.home}/libexec/keep", f"{self._node.run_dir}/{name}.exits"]
-            self._multiplexer.open(self._session(name), [*keep, *command(self._node, name, digest)])
+            self.open(self._session(name), [*keep, *command(self._node, name, digest)])
 
     def stop(self, names: Sequence[str]) -> None:
         """End ``keep``, which ends its service; the session goes with it."""
@@ -153,23 +89,68 @@ class Sessions:
         sweep(self._node, names)
         forget_exits(self._node, names)
 
-    def persist(self) -> str:
-        """Have cron bring the sessions back at boot."""
-        started = Path(self._node.account.home) / ".local" / "bin" / "cncp"
-        return mortal(self._node) or crontab.add(self._actor, self._node, [str(started), "restart", "--quiet"])
-
-    def forget(self) -> None:
-        """Take the line out of the crontab; the sessions ended with their services."""
-        crontab.remove(self._actor, self._node)
-
-    def clean_up(self) -> None:
-        """Nothing is cached."""
-
     def attach_command(self, name: str) -> list[str]:
         """Return the command that attaches to a service's session."""
         if name not in self._open():
             raise CncpError(f"{name} has no session", "look at: cncp status")
-        return self._multiplexer.attach_command(self._session(name))
+        return self.attach_to(self._session(name))
+
+
+class TmuxSessions(Sessions):
+    """tmux, with a server of our own, so that the user's own sessions and settings stay apart."""
+
+    name: ClassVar = "tmux"
+    program: ClassVar = "tmux"
+    leave: ClassVar = "Ctrl-b d"
+
+    @property
+    def _base(self) -> list[str]:
+        return ["tmux", "-L", self._node.prefix, "-f", "/dev/null"]
+
+    def sessions(self) -> dict[str, int]:
+        """Return session names and the pids of their panes."""
+        listed = self._actor.run([*self._base, "list-panes", "-a", "-F", "#{session_name} #{pane_pid}"], check=False)
+        return {name: int(pid) for name, pid in (line.split() for line in listed.stdout.splitlines())}
+
+    def open(self, session: str, argv: Sequence[str]) -> None:
+        """Run a command in a new detached session."""
+        self._actor.run([*begin(self._node), *self._base, "new-session", "-d", "-s", session, *argv])
+
+    def attach_to(self, session: str) -> list[str]:
+        """Return the command that attaches to a session."""
+        return [*self._base, "attach", "-t", session]
+
+
+class ScreenSessions(Sessions):
+    """GNU screen."""
+
+    name: ClassVar = "screen"
+    program: ClassVar = "screen"
+    leave: ClassVar = "Ctrl-a d"
+
+    def sessions(self) -> dict[str, int]:
+        """Return session names and the pids of the programs in them."""
+        # Settings are held against this before there is a virtualenv.
+        import psutil
+
+        listed = self._actor.run(["screen", "-ls"], check=False)
+        found = {}
+        for pid, name in re.findall(r"^\s+(\d+)\.(\S+)\s", listed.stdout, re.MULTILINE):
+            try:
+                children = psutil.Process(int(pid)).children()
+            except psutil.Error:
+                continue
+            found[name] = children[0].pid if children else int(pid)
+        return found
+
+    def open(self, session: str, argv: Sequence[str]) -> None:
+        """Run a command in a new detached session."""
+        self._actor.run([*begin(self._node), "screen", "-c", "/dev/null", "-dmS", session, *argv])
+
+    def attach_to(self, session: str) -> list[str]:
+        """Return the command that attaches to a session."""
+        # -x rather than -r: somebody else may be attached as well.
+        return ["screen", "-x", session]
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -8,22 +8,22 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import psutil
+from typing import Any, ClassVar
 
 from cncp import remote
 from cncp.config.sources import SOURCE
-from cncp.errors import CncpError
-from cncp.machine.actor import Actor
+from cncp.errors import CncpError, PreflightError
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Resource
 from cncp.machine.services import crontab
-from cncp.machine.services.base import ServiceState, command, exit_in_words, forget_exits, sweep
+from cncp.machine.services.base import ServiceManager, ServiceState, command, exit_in_words, forget_exits, sweep
 from cncp.machine.services.kinds import split
-from cncp.machine.services.login_session import begin, mortal
+from cncp.machine.services.login_session import begin
 from cncp.machine.services.processes import as_recorded
 from cncp.surroundings import PYTHON
+
+_MAX_SOCKET_PATH = 107  # bytes in sun_path without the closing NUL: unix(7)
+_BESIDE = ".99999999"  # what supervisord makes first, to have it in place at once
 
 _NO_ENDING = 10**9  # supervisord's way to say "never give up": a number of tries
 
@@ -44,21 +44,6 @@ def _words(argv: Sequence[str]) -> str:
     """Return a command as supervisord reads it: what would be expanded, or begin a comment, is neither."""
     # Both are found before quotes are looked at. Two quotes within a quoted word end nothing.
     return shlex.join(argv).replace("%", "%%").replace(" ;", " '';").replace(" #", " ''#")
-
-
-def files(node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
-    """Yield supervisord's configuration and one file a service."""
-    folder = _configuration(node).parent
-    yield Directory(str(folder), 0o700, "units")
-    yield Directory(str(folder / "programs"), 0o700, "units")
-    yield File(str(_configuration(node)), 0o600, "units", content=_MAIN.format(identity=_identity()))
-    for name, digest in services.items():
-        yield File(
-            str(folder / "programs" / f"{name}.conf"),
-            0o600,
-            split(name)[0],
-            content=_program(node, name, digest),
-        )
 
 
 def _identity() -> str:
@@ -116,12 +101,30 @@ stdout_logfile_backups = {settings.log_keep}
 """
 
 
-class Supervisor:
+class Supervisor(ServiceManager):
     """A supervisord of the login user's own."""
 
-    def __init__(self, node: Node, actor: Actor) -> None:
-        self._node = node
-        self._actor = actor
+    name: ClassVar = "supervisor"
+    keeps_output: ClassVar = True
+
+    @classmethod
+    def insist(cls, node: Node) -> None:
+        """Hold that the path of its socket is none too long."""
+        if len(str(_socket(node)) + _BESIDE) > _MAX_SOCKET_PATH:
+            raise PreflightError(
+                f"{node.home} is too long a path for supervisord's socket", "set CNCP_HOME to a shorter one"
+            )
+
+    @classmethod
+    def files(cls, node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
+        """Yield supervisord's configuration and one file a service."""
+        folder = _configuration(node).parent
+        yield Directory(str(folder), 0o700, "units")
+        yield Directory(str(folder / "programs"), 0o700, "units")
+        yield File(str(_configuration(node)), 0o600, "units", content=_MAIN.format(identity=_identity()))
+        for name, digest in services.items():
+            path = str(folder / "programs" / f"{name}.conf")
+            yield File(path, 0o600, split(name)[0], content=_program(node, name, digest))
 
     def _call(self, method: str, *arguments: Any) -> Any:
         """Call supervisord; None where none runs."""
@@ -238,24 +241,24 @@ class Supervisor:
 
     def persist(self) -> str:
         """Have cron start supervisord at boot."""
-        return mortal(self._node) or crontab.add(self._actor, self._node, _daemon(self._node))
+        return self.mortal() or crontab.add(self._actor, self._node, _daemon(self._node))
 
     def forget(self) -> None:
         """End supervisord and take it out of the crontab."""
-        crontab.remove(self._actor, self._node)
+        super().forget()
         self._shut_down()
 
     def _shut_down(self) -> None:
         """End supervisord, and wait until it has ended with all that it keeps."""
+        # Settings are held against this before there is a virtualenv.
+        import psutil
+
         pid = self._call("getPID")
         if pid:
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(int(pid))
                 self._call("shutdown")
                 process.wait(30)
-
-    def clean_up(self) -> None:
-        """Nothing to tell: supervisord was shut down."""
 
     def attach_command(self, name: str) -> list[str]:
         """Follow the output that supervisord keeps."""

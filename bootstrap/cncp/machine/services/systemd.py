@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from cncp.config.settings import Cluster
 from cncp.errors import CncpError
@@ -18,7 +19,7 @@ from cncp.machine.facts import lingers
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Link, Resource
 from cncp.machine.services import kinds
-from cncp.machine.services.base import ServiceState, command, exits, forget_exits
+from cncp.machine.services.base import ServiceManager, ServiceState, command, exits, forget_exits
 from cncp.machine.services.processes import as_recorded
 
 SYSTEM = Path("/etc/systemd/system")
@@ -155,16 +156,25 @@ def stale(prefix: str, wanted: Collection[str]) -> list[str]:
     return [str(path) for path in ours if os.path.lexists(path) and str(path) not in wanted]
 
 
-class Systemd:
+class Systemd(ServiceManager):
     """The system's or the user's systemd."""
 
+    name: ClassVar = "systemd"
+    of_login: ClassVar = False
+    keeps_output: ClassVar = True
+    ends_all: ClassVar = True
+
     def __init__(self, node: Node, actor: Actor) -> None:
-        self._node = node
-        self._actor = actor
+        super().__init__(node, actor)
         self._system = node.scope == "system"
         if not self._system:
             # A login by su or cron lacks the variable that systemctl finds the manager by.
             os.environ.setdefault("XDG_RUNTIME_DIR", f"/run/user/{node.account.uid}")
+
+    @classmethod
+    def files(cls, node: Node, services: Mapping[str, str]) -> Iterator[Resource]:
+        """Yield units, their drop-ins and the links that enable them."""
+        return files(node, services)
 
     def _ask(self, *words: str) -> str:
         scope = [] if self._system else ["--user"]
@@ -267,6 +277,13 @@ class Systemd:
         self.reload()
         if self._lingering_mark.exists():
             self._linger(on=False)
+
+    def mortal(self) -> str:
+        """Say so where the user's own manager ends with the last session."""
+        if self._system or lingers(self._node.account):
+            return ""
+        remedy = f"sudo loginctl enable-linger {self._node.account.name}"
+        return f"all ends with your last session, for lingering is off: {remedy}"
 
     @property
     def _lingering_mark(self) -> Path:

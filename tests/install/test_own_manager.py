@@ -1,0 +1,189 @@
+"""A service manager of somebody else's in a real cluster: a loop of the shell keeps each service."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cncp.waiting import wait_until
+
+from .server import IndexServer
+from .support import Site, said, wheel
+
+LOOPS = '''\
+import os, shlex, signal, subprocess
+from pathlib import Path
+from cncp.machine.resources import Directory, File
+from cncp.machine.services import ServiceManager, ServiceState
+from cncp.machine.services.base import command, forget_exits, sweep
+from cncp.machine.services.processes import as_recorded, ours
+from cncp.waiting import wait_until
+
+LOOP = """#!/bin/sh
+trap 'kill $service; wait $service; exit' TERM
+while :; do
+    {command} &
+    service=$!
+    wait $service
+    echo "ended with $?" >> {endings}
+    sleep 0.2
+done
+"""
+
+
+class Loops(ServiceManager):
+    name = "loops"
+    program = "sh"
+
+    @classmethod
+    def files(cls, node, services):
+        yield Directory(f"{node.home}/loops", 0o700, "units")
+        for name, digest in services.items():
+            words = shlex.join(command(node, name, digest))
+            endings = shlex.quote(f"{node.run_dir}/{name}.endings")
+            yield File(f"{node.home}/loops/{name}", 0o700, "units", content=LOOP.format(command=words, endings=endings))
+
+    def _loops(self):
+        found = {}
+        for path in self._node.run_dir.glob("*.loop"):
+            pid = int(path.read_text())
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\\0")
+            except OSError:
+                words = []
+            if f"{self._node.home}/loops/{path.stem}".encode() in words:
+                found[path.stem] = pid
+        return found
+
+    def states(self):
+        begun = {service.parent: service.pid for service in ours(self._node).services}
+        found = {}
+        for name, loop in self._loops().items():
+            process = as_recorded(self._node, begun.get(loop, 0))
+            endings = self._node.run_dir / f"{name}.endings"
+            ended = endings.read_text().splitlines() if endings.exists() else []
+            last = ended[-1] if ended else ""
+            found[name] = ServiceState(name, True, process.pid, len(ended), last, process.digest)
+        return found
+
+    def keepers(self):
+        return set(self._loops().values())
+
+    def start(self, services):
+        self.stop([name for name in services if name in self._loops()])
+        self._node.run_dir.mkdir(exist_ok=True)
+        for name in services:
+            argv = ["sh", f"{self._node.home}/loops/{name}"]
+            null = subprocess.DEVNULL
+            begun = subprocess.Popen(argv, stdin=null, stdout=null, stderr=null, start_new_session=True, cwd="/")
+            (self._node.run_dir / f"{name}.loop").write_text(str(begun.pid))
+
+    def stop(self, names):
+        loops = {name: pid for name, pid in self._loops().items() if name in names}
+        for pid in loops.values():
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not loops.keys() & self._loops().keys(), 10)
+        sweep(self._node, names)
+        forget_exits(self._node, names)
+        for name in names:
+            for left in ("loop", "endings"):
+                (self._node.run_dir / f"{name}.{left}").unlink(missing_ok=True)
+'''
+
+FILE = """
+service_manager = "loops"
+converge = "embedded"
+heartbeat = 1000
+requirements = "requirements.txt"
+engines = 1
+"""
+
+ASK = "import ipyparallel; print(ipyparallel.Client(profile='cncp', timeout=30)[:].apply_sync(lambda: 6 * 7))"
+
+
+@pytest.fixture
+def keeper(site: Site, index: IndexServer) -> Iterator[Site]:
+    """Give a user whose cluster.toml names the service manager, and whose requirements the package that has it."""
+    points = "[cncp.service_managers]\nloops = loops:Loops\n"
+    wheel(index.folder, "loops", "1.0", source=LOOPS, points=points)
+    with tempfile.TemporaryDirectory(prefix="cncp-") as folder:
+        site.home = Path(folder)
+        (site.home / "cluster.toml").write_text(FILE)
+        (site.home / "requirements.txt").write_text("loops\n")
+        try:
+            yield site
+        finally:
+            if (site.home / ".local/bin/cncp").exists():
+                cncp(site, "uninstall")
+
+
+def cncp(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as the user does."""
+    return said([str(site.home / ".local/bin/cncp"), *words], site.environment, site.home)
+
+
+def until(site: Site, enough: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Wait until status says of the services what is wanted, and return it."""
+
+    def look() -> dict[str, Any]:
+        return {row["name"]: row for row in json.loads(cncp(site, "status", "--json").stdout)}
+
+    found = wait_until(look, 60, 0.5, enough)
+    assert enough(found), found
+    return found
+
+
+def test_a_cluster_that_it_keeps(keeper: Site) -> None:
+    """From nothing to engines that compute; one that dies comes back; more, others started anew, and nothing left."""
+    made = said(["bash", str(keeper.code / "baremetal.sh")], keeper.environment, keeper.home)
+    assert made.returncode == 0, made.stderr
+    assert "1/1 engines answer · profile cncp · loops · " in made.stdout
+    python = str(keeper.state / "venv" / "bin" / "python")
+    assert said([python, "-c", ASK], keeper.environment, keeper.home).stdout == "[42]\n"
+    assert "nothing to change" in cncp(keeper, "up").stdout
+    first = until(keeper, lambda shown: shown["engine-0"]["state"] == "idle")
+    assert first["controller"]["state"] == "up"
+
+    os.kill(first["engine-0"]["pid"], signal.SIGKILL)
+    again = until(keeper, lambda shown: shown["engine-0"]["state"] == "idle" and shown["engine-0"]["restarts"] == 1)
+    assert again["engine-0"]["pid"] != first["engine-0"]["pid"]
+    assert again["engine-0"]["last_exit"] == "ended with 137"
+    assert again["engine-0"]["id"] == first["engine-0"]["id"]
+
+    assert "2/2 engines answer" in cncp(keeper, "scale", "2").stdout
+    more = until(keeper, lambda shown: shown["engine-1"]["state"] == "idle")
+    assert more["engine-0"]["pid"] == again["engine-0"]["pid"]
+    assert cncp(keeper, "restart", "--name", "engine-1").returncode == 0
+    later = until(keeper, lambda shown: shown["engine-1"]["state"] == "idle")
+    assert later["engine-1"]["pid"] != more["engine-1"]["pid"]
+    assert cncp(keeper, "check").stdout == "all is well\n"
+    assert "loops" in cncp(keeper, "--version").stdout
+
+    assert cncp(keeper, "down").returncode == 0
+    assert {row["state"] for row in until(keeper, bool).values()} == {"down"}
+    assert "1/1 engines answer" in cncp(keeper, "up").stdout
+    (keeper.home / "cluster.toml").write_text(FILE.replace("loops", "supervisor"))
+    moved = cncp(keeper, "up")
+    assert "leaving loops (user) for supervisor (user)" in moved.stderr
+    assert "· supervisor · " in moved.stdout
+    gone = cncp(keeper, "uninstall")
+    assert gone.returncode == 0, gone.stderr
+    assert not keeper.state.exists()
+    assert said(["pgrep", "-f", str(keeper.home)], keeper.environment, keeper.home).stdout == ""
+
+
+def test_one_that_nobody_has(keeper: Site) -> None:
+    """It is refused before anything is installed, where nothing is to be installed that could have it."""
+    (keeper.home / "cluster.toml").write_text(FILE.replace('"requirements.txt"', '"none"'))
+    refused = said(["bash", str(keeper.code / "baremetal.sh")], keeper.environment, keeper.home)
+    assert refused.returncode == 2
+    assert "there is no service manager 'loops'" in refused.stderr
+    assert not keeper.state.exists()

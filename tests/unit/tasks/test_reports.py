@@ -28,7 +28,12 @@ SAID = MachineReport(
 
 def told(inventory: Inventory, *, as_json: bool = False, **of_report: Any) -> list[str]:
     """Return what is printed of a run in which these hosts were brought up."""
-    done = Report(host_seconds=dict.fromkeys(("far", LOCAL), 1.0), seconds={"environment": 0.5}, **of_report)
+    done = Report(
+        limit=inventory.everyone,
+        host_seconds=dict.fromkeys(("far", LOCAL), 1.0),
+        seconds={"environment": 0.5},
+        **of_report,
+    )
     node: Any = SimpleNamespace(engines=2, controller=True)
     done.node = node
     out = io.StringIO()

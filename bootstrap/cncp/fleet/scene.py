@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 from cncp.config.inventory import LOCAL, HostSpec, Inventory
 from cncp.console import Console
-from cncp.errors import USAGE, CncpError, UsageError, plural
+from cncp.errors import CncpError, UsageError, plural
 from cncp.fleet import registry
 from cncp.fleet.local_member import LocalMember
 from cncp.fleet.member import Member, Said
 from cncp.fleet.remote_member import RemoteMember
 from cncp.machine.ops.engine_states import SILENCE
+from cncp.machine.ops.lifecycle import NO_SERVICE
 from cncp.pools.base import Pool
 from cncp.ssh.connection import Host, Local
 from cncp.ssh.host_errors import HostError
@@ -121,7 +122,7 @@ class Scene:
     def each_with(self, work: Callable[[Member], T]) -> dict[str, T]:
         """Ask all members about services; one without those that are named has not failed where another has them."""
         found = self.each(work)
-        without = {name: error for name, error in self.failures.items() if error.exit_code == USAGE}
+        without = {name: error for name, error in self.failures.items() if error.message.startswith(NO_SERVICE)}
         if found:
             tell(without, self.console)
             self.failures = {name: error for name, error in self.failures.items() if name not in without}

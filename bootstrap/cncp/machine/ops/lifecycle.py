@@ -27,6 +27,9 @@ from cncp.machine.services.startup import START_TIMEOUT
 MOST_ENGINES = 1024
 """On one machine, as the setting has it."""
 
+NO_SERVICE = "there is no service"
+"""How the error begins that says so; other hosts' are known by it."""
+
 
 def remember(account: Account, home: Path, former: Kept, flags: Mapping[str, str], file: Path | None) -> None:
     """Keep what a command line said, so that a later run without it stays with it."""
@@ -111,7 +114,7 @@ def _service(node: Node, name: str) -> str:
     close = difflib.get_close_matches(name, node.services, 1)
     services = ", ".join(node.services)
     raise UsageError(
-        f"there is no service {name}", (f"did you mean {close[0]}? " if close else "") + f"the services are: {services}"
+        f"{NO_SERVICE} {name}", (f"did you mean {close[0]}? " if close else "") + f"the services are: {services}"
     )
 
 

@@ -35,7 +35,7 @@ from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.fleet import operations, rollout
 from cncp.fleet.scene import Scene
-from cncp.machine.connection_files import CLIENT
+from cncp.ipp.connection_file import CLIENT
 from cncp.machine.node import Node, installed
 from cncp.machine.ops import busy_engines, lifecycle
 from cncp.machine.ops.status import Status
@@ -238,7 +238,7 @@ class Cluster:
         tunnel, local = connect.way(remote, document, connect.choose_ports("", ()))
         try:
             connect.open_way(tunnel, local, controller.name)
-            made = ipyparallel.Client(local, timeout=timeout, **options)
+            made = ipyparallel.Client(connection_info=local.to_json(), timeout=timeout, **options)
         except BaseException:
             tunnel.close()
             raise

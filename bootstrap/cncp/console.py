@@ -7,9 +7,10 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TextIO, TypeVar
+from typing import TextIO, TypeVar
 
 from cncp.errors import CncpError, ours, shown
+from cncp.records import as_json
 
 T = TypeVar("T")
 
@@ -71,9 +72,9 @@ class Console:
         """Print a line of the result, or several."""
         print(shown(text, kept="\n\t"), file=self.out, flush=True)
 
-    def data(self, value: Any) -> None:
-        """Print a result for programs."""
-        json.dump(value, self.out, indent=2, sort_keys=True)
+    def data(self, value: object) -> None:
+        """Print a result for programs: records, or JSON types."""
+        json.dump(as_json(value), self.out, indent=2, sort_keys=True)
         self.out.write("\n")
         self.out.flush()
 
@@ -125,7 +126,7 @@ class Stopwatch:
             self._console.detail(f"{name}: {took:.2f} s")
 
 
-def answered(work: Callable[[], Any]) -> int:
+def answered(work: Callable[[], object]) -> int:
     """Be a program for programs: print as JSON what ``work`` returns, or its error; return the exit code."""
     console = Console()
     try:

@@ -9,12 +9,15 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from cncp.errors import CncpError, UsageError
-from cncp.shape import Misfit, made, parse
+from cncp.records import Misfit, Record, as_json, read
 from cncp.waiting import wait_until
+
+R = TypeVar("R", bound=Record)
 
 PARENTS = "parents"
 """Where ``make_home``, here and in baremetal.sh, notes what it made above: a path a line."""
@@ -88,35 +91,32 @@ def read_bytes(path: Path) -> bytes | None:
         return None
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in ``path``; None where there is no file or no such object in it.
-
-    Only for files that we write ourselves and can make again.
-    """
+def read_record(path: Path, kind: type[R]) -> R | None:
+    """Return the record in a file that others write as well; None where there is no file, or something else in it."""
     content = read_bytes(path)
-    if content is None:
-        return None
     try:
-        return dict(made(dict[str, Any], parse(content)))
+        return None if content is None else kind.from_json(content, str(path))
     except Misfit:
         return None
 
 
-def read_shape(path: Path, shape: Any) -> Any:
-    """Return the JSON in ``path`` as a value of a shape; None where there is no file, or something else in it.
-
-    So what is damaged is as good as not there: for what can be made again.
-    """
-    content = read_bytes(path)
-    try:
-        return None if content is None else made(shape, parse(content))
-    except Misfit:
-        return None
+def to_json(value: object) -> bytes:
+    """Encode a record, or JSON types, the one way we write JSON, so that equal values are equal bytes."""
+    return (json.dumps(as_json(value), indent=2, sort_keys=True) + "\n").encode()
 
 
-def to_json(value: Any) -> bytes:
-    """Encode ``value`` the one way we write JSON, so that equal values are equal bytes."""
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+@dataclass(frozen=True)
+class Holder(Record):
+    """Who holds a lock: a process, since when (s since the epoch), and what it does."""
+
+    pid: int
+    since: float
+    what: str
+
+
+def holder(path: Path) -> Holder | None:
+    """Return who last held a lock, None where nobody has or it cannot be read."""
+    return read_record(path, Holder)
 
 
 @contextlib.contextmanager
@@ -132,8 +132,7 @@ def lock(path: Path, what: str, wait: float = 0.0) -> Iterator[None]:
         if not wait_until(lambda: _locked(descriptor), wait):
             raise _busy(descriptor, path, what)
         os.ftruncate(descriptor, 0)
-        holder = {"pid": os.getpid(), "since": time.time(), "what": what}
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        os.pwrite(descriptor, to_json(Holder(os.getpid(), time.time(), what)), 0)
         yield
     finally:
         os.close(descriptor)
@@ -149,9 +148,8 @@ def _locked(descriptor: int) -> bool:
 
 def _busy(descriptor: int, path: Path, what: str) -> CncpError:
     try:
-        holder = made({"what": str, "pid": int, "since": float}, parse(os.pread(descriptor, 4096, 0)))
-        age = time.time() - holder["since"]
-        owner = f"{holder['what']}, process {holder['pid']}, for {age:.0f} s"
+        held = read(Holder, os.pread(descriptor, 4096, 0), str(path))
+        owner = f"{held.what}, process {held.pid}, for {time.time() - held.since:.0f} s"
     except Misfit:
         owner = "another process"
     return CncpError(

@@ -359,7 +359,11 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         name="ports and connection files before there is a controller",
         versions=(_IPYPARALLEL,),
-        by=("cncp.ipp.keys:connection_files", "cncp.ipp.keys:CLIENT_CHANNELS", "cncp.config.settings:PORTS_NEEDED"),
+        by=(
+            "cncp.ipp.keys:connection_files",
+            "cncp.ipp.connection_file:ClientFile",
+            "cncp.config.settings:PORTS_NEEDED",
+        ),
         why="they are made once and stay, so that clients and engines find a restarted controller",
         look="which channels there are, and what else stands in the files; which ports are bound, and from which pool",
         read={

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cncp.files import read_shape, to_json
+from cncp.records import Record
+from cncp.state_files import StateFile
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,21 @@ class Process:
     pid: int
     digest: str
     uuid: str
+
+
+@dataclass(frozen=True)
+class Started(Record):
+    """What is stored of a process; ``started`` is when it started, in clock ticks since boot."""
+
+    pid: int
+    started: int
+    digest: str
+    uuid: str
+
+
+def store(name: str) -> StateFile[Started]:
+    """Return where the record of a service is, in a folder of them."""
+    return StateFile(f"{name}.json", Started, "the service writes it again: cncp restart")
 
 
 GONE = Process(0, "", "")
@@ -41,10 +57,12 @@ def write(run_dir: Path, name: str, digest: str = "", uuid: str = "", pid: int =
     Not synced to the disk: after a power cut the process is gone as well.
     """
     pid = pid or os.getpid()
-    path = run_dir / f"{name}.json"
+    store(name).save(run_dir, Started(pid, started(pid), digest, uuid), _beside)
+
+
+def _beside(path: Path, content: bytes, mode: int) -> None:
     beside = path.with_suffix(".json.new")
-    content = to_json({"pid": pid, "started": started(pid), "digest": digest, "uuid": uuid})
-    with open(beside, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
+    with open(beside, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as stream:
         stream.write(content)
     beside.replace(path)
 
@@ -54,7 +72,7 @@ def read(run_dir: Path, name: str) -> Process:
 
     The start time tells a reused pid apart: a stranger is never taken for ours.
     """
-    record = read_shape(run_dir / f"{name}.json", {"pid": int, "started": int, "digest": str, "uuid": str})
-    if record and record["started"] and started(record["pid"]) == record["started"]:
-        return Process(record["pid"], record["digest"], record["uuid"])
+    record = store(name).intact(run_dir)
+    if record and record.started and started(record.pid) == record.started:
+        return Process(record.pid, record.digest, record.uuid)
     return GONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from cncp.files import read_json, to_json
+from cncp.files import read_record, to_json
 from cncp.machine.converge import chef
 from cncp.machine.node import installed
 from tests.bench import processes
@@ -77,6 +77,6 @@ class _Chef:
 
     def check(self) -> None:
         """Raise BenchError where the run did something: then it was no comparison."""
-        updated = (read_json(self._folder / "report.json") or {}).get("updated")
-        if updated != []:
-            raise BenchError(f"Chef had something to do: {updated}")
+        report = read_record(self._folder / "report.json", chef.Report)
+        if report is None or report.updated:
+            raise BenchError(f"Chef had something to do: {report}")

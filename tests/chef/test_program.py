@@ -25,7 +25,7 @@ Program = Callable[..., Path]
 def node(home: Path, tmp_path: Path) -> Node:
     """Return a node whose home is there."""
     environment = {"HOME": str(home), "CNCP_HOME": str(tmp_path)}
-    made = chef_api.describe({"settings": {"service_manager": "tmux"}}, environment)
+    made = chef_api.describe(chef_api.Given({"service_manager": "tmux"}), environment)
     return dataclasses.replace(made, scope="user")
 
 

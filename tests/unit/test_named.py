@@ -14,7 +14,6 @@ from .source import CODE
 UNIT = Path(__file__).parent
 
 ELSEWHERE = {
-    "accounts": "unit/machine/test_rootstep.py",
     "api": "install/test_api.py",
     "client.authorize": "lab/test_keys.py",
     "client.background": "lab/test_connect.py",
@@ -37,9 +36,8 @@ ELSEWHERE = {
     "install.packages": "unit/ground/test_surroundings.py",
     "install.privileges": "lab/test_vm.py",
     "install.simple_index": "install/test_tools.py",
-    "ipp.connection_file": "unit/ground/test_shape.py",
     "ipp.engine_uuid": "unit/serve/test_serve.py",
-    "ipp.keys": "unit/ground/test_shape.py",
+    "ipp.keys": "unit/ground/test_state_files.py",
     "machine.converge.chef": "chef/test_program.py",
     "machine.converge.cinc": "chef/test_cinc.py",
     "machine.login_environment": "unit/ground/test_inheritance.py",

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from cncp.client import connect_state
-from cncp.client.connect_state import Record
+from cncp.client.connect_state import Connected
 from cncp.client.profile import Profile
 from cncp.config.sources import SOURCE
 from cncp.errors import CncpError, told
@@ -22,7 +22,7 @@ _START = 90.0  # s; two logins, each of which may take 30
 _STOP = 15.0  # s to close the connection and put the file back
 
 
-def start(words: Sequence[str], into: Profile) -> Record:
+def start(words: Sequence[str], into: Profile) -> Connected:
     """Run the task with these words detached, and wait until it is up. Raises CncpError with what it said."""
     log = connect_state.log_in(into.path)
     for folder in (into.path, log.parent):
@@ -37,7 +37,7 @@ def start(words: Sequence[str], into: Profile) -> Record:
             apart=True,
         )
 
-    def up(found: Record | None) -> bool:
+    def up(found: Connected | None) -> bool:
         return found is not None and found.pid == process.pid
 
     found = wait_until(
@@ -61,7 +61,7 @@ def _failed(into: Profile, log: Path) -> CncpError:
     return CncpError(what or "connect has ended", hint or "try without --background")
 
 
-def stop(record: Record) -> None:
+def stop(record: Connected) -> None:
     """End a `connect` and wait until it has put things back. Raises CncpError when it does not end."""
     process = psutil.Process(record.pid)
     process.terminate()

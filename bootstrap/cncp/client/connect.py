@@ -14,19 +14,18 @@ from pathlib import Path
 
 from cncp import files
 from cncp.client import connect_state, reach, remote_profile
-from cncp.client.connect_state import BROKEN, UP, Record
+from cncp.client.connect_state import BROKEN, UP, Connected
 from cncp.client.profile import Profile
 from cncp.console import Console
 from cncp.errors import CncpError
 from cncp.files import to_json, write_atomic
-from cncp.ipp import connection_file
-from cncp.ipp.connection_file import Document
-from cncp.ipp.keys import CLIENT_CHANNELS, SECRET
+from cncp.ipp.connection_file import ClientFile
+from cncp.ipp.keys import SECRET
 from cncp.ports import free_block, is_free, within
 from cncp.ssh.client_tunnel import NoForwards, PortsTaken, Tunnel
 from cncp.ssh.connection import Remote
 
-NEEDED = len(CLIENT_CHANNELS)
+NEEDED = len(ClientFile.channels)
 """How many ports a client takes."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 15.0  # s between tries; the network of a laptop comes and goes
@@ -47,7 +46,7 @@ def choose_ports(setting: str, former: Sequence[int]) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def in_place(into: Profile, document: Document, last: Record | None) -> Iterator[None]:
+def in_place(into: Profile, document: ClientFile, last: Connected | None) -> Iterator[None]:
     """Have a client file in the profile for the length of a block; what stood there before comes back.
 
     ``last`` is the record of a `connect` that was killed: it has left its own file in place, and the
@@ -68,20 +67,20 @@ def in_place(into: Profile, document: Document, last: Record | None) -> Iterator
             into.client.unlink()
 
 
-def _left_by(last: Record | None, content: bytes) -> bool:
+def _left_by(last: Connected | None, content: bytes) -> bool:
     """Tell whether a client file is that of a former `connect`."""
     try:
-        document = connection_file.parse(content, "")
+        document = ClientFile.read(content, "")
     except CncpError:
         return False
-    ours = last is not None and connection_file.ports(document) == last.ports
-    return ours and connection_file.dialled(document) == "127.0.0.1"
+    ours = last is not None and document.ports == last.ports
+    return ours and document.dialled == "127.0.0.1"
 
 
 class Keeper:
     """Keeps a tunnel open until it is told to stop."""
 
-    def __init__(self, tunnel: Tunnel, into: Profile, first: Record, console: Console) -> None:
+    def __init__(self, tunnel: Tunnel, into: Profile, first: Connected, console: Console) -> None:
         self._tunnel = tunnel
         self._into = into
         self._console = console
@@ -139,14 +138,14 @@ class Keeper:
         return False
 
 
-def way(remote: Remote, document: Document, mapped: tuple[int, ...]) -> tuple[Tunnel, Document]:
+def way(remote: Remote, document: ClientFile, mapped: tuple[int, ...]) -> tuple[Tunnel, ClientFile]:
     """Return the tunnel, not open yet, from local ports to a controller, and its client file for this end of it."""
-    there = "127.0.0.1" if connection_file.on_all_interfaces(document) else connection_file.bound(document)
-    forwards = [(here, there, port) for here, port in zip(mapped, connection_file.ports(document), strict=True)]
-    return Tunnel(remote, forwards), connection_file.at(document, "127.0.0.1", mapped)
+    there = "127.0.0.1" if document.on_all_interfaces else document.bound
+    forwards = [(here, there, port) for here, port in zip(mapped, document.ports, strict=True)]
+    return Tunnel(remote, forwards), document.at("127.0.0.1", mapped)
 
 
-def open_way(tunnel: Tunnel, local: Document, name: str) -> None:
+def open_way(tunnel: Tunnel, local: ClientFile, name: str) -> None:
     """Open a tunnel to the controller on host ``name``, and have that answer. Raises CncpError."""
     tunnel.open()
     if not reach.answers(local, 5.0):
@@ -172,7 +171,7 @@ def connect(
     *,
     ports: str,
     force: bool,
-    ready: Callable[[Record], None],
+    ready: Callable[[Connected], None],
 ) -> None:
     """Open the way to profile ``name`` of a host and keep it open until a signal ends this. Raises CncpError.
 
@@ -185,7 +184,7 @@ def connect(
         last = connect_state.read(into.path)
         mapped = choose_ports(ports, last.ports if last else ())
         tunnel, local = way(remote, document, mapped)
-        first = Record(
+        first = Connected(
             os.getpid(), connect_state.own_creation(), into.name, remote.spec.name, name, mapped, BROKEN, 0, 0, 0, ""
         )
         keeper = Keeper(tunnel, into, first, console)
@@ -196,7 +195,7 @@ def connect(
                 keeper.keep(lambda: ready(first))
 
 
-def _ask(remote: Remote, name: str, console: Console) -> Document:
+def _ask(remote: Remote, name: str, console: Console) -> ClientFile:
     """Return the client file of a host's profile."""
     console.phase(f"asking {remote.spec.name}")
     with remote:
@@ -214,4 +213,4 @@ def _gone_at_end(profile: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        connect_state.path_in(profile).unlink(missing_ok=True)
+        connect_state.STORE.save(profile, None)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from cncp.files import read_shape, to_json, write_atomic
+from cncp.records import Record
+from cncp.state_files import StateFile
 
 UP, BROKEN = "up", "reconnecting"
 
 
 @dataclass(frozen=True)
-class Record:
+class Connected(Record):
     """One `connect`: its process, the way it keeps open, and how that is now.
 
     ``created`` tells its process from a later one of the same number; ``since`` is when its state
@@ -42,14 +42,14 @@ class Record:
             return abs(psutil.Process(self.pid).create_time() - self.created) < 1
         return False
 
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON types."""
-        return {**asdict(self), "ports": list(self.ports)}
 
-
-def path_in(profile: Path) -> Path:
-    """Return where the record of a profile is."""
-    return profile / "pid" / "cncp-connect.json"
+STORE = StateFile(
+    "pid/cncp-connect.json",
+    Connected,
+    "end it, and begin anew: cncp connect",
+    # An earlier version takes no record with a member more.
+    stamped=False,
+)
 
 
 def log_in(profile: Path) -> Path:
@@ -57,19 +57,18 @@ def log_in(profile: Path) -> Path:
     return profile / "log" / "cncp-connect.log"
 
 
-def read(profile: Path) -> Record | None:
+def read(profile: Path) -> Connected | None:
     """Return the record of a profile's last `connect`, whether it runs or not."""
-    found: Record | None = read_shape(path_in(profile), Record)
-    return found
+    return STORE.intact(profile)
 
 
-def write(profile: Path, record: Record) -> None:
+def write(profile: Path, record: Connected) -> None:
     """Leave a record."""
-    path_in(profile).parent.mkdir(mode=0o700, exist_ok=True)
-    write_atomic(path_in(profile), to_json(record.document()), 0o600)
+    STORE.path(profile).parent.mkdir(mode=0o700, exist_ok=True)
+    STORE.save(profile, record)
 
 
-def running(ipython: Path, name: str = "") -> list[Record]:
+def running(ipython: Path, name: str = "") -> list[Connected]:
     """Return the records of all that run, or of one profile's."""
     found = [read(folder) for folder in sorted(ipython.glob(f"profile_{name or '*'}"))]
     return [one for one in found if one is not None and one.alive]

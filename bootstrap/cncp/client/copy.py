@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cncp.client import connect_state, reach, remote_profile
 from cncp.client.profile import Profile
 from cncp.console import Console
 from cncp.errors import CncpError
-from cncp.ipp import connection_file
+from cncp.records import Record
 from cncp.ssh.connection import Remote
 
 
 @dataclass(frozen=True)
-class Copied:
+class Copied(Record):
     """What a copy left: where, of which cluster, dialled at what address."""
 
     profile: str
@@ -24,17 +23,6 @@ class Copied:
     address: str
     changed: bool
     backup: Path | None
-
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON types."""
-        return {
-            "profile": self.profile,
-            "path": str(self.path),
-            "fingerprint": self.fingerprint,
-            "address": self.address,
-            "changed": self.changed,
-            "backup": str(self.backup) if self.backup else None,
-        }
 
 
 def copy(remote: Remote, name: str, into: Profile, console: Console, *, address: str, force: bool) -> Copied:
@@ -53,14 +41,14 @@ def copy(remote: Remote, name: str, into: Profile, console: Console, *, address:
         into.check(document, force=force)
         tries = [address] if address else reach.candidates(document, remote, place.server, place.name)
         # Alone, loopback there is not loopback here: it would reach a stranger, or nobody.
-        tried = [] if connection_file.on_loopback(document) and not address else reach.attempts(document, tries)
+        tried = [] if document.on_loopback and not address else reach.attempts(document, tries)
         found = reach.best(tried)
         if found is None:
             raise _at_address(address, tried) or reach.unreachable(document, remote, tried)
-    final = connection_file.at(document, found.address)
+    final = document.at(found.address)
     backup = into.keep_former(final)
     changed = into.write(final)
-    return Copied(into.name, into.client, connection_file.fingerprint(final), found.address, changed, backup)
+    return Copied(into.name, into.client, final.fingerprint, found.address, changed, backup)
 
 
 def _at_address(address: str, tried: list[reach.Tried]) -> CncpError | None:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
 
 from cncp.errors import CncpError, plural
+from cncp.ipp.connection_file import ConnectionFile
 from cncp.ipp.hub import Hub
 
 _PERIOD = 0.2  # s between looks; the hub has no way to tell by itself that it is idle
 _LOOKS = 3  # in a row without anything to do: what is on its way to the hub is seen by the next one
 _SAY_EVERY = 5.0  # s
+_ANSWER = 5.0  # s
 
 _SOCKETS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-
-
-def left(hub: Hub) -> int:
-    """Return how many tasks are queued or running. Raises NoAnswer."""
-    content = hub.request("queue_request", {"targets": None}, 5.0)
-    engines = sum(one["queue"] + one["tasks"] for key, one in content.items() if key.isdigit())
-    return int(engines) + int(content.get("unassigned", 0))
 
 
 def unsent(ports: Collection[int], tables: Collection[Path] = _SOCKETS) -> int:
@@ -44,7 +38,7 @@ def unsent(ports: Collection[int], tables: Collection[Path] = _SOCKETS) -> int:
 
 
 def wait_idle(
-    connection: Mapping[str, Any],
+    connection: ConnectionFile,
     host: str | None,
     ports: Collection[int],
     patience: float,
@@ -59,7 +53,7 @@ def wait_idle(
     quiet = 0
     with Hub(connection, host) as hub:
         while quiet < _LOOKS:
-            tasks = left(hub)
+            tasks = hub.left(_ANSWER)
             quiet = quiet + 1 if not tasks and not unsent(ports) else 0
             now = time.monotonic()
             if quiet == 0 and now - began > patience:

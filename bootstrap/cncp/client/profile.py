@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +10,9 @@ from pathlib import Path
 from cncp import accounts
 from cncp.errors import CncpError, UsageError
 from cncp.files import read_bytes, to_json, write_atomic
-from cncp.ipp import connection_file
-from cncp.ipp.connection_file import Document
+from cncp.ipp.connection_file import CLIENT, ClientFile
 from cncp.ipp.keys import SECRET
-from cncp.machine.connection_files import CLIENT
+from cncp.records import Misfit
 
 IDENTITY = "cncp-identity.json"
 
@@ -40,7 +40,7 @@ class Profile:
         """Return the client file as it is, None where there is none."""
         return read_bytes(self.client)
 
-    def check(self, document: Document, *, force: bool) -> None:
+    def check(self, document: ClientFile, *, force: bool) -> None:
         """Raise CncpError where another cluster's keys would be lost; ``force`` allows that for a copy."""
         if (self.client.parent / IDENTITY).exists():
             raise CncpError(
@@ -50,19 +50,18 @@ class Profile:
         if former is None or force:
             return
         try:
-            known = connection_file.parse(former, str(self.client))
+            known = ClientFile.read(former, str(self.client))
         except CncpError:
             raise CncpError(
                 f"{self.client} is there, and is no connection file", "choose another name: --as NAME, or --force"
             ) from None
-        if not connection_file.same_cluster(known, document):
+        if not known.same_cluster(document):
             raise CncpError(
-                f"profile {self.name} holds the key {connection_file.fingerprint(known)}, which is not that of"
-                f" {connection_file.fingerprint(document)}",
+                f"profile {self.name} holds the key {known.fingerprint}, which is not that of {document.fingerprint}",
                 "another cluster: --as NAME. The same one after keys.rotate: --force, which keeps the former file",
             )
 
-    def write(self, document: Document) -> bool:
+    def write(self, document: ClientFile) -> bool:
         """Write the client file, in a profile that is made if missing; tell whether it changed."""
         content = to_json(document)
         if self.stored() == content and self.client.stat().st_mode & 0o7777 == SECRET:
@@ -72,17 +71,16 @@ class Profile:
         write_atomic(self.client, content, SECRET)
         return True
 
-    def keep_former(self, document: Document) -> Path | None:
+    def keep_former(self, document: ClientFile) -> Path | None:
         """Copy a file with other keys beside; return where that is, None where there is none to keep."""
         former = self.stored()
         if former is None:
             return None
-        try:
-            known = connection_file.parse(former, str(self.client))
-        except CncpError:
-            known = {}
-        if connection_file.same_cluster(known, document):
+        known: ClientFile | None = None
+        with contextlib.suppress(Misfit):
+            known = ClientFile.read(former, str(self.client))
+        if known and known.same_cluster(document):
             return None
-        path = self.client.with_name(f"{CLIENT}.{connection_file.fingerprint(known) if known else 'former'}")
+        path = self.client.with_name(f"{CLIENT}.{known.fingerprint if known else 'former'}")
         write_atomic(path, former, SECRET)
         return path

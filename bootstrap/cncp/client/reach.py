@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cncp.errors import CncpError
-from cncp.ipp import connection_file
-from cncp.ipp.connection_file import Document
+from cncp.ipp.connection_file import ClientFile, is_ipv6
 from cncp.ipp.hub import Hub, NoAnswer
 from cncp.ssh import openssh
 from cncp.ssh.connection import Remote
-from cncp.ssh.rpc import call
+from cncp.ssh.rpc import dial
 
 TIMEOUT = 3.0
 """Seconds that a port, and then the controller, have to answer."""
@@ -33,7 +32,7 @@ class Tried:
         return self.address
 
 
-def candidates(document: Document, remote: Remote, server: str, name: str) -> list[str]:
+def candidates(document: ClientFile, remote: Remote, server: str, name: str) -> list[str]:
     """Return the addresses worth trying, the best first.
 
     ``server`` is the address at which the host's sshd was reached, ``name`` what it calls itself.
@@ -41,15 +40,15 @@ def candidates(document: Document, remote: Remote, server: str, name: str) -> li
     named = [
         ssh_name(remote),
         remote.spec.name,
-        connection_file.dialled(document),
+        document.dialled,
         server,
-        str(document["location"]),
+        document.location,
         name,
     ]
-    usable = dict.fromkeys(one for one in named if one and not connection_file.is_ipv6(one))
-    if connection_file.on_all_interfaces(document):
+    usable = dict.fromkeys(one for one in named if one and not is_ipv6(one))
+    if document.on_all_interfaces:
         return list(usable)
-    return [connection_file.bound(document)]
+    return [document.bound]
 
 
 def ssh_name(remote: Remote) -> str:
@@ -57,21 +56,21 @@ def ssh_name(remote: Remote) -> str:
     return next(iter(openssh.configured("hostname", remote.spec.name, remote.options())), "")
 
 
-def attempt(document: Document, address: str) -> Tried:
+def attempt(document: ClientFile, address: str) -> Tried:
     """Dial all ports at an address, and ask the controller behind them."""
-    ports = connection_file.ports(document)
+    ports = document.ports
     with ThreadPoolExecutor(len(ports)) as pool:
         opened = list(pool.map(lambda port: _open(address, port), ports))
     closed = tuple(port for port, is_open in zip(ports, opened, strict=True) if not is_open)
-    return Tried(address, opened[0] and answers(connection_file.at(document, address)), closed)
+    return Tried(address, opened[0] and answers(document.at(address)), closed)
 
 
-def answers(document: Document, timeout: float = TIMEOUT) -> bool:
+def answers(document: ClientFile, timeout: float = TIMEOUT) -> bool:
     """Tell whether the controller of this file answers at the address in it, with its own keys."""
     with Hub(document) as hub:
         try:
             hub.engines(timeout)
-        except (NoAnswer, KeyError):
+        except NoAnswer:
             return False
     return True
 
@@ -84,7 +83,7 @@ def _open(address: str, port: int) -> bool:
     return True
 
 
-def attempts(document: Document, addresses: Sequence[str]) -> list[Tried]:
+def attempts(document: ClientFile, addresses: Sequence[str]) -> list[Tried]:
     """Dial several addresses at the same time."""
     with ThreadPoolExecutor(max(1, len(addresses))) as pool:
         return list(pool.map(lambda address: attempt(document, address), addresses))
@@ -95,20 +94,20 @@ def best(tried: Iterable[Tried]) -> Tried | None:
     return next((one for one in tried if one.answers and not one.closed), None)
 
 
-def runs(document: Document, remote: Remote) -> bool:
+def runs(document: ClientFile, remote: Remote) -> bool:
     """Tell whether something greets like a controller at the registration port, seen from its own machine."""
-    here = "127.0.0.1" if connection_file.on_all_interfaces(document) else connection_file.bound(document)
-    port = int(document["registration"])
-    return port in call(remote, "dial", [here], [port], TIMEOUT, timeout=20)["open"][here]
+    here = "127.0.0.1" if document.on_all_interfaces else document.bound
+    port = document.registration
+    return port in dial(remote, [here], [port], TIMEOUT)[here]
 
 
-def unreachable(document: Document, remote: Remote, tried: Sequence[Tried]) -> CncpError:
+def unreachable(document: ClientFile, remote: Remote, tried: Sequence[Tried]) -> CncpError:
     """Return what to tell of a controller that no address leads to."""
     host = remote.spec.name
     if not runs(document, remote):
         return CncpError(f"no controller of this profile runs on {host}", f"start it: ssh {host}, then cncp up")
     way = f"go through ssh: cncp connect --host {host}; or there: cncp up --listen all"
-    if connection_file.on_loopback(document):
+    if document.on_loopback:
         return CncpError(f"the controller on {host} listens on loopback only", way)
     named = ", ".join(map(str, tried))
     return CncpError(f"the controller on {host} runs, but its ports cannot be reached at {named}", way)

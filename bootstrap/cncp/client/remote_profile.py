@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from cncp.errors import CncpError
-from cncp.ipp import connection_file
-from cncp.machine.connection_files import CLIENT
+from cncp.ipp.connection_file import CLIENT, ClientFile
+from cncp.records import Misfit, Record
+from cncp.ssh import answers
 from cncp.ssh.connection import Host
 from cncp.ssh.host_errors import HostError
 
@@ -27,14 +25,11 @@ _PROFILES = 'for d in "$@"; do ls -d -- "$d"/profile_*/security/ipcontroller-cli
 class Place:
     """What is where on a host.
 
-    ``server`` is the address at which its sshd was reached, ``node`` the
-    attributes of the cluster that cncp set up there, {} where it did not, ``ipython`` its IPython
-    folders, likeliest first.
+    ``server`` is the address at which its sshd was reached, ``ipython`` its IPython folders, likeliest first.
     """
 
     server: str
     name: str
-    node: Mapping[str, Any]
     ipython: tuple[str, ...]
 
 
@@ -48,11 +43,10 @@ def look(host: Host) -> Place:
     home, ipython, cncp_home, connection, name, command = said
     folder = cncp_home or _home_in(command) or f"{home}/.local/share/cncp"
     shown = host.run(["cat", "--", f"{folder}/node.json"], check=False)
-    node = _object(shown.output[max(0, shown.output.find(b"{")) :]) if shown.ok else {}
-    of_node = str(node.get("profile_dir", "")).rpartition("/")[0]
+    of_node = _profile(shown.output).rpartition("/")[0] if shown.ok else ""
     folders = dict.fromkeys(one for one in (of_node, ipython, f"{home}/.ipython") if one.startswith("/"))
     words = connection.split()
-    return Place(words[2] if len(words) == 4 else "", name.strip(), node, tuple(folders))
+    return Place(words[2] if len(words) == 4 else "", name.strip(), tuple(folders))
 
 
 def _home_in(command: str) -> str:
@@ -66,18 +60,25 @@ def _home_in(command: str) -> str:
     return ""
 
 
-def _object(content: bytes) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Node(Record):
+    """What of the node that cncp set up there is of use here."""
+
+    profile_dir: str = ""
+
+
+def _profile(said: bytes) -> str:
+    """Return the folder of the profile that cncp set up there, "" where it did not."""
     try:
-        value = json.loads(content)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+        return _Node.from_json(answers.of_object(said), "node.json").profile_dir
+    except Misfit:
+        return ""
 
 
-def client_file(host: Host, place: Place, profile: str) -> dict[str, Any]:
+def client_file(host: Host, place: Place, profile: str) -> ClientFile:
     """Fetch and check a profile's client file. Raises CncpError."""
     path, content = _fetch(host, place, profile)
-    return connection_file.parse(content, f"{path} on {host.spec.name}")
+    return ClientFile.read(content, f"{path} on {host.spec.name}")
 
 
 def _fetch(host: Host, place: Place, profile: str) -> tuple[str, bytes]:

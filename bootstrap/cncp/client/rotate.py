@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from cncp.client import idle
 from cncp.config.inventory import HostSpec
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
+from cncp.field_types import Number, Word
 from cncp.fleet.member import Member
 from cncp.fleet.remote_member import RemoteMember
-from cncp.ipp import connection_file, keys
+from cncp.ipp import keys
 from cncp.machine import connection_files
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.ops import inviting, steps
 from cncp.machine.ops.apply import locked, require_root, up
 from cncp.machine.services import ServiceManager, service_manager
-from cncp.ssh import answers
+from cncp.records import Record
 from cncp.ssh.pool import Crew, SomeHostsFailed
 
 
 @dataclass(frozen=True)
-class Rotated:
+class Rotated(Record):
     """What a rotation did: fingerprints before and after, whether the cluster runs, engines that answer here."""
 
-    before: str
-    after: str
+    before: Word
+    after: Word
     running: bool
-    engines: int
-
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON types."""
-        return asdict(self)
+    engines: Number
 
 
 def rotate(node: Node, console: Console, *, patience: float | None) -> Rotated:
@@ -56,7 +52,7 @@ def rotate(node: Node, console: Console, *, patience: float | None) -> Rotated:
     with locked(node, "cncp keys.rotate"):
         if running and patience is not None:
             console.phase("waiting for the tasks there are")
-            ports = connection_file.ports(former)
+            ports = former.ports
             idle.wait_idle(former, connection_files.local_address(node), ports, patience, console.note)
         _stop(node, manager, console)
         if patience is None:
@@ -67,8 +63,8 @@ def rotate(node: Node, console: Console, *, patience: float | None) -> Rotated:
         connection_files.write(node, actor)
     # Cut off before this, the next `cncp up` does the same.
     engines = len(up(node, console).answers.answering) if running else 0
-    after = connection_files.client(node) or {}
-    return Rotated(connection_file.fingerprint(former), connection_file.fingerprint(after), running, engines)
+    after = connection_files.client(node)
+    return Rotated(former.fingerprint, after.fingerprint if after else "", running, engines)
 
 
 def _stop(node: Node, manager: ServiceManager, console: Console) -> None:
@@ -89,7 +85,7 @@ def rotate_there(member: Member, console: Console, *, patience: float | None) ->
             console.note(f"[{member.name}] {line.removeprefix('==> ')}")
 
     assert isinstance(member, RemoteMember)  # noqa: S101  # this machine has `rotate`
-    return Rotated(**member.answer(answers.ROTATED, *words, wait=patience or 0.0, line=hear))
+    return member.answer(Rotated, *words, wait=patience or 0.0, line=hear)
 
 
 def insist_on(hosts: Sequence[HostSpec], *, strict: bool) -> None:

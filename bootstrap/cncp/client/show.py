@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cncp.client.profile import IDENTITY
-from cncp.files import read_json
-from cncp.ipp import connection_file
-from cncp.machine.connection_files import CLIENT, ENGINE
+from cncp.files import read_record
+from cncp.ipp.connection_file import CLIENT, ENGINE, ClientFile, ConnectionFile, EngineFile
+from cncp.records import Record
 
 
 @dataclass(frozen=True)
-class Shown:
+class Shown(Record):
     """One connection file: ``holds`` says for whom it is, ``age`` is in s since it was written."""
 
     profile: str
@@ -26,10 +25,11 @@ class Shown:
     age: float
     private: bool
 
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON types."""
-        return asdict(self)
 
+_FILES: tuple[tuple[str, type[ConnectionFile], str], ...] = (
+    (CLIENT, ClientFile, "client"),
+    (ENGINE, EngineFile, "engine"),
+)
 
 HEADER = ["PROFILE", "FOR", "KEY", "CURVE", "ADDRESS", "PORTS", "AGE"]
 
@@ -38,35 +38,27 @@ def show(ipython: Path, name: str = "") -> list[Shown]:
     """Return the connection files of one profile, or of all."""
     found = []
     for folder in sorted(ipython.glob(f"profile_{name or '*'}")):
-        for file, holds in ((CLIENT, "client"), (ENGINE, "engine")):
+        for file, kind, holds in _FILES:
             path = folder / "security" / file
-            document = read_json(path)
+            document = read_record(path, kind)
             if document is not None:
                 own = (path.parent / IDENTITY).exists()
                 found.append(_shown(path, document, f"{holds} (cluster of this machine)" if own else holds))
     return found
 
 
-def _shown(path: Path, document: dict[str, Any], holds: str) -> Shown:
+def _shown(path: Path, document: ConnectionFile, holds: str) -> Shown:
     state = path.stat()
-    numbers = sorted(port for value in document.values() for port in _ports(value))
-    address = connection_file.dialled({"location": "", "interface": "", **document})
     return Shown(
         profile=path.parents[1].name.removeprefix("profile_"),
         holds=holds,
-        key=connection_file.fingerprint(document),
-        curve=connection_file.curve_fingerprint(document),
-        address=address,
-        ports=_ranges(numbers),
+        key=document.fingerprint,
+        curve=document.curve_fingerprint,
+        address=document.dialled,
+        ports=_ranges(sorted(document.ports)),
         age=round(max(0.0, time.time() - state.st_mtime), 1),
         private=not state.st_mode & 0o077,
     )
-
-
-def _ports(value: object) -> list[int]:
-    if isinstance(value, list):
-        return [port for one in value for port in _ports(one)]
-    return [value] if isinstance(value, int) and not isinstance(value, bool) else []
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -185,7 +185,9 @@ def spec(text: str, where: str) -> HostSpec:
     return HostSpec(match["name"], user=match["user"] or "", port=port)
 
 
-def described(host: HostSpec, table: Mapping[str, Any], where: str, wants: Sequence[str] = (HOSTS, "host")) -> HostSpec:
+def described(
+    host: HostSpec, table: Mapping[str, object], where: str, wants: Sequence[str] = (HOSTS, "host")
+) -> HostSpec:
     """Return a host with what a pool or its own table says. Raises UsageError.
 
     ``wants`` are the keys that such a table has besides, for the hint.
@@ -309,14 +311,14 @@ def named_hosts(pool: PoolTable) -> list[HostSpec]:
     ]
 
 
-def _without_own(text: str, shared: Mapping[str, Any]) -> Mapping[str, Any]:
+def _without_own(text: str, shared: Mapping[str, object]) -> Mapping[str, object]:
     """Return a pool's keys without those that stand in the name itself, as in ada@gold1:2222."""
     match = _HOST.fullmatch(text)
     given = {key for key in ("user", "port") if match and match[key]}
     return {key: value for key, value in shared.items() if key not in given}
 
 
-def parse(values: Mapping[str, Any], origin: str, folder: Path) -> Inventory | None:
+def parse(values: Mapping[str, object], origin: str, folder: Path) -> Inventory | None:
     """Read the pools of a cluster.toml; None where it has none. Raises UsageError."""
     pools = values.get("pool", [])
     if not isinstance(pools, list):

@@ -7,12 +7,10 @@ would have run as whoever imports it, and it can hold paths and passwords that n
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cncp import __version__
 from cncp.config import writer
@@ -20,6 +18,7 @@ from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.writer import REQUIREMENTS
 from cncp.errors import UsageError, plural
 from cncp.managed_block import split_block
+from cncp.records import Misfit, Record
 
 FORMAT = 1
 CLUSTER = "cluster.toml"
@@ -37,14 +36,22 @@ _VARIABLES = "environment: variables can be secret"
 
 
 @dataclass(frozen=True)
+class Exported(Record):
+    """What is in such a file."""
+
+    files: Mapping[str, str]
+    format: object = None
+
+
+@dataclass(frozen=True)
 class Handed:
     """The content of the file, and what was left out of it, a line each."""
 
-    document: Mapping[str, Any]
+    document: Mapping[str, object]
     notes: tuple[str, ...]
 
 
-def export(settings: Mapping[str, Any], hosts: Inventory | None, profile_dir: Path, home: Path) -> Handed:
+def export(settings: Mapping[str, object], hosts: Inventory | None, profile_dir: Path, home: Path) -> Handed:
     """Return what describes a cluster elsewhere. Changes nothing."""
     notes: list[str] = []
     files: dict[str, str] = {}
@@ -125,31 +132,22 @@ def load(path: Path) -> dict[str, str]:
             raw = stream.read(_MAX + 1)
         if len(raw) > _MAX:
             raise UsageError(f"{path} is larger than any export", wrong)
-        document = json.loads(raw)
+        exported = Exported.from_json(raw, str(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", wrong) from None
-    except (ValueError, RecursionError):
+    except (Misfit, ValueError):
         raise UsageError(f"{path} is no export", wrong) from None
-    files = document.get("files") if isinstance(document, dict) else None
-    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()) or CLUSTER not in files:
+    files = exported.files
+    if CLUSTER not in files:
         raise UsageError(f"{path} is no export", wrong)
-    if document.get("format") != FORMAT:
-        raise UsageError(f"{path} is of another format: {document.get('format')!r}", "use the cncp that made it")
+    if exported.format != FORMAT:
+        raise UsageError(f"{path} is of another format: {exported.format!r}", "use the cncp that made it")
     strangers = sorted(set(files) - {CLUSTER, REQUIREMENTS})
     if strangers:
         raise UsageError(f"{path} holds {strangers[0]!r}, which no export has", wrong)
-    if any(_unwritable(text) for text in files.values()):
-        raise UsageError(f"{path} holds text that is none", wrong)
     try:
         writer.checked(files[CLUSTER])
     except UsageError as error:
         what = re.sub(r"\S*/cluster\.toml", f"{path}: {CLUSTER}", error.message)
         raise UsageError(what, error.hint) from None
     return dict(files)
-
-
-def _unwritable(text: str) -> bool:
-    try:
-        return "\0" in text or not text.encode()
-    except UnicodeEncodeError:
-        return True

@@ -397,7 +397,7 @@ class Layer:
     values: Mapping[str, Value]
 
 
-def layer(origin: str, raw: Mapping[str, Any], naming: Callable[[str], str] = str) -> Layer:
+def layer(origin: str, raw: Mapping[str, object], naming: Callable[[str], str] = str) -> Layer:
     """Check the values of one origin. ``naming`` turns a key into how the user wrote it."""
     return Layer(origin, {key: parse(key, value, f"{origin} {naming(key)}".strip()) for key, value in raw.items()})
 

@@ -10,19 +10,21 @@ import difflib
 import functools
 import importlib
 import os
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from cncp import files
 from cncp.config import inventory, machine_layers, rendezvous_table
 from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.rendezvous_table import RendezvousTable
 from cncp.config.settings import BY_KEY, FORMER_VARIABLES, RENAMED, Cluster, Layer, Value, cluster, layer, merged
-from cncp.errors import CncpError, UsageError
-from cncp.shape import Misfit, made, parse
+from cncp.errors import UsageError
+from cncp.records import Odd, Record
+from cncp.records import read as read_json
+from cncp.state_files import StateFile
+
+T = TypeVar("T")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -95,12 +97,12 @@ def gather(
     return complete(_of_controller(file, environment, flags, former))
 
 
-def with_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def with_paths(values: Mapping[str, T], folder: Path) -> dict[str, T | str]:
     """Return values whose paths are absolute, relative ones taken from ``folder``.
 
     They are kept for later runs, which may start elsewhere. What is not a path stays as it is.
     """
-    found = dict(values)
+    found: dict[str, T | str] = dict(values)
     named = values.get("requirements")
     if isinstance(named, str) and named not in ("", "none") and not named.startswith("-") and "://" not in named:
         found["requirements"] = str(folder / os.path.expanduser(named))
@@ -110,25 +112,25 @@ def with_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return found
 
 
-def recorded(values: Mapping[str, Any]) -> Cluster:
+def recorded(values: Mapping[str, object]) -> Cluster:
     """Return settings as another run wrote them down, maybe one of another version. Raises UsageError.
 
     What that version did not know has its default, and what it alone knows is left out. They were held
     against one another when they were made.
     """
     known = {key: value for key, value in _renamed(values).items() if key in BY_KEY}
-    whole = {**_object(STATIC / "defaults.json"), **known}
+    whole = {**_of_code(STATIC / "defaults.json", dict[str, object]), **known}
     return Cluster(**layer("record", whole).values)  # type: ignore[arg-type]  # every value went through its parser
 
 
-def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+def _renamed(values: Mapping[str, object]) -> dict[str, object]:
     """Return what an earlier version wrote down under the names that settings have now."""
     return {RENAMED.get(key, key): value for key, value in values.items()}
 
 
 @functools.cache
 def _defaults() -> Layer:
-    return layer("defaults", _object(STATIC / "defaults.json"))
+    return layer("defaults", _of_code(STATIC / "defaults.json", dict[str, object]))
 
 
 def complete(later: Sequence[Layer]) -> Cluster:
@@ -138,34 +140,33 @@ def complete(later: Sequence[Layer]) -> Cluster:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Kept(Record):
     """What earlier command lines said: settings given as flags, and which cluster.toml was used."""
 
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Value]
     file: str = ""
 
+    @classmethod
+    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the settings by the names that they have now, each of them read."""
+        settings = members.get("settings")
+        if not isinstance(settings, dict):
+            return members
+        try:
+            # As they are told by the file they are in, later nobody needs to ask where they come from.
+            return {**members, "settings": layer("", _renamed(settings)).values}
+        except UsageError as error:
+            raise Odd(error.message, whole=True) from None
 
-def kept_path(home: Path) -> Path:
-    """Return where the values of earlier command lines are."""
-    return home / "kept.json"
+
+KEPT = StateFile(
+    "kept.json", Kept, "rm {path}; then cncp up with the options you want", "what earlier command lines said"
+)
 
 
 def kept(home: Path) -> Kept:
     """Return what earlier command lines said. Raises CncpError on a damaged record."""
-    path = kept_path(home)
-    content = files.read_bytes(path)
-    if content is None:
-        return Kept({})
-    try:
-        stored = made({"settings": dict[str, Any], "file": str}, parse(content))
-        # As they are told here by the file they are in, later nobody needs to ask where they come from.
-        return Kept(layer("", _renamed(stored["settings"])).values, stored["file"])
-    except (Misfit, UsageError) as error:
-        what = error.message if isinstance(error, UsageError) else str(error)
-        raise CncpError(
-            f"{path}, what earlier command lines said, is damaged: {what}",
-            f"rm {shlex.quote(str(path))}; then cncp up with the options you want",
-        ) from None
+    return KEPT.load(home) or Kept({})
 
 
 def find_file(given: str | None, environment: Mapping[str, str], former: Kept, folder: Path) -> Path | None:
@@ -184,18 +185,27 @@ def find_file(given: str | None, environment: Mapping[str, str], former: Kept, f
     return Path(former.file) if former.file else None
 
 
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = made(dict[str, Any], parse(path.read_bytes()))
-    except Misfit as error:
-        raise CncpError(f"{path} is damaged: {error}", "get the code anew") from None
-    return value
+def _of_code(path: Path, kind: type[T]) -> T:
+    """Return what is in a JSON file of the code."""
+    return read_json(kind, path.read_bytes(), str(path), "get the code anew")
+
+
+@dataclass(frozen=True)
+class _Attributes:
+    """What a role of Chef says of the settings."""
+
+    cncp: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _RoleFile:
+    default_attributes: _Attributes = _Attributes()
 
 
 @functools.cache
 def _role(name: str) -> Layer:
-    stored = _object(SOURCE / "roles" / f"{name}.json")
-    attributes = {**stored.get("default_attributes", {}).get("cncp", {}), "role": name}
+    stored = _of_code(SOURCE / "roles" / f"{name}.json", _RoleFile)
+    attributes = {**stored.default_attributes.cncp, "role": name}
     return layer("defaults", with_paths(attributes, Path.cwd()))
 
 
@@ -232,7 +242,7 @@ def of_many(former: Kept, file: Path | None) -> Kept:
 _READABLE = "name a readable UTF-8 text file"
 
 
-def read(path: Path | None) -> tuple[dict[str, Any], Inventory | None]:
+def read(path: Path | None) -> tuple[dict[str, object], Inventory | None]:
     """Read a cluster.toml, or a plain list of hosts: the settings as they stand there, and the hosts.
 
     Raises UsageError.
@@ -249,7 +259,7 @@ def rendezvous(path: Path | None) -> RendezvousTable:
 
 
 @functools.lru_cache(maxsize=4)
-def _parsed(path: Path, content: str) -> tuple[Mapping[str, Any], Inventory | None, RendezvousTable]:
+def _parsed(path: Path, content: str) -> tuple[Mapping[str, object], Inventory | None, RendezvousTable]:
     """Parse the content of a file, once: it is asked for by every step, and for every host."""
     if path.suffix != ".toml":
         return {}, inventory.listed(path, content), RendezvousTable()

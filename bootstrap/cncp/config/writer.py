@@ -35,7 +35,7 @@ def comment(text: str) -> str:
     return "# " + re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text).strip()
 
 
-def lines(settings: Mapping[str, Any], hosts: Inventory | None, comments: Iterable[str] = ()) -> Iterator[str]:
+def lines(settings: Mapping[str, object], hosts: Inventory | None, comments: Iterable[str] = ()) -> Iterator[str]:
     """Yield the lines of a cluster.toml; hosts that are alike become one pool."""
     yield from map(comment, comments)
     for key, it in settings.items():
@@ -56,7 +56,7 @@ def lines(settings: Mapping[str, Any], hosts: Inventory | None, comments: Iterab
             yield f"{key} = {value(it)}"
 
 
-def _own(spec: HostSpec) -> dict[str, Any]:
+def _own(spec: HostSpec) -> dict[str, object]:
     plain = HostSpec(spec.name)
     ways = {key: getattr(spec, key) for key in OF_SSH if getattr(spec, key) != getattr(plain, key)}
     return {**spec.settings, **ways}

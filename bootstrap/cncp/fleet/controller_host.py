@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from cncp.config.inventory import LOCAL, HostSpec
 from cncp.config.settings import Value
@@ -14,10 +14,11 @@ from cncp.fleet import deploy
 from cncp.fleet.model import Surveyed
 from cncp.fleet.registry import Placed
 from cncp.fleet.tunnel_setup import by_trial, leave
-from cncp.machine import connection_files, tunnels
+from cncp.ipp.connection_file import ENGINE, EngineFile
+from cncp.machine import tunnels
 from cncp.machine.node import Node
 from cncp.machine.ops.apply import MachineReport, report, up
-from cncp.machine.ops.engine_states import roll_call
+from cncp.machine.ops.engine_states import RollCall, roll_call
 from cncp.machine.tunnels import Delivered, Tunnel
 from cncp.ssh import answers, bare_host
 from cncp.ssh.command import Line
@@ -30,8 +31,8 @@ class Controller(Protocol):
     def up(self) -> MachineReport:
         """Run the main job there; return its report."""
 
-    def engine_file(self) -> dict[str, Any]:
-        """Return the content of the engines' connection file. It is a secret."""
+    def engine_file(self) -> EngineFile:
+        """Return the engines' connection file. It is a secret."""
 
     def addresses(self) -> list[str]:
         """Return the addresses by which it may be reached."""
@@ -62,7 +63,7 @@ class Controller(Protocol):
     def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> Delivered:
         """Leave there what its tunnels need (``machine.tunnels.deliver``)."""
 
-    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
+    def roll_call(self, uuids: Collection[str], patience: float) -> RollCall:
         """Ask which engines answer, waiting up to ``patience`` seconds for all of them."""
 
 
@@ -79,9 +80,9 @@ class Here:
         self._node = replace(self._node, tunnels=tunnels.load(Path(self._node.home)))
         return report(self._node, up(self._node, self._console))
 
-    def engine_file(self) -> dict[str, Any]:
+    def engine_file(self) -> EngineFile:
         """Read it from the profile."""
-        return _content(self.name, (self._node.security_dir / connection_files.ENGINE).read_bytes())
+        return _content(self.name, (self._node.security_dir / ENGINE).read_bytes())
 
     def addresses(self) -> list[str]:
         """Return this machine's addresses and its name."""
@@ -116,7 +117,7 @@ class Here:
         """Write it into the home folder."""
         return tunnels.deliver(Path(self._node.home), wanted, keep)
 
-    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
+    def roll_call(self, uuids: Collection[str], patience: float) -> RollCall:
         """Ask the hub."""
         return roll_call(self._node, uuids, patience)
 
@@ -138,14 +139,14 @@ class There:
         self._profile_dir = done.profile_dir
         return done
 
-    def engine_file(self) -> dict[str, Any]:
+    def engine_file(self) -> EngineFile:
         """Fetch it over the connection; it is on no disk of this machine."""
-        return _content(self.name, self._one.host.get(f"{self._profile_dir}/security/{connection_files.ENGINE}"))
+        return _content(self.name, self._one.host.get(f"{self._profile_dir}/security/{ENGINE}"))
 
     def addresses(self) -> list[str]:
         """Return the host's addresses and names."""
         spec = self._one.host.spec
-        return [*([spec.address] if spec.address else []), *self._one.facts["addresses"], spec.name]
+        return [*([spec.address] if spec.address else []), *self._one.facts.addresses, spec.name]
 
     @property
     def external(self) -> str:
@@ -160,7 +161,7 @@ class There:
     @property
     def user(self) -> str:
         """Return the account that we log in to."""
-        return str(self._one.facts["user"])
+        return self._one.facts.user
 
     @property
     def has_tunnels(self) -> bool:
@@ -170,27 +171,23 @@ class There:
     def way_to(self, surveyed: Surveyed) -> HostSpec:
         """Have that host try."""
         spec = surveyed.host.spec
-        addresses = [spec.address, *surveyed.facts["addresses"], spec.name]
-        return by_trial(self.host, surveyed.name, surveyed.facts["user"], spec.port, addresses)
+        addresses = [spec.address, *surveyed.facts.addresses, spec.name]
+        return by_trial(self.host, surveyed.name, surveyed.facts.user, spec.port, addresses)
 
     def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> Delivered:
         """Bring it there."""
         return leave(Placed.of(self._one), self.host, wanted, keep)
 
-    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
+    def roll_call(self, uuids: Collection[str], patience: float) -> RollCall:
         """Have that host ask its hub."""
         return remote_roll_call(Placed.of(self._one), self._one.host, uuids, patience)
 
 
-def remote_roll_call(placed: Placed, host: Host, uuids: Collection[str], patience: float) -> dict[str, Any]:
+def remote_roll_call(placed: Placed, host: Host, uuids: Collection[str], patience: float) -> RollCall:
     """Ask the hub of a host about engines."""
     words = ("engines", str(patience))
-    found: dict[str, Any] = deploy.ask(
-        placed, host, answers.ROLL_CALL, *words, given=sorted(uuids), timeout=patience + 60
-    )
-    return found
+    return deploy.ask(placed, host, RollCall, *words, given=sorted(uuids), timeout=patience + 60)
 
 
-def _content(machine: str, raw: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = answers.read(machine, raw, answers.ENGINE_FILE, "cncp up on the controller's machine")
-    return found
+def _content(machine: str, raw: bytes) -> EngineFile:
+    return answers.read(machine, raw, EngineFile, "cncp up on the controller's machine")

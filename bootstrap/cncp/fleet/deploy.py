@@ -5,18 +5,17 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from cncp.config.settings import BY_KEY, Value
 from cncp.config.sources import SOURCE
 from cncp.errors import USAGE, told
-from cncp.files import PARENTS
+from cncp.files import PARENTS, to_json
 from cncp.fleet.model import HOME, SHARED, Surveyed
 from cncp.fleet.registry import Placed
 from cncp.install import source_code
@@ -26,7 +25,9 @@ from cncp.ssh import answers
 from cncp.ssh.command import Line
 from cncp.ssh.connection import Host
 from cncp.ssh.host_errors import HostError
-from cncp.ssh.rpc import call
+from cncp.ssh.rpc import RECEIVE, SHARE, call
+
+T = TypeVar("T")
 
 INSTALL_TIMEOUT = 900.0
 """Seconds for an installation: 50 MB over a slow network, on a slow disk."""
@@ -51,7 +52,7 @@ def code() -> Code:
 
 def outdated(surveyed: Surveyed, ours: Code) -> bool:
     """Tell whether a host lacks this code, or a virtualenv that is whole."""
-    return bool(surveyed.facts["code"][_home(surveyed)] != ours.digest)
+    return bool(surveyed.facts.code[_home(surveyed)] != ours.digest)
 
 
 def _home(surveyed: Surveyed) -> str:
@@ -62,7 +63,7 @@ def send(surveyed: Surveyed, ours: Code) -> bool:
     """Bring the code to a host, unless it has it; return whether it was brought."""
     if not outdated(surveyed, ours):
         return False
-    call(surveyed.host, "receive", _home(surveyed), ours.digest, PARENTS, data=ours.archive, timeout=120)
+    call(surveyed.host, RECEIVE, _home(surveyed), ours.digest, PARENTS, data=ours.archive, timeout=120)
     return True
 
 
@@ -113,17 +114,17 @@ def named_there(settings: Mapping[str, Value], root: str) -> dict[str, Value]:
 def up(surveyed: Surveyed, settings: Mapping[str, Value], say: Line, ours: Code) -> MachineReport:
     """Run the main job on a host and return its report. Raises HostError with that host's own words."""
     if surveyed.shared:
-        call(surveyed.host, "share", SHARED, surveyed.name)
+        call(surveyed.host, SHARE, SHARED, surveyed.name)
     # What is to become of busy engines is asked for here, and seen to there.
     busy = busy_engines.handed_on()
     words = flags(settings)
-    if outdated(surveyed, ours) or surveyed.facts["made_with"][_home(surveyed)] != surveyed.facts["real_python"]:
+    if outdated(surveyed, ours) or surveyed.facts.made_with[_home(surveyed)] != surveyed.facts.real_python:
         said = _baremetal(surveyed, ["--json", "--forget", *words], {**surveyed.environment, **busy}, say)
-        return MachineReport(**answers.read(surveyed.name, answers.of_object(said), answers.REPORT))
+        return answers.read(surveyed.name, answers.of_object(said), MachineReport)
     # What baremetal.sh would check and make is there, and costs a host half of its time.
     variables = ["env", *(f"{name}={value}" for name, value in busy.items())] if busy else []
     said = _said(surveyed, [*variables, *Placed.of(surveyed).remote("up", *words)], say)
-    return MachineReport(**answers.read_remote(surveyed.name, said, answers.REPORT))
+    return answers.read_remote(surveyed.name, said, MachineReport)
 
 
 def flags(settings: Mapping[str, Value]) -> list[str]:
@@ -137,7 +138,7 @@ def flags(settings: Mapping[str, Value]) -> list[str]:
 def _baremetal(surveyed: Surveyed, words: Sequence[str], variables: Mapping[str, str], say: Line) -> bytes:
     argv = [
         *("env", "CNCP_HERE=true", *(f"{name}={value}" for name, value in variables.items())),
-        *("bash", f"{surveyed.root}/code/baremetal.sh", f"--python={surveyed.facts['python']}", *words),
+        *("bash", f"{surveyed.root}/code/baremetal.sh", f"--python={surveyed.facts.python}", *words),
     ]
     return _said(surveyed, argv, say)
 
@@ -156,14 +157,13 @@ def _progress(say: Line, line: str) -> None:
         say(line.removeprefix("==> "))
 
 
-def ask(placed: Placed, host: Host, shape: answers.Shape, *words: str, given: Any = None, timeout: float = 60) -> Any:
+def ask(placed: Placed, host: Host, kind: type[T], *words: str, given: object = None, timeout: float = 60) -> T:
     """Have a verb of `cncp.remote` answer on a host; ``given`` is what it reads, as JSON. Raises HostError."""
-    result = host.run(
-        placed.remote(*words), input=b"" if given is None else json.dumps(given).encode(), timeout=timeout, check=False
-    )
+    read = b"" if given is None else to_json(given)
+    result = host.run(placed.remote(*words), input=read, timeout=timeout, check=False)
     if not result.ok:
         raise failure(placed.name, result.stderr, result.status)
-    return answers.read_remote(placed.name, result.output, shape)
+    return answers.read_remote(placed.name, result.output, kind)
 
 
 def failure(name: str, stderr: str, status: int) -> HostError:

@@ -13,7 +13,6 @@ import platform
 import re
 import shutil
 import subprocess
-from typing import Any
 
 
 def text(path: str) -> str:
@@ -88,7 +87,7 @@ def users() -> list[str]:
     return sorted({line.split()[column] for line in listed if len(line.split()) > column})
 
 
-def look() -> dict[str, Any]:
+def look() -> dict[str, object]:
     """Return all of it, sizes in bytes."""
     home = os.path.expanduser("~")
     room = os.statvfs(home)

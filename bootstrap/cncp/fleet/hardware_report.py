@@ -5,19 +5,46 @@ from __future__ import annotations
 import csv
 import inspect
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from cncp.config.inventory import HostSpec
 from cncp.errors import CncpError
-from cncp.files import make_home, read_json, to_json, write_atomic
+from cncp.field_types import Bytes, Matching, ShortText, Sized, Text, Within
+from cncp.files import make_home
 from cncp.fleet import hardware
-from cncp.ssh import answers
+from cncp.records import Record
 from cncp.ssh.connection import Host
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.pool import Outcome
 from cncp.ssh.rpc import answer
+from cncp.state_files import StateFile
+
+_Version = Annotated[str, Matching(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}", "a version")]
+_Count = Annotated[int, Within(1, 2**20)]
+
+
+@dataclass(frozen=True)
+class Hardware(Record):
+    """What a machine is made of (``hardware.look``); sizes are in bytes."""
+
+    cores: _Count
+    cpu: ShortText
+    disk_free: Bytes
+    gpus: Annotated[tuple[ShortText, ...], Sized(1024)]
+    home: Text
+    kernel: ShortText
+    load: Annotated[float, Within(0, 1e9)]
+    memory: Annotated[int, Within(1, 2**63)]
+    numa: _Count
+    os: ShortText
+    pythons: Annotated[tuple[_Version, ...], Sized(64)]
+    sockets: _Count
+    systemd: bool
+    users: Annotated[tuple[ShortText, ...], Sized(65536)]
+
 
 HEADER = (
     "HOST",
@@ -47,53 +74,55 @@ exit 97
 _NO_PYTHON = ("there is no Python 3", "install python3 there, or name one: python = ... in its pool")
 
 
-def look(host: Host, timeout: float) -> dict[str, Any]:
+def look(host: Host, timeout: float) -> Hardware:
     """Look at a host. Raises HostError."""
     argv = ["sh", "-c", _FIND, "sh", host.spec.python]
-    return answer(host, argv, answers.HARDWARE, _NO_PYTHON, _SOURCE.encode(), timeout)
+    return answer(host, argv, Hardware, _NO_PYTHON, _SOURCE.encode(), timeout)
 
 
-def _path(home: Path, name: str) -> Path:
-    return home / "facts" / f"{name}.json"
+def store(name: str) -> StateFile[Hardware]:
+    """Return where what was found of a host is, in a home."""
+    return StateFile(f"facts/{name}.json", Hardware, "leave --cached out once")
 
 
-def keep(home: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
+def keep(home: Path, found: Mapping[str, Hardware]) -> None:
     """Write what was found, a file a host."""
     make_home(home)
     (home / "facts").mkdir(mode=0o700, exist_ok=True)
     for name, facts in found.items():
-        write_atomic(_path(home, name), to_json(facts), 0o600)
+        store(name).save(home, facts)
 
 
-def kept(home: Path, specs: tuple[HostSpec, ...]) -> Outcome[dict[str, Any]]:
+def kept(home: Path, specs: tuple[HostSpec, ...]) -> Outcome[Hardware]:
     """Return what was found the last time; hosts that were never looked at are failures."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Hardware] = {}
     failures: dict[str, CncpError] = {}
     for spec in specs:
-        try:
-            found[spec.name] = answers.HARDWARE(read_json(_path(home, spec.name)))
-        except answers.Odd:
+        facts = store(spec.name).intact(home)
+        if facts is None:
             failures[spec.name] = HostError(spec.name, "nothing is known of it", "leave --cached out once")
+        else:
+            found[spec.name] = facts
     return Outcome(found, failures)
 
 
-def rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+def rows(found: Mapping[str, Hardware]) -> list[list[str]]:
     """Return the cells of a table, in units people read."""
     return [
         [
             name,
-            str(one["cpu"]),
-            str(one["cores"]),
-            str(one["sockets"]),
-            str(one["numa"]),
-            size(one["memory"]),
-            counted(one["gpus"]),
-            " ".join(one["pythons"]) or "none from 3.10",
-            str(one["os"]),
-            str(one["kernel"]),
-            f"{one['load']:.2f}",
-            " ".join(one["users"]),
-            size(one["disk_free"]),
+            one.cpu,
+            str(one.cores),
+            str(one.sockets),
+            str(one.numa),
+            size(one.memory),
+            counted(one.gpus),
+            " ".join(one.pythons) or "none from 3.10",
+            one.os,
+            one.kernel,
+            f"{one.load:.2f}",
+            " ".join(one.users),
+            size(one.disk_free),
         ]
         for name, one in found.items()
     ]
@@ -104,17 +133,17 @@ def size(count: int) -> str:
     return f"{count / 2**30:.0f} GB" if count >= 10 * 2**30 else f"{count / 2**20:.0f} MB"
 
 
-def counted(names: list[str]) -> str:
+def counted(names: Sequence[str]) -> str:
     """Return names, equal ones as a number of times."""
     return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
 
 
-def as_csv(found: Mapping[str, Mapping[str, Any]]) -> str:
+def as_csv(found: Mapping[str, Hardware]) -> str:
     """Return a table for programs; lists in a cell have semicolons."""
     written = io.StringIO()
     table = csv.writer(written, lineterminator="\n")
     table.writerow(("host", *FIELDS))
     for name, one in found.items():
-        cells = (";".join(one[key]) if isinstance(one[key], list) else one[key] for key in FIELDS)
-        table.writerow((name, *cells))
+        cells = (getattr(one, key) for key in FIELDS)
+        table.writerow((name, *(";".join(cell) if isinstance(cell, tuple) else cell for cell in cells)))
     return written.getvalue()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cncp.config.hostlist import fold
 from cncp.config.inventory import HostSpec
 from cncp.config.writer import comment, written
 from cncp.errors import CncpError
-from cncp.fleet.hardware_report import counted, look, size
+from cncp.fleet.hardware_report import Hardware, counted, look, size
 from cncp.fleet.phases.survey import survey
 from cncp.ssh.pool import Crew
 
@@ -20,7 +19,7 @@ from cncp.ssh.pool import Crew
 class Found:
     """What is known of the hosts: facts by name, failures by name, and who shares a home folder."""
 
-    facts: Mapping[str, Mapping[str, Any]]
+    facts: Mapping[str, Hardware]
     failures: Mapping[str, CncpError]
     homes: tuple[tuple[str, ...], ...] = ()
 
@@ -49,7 +48,7 @@ def _lines(specs: Sequence[HostSpec], found: Found) -> Iterator[str]:
     yield '# The controller runs on the machine where that is run; elsewhere with: controller = "HOST"'
     for group in found.homes:
         yield f"# One home folder, with one installation: {', '.join(fold(group))}"
-    pools: dict[tuple[Any, ...], list[HostSpec]] = {}
+    pools: dict[tuple[object, ...], list[HostSpec]] = {}
     for spec in specs:
         if spec.name in found.facts:
             pools.setdefault(_shape(found.facts[spec.name]), []).append(spec)
@@ -65,24 +64,22 @@ def _lines(specs: Sequence[HostSpec], found: Found) -> Iterator[str]:
 def _pool(pool: Sequence[HostSpec], found: Found) -> Iterator[str]:
     facts = [found.facts[spec.name] for spec in pool]
     first = facts[0]
-    gpus = counted(first["gpus"]) or "no GPU"
-    yield comment(f"a host: {first['cores']} cores, {size(first['memory'])}, {gpus}; {first['cpu']}")
-    systems = dict.fromkeys(
-        f"{fact['os']}, Python {fact['pythons'][-1] if fact['pythons'] else 'elsewhere'}" for fact in facts
-    )
+    gpus = counted(first.gpus) or "no GPU"
+    yield comment(f"a host: {first.cores} cores, {size(first.memory)}, {gpus}; {first.cpu}")
+    systems = dict.fromkeys(f"{fact.os}, Python {fact.pythons[-1] if fact.pythons else 'elsewhere'}" for fact in facts)
     yield comment("; ".join(systems))
     yield "[[pool]]"
     yield f"hosts = [{', '.join(json.dumps(one) for one in fold(map(written, pool)))}]"
-    if first["gpus"]:
+    if first.gpus:
         yield 'engines = "gpus"  # one a GPU; one a core: "cores"'
     else:
-        yield f"engines = {first['cores']}  # one a core; one a host that uses all cores: 1"
-    if all(fact["systemd"] for fact in facts) and not first["gpus"]:
-        share = first["memory"] // 2**20 // first["cores"]
+        yield f"engines = {first.cores}  # one a core; one a host that uses all cores: 1"
+    if all(fact.systemd for fact in facts) and not first.gpus:
+        share = first.memory // 2**20 // first.cores
         # Below that an engine does not get through its own imports.
         yield from [f'# memory = "{share}M"  # an equal share, enforced by systemd'] if share >= 128 else []
 
 
-def _shape(facts: Mapping[str, Any]) -> tuple[Any, ...]:
+def _shape(facts: Hardware) -> tuple[object, ...]:
     """Return what hosts of one pool have in common: memory to a sixteenth, which firmware takes some of."""
-    return facts["cores"], round(facts["memory"] / 2**30, 0 if facts["memory"] >= 2**33 else 1), tuple(facts["gpus"])
+    return facts.cores, round(facts.memory / 2**30, 0 if facts.memory >= 2**33 else 1), facts.gpus

@@ -6,7 +6,6 @@ import os
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cncp.config.inventory import LOCAL, HostSpec
 from cncp.console import Console
@@ -18,6 +17,7 @@ from cncp.machine.ops import status as states
 from cncp.machine.ops.apply import report
 from cncp.machine.ops.busy_engines import Manners
 from cncp.machine.ops.doctor import Finding
+from cncp.machine.ops.engine_states import RollCall
 from cncp.machine.ops.status import Status
 from cncp.machine.services import ServiceManager, logs, service_manager
 from cncp.machine.services.base import running_process
@@ -98,6 +98,6 @@ class LocalMember(Member):
         left = uninstall.of_home(self.home, self.console)
         return [*(f"left, because it is not ours: {path}" for path in left), "removed"]
 
-    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
+    def roll_call(self, uuids: Collection[str], patience: float) -> RollCall:
         """Ask the hub."""
         return engine_states.roll_call(self._node(), uuids, patience)

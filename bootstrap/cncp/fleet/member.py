@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from cncp.console import Console
 from cncp.machine.ops.busy_engines import Manners
 from cncp.machine.ops.doctor import Finding
+from cncp.machine.ops.engine_states import RollCall
 from cncp.machine.ops.status import Status
 
-Said = Sequence[str] | Mapping[str, Any]
+Said = Sequence[str] | Mapping[str, object]
 """What came of a verb, to be shown: lines, or JSON types where they were asked for."""
 
 
@@ -71,5 +71,5 @@ class Member(ABC):
         """Remove all that was written there."""
 
     @abstractmethod
-    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
+    def roll_call(self, uuids: Collection[str], patience: float) -> RollCall:
         """Ask its controller which engines answer, up to ``patience`` s for all of them."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.settings import Value
 from cncp.pools.base import Pool
 from cncp.ssh.connection import Host
+from cncp.ssh.rpc import Facts
 
 HOME = ".local/share/cncp"
 """Where everything of ours is on a host, relative to the login user's home."""
@@ -65,12 +65,14 @@ class Fleet:
 class Surveyed:
     """What is known of a host. ``root`` holds code and virtualenv, ``home`` the rest: one folder for most.
 
-    ``shared`` are the names of the hosts that have the same home, itself among them, or empty.
+    ``shared`` are the names of the hosts that have the same home, itself among them, or empty; ``skew`` is by how many
+    s its clock is ahead of ours.
     """
 
     host: Host
-    facts: Mapping[str, Any]
+    facts: Facts
     shared: tuple[str, ...] = ()
+    skew: float = 0.0
 
     @property
     def name(self) -> str:
@@ -80,7 +82,7 @@ class Surveyed:
     @property
     def root(self) -> str:
         """The folder of code and virtualenv, absolute."""
-        return str(PurePosixPath(self.facts["home"]) / (SHARED if self.shared else HOME))
+        return str(PurePosixPath(self.facts.home) / (SHARED if self.shared else HOME))
 
     @property
     def home(self) -> str:
@@ -90,7 +92,7 @@ class Surveyed:
     @property
     def has_tunnels(self) -> bool:
         """Whether it has something to connect, or had."""
-        return self.home in self.facts["tunnels"]
+        return self.home in self.facts.tunnels
 
     @property
     def environment(self) -> dict[str, str]:

@@ -28,7 +28,7 @@ def provide(
     if named:
         return Path(named).read_bytes()
     platforms = ",".join(sorted({platform(host) for host in hosts}))
-    pythons = ",".join(sorted({".".join(map(str, host.facts["version"][:2])) for host in hosts}))
+    pythons = ",".join(sorted({".".join(map(str, host.facts.version[:2])) for host in hosts}))
     key = hashlib.sha256(f"{code} {platforms} {pythons}".encode()).hexdigest()[:16]
     path = home / f"offline-{key}.tar"
     if not path.exists():
@@ -43,9 +43,9 @@ def provide(
 
 def platform(surveyed: Surveyed) -> str:
     """Return a host's platform as wheels name it (PEP 600, PEP 656)."""
-    name, version = surveyed.facts["libc"]
+    name, version = surveyed.facts.libc
     match = re.match(r"(\d+)\.(\d+)", version) if name == "glibc" else None
-    return f"manylinux_{f'{match[1]}_{match[2]}' if match else _OLDEST}_{surveyed.facts['processor']}"
+    return f"manylinux_{f'{match[1]}_{match[2]}' if match else _OLDEST}_{surveyed.facts.processor}"
 
 
 def needed(surveyed: Surveyed) -> bool:

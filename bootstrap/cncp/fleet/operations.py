@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from cncp.config.inventory import LOCAL
 from cncp.config.sources import switched
@@ -18,11 +17,12 @@ from cncp.fleet.scene import Scene
 from cncp.machine.ops import joined_engines, steps
 from cncp.machine.ops.busy_engines import Manners
 from cncp.machine.ops.doctor import Finding
+from cncp.machine.ops.engine_states import EngineState
 from cncp.machine.ops.status import Status
 from cncp.pools import counts
 from cncp.pools.base import Pool
 from cncp.ssh.host_errors import HostError
-from cncp.ssh.rpc import call
+from cncp.ssh.rpc import REMOVE, call
 
 _REGISTERS = 60.0  # s within which an engine is known to its controller
 
@@ -55,18 +55,20 @@ def _joined(scene: Scene, services: Sequence[Status], hosts: Collection[str]) ->
     return joined_engines.of(node, {row.uuid for row in services}, hosts)
 
 
-def _at_controller(row: Status, known: Mapping[str, Any]) -> Status:
+def _at_controller(row: Status, known: Mapping[str, EngineState]) -> Status:
     """Return a service with what the controller knows of it, where its machine could not tell more."""
     if row.state != "running":
         return row
     seen = known.get(row.uuid)
-    return replace(row, **{"busy": 0.0, **seen}) if seen else replace(row, state="starting")
+    if seen is None:
+        return replace(row, state="starting")
+    return replace(row, id=seen.id, state=seen.state, busy=seen.busy)
 
 
-def _known(scene: Scene, uuids: Collection[str]) -> Mapping[str, Any] | None:
+def _known(scene: Scene, uuids: Collection[str]) -> Mapping[str, EngineState] | None:
     """Return what the controller knows of engines; None, and a failure of its host, where it cannot be asked."""
     try:
-        return dict(scene.roll_call(uuids)["engines"])
+        return scene.roll_call(uuids).engines
     except CncpError as error:
         scene.failures[scene.inventory.controller.name] = error
         return None
@@ -175,7 +177,7 @@ def _clear(scene: Scene, name: str) -> None:
     shared_by = [placed for placed in scene.places.values() if set(placed.shared) & set(mine.shared)]
     with scene.reach(name) as host:
         assert host is not None  # noqa: S101  # it has just answered
-        call(host, "remove", mine.home, PARENTS)
+        call(host, REMOVE, mine.home, PARENTS)
         if mine.shared and not shared_by:
-            call(host, "remove", SHARED, PARENTS)
+            call(host, REMOVE, SHARED, PARENTS)
     registry.save(scene.home, scene.places)

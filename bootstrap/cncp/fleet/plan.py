@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from cncp.config.settings import Value
 from cncp.errors import WOULD_CHANGE
+from cncp.field_types import ShortText
 from cncp.fleet import deploy, registry
+from cncp.fleet.member import Said
 from cncp.fleet.model import HOME, SHARED, Fleet
 from cncp.fleet.registry import Placed
 from cncp.ssh import answers
 from cncp.ssh.connection import Host
 from cncp.ssh.pool import Crew, Outcome
-from cncp.ssh.rpc import call
+from cncp.ssh.rpc import probe
 
 _TIMEOUT = 120.0  # s
 
@@ -24,7 +25,7 @@ class Planned:
     """What would be done on a host: whether it is anything, and the list of lines or the JSON types that say it."""
 
     changes: bool
-    said: Any
+    said: Said
 
 
 def plan(fleet: Fleet, *, as_json: bool) -> Outcome[Planned]:
@@ -54,7 +55,7 @@ def _whole(what: str, as_json: bool) -> Planned:
 
 
 def _of(host: Host, placed: Placed, settings: Mapping[str, Value], ours: deploy.Code, *, as_json: bool) -> Planned:
-    there = call(host, "probe", HOME, SHARED)["code"][SHARED if placed.shared else HOME]
+    there = probe(host, HOME, SHARED).code[SHARED if placed.shared else HOME]
     if there != ours.digest:
         return _whole("bring the code; what follows from it is known only then", as_json)
     words = ["plan", "--detailed-exitcode", "--forget"]
@@ -66,5 +67,5 @@ def _of(host: Host, placed: Placed, settings: Mapping[str, Value], ours: deploy.
         raise deploy.failure(placed.name, result.stderr, result.status)
     changes = result.status == WOULD_CHANGE
     if as_json:
-        return Planned(changes, answers.read_remote(placed.name, result.output, answers.PLANNED))
+        return Planned(changes, answers.read_remote(placed.name, result.output, dict[ShortText, object]))
     return Planned(changes, result.stdout.splitlines())

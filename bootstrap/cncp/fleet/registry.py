@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from cncp import remote
 from cncp.config.inventory import HostSpec, Inventory
-from cncp.files import make_home, read_shape, to_json, write_atomic
+from cncp.files import make_home
 from cncp.fleet.model import Surveyed
+from cncp.records import Record
+from cncp.state_files import Damaged, StateFile
 from cncp.surroundings import PYTHON
+
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -47,39 +51,43 @@ class Placed:
         ]
 
 
-def path(home: Path) -> Path:
-    """Return the file that holds the places, in the home of the machine in charge."""
-    return home / "fleet.json"
+@dataclass(frozen=True)
+class Registry(Record):
+    """The hosts that `up` has set up from here, by name."""
+
+    hosts: Mapping[str, Placed] = field(default_factory=dict)
 
 
-_STORED = {"hosts": dict[str, Placed]}
+STORE = StateFile("fleet.json", Registry, "cncp up notes anew where all is on each host", "the hosts that were set up")
 
 
 def readable(home: Path) -> bool:
     """Tell whether what was noted can be read, or nothing was."""
-    return not path(home).exists() or read_shape(path(home), _STORED) is not None
+    try:
+        STORE.load(home)
+    except Damaged:
+        return False
+    return True
 
 
 def load(home: Path) -> dict[str, Placed]:
     """Return the hosts that `up` has set up from here, by name."""
-    stored = read_shape(path(home), _STORED)
-    return {name: replace(one, name=name) for name, one in stored["hosts"].items()} if stored else {}
+    stored = STORE.intact(home) or Registry()
+    return {name: replace(placed, name=name) for name, placed in stored.hosts.items()}
 
 
 def save(home: Path, places: Mapping[str, Placed]) -> None:
     """Keep the places; without any there is nothing to keep."""
     # The settings of a host are the file's to say, each time anew.
-    hosts = {name: asdict(replace(one, spec=replace(one.spec, settings={}))) for name, one in places.items()}
-    keep(path(home), {"hosts": hosts} if hosts else None)
+    hosts = {name: replace(placed, spec=replace(placed.spec, settings={})) for name, placed in places.items()}
+    keep(STORE, home, Registry(hosts) if hosts else None)
 
 
-def keep(file: Path, document: Mapping[str, Any] | None) -> None:
-    """Write a file into the home of the machine in charge; None where there is nothing to keep in it."""
-    if document:
-        make_home(file.parent)
-        write_atomic(file, to_json(document), 0o600)
-    else:
-        file.unlink(missing_ok=True)
+def keep(store: StateFile[R], home: Path, record: R | None) -> None:
+    """Store a record in the home of the machine in charge; None where there is nothing to keep in it."""
+    if record is not None:
+        make_home(home)
+    store.save(home, record)
 
 
 def forgotten(hosts: Inventory, home: Path) -> dict[str, HostSpec]:

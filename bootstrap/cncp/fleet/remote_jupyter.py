@@ -35,7 +35,7 @@ def access(spec: HostSpec, placed: Placed | None = None) -> Access:
         answer = remote.run(placed.command(*words) if placed else [_CNCP, *words], check=False)
     if not answer.ok:
         raise _refusal(spec, answer.status, answer.stderr)
-    return Access(**answers.read(spec.name, answer.output, answers.JUPYTER))
+    return answers.read(spec.name, answer.output, Access)
 
 
 def visit(spec: HostSpec, known: Access, show: Callable[[Access], None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from cncp.console import Console
 from cncp.fleet import deploy
@@ -13,18 +13,21 @@ from cncp.fleet.controller_host import remote_roll_call
 from cncp.fleet.member import Member, Said
 from cncp.fleet.model import DIAL
 from cncp.fleet.registry import Placed
-from cncp.ipp.keys import ENGINE_CHANNELS, ports_of
+from cncp.ipp.connection_file import EngineFile
 from cncp.machine.connection_files import delivered
 from cncp.machine.ops import busy_engines
+from cncp.machine.ops.apply import MachineReport
 from cncp.machine.ops.busy_engines import Manners
 from cncp.machine.ops.doctor import Finding
+from cncp.machine.ops.engine_states import RollCall
 from cncp.machine.ops.status import Status
 from cncp.process import Completed
 from cncp.ssh import answers
-from cncp.ssh.answers import Shape
 from cncp.ssh.command import Line
 from cncp.ssh.connection import FOREVER, Host
-from cncp.ssh.rpc import call
+from cncp.ssh.rpc import dial
+
+T = TypeVar("T")
 
 _TIMEOUT = 300.0  # s for a verb on a host, beside what it waits for engines
 _NOTHING_THERE = "there is no cluster in"
@@ -54,30 +57,30 @@ class RemoteMember(Member):
         return reply.stdout.splitlines()
 
     def answer(
-        self, shape: Shape, *words: str, wait: float = 0.0, findings: bool = False, line: Line | None = None
-    ) -> Any:
+        self, kind: type[T], *words: str, wait: float = 0.0, findings: bool = False, line: Line | None = None
+    ) -> T:
         """Return what a verb answers as JSON; one with ``findings`` may exit as if it had failed. Raises HostError."""
         argv = self.placed.remote("cncp", *words, "--json")
         reply = self.host.run(argv, timeout=_TIMEOUT + wait, check=False, line=line)
         if not (reply.ok or (findings and reply.output)):
             raise deploy.failure(self.name, reply.stderr, reply.status)
-        return answers.read_remote(self.name, reply.output, shape)
+        return answers.read_remote(self.name, reply.output, kind)
 
     def status(self) -> list[Status]:
         """Ask it."""
-        return [replace(Status(**row), host=self.name) for row in self.answer(answers.STATUS, "status")]
+        return [replace(row, host=self.name) for row in self.answer(tuple[Status, ...], "status")]
 
     def check(self) -> list[Finding]:
         """Ask it."""
-        found = self.answer(answers.FINDINGS, "check", findings=True)
-        return [Finding(**{**finding, "host": self.name}) for finding in found]
+        found = self.answer(tuple[Finding, ...], "check", findings=True)
+        return [replace(finding, host=self.name) for finding in found]
 
     def way(self) -> list[Finding]:
         """Dial every port of the controller from there, at the address its engines use."""
-        secret = answers.read(self.name, self.host.get(str(delivered(Path(self.placed.home)))), answers.ENGINE_FILE)
-        wanted, address = ports_of(secret, ENGINE_CHANNELS), str(secret["location"])
-        answered = call(self.host, "dial", [address], wanted, DIAL, timeout=DIAL * 3)["open"][address]
-        closed = [port for port in wanted if port not in answered]
+        secret = answers.read(self.name, self.host.get(str(delivered(Path(self.placed.home)))), EngineFile)
+        address = secret.location
+        answered = dial(self.host, [address], secret.ports, DIAL)[address]
+        closed = [port for port in secret.ports if port not in answered]
         if not closed:
             return []
         what = (
@@ -105,8 +108,7 @@ class RemoteMember(Member):
         """Have it do so."""
         words = ("scale", count, *busy_engines.words(manners))
         if as_json:
-            report: dict[str, Any] = self.answer(answers.REPORT, *words, wait=manners.wait)
-            return report
+            return self.answer(MachineReport, *words, wait=manners.wait).to_json()
         return self._lines(*words, wait=manners.wait)
 
     def restart(self, names: str, manners: Manners) -> Said:
@@ -128,7 +130,7 @@ class RemoteMember(Member):
             return reply.stdout.splitlines()
         raise deploy.failure(self.name, reply.stderr, reply.status)
 
-    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
+    def roll_call(self, uuids: Collection[str], patience: float) -> RollCall:
         """Have it ask its hub."""
         return remote_roll_call(self.placed, self.host, uuids, patience)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from cncp.config.inventory import LOCAL, HostSpec, Inventory
 from cncp.console import Console
@@ -14,7 +14,7 @@ from cncp.fleet import registry
 from cncp.fleet.local_member import LocalMember
 from cncp.fleet.member import Member, Said
 from cncp.fleet.remote_member import RemoteMember
-from cncp.machine.ops.engine_states import SILENCE
+from cncp.machine.ops.engine_states import SILENCE, RollCall
 from cncp.machine.ops.lifecycle import NO_SERVICE
 from cncp.pools.base import Pool
 from cncp.ssh.connection import Host, Local
@@ -160,7 +160,7 @@ class Scene:
             with Crew([spec] if spec else []) as crew:
                 yield crew.hosts.get(name)
 
-    def roll_call(self, uuids: Collection[str], patience: float = 0.0) -> dict[str, Any]:
+    def roll_call(self, uuids: Collection[str], patience: float = 0.0) -> RollCall:
         """Ask the controller about engines; nothing is known of them where it cannot be asked."""
         with self.controller() as member:
             return SILENCE if member is None else member.roll_call(uuids, patience)

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from cncp.config.settings import LOOPBACK
-from cncp.files import read_shape
 from cncp.fleet import registry
 from cncp.fleet.registry import Placed
 from cncp.machine.tunnels import Tunnel
+from cncp.records import Record
 from cncp.ssh import authorized_keys, keypair
 from cncp.ssh.connection import Host
 from cncp.ssh.host_errors import HostError
-
-_FILE = "gates.json"
+from cncp.state_files import StateFile
 
 COMMENT = "cncp tunnel"
 """What ends the lines of authorized_keys that let tunnels in."""
@@ -36,15 +35,24 @@ class Gate:
     key: str
 
 
+@dataclass(frozen=True)
+class Gates(Record):
+    """The gates that `up` has opened from here."""
+
+    gates: tuple[Gate, ...] = ()
+
+
+STORE = StateFile("gates.json", Gates, "cncp up notes anew which keys it lets in where", "the keys of tunnels")
+
+
 def load(home: Path) -> set[Gate]:
     """Return the gates that `up` has opened from here."""
-    stored = read_shape(home / _FILE, {"gates": list[Gate]})
-    return set(stored["gates"]) if stored else set()
+    return set((STORE.intact(home) or Gates()).gates)
 
 
 def save(home: Path, gates: Collection[Gate]) -> None:
     """Keep the gates that are open."""
-    registry.keep(home / _FILE, {"gates": [asdict(gate) for gate in sorted(gates)]} if gates else None)
+    registry.keep(STORE, home, Gates(tuple(sorted(gates))) if gates else None)
 
 
 def close(

@@ -7,22 +7,21 @@ no password, agent or key of the user's is needed once it is set up, and none is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from operator import not_
-from typing import Any
 
 from cncp.config.inventory import HostSpec
 from cncp.config.settings import LOOPBACK
 from cncp.fleet.deploy import ask
 from cncp.fleet.model import Surveyed
 from cncp.fleet.registry import Placed
-from cncp.ipp.keys import ENGINE_CHANNELS, ports_of
-from cncp.machine.tunnels import Delivered, Tunnel, label
-from cncp.ssh import answers, bare_host
+from cncp.ipp.connection_file import EngineFile
+from cncp.machine.tunnels import Delivered, Request, Tunnel, label
+from cncp.ssh import bare_host
 from cncp.ssh.connection import Host
 from cncp.ssh.host_errors import HostError
-from cncp.ssh.rpc import call
+from cncp.ssh.rpc import HOST_KEYS, call, dial
 from cncp.waiting import wait_until
 
 _SSH_PORT = 22
@@ -34,7 +33,7 @@ def by_trial(client: Host, server: str, user: str, port: int, addresses: Sequenc
     """Return the way from one machine to another's sshd: the first address that answers. Raises HostError."""
     tried = list(dict.fromkeys(filter(None, addresses)))
     wanted = port or _SSH_PORT
-    answers = call(client, "dial", tried, [wanted], _DIAL, bare_host.SSH, timeout=_DIAL * 3)["open"]
+    answers = dial(client, tried, [wanted], _DIAL, bare_host.SSH)
     for address in tried:
         if answers[address]:
             return HostSpec(server, user=user, port=port, address=address)
@@ -47,25 +46,23 @@ def by_trial(client: Host, server: str, user: str, port: int, addresses: Sequenc
 
 def leave(placed: Placed, host: Host, wanted: Sequence[Tunnel], keep: Collection[str] = ()) -> Delivered:
     """Leave on a host what its services need; return what its ``machine.tunnels`` answers. Raises HostError."""
-    given = {"wanted": [asdict(tunnel) for tunnel in wanted], "keep": list(keep)}
-    return Delivered(**ask(placed, host, answers.TUNNELS, "tunnels", given=given))
+    return ask(placed, host, Delivered, "tunnels", given=Request(tuple(wanted), tuple(keep)))
 
 
-def by(way: HostSpec, server: Host, secret: Mapping[str, Any], *, reverse: bool) -> Tunnel:
+def by(way: HostSpec, server: Host, secret: EngineFile, *, reverse: bool) -> Tunnel:
     """Return the tunnel that goes this way: to the server's own host keys, for the controller's ports.
 
     ``secret`` is the engines' connection file. Raises HostError.
     """
-    keys = call(server, "host_keys")["keys"]
+    keys = call(server, HOST_KEYS).keys
     if not keys:
         raise HostError(server.spec.name, "the public keys of its sshd are not in /etc/ssh", 'use connect = "direct"')
-    bound = str(secret["interface"]).partition("://")[2]
     return Tunnel(
         label(way.name),
         way.name,
-        host_keys=tuple(keys),
-        ports=tuple(ports_of(secret, ENGINE_CHANNELS)),
-        bound=LOOPBACK if bound in ("0.0.0.0", "*") else bound,
+        host_keys=keys,
+        ports=secret.ports,
+        bound=LOOPBACK if secret.on_all_interfaces else secret.bound,
         reverse=reverse,
         user=way.user,
         port=way.port,
@@ -74,21 +71,20 @@ def by(way: HostSpec, server: Host, secret: Mapping[str, Any], *, reverse: bool)
     )
 
 
-def behind(secret: Mapping[str, Any]) -> dict[str, Any]:
+def behind(secret: EngineFile) -> EngineFile:
     """Return the engines' connection file as it is on a machine to which the ports are carried."""
-    return {**secret, "interface": f"tcp://{LOOPBACK}", "location": LOOPBACK}
+    return replace(secret, interface=f"tcp://{LOOPBACK}", location=LOOPBACK)
 
 
-def await_ports(surveyed: Surveyed, secret: Mapping[str, Any], log: str) -> None:
+def await_ports(surveyed: Surveyed, secret: EngineFile, log: str) -> None:
     """Wait until all of the controller's ports answer on a host's own loopback.
 
     Raises HostError, with the command ``log`` that shows what ssh said.
     """
-    wanted = ports_of(secret, ENGINE_CHANNELS)
 
     def look() -> list[int]:
-        answers = call(surveyed.host, "dial", [LOOPBACK], wanted, _DIAL, timeout=_DIAL * 3)["open"][LOOPBACK]
-        return [port for port in wanted if port not in answers]
+        answers = dial(surveyed.host, [LOOPBACK], secret.ports, _DIAL)[LOOPBACK]
+        return [port for port in secret.ports if port not in answers]
 
     if closed := wait_until(look, _PATIENCE, 0.2, enough=not_):
         named = ", ".join(map(str, closed))

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cncp.errors import PreflightError, UsageError
 from cncp.install import wheels
 from cncp.install.wheels import Target
+from cncp.records import Misfit, Record
 
 MANIFEST = "manifest.json"
 """The first member: versions, platforms, Pythons, and the SHA-256 of every other member."""
 
 _HINT = "make one with: cncp bundle.make, and name that file"
+
+
+@dataclass(frozen=True)
+class Held(Record):
+    """What a bundle's manifest says is in it: for what, and each member with its SHA-256."""
+
+    platforms: tuple[str, ...]
+    pythons: tuple[str, ...]
+    members: Mapping[str, str]
+    jupyter: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,7 @@ class Bundle:
     path: Path
     platforms: tuple[str, ...]
     pythons: tuple[str, ...]
-    members: dict[str, str]
+    members: Mapping[str, str]
     jupyter: bool = False
 
     def check(self, target: Target, *, jupyter: bool = False) -> None:
@@ -99,16 +109,13 @@ def _wheels(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
 def read(path: Path) -> Bundle:
     """Read the manifest of a bundle. Raises UsageError where there is none."""
     try:
-        stored = json.loads(_manifest(path))
-        members = {str(name): str(digest) for name, digest in stored["members"].items()}
-        platforms, pythons = (tuple(map(str, stored[name])) for name in ("platforms", "pythons"))
-        return Bundle(path, platforms, pythons, members, stored.get("jupyter") is True)
+        held = Held.from_json(_manifest(path), "its manifest")
     except FileNotFoundError:
         raise UsageError(f"there is no bundle {path}", _HINT) from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, Misfit, tarfile.TarError) as error:
         # tarfile lists every way of reading that it has tried.
-        why = "it holds no manifest" if isinstance(error, KeyError) else str(error).partition("\n")[0].rstrip(":")
-        raise UsageError(f"{path} is not a bundle: {why}", _HINT) from None
+        raise UsageError(f"{path} is not a bundle: {str(error).partition(chr(10))[0].rstrip(':')}", _HINT) from None
+    return Bundle(path, held.platforms, held.pythons, held.members, held.jupyter)
 
 
 def _manifest(path: Path) -> bytes:
@@ -118,5 +125,5 @@ def _manifest(path: Path) -> bytes:
         first = archive.next()
         stream = archive.extractfile(first) if first is not None and first.name == MANIFEST else None
         if stream is None:
-            raise KeyError(MANIFEST)
+            raise ValueError("it holds no manifest")
         return stream.read()

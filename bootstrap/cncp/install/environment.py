@@ -8,16 +8,16 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cncp.config.sources import SOURCE
 from cncp.errors import CncpError, UsageError
-from cncp.files import lock, make_home, read_bytes, read_json, to_json, write_atomic
+from cncp.files import lock, make_home, read_bytes, write_atomic
 from cncp.install import bootstrap_tools, bundle_reader, packages, pip_config, preflight, source_code, wheels
 from cncp.install.http import NotServed, Web
 from cncp.install.simple_index import Index
-from cncp.install.stamp import of_engines, stamp_path
+from cncp.install.stamp import STAMP, Wanted, of_engines, stamp_path
 from cncp.process import run
 from cncp.surroundings import PYTHON
 
@@ -33,25 +33,6 @@ _RUN_VIRTUALENV = (
 
 Say = Callable[[str], None]
 """Tells the user what goes on."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the virtualenv is to hold: everything its stamp is compared with.
-
-    Digests of the locks (``jupyter`` is "" without Jupyter) and of the user's own requirements.
-    """
-
-    lock: str
-    jupyter: str
-    python: str
-    source: str
-    requirements: str
-    requirements_from: str
-
-    def document(self) -> dict[str, str]:
-        """Return it as it is stamped."""
-        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -110,9 +91,9 @@ def ensure(
     target = wheels.here(preflight.check(home, python))
     if bundle:
         bundle.check(target, jupyter=jupyter)
-    stamped = read_json(stamp_path(home))
-    if stamped is not None and stamped != wanted.document():
-        before(of_engines(stamped) != of_engines(wanted.document()))
+    stamped = STAMP.intact(home)
+    if stamped is not None and stamped != wanted:
+        before(of_engines(stamped) != of_engines(wanted))
     make_home(home)
     with lock(home / "install.lock", "the installation", wait=0):
         if keep:
@@ -140,9 +121,10 @@ def _whole(home: Path, wanted: Wanted) -> bool:
     Jupyter's packages that are no longer wanted stay until something else changes: engines may have
     loaded some of them, and they are soon switched on again.
     """
-    stamped = read_json(stamp_path(home)) or {}
-    kept = {} if wanted.jupyter else {"jupyter": ""}
-    return {**stamped, **kept} == wanted.document() and _sound(home / "venv")
+    stamped = STAMP.intact(home)
+    if stamped and not wanted.jupyter:
+        stamped = replace(stamped, jupyter="")
+    return stamped == wanted and _sound(home / "venv")
 
 
 def _sound(venv: Path) -> bool:
@@ -172,8 +154,8 @@ def lacking(venv: Path) -> list[str]:
 
 def _install(job: _Job) -> None:
     venv, stamp = job.home / "venv", stamp_path(job.home)
-    former = read_json(stamp) or {}
-    new = former.get("python") != job.wanted.python or not os.access(venv / "bin" / "python", os.X_OK)
+    former = STAMP.intact(job.home)
+    new = former is None or former.python != job.wanted.python or not os.access(venv / "bin" / "python", os.X_OK)
     damaged = not new and bool(lacking(venv))
     if new:
         _make(job)
@@ -200,7 +182,7 @@ def _install(job: _Job) -> None:
     folder = next((venv / "lib").glob("python3*")) / "site-packages"
     write_atomic(folder / "cncp.pth", _on_path(Path(job.wanted.source) / "bootstrap"))
     write_atomic(venv / "bin" / "cncp", _command(job.home, venv, program(Path(job.wanted.source))).encode(), 0o755)
-    write_atomic(stamp, to_json(job.wanted.document()))
+    STAMP.save(job.home, job.wanted)
 
 
 def _command(home: Path, venv: Path, main: Path) -> str:
@@ -249,8 +231,8 @@ def _requirements(setting: str, home: Path, web: Web, say: Say) -> bytes | None:
         return web.get(setting, secure=True)
     except NotServed as error:
         known = read_bytes(_kept(home))
-        former = read_json(stamp_path(home)) or {}
-        if known is None or former.get("requirements_from") != setting:
+        former = STAMP.intact(home)
+        if known is None or former is None or former.requirements_from != setting:
             raise CncpError(
                 f"the requirements cannot be fetched: {error.message}", "check the URL and the network"
             ) from None

@@ -14,16 +14,22 @@ import json
 import time
 import uuid
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import zmq
 
 from cncp.errors import CncpError
+from cncp.field_types import Matching, Number, Seconds, ShortText
+from cncp.ipp.connection_file import ConnectionFile
+from cncp.records import Misfit, Odd, Record, parse
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+R = TypeVar("R", bound=Record)
 
 _DELIMITER = b"<IDS|MSG>"
 
@@ -35,24 +41,81 @@ class NoAnswer(CncpError):
     """The controller did not answer in time."""
 
 
-def _address(connection: Mapping[str, Any], channel: str) -> str:
+@dataclass(frozen=True)
+class Load(Record):
+    """How many messages are queued for an engine, and how many it runs as tasks."""
+
+    queue: Number = 0
+    tasks: Number = 0
+
+
+IDLE = Load()
+
+
+@dataclass(frozen=True)
+class Task(Record):
+    """What an engine computes, as it says itself (``serve.kernel``): for how many s, and for whom."""
+
+    seconds: Seconds = 0.0
+    session: ShortText = ""
+    username: ShortText = ""
+
+
+@dataclass(frozen=True)
+class Said(Record):
+    """What an engine answers: its task, None without any or where it says nothing of it, and a status."""
+
+    task: Task | None = None
+    status: ShortText = ""
+
+    @classmethod
+    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Take a task without anything for none."""
+        return {**members, "task": members.get("task") or None}
+
+
+@dataclass(frozen=True)
+class _Registered(Record):
+    engines: Mapping[Annotated[str, Matching("[0-9]{1,9}", "a number")], str]
+
+
+@dataclass(frozen=True)
+class Work(Record):
+    """What engines have to do, by their ids, and how many tasks no engine has."""
+
+    engines: Mapping[str, Load]
+    unassigned: Number = 0
+
+    @property
+    def loads(self) -> dict[int, Load]:
+        """The engines' part of it, by number."""
+        return {int(number): load for number, load in self.engines.items()}
+
+    @classmethod
+    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Tell engines, whose members are numbers, from what else there is."""
+        return {**members, "engines": {name: load for name, load in members.items() if name.isdecimal()}}
+
+
+class _Reply(NamedTuple):
+    to: object
+    content: Mapping[str, Any]
+
+
+def _address(connection: ConnectionFile, channel: str) -> str:
     """Return the URL of a channel; a controller on all interfaces is dialled at its location."""
-    interface = str(connection["interface"])
-    scheme, _, host = interface.partition("://")
-    if host in ("0.0.0.0", "*"):
-        host = str(connection["location"])
-    return f"{scheme}://{host}:{connection[channel]}"
+    return f"tcp://{connection.dialled}:{getattr(connection, channel)}"
 
 
 class Hub:
-    """A connection to a controller, made from the content of ``ipcontroller-client.json``.
+    """A connection to a controller, made from its connection file.
 
     ``host`` is dialled instead of the location in the file, for a controller on this machine.
     """
 
-    def __init__(self, connection: Mapping[str, Any], host: str | None = None) -> None:
-        self._connection = {**connection, "location": host} if host else dict(connection)
-        self._key = str(connection.get("key") or "").encode()
+    def __init__(self, connection: ConnectionFile, host: str | None = None) -> None:
+        self._connection = replace(connection, location=host) if host else connection
+        self._key = connection.key.encode()
         self._session = uuid.uuid4().hex
         self._context = zmq.Context()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
@@ -74,21 +137,32 @@ class Hub:
 
     def engines(self, timeout: float = 1.0) -> dict[int, str]:
         """Return the uuid of every registered engine by its id. Raises NoAnswer."""
-        content = self.request("connection_request", {}, timeout)
-        return {int(number): str(ident) for number, ident in content["engines"].items()}
+        found = self._request("connection_request", {}, timeout, _Registered)
+        return {int(number): ident for number, ident in found.engines.items()}
 
-    def queues(self, timeout: float = 1.0) -> dict[int, dict[str, int]]:
-        """Return, by engine id, how many messages are queued, running as tasks, completed."""
-        content = self.request("queue_request", {"targets": None}, timeout)
-        return {int(key): value for key, value in content.items() if key.isdigit()}
+    def queues(self, timeout: float = 1.0) -> dict[int, Load]:
+        """Return, by engine id, how many messages are queued and running as tasks. Raises NoAnswer."""
+        return self.work(timeout).loads
 
-    def request(self, kind: str, content: Mapping[str, Any], timeout: float = 1.0) -> dict[str, Any]:
-        """Ask the hub and return the content of its reply. ``timeout`` in seconds."""
+    def work(self, timeout: float = 1.0) -> Work:
+        """Return what engines have to do, and what waits for one. Raises NoAnswer."""
+        return self._request("queue_request", {"targets": None}, timeout, Work)
+
+    def left(self, timeout: float = 1.0) -> int:
+        """Return how many tasks are queued or running, on engines or for none yet. Raises NoAnswer."""
+        found = self.work(timeout)
+        return found.unassigned + sum(load.queue + load.tasks for load in found.engines.values())
+
+    def _request(self, kind: str, content: Mapping[str, object], timeout: float, answer: type[R]) -> R:
+        """Ask the hub and return its reply. ``timeout`` in seconds."""
         deadline = time.monotonic() + timeout
         sent = self._send("registration", kind, content)
         while (reply := self._receive("registration", deadline)) is not None:
-            if reply["parent_header"].get("msg_id") == sent:
-                return dict(reply["content"])
+            if reply.to == sent:
+                try:
+                    return answer.from_json(reply.content, "the controller's answer")
+                except Misfit as error:
+                    raise self._no_answer(error.message) from None
         raise self._no_answer(f"the controller did not answer within {timeout:g} s")
 
     def _no_answer(self, what: str) -> NoAnswer:
@@ -101,44 +175,41 @@ class Hub:
         # The hub answers what comes next on the same connection only after that.
         self.engines(timeout)
 
-    def answering(
-        self, idents: Collection[str], timeout: float = 1.0, channel: str = "control"
-    ) -> dict[str, dict[str, Any]]:
+    def answering(self, idents: Collection[str], timeout: float = 1.0, channel: str = "control") -> dict[str, Said]:
         """Return what the engines with these uuids say of themselves that answer within ``timeout`` seconds.
 
         On ``control`` an engine answers while it computes, on ``mux`` only between tasks.
         """
         return self._ask_engines(idents, "kernel_info_request", {}, timeout, channel)
 
-    def signal(self, idents: Collection[str], number: int, timeout: float = 5.0) -> dict[str, dict[str, Any]]:
+    def signal(self, idents: Collection[str], number: int, timeout: float = 5.0) -> dict[str, Said]:
         """Send engines a signal, on whatever machines they are; return the answers of those that had it."""
         return self._ask_engines(idents, "signal_request", {"sig": number}, timeout, "control")
 
     def _ask_engines(
-        self, idents: Collection[str], kind: str, content: Mapping[str, Any], timeout: float, channel: str
-    ) -> dict[str, dict[str, Any]]:
-        waiting = {self._send(channel, kind, content, ident): ident for ident in idents}
-        answered: dict[str, dict[str, Any]] = {}
+        self, idents: Collection[str], kind: str, content: Mapping[str, object], timeout: float, channel: str
+    ) -> dict[str, Said]:
+        waiting: dict[object, str] = {self._send(channel, kind, content, ident): ident for ident in idents}
+        answered: dict[str, Said] = {}
         deadline = time.monotonic() + timeout
         while waiting and (reply := self._receive(channel, deadline)) is not None:
-            ident = waiting.pop(reply["parent_header"].get("msg_id"), None)
+            ident = waiting.pop(reply.to, None)
             if ident is not None:
-                answered[ident] = dict(reply["content"])
+                answered[ident] = _said(reply.content)
         return answered
 
     def _socket(self, channel: str) -> zmq.Socket[bytes]:
         if channel not in self._sockets:
             socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-            server_key = self._connection.get("curve_serverkey")
-            if server_key:
+            if self._connection.curve_serverkey:
                 socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
-                socket.curve_serverkey = str(server_key).encode()
+                socket.curve_serverkey = self._connection.curve_serverkey.encode()
             socket.identity = f"{self._session}-{channel}".encode()
             socket.connect(_address(self._connection, channel))
             self._sockets[channel] = socket
         return self._sockets[channel]
 
-    def _send(self, channel: str, kind: str, content: Mapping[str, Any], to: str | None = None) -> str:
+    def _send(self, channel: str, kind: str, content: Mapping[str, object], to: str | None = None) -> str:
         header = {
             "msg_id": uuid.uuid4().hex,
             "msg_type": kind,
@@ -168,7 +239,7 @@ class Hub:
                 return
         raise self._no_answer("the controller takes no message")
 
-    def _receive(self, channel: str, deadline: float) -> dict[str, Any] | None:
+    def _receive(self, channel: str, deadline: float) -> _Reply | None:
         """Return the next well-signed message, or None when the deadline has passed."""
         socket = self._socket(channel)
         while True:
@@ -181,8 +252,12 @@ class Hub:
             signature, *parts = frames[frames.index(_DELIMITER) + 1 :]
             if len(parts) < 4 or not hmac.compare_digest(signature, self._sign(parts[:4])):
                 continue
-            header, parent, _, content = (json.loads(part) for part in parts[:4])
-            return {"header": header, "parent_header": parent, "content": content}
+            try:
+                parent, content = (parse(parts[at]) for at in (1, 3))
+            except Odd:
+                continue
+            if isinstance(parent, dict) and isinstance(content, dict):
+                return _Reply(parent.get("msg_id"), content)
 
     def _sign(self, frames: list[bytes]) -> bytes:
         if not self._key:
@@ -191,3 +266,11 @@ class Hub:
         for frame in frames:
             digest.update(frame)
         return digest.hexdigest().encode()
+
+
+def _said(content: Mapping[str, Any]) -> Said:
+    """Return what an engine answers; of one that speaks otherwise, that it does."""
+    try:
+        return Said.from_json(content, "it")
+    except Misfit:
+        return Said()

@@ -7,74 +7,59 @@ again at any time. All of these let their holder run code: they are never readab
 
 from __future__ import annotations
 
-import re
 import secrets
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import zmq
 
 from cncp.config.settings import PORTS_NEEDED
 from cncp.errors import CncpError
-from cncp.files import read_shape, to_json, write_atomic
+from cncp.field_types import Matching, Port, Sized
+from cncp.ipp.connection_file import ClientFile, CurveKey, EngineFile
 from cncp.ports import free_block, is_free, within
-from cncp.shape import Misfit, made, parse
+from cncp.records import Record
+from cncp.state_files import StateFile
 
 SECRET = 0o600
 
-_CURVE = 40
-"""Characters of a key in Z85, which is 32 bytes: zmq_curve(7)."""
 
-_STORED = {"key": str, "curve_publickey": str, "curve_secretkey": str, "ports": {"all": tuple[int, ...]}}
+@dataclass(frozen=True)
+class Ports(Record):
+    """All ports of a controller; ``internal`` are those that it has for itself, the last of them.
 
-_SHARED = ("registration",)
-_ENGINE = ("control", "mux", "task", "iopub", "hb_ping", "hb_pong")
-_CLIENT = ("control", "mux", "task", "iopub", "notification", "broadcast")
+    It draws its two internal ports and the monitor's from a pool of their own.
+    """
 
-ENGINE_CHANNELS = (*_SHARED, *_ENGINE, "broadcast")
-"""What an engine dials; ``broadcast`` is two ports."""
-
-CLIENT_CHANNELS = (*_SHARED, *_CLIENT)
-"""What a client dials (``Client._connect`` of ipyparallel 9.2)."""
-
-
-def ports_of(document: Mapping[str, Any], channels: Iterable[str]) -> list[int]:
-    """Return the ports of a connection file's channels in order, those of ``broadcast`` one after another."""
-    values = (document[channel] for channel in channels)
-    return [port for value in values for port in (value if isinstance(value, list) else [value])]
+    all: Annotated[tuple[Port, ...], Sized(1024)]
+    internal: tuple[Port, ...] = ()
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What makes a cluster the same cluster over restarts. ``ports`` has PORTS_NEEDED numbers."""
+class Identity(Record):
+    """What makes a cluster the same cluster over restarts; the profile's configuration reads it.
 
-    key: str
-    curve_publickey: str
-    curve_secretkey: str
-    ports: tuple[int, ...]
+    ``ports.all`` has PORTS_NEEDED numbers.
+    """
 
-    def document(self) -> dict[str, Any]:
-        """Return the identity as it is stored; the profile's configuration reads it."""
-        return {
-            "key": self.key,
-            "curve_publickey": self.curve_publickey,
-            "curve_secretkey": self.curve_secretkey,
-            # The controller draws its two internal ports and the monitor's from a pool of their own.
-            "ports": {"all": list(self.ports), "internal": list(self.ports[-3:])},
-        }
+    key: Annotated[str, Matching(r"[\x20-\x7e]{1,1024}", "a key")]
+    curve_publickey: CurveKey
+    curve_secretkey: CurveKey
+    ports: Ports
+
+    @staticmethod
+    def new(key: str, pair: tuple[bytes, bytes], ports: tuple[int, ...]) -> Identity:
+        """Return one with a CurveZMQ key pair, the public key first."""
+        return Identity(key, pair[0].decode(), pair[1].decode(), Ports(ports, ports[-3:]))
+
+
+IDENTITY = StateFile("cncp-identity.json", Identity, "cncp up makes new keys and ports; copy them to clients")
 
 
 def load(path: Path) -> Identity | None:
     """Read an identity; None where there is none or it is damaged."""
-    stored = read_shape(path, _STORED)
-    if stored is None or not all(1 <= port <= 65535 for port in stored["ports"]["all"]):
-        return None
-    keys = {name: stored[name] for name in ("key", "curve_publickey", "curve_secretkey")}
-    if not keys["key"] or not all(len(keys[name]) == _CURVE and keys[name].isascii() for name in list(keys)[1:]):
-        return None
-    return Identity(**keys, ports=stored["ports"]["all"])
+    return IDENTITY.intact(path.parent)
 
 
 def ensure(path: Path, ports: str) -> Identity:
@@ -84,16 +69,14 @@ def ensure(path: Path, ports: str) -> Identity:
     others are chosen anew; the keys stay in any case. Raises CncpError when no ports are free.
     """
     known = load(path)
-    if known is not None and fits(known.ports, ports):
+    if known is not None and fits(known.ports.all, ports):
         return known
+    chosen = free_ports(ports)
     if known is None:
-        public, secret = zmq.curve_keypair()
-        key = secrets.token_hex(32)
+        made = Identity.new(secrets.token_hex(32), zmq.curve_keypair(), chosen)
     else:
-        public, secret = known.curve_publickey.encode(), known.curve_secretkey.encode()
-        key = known.key
-    made = Identity(key, public.decode(), secret.decode(), free_ports(ports))
-    write_atomic(path, to_json(made.document()), SECRET)
+        made = replace(known, ports=Ports(chosen, chosen[-3:]))
+    IDENTITY.save(path.parent, made)
     return made
 
 
@@ -102,9 +85,8 @@ def renew(path: Path) -> Identity:
     known = load(path)
     if known is None:
         raise CncpError(f"there are no keys in {path}", "make them: cncp up")
-    public, secret = zmq.curve_keypair()
-    made = Identity(secrets.token_hex(32), public.decode(), secret.decode(), known.ports)
-    write_atomic(path, to_json(made.document()), SECRET)
+    made = Identity.new(secrets.token_hex(32), zmq.curve_keypair(), known.ports.all)
+    IDENTITY.save(path.parent, made)
     return made
 
 
@@ -115,65 +97,6 @@ def fits(pinned: tuple[int, ...], setting: str) -> bool:
     if setting == "auto":
         return True
     return set(pinned) <= set(within(setting))
-
-
-_TEXTS = ("key", "signature_scheme", "pack", "unpack", "interface")
-_OPTIONAL = {"location": "", "task_scheme": "leastload", "curve_serverkey": None}
-
-
-def client_document(content: bytes) -> dict[str, Any]:
-    """Read a client's connection file, ours or ipyparallel's own. Raises Misfit without its content.
-
-    Fields that no client reads are dropped, and so is ``ssh``, which would have a client run ssh.
-    """
-    try:
-        value = made({**dict.fromkeys(_TEXTS, str), **dict.fromkeys(CLIENT_CHANNELS, int)}, parse(content))
-    except Misfit:
-        raise Misfit("no connection file of ipyparallel") from None
-    named = (*_TEXTS, *CLIENT_CHANNELS)
-    found = {**{key: value[key] for key in named}, **{key: value.get(key) or _OPTIONAL[key] for key in _OPTIONAL}}
-    if not all(1 <= found[channel] <= 65535 for channel in CLIENT_CHANNELS):
-        raise Misfit("a connection file with impossible ports")
-    try:
-        made({"location": str, "task_scheme": str, "curve_serverkey": str | None}, found)
-    except Misfit:
-        raise Misfit("a connection file with impossible values") from None
-    if found["curve_serverkey"] and not (
-        len(found["curve_serverkey"]) == _CURVE and found["curve_serverkey"].isascii()
-    ):
-        raise Misfit("a connection file with an impossible public key")
-    if not re.fullmatch(r"tcp://[A-Za-z0-9.:*_\[\]-]+", found["interface"]):
-        raise Misfit("the connection file of a controller without TCP")
-    return {**found, "ssh": ""}
-
-
-_SIGNED = re.compile(r"hmac-[a-z0-9]+")
-_DIALLED = re.compile(r"tcp://[A-Za-z0-9.:*_\[\]-]+")
-_NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]*")
-
-
-def engine_document(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an engines' connection file that came from elsewhere, with what engines read alone. Raises Misfit.
-
-    ``ssh``, which would have an engine run ssh, is dropped. ``names`` is where else the controller can be dialled.
-    """
-    shape = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_ENGINE, int), "registration": int, "location": str}
-    found = made({**shape, "broadcast": tuple[int, int], "curve_serverkey": str | None}, value, "the connection file")
-    kept = {name: found[name] for name in (*shape, "curve_serverkey")}
-    if not all(1 <= port <= 65535 for port in ports_of(found, (*_SHARED, *_ENGINE)) + list(found["broadcast"])):
-        raise Misfit("a connection file with impossible ports")
-    names = made(list[str], value.get("names", []), "names")
-    if not all(_NAMED.fullmatch(name) for name in names) or not _NAMED.fullmatch(found["location"]):
-        raise Misfit("a connection file with impossible names")
-    key = found["curve_serverkey"]
-    if not _DIALLED.fullmatch(found["interface"]) or not _SIGNED.fullmatch(found["signature_scheme"]):
-        raise Misfit("the connection file of a controller without TCP or signatures")
-    if not found["key"] or (key is not None and not (len(key) == _CURVE and key.isascii())):
-        raise Misfit("a connection file with impossible keys")
-    if (found["pack"], found["unpack"]) != ("json", "json"):
-        # Others would be imported by name.
-        raise Misfit("a connection file with another encoding than JSON")
-    return {**kept, "broadcast": list(found["broadcast"]), "ssh": "", **({"names": names} if names else {})}
 
 
 def free_ports(setting: str) -> tuple[int, ...]:
@@ -189,20 +112,16 @@ def free_ports(setting: str) -> tuple[int, ...]:
     return tuple(free[:PORTS_NEEDED])
 
 
-def connection_files(identity: Identity, *, listen: str, location: str, encryption: bool) -> dict[str, dict[str, Any]]:
-    """Return the content of the two connection files by their names.
+def connection_files(
+    identity: Identity, *, listen: str, location: str, encryption: bool
+) -> tuple[ClientFile, EngineFile]:
+    """Return the two connection files.
 
     ``listen`` is the address the controller binds, ``location`` the name or address by which
-    other machines reach it. The fields are those that ipyparallel 9.2 writes and reads
-    (``IPController.init_hub`` and ``load_config_from_json``).
+    other machines reach it.
     """
-    port = iter(identity.ports)
-    shared = {name: next(port) for name in _SHARED}
-    engine: dict[str, Any] = {name: next(port) for name in _ENGINE}
-    engine["broadcast"] = [next(port), next(port)]
-    client: dict[str, Any] = {name: next(port) for name in _CLIENT}
-    base = {
-        "ssh": "",
+    ports = iter(identity.ports.all)
+    shared: dict[str, Any] = {
         "interface": f"tcp://{listen}",
         "location": location,
         "key": identity.key,
@@ -210,9 +129,9 @@ def connection_files(identity: Identity, *, listen: str, location: str, encrypti
         "pack": "json",
         "unpack": "json",
         "signature_scheme": "hmac-sha256",
-        **shared,
+        "registration": next(ports),
     }
-    return {
-        "ipcontroller-client.json": {**base, **client, "task_scheme": "leastload"},
-        "ipcontroller-engine.json": {**base, **engine},
-    }
+    engine: dict[str, Any] = {name: next(ports) for name in EngineFile.channels[1:-1]}
+    broadcast = (next(ports), next(ports))
+    client: dict[str, Any] = {name: next(ports) for name in ClientFile.channels[1:]}
+    return ClientFile(**shared, **client), EngineFile(**shared, **engine, broadcast=broadcast)

@@ -24,13 +24,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import psutil
 
@@ -39,17 +38,18 @@ from cncp.config import sources
 from cncp.config.settings import layer
 from cncp.console import Console, answered
 from cncp.errors import UsageError
-from cncp.files import read_json
+from cncp.field_types import Within
+from cncp.files import holder
 from cncp.machine.actor import Actor
 from cncp.machine.converge import embedded
-from cncp.machine.node import Node, from_document
+from cncp.machine.node import Node
 from cncp.machine.ops import apply, busy_engines, readiness, steps
 from cncp.machine.ops.busy_engines import Manners
-from cncp.machine.resources import Directory, Resource
+from cncp.machine.resources import Directory, Entry, Resource
 from cncp.machine.services import ServiceManager, kinds, service_manager
 from cncp.machine.services.kinds import KINDS, split
 from cncp.machine.services.startup import START_TIMEOUT
-from cncp.shape import Misfit, made
+from cncp.records import Misfit, Record
 
 LOST = Manners(force=True)
 """What becomes of engines at work where nothing else is said: who runs Chef says when."""
@@ -57,29 +57,94 @@ LOST = Manners(force=True)
 _PARTS = ("home", "profile", "units")
 """Parts of what is installed beside those of the kinds of services."""
 
-_KNOWN = {"settings", "engine_ids", "path", "machine", "busy"}
 
+@dataclass(frozen=True)
+class Given(Record):
+    """The node attributes."""
 
-def describe(given: Mapping[str, Any], environment: Mapping[str, str]) -> Node:
-    """Make the node that was described. Raises UsageError on what makes no sense."""
-    unknown = sorted(set(given) - _KNOWN)
-    if unknown:
-        raise UsageError(f"node attributes: there is no {unknown[0]!r}", f"there are: {', '.join(sorted(_KNOWN))}")
-    raw = given.get("settings") or {}
-    if not isinstance(raw, dict):
-        raise UsageError("node attributes: settings is no object", 'give {"settings": {"engines": 4}}, for example')
-    values = layer("node attributes", {key: value for key, value in raw.items() if value is not None})
-    if given.get("machine") is not None:
+    strict = True
+
+    settings: Mapping[str, object] | None = None
+    engine_ids: tuple[Annotated[int, Within(0, 1023)], ...] | None = None
+    path: str | None = None
+    machine: Node | None = None
+    busy: Manners = LOST
+
+    @staticmethod
+    def read(content: str | Mapping[str, object]) -> Given:
+        """Read standard input, or an object. Raises UsageError."""
         try:
-            return from_document(made(dict[str, Any], given["machine"]))
+            return Given.from_json(content or "{}", "node attributes")
         except Misfit as error:
-            raise UsageError(f"node attributes: machine is damaged: {error}", "leave it out") from None
+            raise UsageError(error.message, 'give {"settings": {"engines": 4}}, for example') from None
+
+
+@dataclass(frozen=True)
+class Removal(Record):
+    """A path that nothing wants any more, and whose part it was."""
+
+    path: str
+    part: str
+
+
+@dataclass(frozen=True)
+class Wanted(Record):
+    """What ``desired`` answers."""
+
+    environment: str
+    group: int
+    home: str
+    removals: tuple[Removal, ...]
+    resources: tuple[Entry, ...]
+    running: Mapping[str, str]
+    services: Mapping[str, str]
+    units: bool
+    user: str
+
+
+@dataclass(frozen=True)
+class Changed(Record):
+    """What was changed, or in a dry run would be, in words."""
+
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Settled(Record):
+    """The services that were stopped and started, or would be, and what is to be said of it."""
+
+    stop: tuple[str, ...]
+    start: tuple[str, ...]
+    warning: str
+
+
+@dataclass(frozen=True)
+class Stopped(Record):
+    """The services that were stopped, or restarted."""
+
+    stop: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answering(Record):
+    """How many engines there are, and how many of them answer."""
+
+    answering: int
+    engines: int
+
+
+def describe(given: Given, environment: Mapping[str, str]) -> Node:
+    """Make the node that was described. Raises UsageError on what makes no sense."""
+    raw = {key: value for key, value in (given.settings or {}).items() if value is not None}
+    values = layer("node attributes", raw)
+    if given.machine is not None:
+        return given.machine
     role = {"role": values.values["role"]} if "role" in values.values else {}
     defaults = asdict(sources.complete([layer("defaults", role)]))
     # Chef hands over all attributes, the defaults too; those that say nothing new were not chosen.
     chosen = {key: value for key, value in values.values.items() if key == "role" or value != defaults[key]}
     settings = sources.complete([layer("node attributes", chosen)])
-    present = _engine_ids(given.get("engine_ids"))
+    present = given.engine_ids
     if present is None:
         past = steps.former(home(environment))
         present = past.engine_ids if past else ()
@@ -88,29 +153,21 @@ def describe(given: Mapping[str, Any], environment: Mapping[str, str]) -> Node:
     return node
 
 
-def _engine_ids(raw: Any) -> Sequence[int] | None:
-    if raw is None:
-        return None
-    if not isinstance(raw, list) or not all(isinstance(one, int) and 0 <= one < 1024 for one in raw):
-        raise UsageError(f"node attributes: engine_ids = {raw!r} is not possible", "give a list of numbers, or nothing")
-    return raw
-
-
-def desired(node: Node, manager: ServiceManager) -> dict[str, Any]:
+def desired(node: Node, manager: ServiceManager) -> Wanted:
     """Return all that Chef is to install, and what runs."""
     goal = steps.wanted(node)
-    return {
-        "environment": steps.environment_digest(node),
-        "group": node.account.gid,
-        "home": node.home,
-        "removals": [{"path": path, "part": _part(node, path)} for path in steps.removals(node, goal)],
+    return Wanted(
+        environment=steps.environment_digest(node),
+        group=node.account.gid,
+        home=node.home,
+        removals=tuple(Removal(path, _part(node, path)) for path in steps.removals(node, goal)),
         # Units of the system are root's step, whoever installs the rest.
-        "resources": list(_resources(steps.own(goal.resources))),
-        "running": steps.running(manager),
-        "services": dict(goal.services),
-        "units": len(steps.own(goal.resources)) < len(goal.resources),
-        "user": node.account.name,
-    }
+        resources=tuple(_resources(steps.own(goal.resources))),
+        running=steps.running(manager),
+        services=goal.services,
+        units=len(steps.own(goal.resources)) < len(goal.resources),
+        user=node.account.name,
+    )
 
 
 def _part(node: Node, path: str) -> str:
@@ -127,7 +184,7 @@ def _kind_of_template(node: Node, name: str) -> str:
     return next((kind for kind, one in kinds.KINDS.items() if name == f"{node.prefix}-{one.unit}"), "")
 
 
-def _resources(resources: Sequence[Resource]) -> Iterator[dict[str, Any]]:
+def _resources(resources: Sequence[Resource]) -> Iterator[Entry]:
     """Yield resources as Chef installs them, missing parents first and with an owner of their own."""
     known: set[Path] = set()
     for resource in resources:
@@ -143,37 +200,28 @@ def _resources(resources: Sequence[Resource]) -> Iterator[dict[str, Any]]:
 @contextlib.contextmanager
 def locked(node: Node, what: str) -> Iterator[None]:
     """Keep other runs away; beneath a `cncp up` that already does, there is nothing to lock."""
-    holder = (read_json(Path(node.home) / "lock") or {}).get("pid")
-    if holder in {parent.pid for parent in psutil.Process().parents()}:
+    held = holder(Path(node.home) / "lock")
+    if held and held.pid in {parent.pid for parent in psutil.Process().parents()}:
         yield
         return
     with apply.locked(node, what):
         yield
 
 
-def manners(raw: Any) -> Manners:
-    """Return what becomes of engines at work. Raises UsageError."""
-    try:
-        found: Manners = made(Manners, raw)
-    except Misfit as error:
-        raise UsageError(f"node attributes: busy is not possible: {error}", "leave it out") from None
-    return dataclasses.replace(found, wait=max(0.0, found.wait))
-
-
 def prepare(
     node: Node, manager: ServiceManager, actor: Actor, console: Console, busy: Manners, *, dry: bool
-) -> dict[str, Any]:
+) -> Changed:
     """Do, or say, what comes before the files are written."""
     if dry:
-        return {"changed": steps.preparations(node, manager)}
+        return Changed(tuple(steps.preparations(node, manager)))
     with locked(node, "chef"):
         if busy != LOST:
             ended = apply.ended(apply.plan(node, manager), manager)
             busy_engines.insist(busy_engines.of(apply.past(node), ended), "this run of Chef", busy, console.phase)
-        return {"changed": steps.prepare(node, manager, actor, console.phase)}
+        return Changed(tuple(steps.prepare(node, manager, actor, console.phase)))
 
 
-def install(node: Node, actor: Actor, parts: Sequence[str], *, dry: bool) -> dict[str, Any]:
+def install(node: Node, actor: Actor, parts: Sequence[str], *, dry: bool) -> Changed:
     """Do, or say, with the account's own rights, what Chef does elsewhere: files of these parts, and units."""
     goal = steps.wanted(node)
     found = embedded.changes([one for one in steps.own(goal.resources) if one.part in parts])
@@ -182,24 +230,24 @@ def install(node: Node, actor: Actor, parts: Sequence[str], *, dry: bool) -> dic
     if not dry:
         embedded.apply(found, actor)
         embedded.remove(gone, actor)
-    return {"changed": [*changed, *(units(node, actor, dry=dry)["changed"] if "units" in parts else [])]}
+    return Changed((*changed, *(units(node, actor, dry=dry).changed if "units" in parts else ())))
 
 
-def units(node: Node, actor: Actor, *, dry: bool) -> dict[str, Any]:
+def units(node: Node, actor: Actor, *, dry: bool) -> Changed:
     """Have root bring units of the system to what is wanted, or say what that would change."""
-    return {"changed": steps.units_planned(node) if dry else steps.units(node, actor)}
+    return Changed(tuple(steps.units_planned(node) if dry else steps.units(node, actor)))
 
 
 def services(
     node: Node, manager: ServiceManager, actor: Actor, console: Console, kinds: Sequence[str], *, dry: bool
-) -> dict[str, Any]:
+) -> Settled:
     """Do, or say, what comes after the files were written."""
     if dry:
         found = steps.services(steps.wanted(node), steps.running(manager), kinds)
-        return {**found.document(), "warning": ""}
+        return Settled(found.stop, found.start, "")
     with locked(node, "chef"):
         done = steps.settle(node, manager, actor, console.phase, kinds)
-        return {**done.document(), "warning": manager.persist()}
+        return Settled(done.stop, done.start, manager.persist())
 
 
 def on_running(
@@ -211,7 +259,7 @@ def on_running(
     kinds: Sequence[str],
     *,
     dry: bool,
-) -> dict[str, Any]:
+) -> Stopped:
     """Stop or restart, as ``act`` does, services of these kinds that run; or name them."""
     names = [name for name in steps.running(manager) if split(name)[0] in kinds]
     if names and not dry:
@@ -219,21 +267,18 @@ def on_running(
             if busy != LOST:
                 busy_engines.insist(busy_engines.of(node, names), "this run of Chef", busy, console.phase)
             act(names)
-    return {"stop": names}
+    return Stopped(tuple(names))
 
 
-def wait(node: Node, manager: ServiceManager, seconds: Sequence[str]) -> dict[str, Any]:
+def wait(node: Node, manager: ServiceManager, seconds: Sequence[str]) -> Answering:
     """Wait until the engines answer. Raises CncpError naming those that do not."""
     seen = readiness.wait(node, manager, float(seconds[0]) if seconds else START_TIMEOUT)
-    return {"answering": len(seen.answering), "engines": node.engines}
+    return Answering(len(seen.answering), node.engines)
 
 
-def answer(words: Sequence[str], given: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+def answer(words: Sequence[str], given: Given, environment: Mapping[str, str]) -> Record:
     """Do what a command line asks for. Raises CncpError."""
     dry = "--dry-run" in words
-
-    def busy() -> Manners:
-        return manners(given.get("busy", asdict(LOST)))
 
     def stop(names: Sequence[str]) -> None:
         steps.stop_services(node, manager, names)
@@ -242,35 +287,30 @@ def answer(words: Sequence[str], given: Mapping[str, Any], environment: Mapping[
         steps.restart_services(node, manager, actor, names)
 
     verb, *rest = [word for word in words if word != "--dry-run"] or [""]
-    verbs: dict[str, Callable[[], dict[str, Any]]] = {
+    verbs: dict[str, Callable[[], Record]] = {
         "desired": lambda: desired(node, manager),
-        "prepare": lambda: prepare(node, manager, actor, console, busy(), dry=dry),
+        "prepare": lambda: prepare(node, manager, actor, console, busy, dry=dry),
         "install": lambda: install(node, actor, rest, dry=dry),
         "units": lambda: units(node, actor, dry=dry),
         "services": lambda: services(node, manager, actor, console, rest or list(KINDS), dry=dry),
-        "stop": lambda: on_running(stop, node, manager, console, busy(), rest or list(KINDS), dry=dry),
-        "restart": lambda: on_running(restart, node, manager, console, busy(), rest or list(KINDS), dry=dry),
+        "stop": lambda: on_running(stop, node, manager, console, busy, rest or list(KINDS), dry=dry),
+        "restart": lambda: on_running(restart, node, manager, console, busy, rest or list(KINDS), dry=dry),
         "wait": lambda: wait(node, manager, rest),
     }
     fits = all(map(str.isdigit, rest[:1])) if verb == "wait" else set(rest) <= {*KINDS, *_PARTS}
     if verb not in verbs or not fits:
         raise UsageError(f"there is no {' '.join(words)!r}", f"VERB is one of {', '.join(verbs)}")
-    console = Console()
+    console, busy = Console(), dataclasses.replace(given.busy, wait=max(0.0, given.busy.wait))
     node = describe(given, environment)
     actor = Actor(node.account)
     manager = service_manager(node, actor)
     return verbs[verb]()
 
 
-def _answer() -> Any:
-    try:
-        given = json.loads(sys.stdin.read() or "{}")
-    except ValueError as error:
-        raise UsageError(f"standard input is not JSON: {error}", "see the docstring of this module") from None
-    if not isinstance(given, dict):
-        raise UsageError("standard input holds no JSON object", "see the docstring of this module")
-    if given.get("path"):
-        os.environ["PATH"] = str(given["path"])
+def _answer() -> Record:
+    given = Given.read(sys.stdin.read())
+    if given.path:
+        os.environ["PATH"] = given.path
     return answer(sys.argv[1:], given, os.environ)
 
 

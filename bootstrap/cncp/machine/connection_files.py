@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from cncp.files import read_bytes, read_shape, to_json
+from cncp.files import read_bytes, read_record, to_json
 from cncp.ipp import keys
+from cncp.ipp.connection_file import CLIENT, ENGINE, ClientFile, ConnectionFile, EngineFile
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.resources import File, Resource
-from cncp.shape import Misfit
-
-_ENGINE = {"interface": str, "location": str, "registration": int, "key": str, "curve_serverkey": str | None}
-
-CLIENT = "ipcontroller-client.json"
-ENGINE = "ipcontroller-engine.json"
 
 
 def delivered(home: Path) -> Path:
@@ -44,7 +37,7 @@ def outdated(node: Node) -> list[str]:
     if not node.controller:
         return [f"write {path} (content not shown)" for path, _ in _undelivered(node)]
     identity = keys.load(node.identity)
-    if identity is None or not keys.fits(identity.ports, node.settings.ports):
+    if identity is None or not keys.fits(identity.ports.all, node.settings.ports):
         return [f"make {node.identity} (keys and ports; content not shown)"]
     return [f"write {path} (content not shown)" for path, _ in _differing(node, identity)]
 
@@ -69,13 +62,9 @@ def write(node: Node, actor: Actor) -> list[str]:
     return written
 
 
-def client(node: Node) -> dict[str, Any] | None:
-    """Return the content of the client's connection file, None where there is none, or only a damaged one."""
-    content = read_bytes(node.security_dir / CLIENT)
-    try:
-        return None if content is None else keys.client_document(content)
-    except Misfit:
-        return None
+def client(node: Node) -> ClientFile | None:
+    """Return the client's connection file, None where there is none, or only a damaged one."""
+    return read_record(node.security_dir / CLIENT, ClientFile)
 
 
 def local_address(node: Node) -> str | None:
@@ -88,14 +77,12 @@ def dialled(node: Node) -> str:
     return _where(client(node), local_address(node))
 
 
-def engine(node: Node) -> dict[str, Any] | None:
-    """Return the content of the engines' connection file, None where there is none, or only a damaged one.
+def engine(node: Node) -> EngineFile | None:
+    """Return the engines' connection file, None where there is none, or only a damaged one.
 
     The hub answers on it who is registered, and how much each has to do.
     """
-    found: dict[str, Any] | None = read_shape(node.security_dir / ENGINE, _ENGINE)
-    usable = found and 1 <= found["registration"] <= 65535 and found["interface"].startswith("tcp://")
-    return found if usable else None
+    return read_record(node.security_dir / ENGINE, EngineFile)
 
 
 def engines_dial(node: Node) -> str:
@@ -103,12 +90,10 @@ def engines_dial(node: Node) -> str:
     return _where(engine(node), None)
 
 
-def _where(document: Mapping[str, Any] | None, host: str | None) -> str:
+def _where(document: ConnectionFile | None, host: str | None) -> str:
     if document is None:
         return "an address that no connection file says"
-    bound = str(document["interface"]).partition("://")[2]
-    named = host or (str(document["location"]) if bound in ("0.0.0.0", "*") else bound)
-    return f"{named}:{document['registration']}"
+    return f"{host or document.dialled}:{document.registration}"
 
 
 def _undelivered(node: Node) -> list[tuple[Path, bytes]]:
@@ -119,14 +104,14 @@ def _undelivered(node: Node) -> list[tuple[Path, bytes]]:
 
 
 def _differing(node: Node, identity: keys.Identity) -> list[tuple[Path, bytes]]:
-    wanted = keys.connection_files(
+    client, engine = keys.connection_files(
         identity,
         listen=node.settings.listen,
         location=node.location,
         encryption=node.settings.encryption,
     )
-    paths = ((node.security_dir / name, to_json(content)) for name, content in wanted.items())
-    return [(path, content) for path, content in paths if read_bytes(path) != content]
+    wanted = {node.security_dir / CLIENT: to_json(client), node.security_dir / ENGINE: to_json(engine)}
+    return [(path, content) for path, content in wanted.items() if read_bytes(path) != content]
 
 
 def resources(node: Node) -> tuple[Resource, ...]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from cncp.config.sources import SOURCE, STATIC
 from cncp.files import to_json
+from cncp.ipp import cluster_file
 from cncp.machine import connection_files
 from cncp.machine.jupyter import service
-from cncp.machine.node import Node, node_path
+from cncp.machine.node import NODE, Node, node_path
 from cncp.machine.removal import COMMAND_MARK
 from cncp.machine.resources import Block, Directory, File, Resource
 from cncp.machine.services import manager_files
@@ -62,7 +63,7 @@ def _home(node: Node) -> Iterator[Resource]:
     yield Directory(str(home / "libexec"), 0o755, "home")
     for name in ("record-exit", "keep"):
         yield File(str(home / "libexec" / name), 0o755, "home", source=f"libexec/{name}")
-    yield File(str(node_path(home)), 0o600, "home", content=to_json(node.document()).decode())
+    yield File(str(node_path(home)), 0o600, "home", content=NODE.content(node).decode())
     if not node.instance:
         # In a home that several hosts share it could serve only one of them.
         yield File(str(Path(node.account.home) / ".local" / "bin" / "cncp"), 0o755, "home", content=_command(node))
@@ -117,7 +118,7 @@ def _profile(node: Node) -> Iterator[Resource]:
         # ipyparallel's own programs find the cluster by it: Cluster.from_file, ipcluster, the lab's extension.
         here = {"class": "cncp.remote.Running", "cluster_id": "", "profile_dir": node.profile_dir}
         found = to_json({"cluster": here, "home": node.home}).decode()
-        yield File(str(directory / "security" / "cluster-.json"), 0o600, "profile", content=found)
+        yield File(str(directory / "security" / cluster_file.NAME), 0o600, "profile", content=found)
     for name in _PROFILE:
         yield Block(str(directory / name), "profile", source=f"profile/{name}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from cncp.config.settings import parse
 from cncp.errors import UsageError
@@ -18,12 +17,12 @@ def path(home: str) -> Path:
     return Path(home) / "environment"
 
 
-def hidden(settings: Mapping[str, Any], home: str) -> dict[str, Any]:
+def hidden(settings: Mapping[str, object], home: str) -> dict[str, object]:
     """Return settings as they may be seen: they name the file."""
     return {**settings, "environment": f"@{path(home)}"} if settings["environment"] != "none" else dict(settings)
 
 
-def shown(settings: Mapping[str, Any]) -> dict[str, Any]:
+def shown(settings: Mapping[str, object]) -> dict[str, object]:
     """Return settings with what the file holds; none where it is lost, as it is written again then."""
     try:
         return {**settings, "environment": parse("environment", settings.get("environment", "none"), "node")}

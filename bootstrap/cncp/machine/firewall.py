@@ -29,16 +29,10 @@ def openings(
     cluster by themselves, 0 where they do not.
     """
     to = "" if listen == "0.0.0.0" else listen
-    files = keys.connection_files(identity, listen=listen, location="", encryption=True)
-
-    def ports(name: str, channels: Iterable[str]) -> tuple[int, ...]:
-        return tuple(keys.ports_of(files[f"ipcontroller-{name}.json"], channels))
-
+    client, engine = keys.connection_files(identity, listen=listen, location="", encryption=True)
     return [
-        Opening(
-            "engines", (*ports("engine", keys.ENGINE_CHANNELS), *([joining] if joining else [])), tuple(engines), to
-        ),
-        Opening("clients", ports("client", keys.CLIENT_CHANNELS), tuple(clients), to),
+        Opening("engines", (*engine.ports, *([joining] if joining else [])), tuple(engines), to),
+        Opening("clients", client.ports, tuple(clients), to),
     ]
 
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import pwd
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from cncp.errors import CncpError
-from cncp.files import read_bytes, to_json
+from cncp.field_types import Within
+from cncp.files import read_bytes
 from cncp.inheritance import LOGIN
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
-
-SECRET = 0o600  # proxies can hold a password
+from cncp.records import Record
+from cncp.state_files import StateFile
 
 _TAKEN = re.compile(r"PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|(?:https?|ftp|all|no)_proxy", re.IGNORECASE)
 _BEGINS = "cncp: the login begins here"
@@ -25,22 +28,29 @@ _PATIENCE = 10.0  # s; login files may load much, or wait for somebody
 _MOST = 32768  # characters of a value
 
 
+@dataclass(frozen=True)
+class Login(Record):
+    """What a login shell has, which services begin with (``cncp.inheritance``)."""
+
+    umask: Annotated[int, Within(0, 0o777)]
+    variables: Mapping[str, str]
+
+
+STORE = StateFile(LOGIN, Login, "cncp restart asks the login shell again")
+
+
 def path(home: Path) -> Path:
     """Return where it is kept."""
-    return home / LOGIN
+    return STORE.path(home)
 
 
 def refresh(node: Node, actor: Actor) -> list[str]:
     """Write what the login has now, where it differs; return the path if so. What cannot be asked stays as it was."""
-    found = ask(node, actor)
-    where = path(Path(node.home))
-    if found is None or read_bytes(where) == to_json(found):
-        return []
-    actor.write(where, to_json(found), SECRET)
-    return [str(where)]
+    found, home = ask(node, actor), Path(node.home)
+    return [str(path(home))] if found is not None and STORE.save(home, found, actor.write) else []
 
 
-def ask(node: Node, actor: Actor) -> dict[str, Any] | None:
+def ask(node: Node, actor: Actor) -> Login | None:
     """Run the account's login shell; None where there is none that answers."""
     shell = _shell(node.account.uid)
     # csh takes -l only alone; it reads ~/.cshrc anyway, where its users set their PATH.
@@ -64,7 +74,7 @@ def ask(node: Node, actor: Actor) -> dict[str, Any] | None:
     return read(said)
 
 
-def read(said: str) -> dict[str, Any] | None:
+def read(said: str) -> Login | None:
     """Return umask and variables from what a login shell said; None where it did not get so far."""
     _, began, rest = said.partition(f"{_BEGINS}\n")
     umask, _, shown = rest.partition("\n")
@@ -77,7 +87,7 @@ def read(said: str) -> dict[str, Any] | None:
         # Neither what is not UTF-8 nor what is beyond reason.
         if _TAKEN.fullmatch(name) and value and "\ufffd" not in value and len(value) < _MOST
     }
-    return {"umask": int(umask, 8) & 0o777, "variables": taken}
+    return Login(int(umask, 8) & 0o777, taken)
 
 
 def _shell(uid: int) -> str:

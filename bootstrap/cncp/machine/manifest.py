@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from cncp.files import PARENTS, read_bytes, read_shape, to_json
+from cncp.files import PARENTS, read_bytes
 from cncp.machine.actor import Actor
 from cncp.machine.resources import Block, Directory, Resource, parents
+from cncp.records import Record
+from cncp.state_files import StateFile
 
-_Made = tuple[Literal["login", "root"], Literal["directory", "file", "block", "whole", "link"]]
-_STORED = {"made": dict[str, _Made], "kept": dict[str, str], "modes": dict[str, int], "copies": dict[str, str]}
+Made = tuple[str, str]
+"""Who owns a path ("login" or "root"), and in what form it was made."""
+
+
+@dataclass(frozen=True)
+class Written(Record):
+    """What is stored of a `Manifest`, whose fields it has."""
+
+    made: Mapping[str, tuple[Literal["login", "root"], Literal["directory", "file", "block", "whole", "link"]]]
+    kept: Mapping[str, str]
+    modes: Mapping[str, int]
+    copies: Mapping[str, str]
+
+
+STORE = StateFile("manifest.json", Written, "cncp up notes what it writes from now on", "what was written")
 
 
 @dataclass
@@ -26,7 +42,7 @@ class Manifest:
     """
 
     path: Path
-    made: dict[str, list[str]] = field(default_factory=dict)
+    made: dict[str, Made] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
@@ -40,7 +56,7 @@ class Manifest:
         for resource in resources:
             for folder in parents(resource):
                 if not folder.exists() and str(folder) not in self.made:
-                    self.made[str(folder)] = [resource.owner, "directory"]
+                    self.made[str(folder)] = (resource.owner, "directory")
             path = Path(resource.path)
             if resource.path in self.made:
                 continue
@@ -48,7 +64,7 @@ class Manifest:
                 self.modes.setdefault(resource.path, path.stat().st_mode & 0o7777)
                 continue
             if isinstance(resource, Block) and path.exists():
-                self.made[resource.path] = [resource.owner, "block"]
+                self.made[resource.path] = (resource.owner, "block")
                 continue
             former = read_bytes(path) if path.is_file() else None
             if former is not None and not isinstance(resource, Block):
@@ -59,25 +75,24 @@ class Manifest:
                 self.kept[resource.path] = backup.name
                 self.modes[resource.path] = path.stat().st_mode & 0o7777
             kind = "whole" if isinstance(resource, Block) else type(resource).__name__.lower()
-            self.made[resource.path] = [resource.owner, kind]
+            self.made[resource.path] = (resource.owner, kind)
         self.save(actor)
 
     def save(self, actor: Actor) -> None:
         """Write the manifest if it changed."""
-        content = to_json({"made": self.made, "kept": self.kept, "modes": self.modes, "copies": self.copies})
-        if read_bytes(self.path) != content:
-            actor.write(self.path, content, 0o600)
+        written = Written(self.made, self.kept, self.modes, self.copies)  # type: ignore[arg-type]  # owners and forms
+        STORE.save(self.path.parent, written, actor.write)
 
 
 def whole(path: Path) -> bool:
     """Tell whether there is a manifest that can be read."""
-    return read_shape(path, _STORED) is not None
+    return STORE.intact(path.parent) is not None
 
 
 def load(path: Path) -> Manifest:
     """Read the manifest; an empty one where there is none, or only a damaged one."""
-    stored: dict[str, Any] = read_shape(path, _STORED) or {}
+    stored = STORE.intact(path.parent) or Written({}, {}, {}, {})
     above = (read_bytes(path.parent / PARENTS) or b"").decode(errors="surrogateescape").splitlines()
-    made = {folder: ["login", "directory"] for folder in above}
-    made.update((name, list(one)) for name, one in stored.get("made", {}).items())
-    return Manifest(path, made, *(stored.get(name, {}) for name in ("kept", "modes", "copies")))
+    made: dict[str, Made] = dict.fromkeys(above, ("login", "directory"))
+    made.update(stored.made)
+    return Manifest(path, made, dict(stored.kept), dict(stored.modes), dict(stored.copies))

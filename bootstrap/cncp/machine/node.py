@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from cncp.accounts import Account
 from cncp.config.settings import MANAGER, Cluster
 from cncp.config.sources import recorded
 from cncp.errors import CncpError, PreflightError, UsageError
-from cncp.files import read_bytes, read_json
+from cncp.field_types import Matching, Within
+from cncp.files import read_record
 from cncp.install import source_code
+from cncp.ipp import cluster_file
 from cncp.machine import engine_variables
 from cncp.machine.facts import Facts
 from cncp.machine.tunnels import Tunnel
-from cncp.shape import Misfit, made, parse
-
-_ENGINES = 1024  # as the setting allows
+from cncp.records import Odd, Record, as_json
+from cncp.state_files import StateFile
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(Record):
     """Everything that the desired state of a machine depends on, and nothing else."""
 
     settings: Cluster
@@ -34,12 +33,12 @@ class Node:
     home: str
     profile_dir: str
     source: str
-    manager: str
-    scope: str
+    manager: Annotated[str, Matching(MANAGER, "a service manager")]
+    scope: Annotated[str, Matching("system|user", "system or user")]
     why: str
     controller: bool
-    engine_ids: tuple[int, ...]
-    threads: int
+    engine_ids: tuple[Annotated[int, Within(0, 1023)], ...]
+    threads: Annotated[int, Within(1, 2**20)]
     gpus: tuple[str, ...]
     location: str
     instance: str = ""
@@ -95,12 +94,26 @@ class Node:
         rendezvous = ("rendezvous",) if meets else ()
         return (("controller",) if self.controller else ()) + tunnels + engines + jupyter + rendezvous
 
-    def document(self) -> dict[str, Any]:
-        """Return the node as JSON types, for node.json and Chef."""
-        return {
-            **dataclasses.asdict(self),
-            "settings": engine_variables.hidden(dataclasses.asdict(self.settings), self.home),
-        }
+    def to_json(self) -> dict[str, object]:
+        """Return the node for node.json and Chef, without what can be secret."""
+        return {**super().to_json(), "settings": engine_variables.hidden(as_json(self.settings), self.home)}
+
+    @classmethod
+    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the settings as this version has them, with what only their file holds."""
+        manager, scope, stored = (members.get(name) for name in ("manager", "scope", "settings"))
+        if scope == "system" and manager != "systemd":
+            raise Odd("there is no service manager of the system but systemd", whole=True)
+        if not isinstance(stored, dict):
+            return members
+        try:
+            settings = recorded(engine_variables.shown(stored))
+        except UsageError as error:
+            raise Odd(error.message, whole=True) from None
+        return {**members, "settings": as_json(settings)}
+
+
+NODE = StateFile("node.json", Node, "cncp up makes it again")
 
 
 def kept_by(manager: str, scope: str) -> str:
@@ -108,45 +121,31 @@ def kept_by(manager: str, scope: str) -> str:
     return f"{manager} ({scope})" if manager == "systemd" else manager
 
 
-def from_document(document: Mapping[str, Any]) -> Node:
-    """Make a node from what ``document`` returned, of whatever version. Raises Misfit on anything else."""
-    stored = document.get("settings")
-    try:
-        read = recorded(engine_variables.shown(stored if isinstance(stored, dict) else {}))
-    except UsageError as error:
-        raise Misfit(error.message) from None
-    node: Node = made(Node, {**document, "settings": dataclasses.asdict(read)})
-    scopes = ("system", "user") if node.manager == "systemd" else ("user",)
-    if not re.fullmatch(MANAGER, node.manager) or node.scope not in scopes:
-        raise Misfit(f"there is no service manager {node.manager} ({node.scope})")
-    if node.threads < 1 or not all(0 <= number < _ENGINES for number in node.engine_ids):
-        raise Misfit("its engines are impossible")
-    return node
-
-
 def node_path(home: Path) -> Path:
     """Return where the attributes of the last `cncp up` are."""
-    return home / "node.json"
+    return NODE.path(home)
 
 
 def installed(home: Path) -> Node:
     """Return the node that the last `cncp up` made here. Raises CncpError where there is none."""
-    content = read_bytes(node_path(home))
-    if content is None:
+    node = NODE.load(home)
+    if node is None:
         raise CncpError(f"there is no cluster in {home}", "make one: bash ./baremetal.sh, or cncp up")
-    try:
-        return from_document(made(dict[str, Any], parse(content)))
-    except Misfit as error:
-        raise CncpError(f"{node_path(home)} is damaged: {error}", "cncp up makes it again") from None
+    return node
+
+
+@dataclass(frozen=True)
+class _Profile(Record):
+    profile_dir: str = ""
 
 
 def check_profile(node: Node) -> None:
     """Raise UsageError where the profile is that of another cluster of this account."""
-    other = (read_json(node.security_dir / "cluster-.json") or {}).get("home", node.home)
-    if node.instance or not node.services or not isinstance(other, str) or other == node.home:
+    other = cluster_file.home(Path(node.profile_dir))
+    if node.instance or not node.services or other in ("", node.home):
         return
-    past = read_json(node_path(Path(other))) or {}
-    if past.get("profile_dir") == node.profile_dir:
+    past = read_record(node_path(Path(other)), _Profile)
+    if past and past.profile_dir == node.profile_dir:
         raise UsageError(
             f"the profile {node.settings.profile} is that of the cluster in {other}",
             "name another for this one with --profile NAME, or leave CNCP_HOME out",

@@ -13,8 +13,7 @@ import psutil
 
 from cncp.config.settings import LOOPBACK
 from cncp.errors import CncpError, UsageError
-from cncp.ipp import connection_file
-from cncp.ipp.keys import engine_document
+from cncp.ipp.connection_file import MemberFile
 from cncp.machine import connection_files
 from cncp.machine.node import Node
 from cncp.rendezvous import owner
@@ -23,7 +22,6 @@ from cncp.rendezvous.owner import Record
 from cncp.rendezvous.places import opened
 from cncp.rendezvous.store import Store
 from cncp.rendezvous.stores.served import ServedStore
-from cncp.shape import Misfit
 
 _OF_CLUSTER = ("encryption", "heartbeat", "tolerance")
 """Settings of this machine that those who join must have as well."""
@@ -46,18 +44,16 @@ def offer(node: Node) -> Cluster:
     if stored is None:
         raise CncpError(f"the engines' connection file is not in {node.security_dir}", "make it: cncp up")
     places = addresses(node)
-    try:
-        engine = engine_document({**stored, "names": [place for place in places if place != stored["location"]]})
-    except Misfit as error:
-        raise CncpError(f"the engines' connection file is {error}", "make it again: cncp up") from None
+    named = {**stored.to_json(), "names": [place for place in places if place != stored.location]}
+    engine = MemberFile.from_json(named, "the engines' connection file", "make it again: cncp up")
     return Cluster(
         profile=node.settings.profile,
-        engine=engine,
+        engine=engine.to_json(),
         addresses=tuple(places),
         settings={name: getattr(node.settings, name) for name in _OF_CLUSTER},
         ipyparallel=version("ipyparallel"),
         python=".".join(platform.python_version_tuple()[:2]),
-        fingerprint=connection_file.fingerprint(engine),
+        fingerprint=engine.fingerprint,
     )
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from cncp.errors import CncpError
-from cncp.files import read_bytes, read_json
+from cncp.files import read_bytes
+from cncp.ipp import cluster_file
 from cncp.machine import manifest
 from cncp.machine.actor import Actor
 from cncp.machine.manifest import Manifest
@@ -53,7 +54,7 @@ _LEFT_BY_IPYTHON = (
 _OF_PROFILE = ("log", "pid", "security", "startup")
 """Folders of a profile that we make."""
 
-_SECRETS = ("cncp-identity.json", "ipcontroller-client.json", "ipcontroller-engine.json", "cluster-.json")
+_SECRETS = ("cncp-identity.json", "ipcontroller-client.json", "ipcontroller-engine.json", cluster_file.NAME)
 
 
 def written(memory: Manifest, profiles: Collection[Path], actor: Actor) -> None:
@@ -112,7 +113,7 @@ def _take_block_out(path: Path, kind: str, actor: Actor) -> None:
 
 def _restore(memory: Manifest, actor: Actor) -> None:
     for path, backup in memory.kept.items():
-        if memory.made.get(path, ["login"])[0] != "login":
+        if memory.made.get(path, ("login", ""))[0] != "login":
             continue
         former = read_bytes(memory.path.parent / "before" / backup)
         if former is None:
@@ -194,7 +195,7 @@ def recognised(memory: Manifest, home: Path, own: Path, ipython: Collection[Path
     for path in _units(own):
         made[str(path)] = "directory" if path.is_dir() and not path.is_symlink() else "file"
     kept = {path: name for path, kind in made.items() if kind == "file" and (name := _before(path, home))}
-    all_made = {**memory.made, **{path: ["login", kind] for path, kind in made.items()}}
+    all_made = {**memory.made, **{path: ("login", kind) for path, kind in made.items()}}
     return Manifest(memory.path, all_made, kept, {}, copies)
 
 
@@ -208,7 +209,7 @@ def _before(path: str, home: Path) -> str:
 def _of_profile(profile: Path, home: Path) -> dict[str, str]:
     if not any(path.exists() for path in (profile / "cncp.json", profile / "security" / _SECRETS[0])):
         return {}
-    if (read_json(profile / "security" / "cluster-.json") or {}).get("home", str(home)) != str(home):
+    if cluster_file.home(profile) not in ("", str(home)):
         # Another cluster's of the same account.
         return {}
     made = {str(profile): "directory", **{str(profile / name): "directory" for name in _OF_PROFILE}}

@@ -10,13 +10,13 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cncp.config.sources import STATIC
 from cncp.errors import CncpError
 from cncp.files import read_bytes
 from cncp.machine.actor import Actor
 from cncp.managed_block import BEGIN, END, split_block
+from cncp.records import Record
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,25 @@ class Difference:
 
     what: str
     diff: str
+
+
+@dataclass(frozen=True)
+class Entry(Record):
+    """A resource as the cookbook is told of it; it has no ``target``, mode or content where there is none."""
+
+    path: str
+    owner: str
+    part: str
+    kind: str
+    mode: str = ""
+    source: str = ""
+    content: str | None = None
+    target: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """Leave out what there is none of; the content of a file may be empty."""
+        members = super().to_json()
+        return {name: value for name, value in members.items() if value or (name == "content" and value is not None)}
 
 
 class Resource(ABC):
@@ -43,8 +62,8 @@ class Resource(ABC):
         """Make it so; the folder that it stands in is there. Raises OSError."""
 
     @abstractmethod
-    def chef(self) -> dict[str, Any]:
-        """Return it as JSON types for the cookbook, as it is to be beside what is there now."""
+    def chef(self) -> Entry:
+        """Return it for the cookbook, as it is to be beside what is there now."""
 
     def apply(self, actor: Actor) -> None:
         """Make it so, after the folders above it. Raises OSError."""
@@ -58,9 +77,9 @@ class Resource(ABC):
         path = Path(self.path)
         return path.stat().st_mode & 0o7777 if path.exists() else None
 
-    def entry(self, kind: str, **more: Any) -> dict[str, Any]:
+    def entry(self, kind: str, **more: str) -> Entry:
         """Return what Chef is told of every resource, and what of this one."""
-        return {"path": self.path, "owner": self.owner, "part": self.part, "kind": kind, **more}
+        return Entry(self.path, self.owner, self.part, kind, **more)
 
 
 @dataclass(frozen=True)
@@ -90,7 +109,7 @@ class Directory(Resource):
         else:
             actor.mkdir(path, self.mode)
 
-    def chef(self) -> dict[str, Any]:
+    def chef(self) -> Entry:
         """Leave closed what its owner has closed."""
         there = self.mode_there()
         return self.entry("directory", mode=f"{self.mode if there is None else self.mode & there:04o}")
@@ -124,7 +143,7 @@ class File(Resource):
         """Write it."""
         actor.write(Path(self.path), self.text().encode(), self.mode)
 
-    def chef(self) -> dict[str, Any]:
+    def chef(self) -> Entry:
         """Name the source, which the cookbook has as well."""
         content = {"source": self.source} if self.source else {"content": self.content}
         return self.entry("file", mode=f"{self.mode:04o}", **content)
@@ -158,7 +177,7 @@ class Block(Resource):
         text = self.within(_read(self.path))
         actor.write(Path(self.path), text.encode(errors="surrogateescape"), 0o644 if there is None else there)
 
-    def chef(self) -> dict[str, Any]:
+    def chef(self) -> Entry:
         """Be a file to Chef, which knows text alone. Raises CncpError where that would not keep what is there."""
         existing = read_bytes(Path(self.path)) or b""
         try:
@@ -190,7 +209,7 @@ class Link(Resource):
         """Make or replace it."""
         actor.link(Path(self.path), self.target)
 
-    def chef(self) -> dict[str, Any]:
+    def chef(self) -> Entry:
         """Name the target."""
         return self.entry("link", target=self.target)
 

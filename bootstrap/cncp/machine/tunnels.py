@@ -17,17 +17,18 @@ import re
 import shutil
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cncp import accounts
 from cncp.config.settings import LOOPBACK
 from cncp.console import answered
 from cncp.errors import CncpError
-from cncp.files import read_bytes, read_shape, to_json, write_atomic
-from cncp.shape import made, parse
+from cncp.files import read_bytes, write_atomic
+from cncp.records import Record
 from cncp.ssh import keypair, openssh
+from cncp.ssh.keypair import TunnelKey
+from cncp.state_files import StateFile
 
 _FOLDER = "tunnels"
 
@@ -53,6 +54,24 @@ class Tunnel:
     address: str = ""
 
 
+@dataclass(frozen=True)
+class Tunnels(Record):
+    """What a machine is to connect."""
+
+    tunnels: tuple[Tunnel, ...] = ()
+
+
+STORE = StateFile(f"{_FOLDER}/tunnels.json", Tunnels, "cncp up on the machine in charge writes it again")
+
+
+@dataclass(frozen=True)
+class Request(Record):
+    """What the machine in charge asks for: tunnels, and the names of others that stay."""
+
+    wanted: tuple[Tunnel, ...]
+    keep: tuple[str, ...] = ()
+
+
 def label(host: str) -> str:
     """Return a host's name as that of a service; tmux has no dots in the names of sessions."""
     return re.sub(r"[^A-Za-z0-9-]", "_", host)
@@ -74,8 +93,7 @@ def _public(home: Path) -> Path:
 
 def load(home: Path) -> tuple[Tunnel, ...]:
     """Return what this machine is to connect."""
-    stored = read_shape(folder(home) / "tunnels.json", {"tunnels": tuple[Tunnel, ...]})
-    return stored["tunnels"] if stored else ()
+    return (STORE.intact(home) or Tunnels()).tunnels
 
 
 def forwards(tunnel: Tunnel) -> list[str]:
@@ -105,11 +123,11 @@ def command(home: Path, tunnel: Tunnel, socket: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Delivered:
+class Delivered(Record):
     """Whether what was left is new, and the public key that the other machines are to let in, "" without any."""
 
     changed: bool
-    public: str
+    public: TunnelKey
 
 
 def deliver(home: Path, wanted: Sequence[Tunnel], keep: Collection[str] = ()) -> Delivered:
@@ -141,19 +159,17 @@ def _write(home: Path, tunnels: Sequence[Tunnel]) -> Delivered:
     if not key(home).exists():
         keypair.make(key(home), "cncp tunnel")
     known = "".join(f"{tunnel.name} {host_key}\n" for tunnel in tunnels for host_key in tunnel.host_keys)
-    contents = {
-        folder(home) / "known_hosts": known.encode(),
-        folder(home) / "tunnels.json": to_json({"tunnels": [asdict(tunnel) for tunnel in tunnels]}),
-    }
-    new = {path: content for path, content in contents.items() if read_bytes(path) != content}
-    for path, content in new.items():
-        write_atomic(path, content, 0o600)
-    return Delivered(bool(new), _public(home).read_text().strip())
+    hosts = folder(home) / "known_hosts"
+    new = read_bytes(hosts) != known.encode()
+    if new:
+        write_atomic(hosts, known.encode(), 0o600)
+    changed = STORE.save(home, Tunnels(tuple(tunnels)))
+    return Delivered(new or changed, _public(home).read_text().strip())
 
 
-def _answer() -> dict[str, Any]:
-    given = made({"wanted": list[Tunnel], "keep": list[str]}, parse(sys.stdin.read()))
-    return asdict(deliver(accounts.home(os.environ), given["wanted"], given["keep"]))
+def _answer() -> Delivered:
+    given = Request.from_json(sys.stdin.read(), "standard input")
+    return deliver(accounts.home(os.environ), given.wanted, given.keep)
 
 
 def main() -> int:

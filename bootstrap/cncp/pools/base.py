@@ -71,7 +71,7 @@ class Member:
         """Seconds that it is in that state, 0 where nobody knows."""
         return max(0.0, time.time() - self.since) if self.since else 0.0
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """Return it as JSON types."""
         return {
             "name": self.name,
@@ -91,7 +91,7 @@ class Rendezvous:
     """
 
     profile: str
-    engine_file: Mapping[str, Any]
+    engine_file: Mapping[str, object]
     addresses: tuple[str, ...]
     settings: Mapping[str, Value]
 

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cncp.errors import UsageError
-from cncp.files import make_home, read_shape, to_json, write_atomic
+from cncp.files import make_home
 from cncp.pools.base import Pool
-
-_STORED = {"counts": dict[str, dict[str, Any]]}
-
-
-def _path(home: Path) -> Path:
-    return home / "pools.json"
+from cncp.records import Record
+from cncp.state_files import StateFile
 
 
-def _kept(home: Path) -> dict[str, dict[str, Any]]:
-    stored: dict[str, dict[str, Any]] = (read_shape(_path(home), _STORED) or {"counts": {}})["counts"]
-    return stored
+@dataclass(frozen=True)
+class Count(Record):
+    """How large a pool is to be, as long as what is ``written`` in the file stays that."""
+
+    count: int | None
+    written: object
+
+
+@dataclass(frozen=True)
+class Counts(Record):
+    """Those of all pools, by name."""
+
+    counts: Mapping[str, Count] = field(default_factory=dict)
+
+
+STORE = StateFile("pools.json", Counts, "cncp scale sets it again", "how large pools are")
+
+
+def _kept(home: Path) -> Mapping[str, Count]:
+    return (STORE.intact(home) or Counts()).counts
 
 
 def keep(pool: Pool) -> None:
     """Have a pool be as large as it is now from here on, until the file says another number."""
-    counts = {**_kept(pool.home), pool.name: {"count": pool.count, "written": pool.written}}
     make_home(pool.home)
-    write_atomic(_path(pool.home), to_json({"counts": counts}), 0o600)
+    STORE.save(pool.home, Counts({**_kept(pool.home), pool.name: Count(pool.count, pool.written)}))
 
 
 def restore(pools: Sequence[Pool], home: Path) -> None:
@@ -35,8 +47,8 @@ def restore(pools: Sequence[Pool], home: Path) -> None:
     scalable = [pool for pool in pools if pool.count is not None]
     counts = _kept(home) if scalable else {}
     for pool in scalable:
-        kept = counts.get(pool.name, {})
+        kept = counts.get(pool.name)
         # What is not possible any more is not wanted any more.
         with contextlib.suppress(UsageError):
-            if "count" in kept and kept.get("written") == pool.written:
-                pool.scale(kept["count"])
+            if kept and kept.count is not None and kept.written == pool.written:
+                pool.scale(kept.count)

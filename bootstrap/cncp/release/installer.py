@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import textwrap
@@ -14,6 +13,7 @@ from cncp.config.settings import SETTINGS
 from cncp.config.sources import OTHER_VARIABLES, SOURCE, STATIC
 from cncp.errors import CncpError, UsageError
 from cncp.files import write_atomic
+from cncp.records import read
 
 SCRIPT = SOURCE / "baremetal.sh"
 
@@ -37,7 +37,7 @@ _OTHERS = (
 
 def options() -> str:
     """Return the text about options and variables in `baremetal.sh --help`."""
-    defaults = json.loads((STATIC / "defaults.json").read_bytes())
+    defaults = read(dict[str, object], (STATIC / "defaults.json").read_bytes(), "defaults.json")
     lines = ["Settings of the cluster: option, variable, default."]
     for setting in SETTINGS:
         default = defaults[setting.key]

@@ -14,11 +14,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
+from cncp import records
 from cncp.errors import CncpError, shown
-from cncp.shape import Misfit, made, parse
+from cncp.records import Misfit
 
 FORMAT = 1
 
@@ -103,7 +104,7 @@ class Seed:
     def of(content: str | bytes) -> Seed:
         """Read what ``to_json`` returned, however it was pasted. Raises Refused."""
         try:
-            seed: Seed = made(Seed, parse(_unwrapped(content)))
+            seed = records.read(Seed, _unwrapped(content), "it")
             if seed.format != FORMAT:
                 raise Refused(
                     "version", f"the seed is of format {seed.format}, and this cncp reads {FORMAT}", "get a newer cncp"
@@ -173,9 +174,9 @@ class Cluster:
     """
 
     profile: str
-    engine: Mapping[str, Any] = field(repr=False)
+    engine: Mapping[str, object] = field(repr=False)
     addresses: Sequence[str]
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     ipyparallel: str
     python: str
     fingerprint: str
@@ -222,7 +223,7 @@ def read(content: bytes, *, cluster: str, kind: Kind, name: str) -> Document:
     """Read a document that should be of this cluster and name. Raises Refused."""
     what = f"the {kind} document"
     try:
-        found: Document = made(Document, parse(content))
+        found = records.read(Document, content, "it")
     except Misfit as error:
         raise damaged(what, error) from None
     if found.format != FORMAT:

@@ -10,14 +10,13 @@ has said; then it ends its engines, and goes on asking.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from cncp.errors import CncpError
-from cncp.files import read_bytes, to_json, write_atomic
+from cncp.records import Record
 from cncp.rendezvous.documents import Access, Body, Refused, Want
-from cncp.shape import Misfit, made, parse
+from cncp.state_files import StateFile
 
 if TYPE_CHECKING:
     # What opens connections takes a while to import, and most verbs only look who has joined.
@@ -30,7 +29,7 @@ PARKED = ("drained", "stopped", "lost")
 
 
 @dataclass(frozen=True)
-class Membership:
+class Membership(Record):
     """What a member knows of its cluster; times are s since 1970.
 
     ``serial`` is the highest of a lease that was seen, ``joined`` that of the join, ``heard`` when the lease or the
@@ -145,30 +144,28 @@ def _heard(known: Membership, now: float, etag: str) -> Membership:
     return replace(known, heard=int(now), etag=etag, state=state, why=why)
 
 
+# It holds the lease's key.
+STORE = StateFile(
+    "member.json",
+    Membership,
+    "join again: ask for a line, cncp invite on the controller's machine",
+    "by which this machine is a member",
+)
+
+
 def path(home: Path) -> Path:
-    """Return the file that makes a machine a member; it holds the lease's key."""
-    return home / "member.json"
+    """Return the file that makes a machine a member."""
+    return STORE.path(home)
 
 
 def load(home: Path) -> Membership | None:
     """Return what is known here, None on a machine that has not joined. Raises CncpError where it is damaged."""
-    content = read_bytes(path(home))
-    if content is None:
-        return None
-    try:
-        found: Membership = made(Membership, parse(content))
-    except Misfit as error:
-        raise CncpError(
-            f"{path(home)}, by which this machine is a member, is damaged: {error}",
-            "join again: ask for a line, cncp invite on the controller's machine",
-        ) from None
-    return found
+    return STORE.load(home)
 
 
 def save(home: Path, membership: Membership) -> None:
     """Keep what is known."""
-    content: dict[str, Any] = asdict(membership)
-    write_atomic(path(home), to_json(content), 0o600)
+    STORE.save(home, membership)
 
 
 def role(home: Path) -> Literal["", "owner", "member"]:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cncp import files
-from cncp.errors import CncpError
-from cncp.files import read_bytes, to_json, write_atomic
+from cncp import files, records
 from cncp.rendezvous.documents import Want
 from cncp.rendezvous.sealing import new_key
-from cncp.shape import Misfit, made, parse
+from cncp.state_files import StateFile
 
 FOLDER = "rendezvous"
 
@@ -35,7 +33,7 @@ class Invitation:
     key: str = field(repr=False)
     made: int
     deadline: int
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     instance: bool = False
     note: str = ""
     serial: int = 0
@@ -52,7 +50,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(records.Record):
     """The whole of it. ``published`` says which content the lease has that lies there, ``expires`` until when."""
 
     cluster: str
@@ -80,24 +78,22 @@ def folder(home: Path) -> Path:
     return home / FOLDER
 
 
+STORE = StateFile(
+    f"{FOLDER}/owner.json",
+    Record,
+    "rm -r {folder}, then invite anew: machines that have joined need a new invitation too",
+    "what machines join by",
+)
+
+
 def path(home: Path) -> Path:
     """Return the file of the record."""
-    return folder(home) / "owner.json"
+    return STORE.path(home)
 
 
 def load(home: Path) -> Record | None:
     """Return the record, None where nobody was invited yet. Raises CncpError where it is damaged."""
-    content = read_bytes(path(home))
-    if content is None:
-        return None
-    try:
-        found: Record = made(Record, parse(content))
-    except Misfit as error:
-        raise CncpError(
-            f"{path(home)}, what machines join by, is damaged: {error}",
-            f"rm -r {folder(home)}, then invite anew: machines that have joined need a new invitation too",
-        ) from None
-    return found
+    return STORE.load(home)
 
 
 @contextlib.contextmanager
@@ -120,5 +116,5 @@ def begin(home: Path, place: Place, **values: Any) -> Record:
 
 def save(home: Path, record: Record) -> Record:
     """Write the record. Call it while `held`."""
-    write_atomic(path(home), to_json(asdict(record)), 0o600)
+    STORE.save(home, record)
     return record

@@ -21,7 +21,6 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from cncp.errors import CncpError, UsageError
 from cncp.files import to_json
@@ -88,7 +87,7 @@ def publish_join(
     batch: str,
     *,
     lifetime: int,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     bundle: str = "",
     sha256: str = "",
     instance: bool = False,

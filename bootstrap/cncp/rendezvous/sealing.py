@@ -9,10 +9,12 @@ from dataclasses import asdict, replace
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from cncp import records
 from cncp.config import settings
 from cncp.errors import UsageError
 from cncp.files import to_json
-from cncp.ipp import connection_file, keys
+from cncp.ipp.connection_file import MemberFile
+from cncp.records import Misfit
 from cncp.rendezvous.documents import (
     AGAIN,
     KEY_BYTES,
@@ -26,7 +28,6 @@ from cncp.rendezvous.documents import (
     read,
     secret,
 )
-from cncp.shape import Misfit, made, parse
 
 _NONCE_BYTES = 12  # RFC 8439; random ones do, for a key that seals some thousands at most
 
@@ -68,7 +69,7 @@ def opened(
     except ValueError as error:
         raise damaged(what, error) from None
     try:
-        body = _whole(made(Body, parse(inside)), document)
+        body = _whole(records.read(Body, inside, "it"), document)
     except (Misfit, UsageError) as error:
         raise damaged(what, error) from None
     check(body, what, now=now, seen=seen, ipyparallel=ipyparallel)
@@ -81,11 +82,11 @@ def _whole(body: Body, document: Document) -> Body:
         raise Misfit("it says another cluster or serial inside")
     secret(body.lease.key)
     settings.parse("profile", body.content.profile, "")
-    engine = keys.engine_document(body.content.engine)
-    if connection_file.fingerprint(engine) != body.content.fingerprint:
+    engine = MemberFile.from_json(body.content.engine, "its connection file")
+    if engine.fingerprint != body.content.fingerprint:
         raise Misfit("its keys are not those of its fingerprint")
     for name, value in body.content.settings.items():
         if name not in SETTINGS:
             raise Misfit(f"it says {name!r}, which is nothing to engines")
         settings.parse(name, value, "")
-    return replace(body, content=replace(body.content, engine=engine))
+    return replace(body, content=replace(body.content, engine=engine.to_json()))

@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 from cncp import pidfile, remote
-from cncp.files import read_json
+from cncp.files import read_record
+from cncp.ipp.connection_file import ConnectionFile
 from cncp.ipp.hub import Hub, NoAnswer
 from cncp.process import Process, begin
 from cncp.waiting import wait_until
@@ -64,7 +65,7 @@ def _lives(pid: int, started: int) -> bool:
 
 def unregister(file: Path, uuid: str, host: str | None, patience: float = _PATIENCE) -> None:
     """Have the hub forget an engine, where it has not yet: it may have said goodbye itself."""
-    document = read_json(file)
+    document = read_record(file, ConnectionFile)
     if document is None:
         return
     deadline = time.monotonic() + patience

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import random
@@ -12,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from cncp.serve.lazy_package import defer
@@ -28,6 +28,7 @@ import zmq  # noqa: E402
 from ipyparallel.engine import app as engine_app  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 
+from cncp.ipp.connection_file import ConnectionFile  # noqa: E402
 from cncp.ipp.hub import Hub, NoAnswer  # noqa: E402
 from cncp.machine import connection_files  # noqa: E402
 from cncp.machine.node import Node  # noqa: E402
@@ -108,11 +109,11 @@ class Engine(engine_app.IPEngine):  # type: ignore[misc]  # ipyparallel has no t
         if not self._queues.wait(_PATIENCE):
             self.log.warning("not all queues are connected: tasks from the others may be lost")
         super().start_heartbeat(*arguments, **named)
-        connection = json.loads(Path(self.url_file).read_text())
+        connection = ConnectionFile.read(Path(self.url_file).read_bytes(), self.url_file)
         period = max(2.0, self.timeout / 6)
         watch = threading.Thread(
             target=watch_registration,
-            args=({**connection, "location": self.location}, self.ident, period, self.log),
+            args=(replace(connection, location=self.location), self.ident, period, self.log),
             daemon=True,
         )
         watch.start()
@@ -150,7 +151,7 @@ def end_now(code: int) -> None:
     os._exit(code)
 
 
-def watch_registration(connection: dict[str, object], uuid: str, period: float, log: object) -> None:
+def watch_registration(connection: ConnectionFile, uuid: str, period: float, log: object) -> None:
     """End this process when the hub answers, but does not know it any more.
 
     An engine that was silent beyond the tolerance (suspended, or cut off) is unregistered and

@@ -5,12 +5,21 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
-from cncp.files import read_shape
+from cncp.files import read_record
+from cncp.records import Record
 
 Place = tuple[str, int]
 """A host's name and the number of an engine on it."""
+
+
+@dataclass(frozen=True)
+class Ours(Record):
+    """What of the hub's engine table is ours: hosts, numbers of engines on them, and their ids."""
+
+    places: tuple[tuple[str, int, int], ...]
 
 
 class Places:
@@ -21,8 +30,8 @@ class Places:
         self._ids: dict[Place, int] = {}
         with contextlib.suppress(OSError):
             # In a table that is gone or damaged there are none: ids are given anew.
-            stored = read_shape(path, {"places": list[tuple[str, int, int]]})
-            self._ids = {(host, number): ident for host, number, ident in stored["places"]} if stored else {}
+            stored = read_record(path, Ours)
+            self._ids = {(host, number): ident for host, number, ident in stored.places} if stored else {}
 
     @property
     def rows(self) -> list[list[str | int]]:

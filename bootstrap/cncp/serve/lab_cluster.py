@@ -21,7 +21,8 @@ from traitlets.config import Application
 
 from cncp import pidfile
 from cncp.errors import CncpError
-from cncp.files import read_json
+from cncp.ipp import cluster_file
+from cncp.ipp.cluster_file import Listed
 from cncp.ipp.hub import Hub, NoAnswer
 from cncp.machine import connection_files
 from cncp.machine.node import installed
@@ -43,7 +44,7 @@ class Running(Cluster):  # type: ignore[misc]  # ipyparallel has no types
         """Make one from what stands in its file."""
         # Those that the file was found by.
         others = {key: value for key, value in named.items() if key not in ("cluster_id", "profile", "profile_dir")}
-        made = cls.described(d, **others)
+        made = cls.described(Listed.from_json(d, cluster_file.NAME, "cncp up writes it again"), **others)
         if getattr(Application._instance, "start_cluster", None):  # noqa: SLF001  # `ipcluster start`
             if made._is_running():  # noqa: SLF001  # it has no other name
                 _refuse()
@@ -52,11 +53,11 @@ class Running(Cluster):  # type: ignore[misc]  # ipyparallel has no types
         return made
 
     @classmethod
-    def described(cls, d: Mapping[str, Any], **named: Any) -> Running:
+    def described(cls, listed: Listed, **named: Any) -> Running:
         """Make one from what stands in its file, whoever asks."""
-        made = cls(profile_dir=d["cluster"]["profile_dir"], cluster_id="", **named)
+        made = cls(profile_dir=listed.cluster.profile_dir, cluster_id="", **named)
         made.shutdown_atexit = False
-        made.home = Path(d["home"])
+        made.home = Path(listed.home)
         return made
 
     def to_dict(self) -> dict[str, Any]:
@@ -164,9 +165,8 @@ class Launcher(LocalControllerLauncher):  # type: ignore[misc]  # ipyparallel ha
 
     def __init__(self, **named: Any) -> None:
         if not named.get("cluster_id") and named.get("profile_dir"):
-            found = Path(named["profile_dir"]) / "security" / "cluster-.json"
-            document = read_json(found) or {}
-            if "home" in document and Running.described(document)._is_running():  # noqa: SLF001  # it has no other name
+            listed = cluster_file.read(Path(named["profile_dir"]))
+            if listed and Running.described(listed)._is_running():  # noqa: SLF001  # it has no other name
                 _refuse()
         super().__init__(**named)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ipyparallel.controller.hub import Hub
 
-from cncp.files import write_atomic
+from cncp.field_types import Matching
+from cncp.files import read_bytes, to_json, write_atomic
 from cncp.ipp.engine_uuid import former_uuid, slot
+from cncp.records import Misfit, Others, Record
 from cncp.serve.engine_ids import Places
 
 Message = dict[str, Any]
+_Id = Annotated[str, Matching("[0-9]{1,9}", "a number")]
 
 
 def guard(hub: Hub, places: Places) -> None:
@@ -95,7 +98,22 @@ def save_engines(hub: Hub, places: Places) -> None:
         beyond = max(hub._idcounter, *(number + 1 for number in (-1, *engines, *places.ids)))  # noqa: SLF001
         former = {number: former_uuid(uuid) for number, uuid in engines.items()}
         content = {"engines": former, "next_id": beyond, "places": places.rows, "uuids": engines}
-        write_atomic(Path(hub.engine_state_file), json.dumps(content).encode(), 0o600)
+        write_atomic(Path(hub.engine_state_file), to_json(content), 0o600)
+
+
+@dataclass(frozen=True)
+class Table(Record):
+    """The hub's own engine table: uuids by id, the next id; beside it their whole uuids, and what is ours."""
+
+    engines: Mapping[_Id, str]
+    next_id: int
+    uuids: Mapping[_Id, str]
+    others: Others
+
+    @classmethod
+    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Take engines for whole uuids, where an earlier version has written none beside them."""
+        return {"uuids": members.get("engines"), **members}
 
 
 def prune(path: Path, wanted: Callable[[str], bool]) -> None:
@@ -105,14 +123,12 @@ def prune(path: Path, wanted: Callable[[str], bool]) -> None:
     controller could not start, is removed.
     """
     try:
-        table = json.loads(path.read_bytes())
-        engines = table.get("uuids", table["engines"])
-        kept = {number: uuid for number, uuid in engines.items() if int(number) >= 0 and wanted(uuid)}
-        int(table["next_id"])
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        content = read_bytes(path)
+        table = None if content is None else Table.from_json(content, str(path))
+    except (OSError, Misfit):
         path.unlink(missing_ok=True)
         return
-    if kept != table["engines"]:
-        write_atomic(path, json.dumps({**table, "engines": kept}).encode(), 0o600)
+    if table is not None:
+        kept = {number: uuid for number, uuid in table.uuids.items() if wanted(uuid)}
+        if kept != table.engines:
+            write_atomic(path, to_json(replace(table, engines=kept)), 0o600)

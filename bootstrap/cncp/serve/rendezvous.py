@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cncp.errors import CncpError
 from cncp.files import read_bytes, to_json, write_atomic
+from cncp.ipp.connection_file import ENGINE
 from cncp.ipp.hub import Hub, NoAnswer
 from cncp.machine import connection_files, offering, parking
 from cncp.machine.actor import Actor
@@ -101,7 +102,7 @@ def _served(node: Node, port: int, store: ServedStore, log: logging.Logger) -> W
 
 def _seen(home: Path, node: Node) -> str:
     """Return what tells apart all that a lease or a join depends on here."""
-    files = (owner.path(home), node.security_dir / connection_files.ENGINE, home / "node.json")
+    files = (owner.path(home), node.security_dir / ENGINE, home / "node.json")
     return hashlib.sha256(b"".join(read_bytes(path) or b"" for path in files)).hexdigest()
 
 
@@ -164,10 +165,11 @@ def take_engine_file(node: Node, body: Body) -> bool:
 def controller_answers(node: Node) -> bool:
     """Tell whether the controller itself answers, where the engines' connection file says it is."""
     document = connection_files.engine(node)
-    names = document.get("names", []) if document else []
-    for host in (None, *names):
+    if document is None:
+        return False
+    for host in (None, *document.names):
         with contextlib.suppress(NoAnswer, OSError, UnicodeError):
-            with Hub(document or {}, host) as hub:
+            with Hub(document, host) as hub:
                 hub.engines(_ANSWER)
             return True
     return False

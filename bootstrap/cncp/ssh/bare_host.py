@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 FIND = """
 for python in "$1" python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
@@ -46,7 +45,7 @@ def place(home: str) -> Path:
     return Path.home() / home
 
 
-def probe(*homes: str) -> dict[str, Any]:
+def probe(*homes: str) -> dict[str, object]:
     """Say what this machine is, and which code is in the folders ``homes``. Changes nothing."""
     folder = place(homes[0])
     existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
@@ -61,7 +60,7 @@ def probe(*homes: str) -> dict[str, Any]:
         "made_with": {home: _made_with(place(home)) for home in homes},
         "cores": len(os.sched_getaffinity(0)),
         "free": room.f_bavail * room.f_frsize,
-        "from": os.environ.get("SSH_CONNECTION", "").partition(" ")[0],
+        "seen_from": os.environ.get("SSH_CONNECTION", "").partition(" ")[0],
         "home": str(Path.home()),
         # The same folder seen from two machines has both the same; copies of a disk may, too.
         "home_id": [login.st_ino, login.st_ctime_ns],
@@ -114,26 +113,26 @@ def _text(path: str) -> str:
         return ""
 
 
-def mark(nonce: str, name: str) -> dict[str, Any]:
+def mark(nonce: str, name: str) -> dict[str, object]:
     """Leave a mark in the home folder, by which other hosts see whether it is theirs as well."""
     (Path.home() / f".cncp-{nonce}-{name}").touch(mode=0o600)
     return {}
 
 
-def marks(nonce: str) -> dict[str, Any]:
+def marks(nonce: str) -> dict[str, object]:
     """Return whose marks are in this home folder."""
     prefix = f".cncp-{nonce}-"
     return {"names": sorted(path.name.removeprefix(prefix) for path in Path.home().glob(prefix + "*"))}
 
 
-def unmark(nonce: str) -> dict[str, Any]:
+def unmark(nonce: str) -> dict[str, object]:
     """Take all marks away."""
     for path in Path.home().glob(f".cncp-{nonce}-*"):
         path.unlink(missing_ok=True)
     return {}
 
 
-def receive(home: str, digest: str, parents: str) -> dict[str, Any]:
+def receive(home: str, digest: str, parents: str) -> dict[str, object]:
     """Unpack code from standard input into the folder ``code`` of ``home``, in one step.
 
     ``parents`` is the file in which is noted what was made above ``home``, for an uninstall.
@@ -165,7 +164,7 @@ def receive(home: str, digest: str, parents: str) -> dict[str, Any]:
     return {}
 
 
-def share(root: str, name: str) -> dict[str, Any]:
+def share(root: str, name: str) -> dict[str, object]:
     """Make the folder of one host in a home that several have, with the virtualenv they share."""
     folder = place(root) / name
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -175,7 +174,7 @@ def share(root: str, name: str) -> dict[str, Any]:
     return {}
 
 
-def remove(root: str, parents: str) -> dict[str, Any]:
+def remove(root: str, parents: str) -> dict[str, object]:
     """Remove a folder of ours, and those above it that were made for it and are empty now."""
     folder = place(root)
     above = [Path(line) for line in _text(str(folder / parents)).splitlines()]
@@ -188,7 +187,7 @@ def remove(root: str, parents: str) -> dict[str, Any]:
     return {}
 
 
-def host_keys() -> dict[str, Any]:
+def host_keys() -> dict[str, object]:
     """Return the public keys that this machine's sshd shows itself by, where it keeps them as all do."""
     found = [_text(str(path)).split() for path in sorted(Path("/etc/ssh").glob("ssh_host_*_key.pub"))]
     return {"keys": [" ".join(words[:2]) for words in found if len(words) >= 2]}
@@ -201,7 +200,9 @@ SSH = b"SSH-".hex()
 """How sshd's greeting begins (RFC 4253, section 4.2)."""
 
 
-def dial(addresses: list[str], ports: list[int], timeout: float, greeting: str = ZEROMQ) -> dict[str, Any]:
+def dial(
+    addresses: list[str], ports: list[int], timeout: float, greeting: str = ZEROMQ
+) -> dict[str, dict[str, list[int]]]:
     """Return, for each address, the ports that answer with a greeting within ``timeout`` seconds."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -225,7 +226,7 @@ def _greeted(address: str, port: int, timeout: float, begins: bytes) -> bool:
         return False
 
 
-VERBS: dict[str, Callable[..., dict[str, Any]]] = {
+VERBS: dict[str, Callable[..., object]] = {
     "probe": probe,
     "mark": mark,
     "marks": marks,

@@ -6,9 +6,13 @@ import base64
 import binascii
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+from cncp.field_types import Held
 from cncp.process import run
+from cncp.records import Odd, Reader
 
 _BLOB_OF_ED25519 = 51
 """Bytes: two lengths of 4, the name of the kind, and the key's 32 (RFC 8709, section 4)."""
@@ -29,6 +33,24 @@ def is_public(text: str) -> bool:
 def is_public_ed25519(text: str) -> bool:
     """Tell whether a text is a public key of the one kind that ``make`` makes."""
     return is_public(text) and text.startswith("ssh-ed25519 ") and len(base64.b64decode(text[12:])) == _BLOB_OF_ED25519
+
+
+@dataclass(frozen=True)
+class _OfTunnel:
+    """The kind and blob of a key, without its comment: nothing else is ever let in."""
+
+    def __call__(self, it: Any, _: Reader) -> str:
+        identity = " ".join(it.split()[:2]) if isinstance(it, str) and len(it.splitlines()) <= 1 else "none"
+        if identity and not is_public_ed25519(identity):
+            raise Odd("a public key of ed25519")
+        return identity
+
+
+PublicKey = Annotated[str, Held(is_public, "a public key")]
+"""That of an sshd."""
+
+TunnelKey = Annotated[str, _OfTunnel()]
+"""That which a host's tunnels log in with, "" without any."""
 
 
 def make(path: Path, comment: str) -> None:

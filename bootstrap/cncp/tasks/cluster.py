@@ -29,7 +29,7 @@ def status(context: Context, file: str | None = None, limit: str = "", json: boo
     with scenes.connected(file, limit, console) as scene:
         for rows in console.pages(lambda: operations.status(scene), WATCH if watch else 0.0):
             if json:
-                console.data([row.document() for row in rows])
+                console.data(rows)
                 continue
             console.table(states.HEADER, states.rows(rows))
             if line := states.totals(rows):
@@ -68,7 +68,7 @@ def check(
     with scenes.connected(file, limit, console) as scene:
         findings = operations.check(scene, from_hosts=from_hosts)
         if json:
-            console.data([finding.document() for finding in findings])
+            console.data(findings)
         for finding in [] if json else findings:
             console.say(f"{scene.inventory.label(finding.host)}{finding.what}\n    -> {finding.remedy}")
         if not (json or findings or scene.failures):

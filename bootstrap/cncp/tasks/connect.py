@@ -9,7 +9,7 @@ from invoke.context import Context
 
 from cncp.client import background, connect_state
 from cncp.client import connect as connecting
-from cncp.client.connect_state import Record
+from cncp.client.connect_state import Connected
 from cncp.client.profile import Profile, folder
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
@@ -68,7 +68,7 @@ def connect(
         console.note("end it with: cncp connect --stop")
         return
 
-    def ready(made: Record) -> None:
+    def ready(made: Connected) -> None:
         _say(made, console, as_json=json)
         console.note("Ctrl-C ends it")
 
@@ -77,7 +77,7 @@ def connect(
     )
 
 
-def _in_background(words: list[str], into: Profile) -> Record:
+def _in_background(words: list[str], into: Profile) -> Connected:
     running = connect_state.running(into.path.parent, into.name)
     if running:
         raise CncpError(
@@ -96,17 +96,17 @@ def _check_ports(ports: str) -> None:
         )
 
 
-def _say(made: Record, console: Console, *, as_json: bool) -> None:
+def _say(made: Connected, console: Console, *, as_json: bool) -> None:
     if as_json:
-        console.data(made.document())
+        console.data(made)
         return
     console.say(f"connected to {made.host} · profile {made.profile} · local ports {made.ports[0]}-{made.ports[-1]}")
     console.say(f"next: python: ipyparallel.Client(profile={made.profile!r})")
 
 
-def _status(running: list[Record], console: Console, *, as_json: bool) -> None:
+def _status(running: list[Connected], console: Console, *, as_json: bool) -> None:
     if as_json:
-        console.data([one.document() for one in running])
+        console.data(running)
     elif running:
         rows = [[one.profile, one.host, str(one.pid), one.state, str(one.reconnected), one.said] for one in running]
         console.table(["PROFILE", "HOST", "PID", "STATE", "RECONNECTED", "LAST WORDS"], rows)
@@ -114,7 +114,7 @@ def _status(running: list[Record], console: Console, *, as_json: bool) -> None:
         console.say("nothing is connected")
 
 
-def _stop(running: list[Record], console: Console, *, as_json: bool) -> None:
+def _stop(running: list[Connected], console: Console, *, as_json: bool) -> None:
     for one in running:
         background.stop(one)
     if as_json:

@@ -72,7 +72,7 @@ def token(context: Context, json: bool = False) -> None:
     far = _elsewhere()
     known = remote.access(*far) if far else _access(_node())
     if json:
-        Console().data({**known.document(), "url": known.url})
+        Console().data({**known.to_json(), "url": known.url})
     else:
         Console().say(known.token)
 

@@ -91,7 +91,7 @@ def renew(
     engines = sum(counts.values()) if counts else rotated.engines
     if as_json:
         failed = {name: error.message for name, error in done.failures.items()}
-        console.data({**rotated.document(), "engines": engines, "hosts": counts, "failed": failed})
+        console.data({**rotated.to_json(), "engines": engines, "hosts": counts, "failed": failed})
     else:
         state = f"{plural(engines, 'engine')} answered" if rotated.running else "the cluster is down, as it was"
         console.say(f"keys {rotated.before} are void, {rotated.after} count · {state}")

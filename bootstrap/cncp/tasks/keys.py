@@ -131,7 +131,7 @@ def copy(
         settings.parse("external", address, "command line: --address")
     done = copying.copy(remote, profile_name(profile, "--profile"), into, console, address=address or "", force=force)
     if json:
-        console.data(done.document())
+        console.data(done)
         return
     if done.backup:
         console.say(f"the former file is kept: {done.backup}")
@@ -151,7 +151,7 @@ def show(context: Context, profile: str = "", json: bool = False) -> None:
     if profile and not found:
         raise CncpError(f"profile {profile} has no keys here", "cncp keys.copy --host HOST, or keys.show for all")
     if json:
-        console.data([one.document() for one in found])
+        console.data(found)
     elif found:
         console.table(showing.HEADER, showing.rows(found))
     else:

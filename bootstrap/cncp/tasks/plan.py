@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from invoke.context import Context
 from invoke.exceptions import Exit
@@ -65,7 +64,7 @@ def _here(asked: Request, *, as_json: bool) -> Planned:
     return Planned(not todo.empty, _document(todo) if as_json else list(_lines(node, todo)))
 
 
-def _document(todo: converging.Plan) -> dict[str, Any]:
+def _document(todo: converging.Plan) -> dict[str, object]:
     return {
         "leave": todo.leave,
         "files": [{"path": file.path, "what": file.what, "diff": file.diff} for file in todo.files],

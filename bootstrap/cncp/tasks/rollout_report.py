@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from cncp import accounts
 from cncp.config import sources
@@ -68,7 +67,7 @@ def report(wanted: Fleet, done: Report, console: Console, *, following: Sequence
         raise SomeHostsFailed(failures, len(done.limit) + len(done.members))
 
 
-def _own_document(done: Report) -> dict[str, Any]:
+def _own_document(done: Report) -> dict[str, object]:
     """Return what came of a machine by itself as JSON types: its own report, with the time of all of it."""
     (made,) = done.hosts.values()
     return summary.document(replace(made, seconds={"environment": done.seconds["environment"], **made.seconds}))
@@ -79,14 +78,14 @@ def _own_lines(done: Report) -> list[str]:
     return summary.lines(done.node, made)
 
 
-def _document(done: Report, failures: Mapping[str, CncpError]) -> dict[str, Any]:
+def _document(done: Report, failures: Mapping[str, CncpError]) -> dict[str, object]:
     return {
         "answering": done.all_answering,
         "changed": done.changed,
         "elapsed": round(summary.elapsed(), 2),
         "engines": done.all_engines,
         "failures": {name: {"what": error.message, "hint": error.hint} for name, error in failures.items()},
-        "hosts": {name: {**host.document(), "answering": done.answering(name)} for name, host in done.hosts.items()},
+        "hosts": {name: {**host.to_json(), "answering": done.answering(name)} for name, host in done.hosts.items()},
         "members": [member.document() for member in done.members.values()],
         "profile": done.profile,
         "seconds": done.seconds,

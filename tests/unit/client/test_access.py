@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -16,12 +15,13 @@ import pexpect
 import pytest
 
 from cncp.client import connect, connect_state, idle, show
-from cncp.client.connect_state import Record
+from cncp.client.connect_state import Connected
 from cncp.client.profile import Profile
 from cncp.config.inventory import LOCAL, HostSpec
 from cncp.errors import CncpError
 from cncp.files import to_json
-from cncp.ipp import connection_file, keys
+from cncp.ipp import keys
+from cncp.ipp.connection_file import ClientFile
 from cncp.ssh import authorized_keys
 from cncp.ssh.askpass import Desk, asks_for_password
 from cncp.ssh.connection import Local
@@ -31,11 +31,15 @@ ROOT = Path(__file__).resolve().parents[3]
 KEY = PublicKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIGxvbmcgZW5vdWdo", "cncp laptop")
 
 
-def document(secret: str = "k" * 64, **changed: Any) -> dict[str, Any]:
+def document(secret: str = "k" * 64) -> ClientFile:
     """Return a client file as cncp writes it."""
-    identity = keys.Identity(secret, "p" * 40, "s" * 40, tuple(range(20000, 20018)))
-    made = keys.connection_files(identity, listen="0.0.0.0", location="gold1", encryption=True)
-    return {**made["ipcontroller-client.json"], **changed}
+    identity = keys.Identity.new(secret, (b"p" * 40, b"s" * 40), tuple(range(20000, 20018)))
+    return keys.connection_files(identity, listen="0.0.0.0", location="gold1", encryption=True)[0]
+
+
+def changed(**members: Any) -> bytes:
+    """Return the content of one in which something is otherwise."""
+    return to_json({**document().to_json(), **members})
 
 
 @pytest.mark.parametrize(
@@ -179,27 +183,27 @@ def test_no_passphrase_by_mistake(home: Path) -> None:
         b"[]",
         b"{}",
         b"\xff",
-        to_json(document(registration=0)),
-        to_json(document(mux="22")),
-        to_json(document(task=True)),
-        to_json(document(interface="ipc:///tmp/x")),
-        to_json(document(curve_serverkey="short")),
-        to_json(document(key=7)),
-        to_json(document(location=["x"])),
+        changed(registration=0),
+        changed(mux="22"),
+        changed(task=True),
+        changed(interface="ipc:///tmp/x"),
+        changed(curve_serverkey="short"),
+        changed(key=7),
+        changed(location=["x"]),
     ],
 )
 def test_what_is_no_client_file_is_refused(content: bytes) -> None:
     """What a host hands out is checked before anything here relies on it."""
     with pytest.raises(CncpError, match="x on y is"):
-        connection_file.parse(content, "x on y")
+        ClientFile.read(content, "x on y")
 
 
 def test_a_client_file_never_starts_ssh() -> None:
     """The field that has ipyparallel run ssh by itself is dropped; what cncp does not know is, too."""
-    found = connection_file.parse(to_json(document(ssh="evil", other="x")), "x")
-    assert found["ssh"] == ""
-    assert "other" not in found
-    assert connection_file.at(found, "10.0.0.7")["interface"] == "tcp://10.0.0.7"
+    found = ClientFile.read(changed(ssh="evil", other="x"), "x")
+    assert found.ssh == ""
+    assert "other" not in found.to_json()
+    assert found.at("10.0.0.7").interface == "tcp://10.0.0.7"
 
 
 def test_profiles_keep_other_clusters_keys(home: Path) -> None:
@@ -208,13 +212,13 @@ def test_profiles_keep_other_clusters_keys(home: Path) -> None:
     assert profile.write(document())
     assert not profile.write(document())
     other = document("o" * 64)
-    with pytest.raises(CncpError, match=connection_file.fingerprint(other)):
+    with pytest.raises(CncpError, match=other.fingerprint):
         profile.check(other, force=False)
     profile.check(other, force=True)
     backup = profile.keep_former(other)
     assert backup is not None
     assert backup.stat().st_mode & 0o777 == 0o600
-    assert json.loads(backup.read_bytes()) == document()
+    assert ClientFile.read(backup.read_bytes(), "it") == document()
     (profile.client.parent / "cncp-identity.json").touch()
     with pytest.raises(CncpError, match="cluster on this machine"):
         profile.check(document(), force=True)
@@ -227,8 +231,8 @@ def test_show_prints_ranges_and_no_key(home: Path) -> None:
     assert one.ports == "20000,20009-20014"
     assert one.address == "gold1"
     assert len(one.key) == 16
-    assert "k" * 64 not in str(one.document())
-    assert "p" * 40 not in str(one.document())
+    assert "k" * 64 not in str(one)
+    assert "p" * 40 not in str(one)
 
 
 def test_unsent_bytes_are_those_of_our_ports(tmp_path: Path) -> None:
@@ -262,13 +266,13 @@ def test_what_connect_replaces_comes_back(home: Path) -> None:
     """The former file is back at the end, also after a run that was killed half-way."""
     profile = Profile(home, "p")
     profile.write(document())
-    local = connection_file.at(document(), "127.0.0.1", tuple(range(21000, 21007)))
-    last = Record(1, 0, "p", "gold1", "p", tuple(range(21000, 21007)), connect_state.UP, 0, 0, 0, "")
+    local = document().at("127.0.0.1", tuple(range(21000, 21007)))
+    last = Connected(1, 0, "p", "gold1", "p", tuple(range(21000, 21007)), connect_state.UP, 0, 0, 0, "")
     with connect.in_place(profile, local, None):
         assert profile.stored() == to_json(local)
     assert profile.stored() == to_json(document())
     # As after SIGKILL: the tunnel's file in place, the former one aside.
-    again = connection_file.at(document(), "127.0.0.1", tuple(range(22000, 22007)))
+    again = document().at("127.0.0.1", tuple(range(22000, 22007)))
     profile.write(local)
     profile.client.with_name(f"{profile.client.name}.before-connect").write_bytes(to_json(document()))
     with connect.in_place(profile, again, last):

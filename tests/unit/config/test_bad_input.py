@@ -164,7 +164,7 @@ def test_a_setting_of_another_name_is_refused_with_todays(home: Path) -> None:
     (home / "cluster.toml").write_text('engine = "chef"')
     assert "write converge = 'chef'" in not_installed(home, [])
     (home / "cluster.toml").unlink()
-    kept = sources.kept_path(home)
+    kept = sources.KEPT.path(home)
     kept.write_text('{"settings": {"engine": "embedded", "engines": "2"}, "file": ""}')
     assert sources.kept(home).settings == {"converge": "embedded", "engines": 2}
     assert sources.recorded({"engine": "embedded"}).converge == "embedded"

@@ -18,7 +18,7 @@ from cncp.config.hostlist import fold
 from cncp.config.inventory import HostSpec
 from cncp.config.sources import Kept
 from cncp.errors import CncpError, UsageError
-from cncp.ipp import connection_file
+from cncp.ipp.connection_file import ClientFile
 from cncp.tasks import rollout_report, scenes
 
 PARTS = st.text("ab0129.-_", min_size=1, max_size=8)
@@ -195,8 +195,8 @@ def test_any_words_are_hosts_or_refused(words: str, raw: bytes) -> None:
     """Those of a command line, and connection files."""
     ours(lambda: selection.named(words))
     ours(lambda: inventory.spec(words, "test"))
-    ours(lambda: connection_file.parse(raw, "test"))
-    ours(lambda: connection_file.parse(b"[" * 100_000, "test"))
+    ours(lambda: ClientFile.read(raw, "test"))
+    ours(lambda: ClientFile.read(b"[" * 100_000, "test"))
 
 
 MANY = '[[pool]]\nhosts = ["gold[1-1024]"]\n'
@@ -225,7 +225,7 @@ def test_one_machine_becomes_many(key: str, tmp_path: Path) -> None:
     """What was said of its engines is neither a contradiction nor the hosts'; what is said of theirs now is."""
     path = tmp_path / "cluster.toml"
     path.write_text('[[pool]]\nhosts = ["gold1"]\n')
-    value = {"engines": 1, "threads": 2, "pin": "cores", "memory": "2G"}[key]
+    value: str | int = {"engines": 1, "threads": 2, "pin": "cores", "memory": "2G"}[key]  # type: ignore[assignment]
     once = Kept({key: value, "heartbeat": 600})
     former = sources.of_many(once, path)
     mine = sources.gather(file=path, environment={}, flags={}, former=former)

@@ -13,6 +13,7 @@ import tarfile
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,13 +33,16 @@ from cncp.fleet.phases import survey
 from cncp.fleet.phases.start_engines import reachable
 from cncp.fleet.registry import Placed, forgotten
 from cncp.fleet.tunnel_grants import Gate
-from cncp.ipp.keys import ENGINE_CHANNELS, ports_of
+from cncp.ipp.connection_file import EngineFile
 from cncp.process import Completed
-from cncp.ssh import authorized_keys, bare_host
+from cncp.ssh import authorized_keys, bare_host, rpc
 from cncp.ssh.connection import Local
 from cncp.ssh.host_errors import HostError, refused
 from cncp.ssh.pool import Crew, Outcome
-from cncp.ssh.rpc import call
+from cncp.ssh.rpc import Marks, call, dial, probe
+
+from .facts import SECRET
+from .facts import facts as facts_of
 
 KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + letter * 43 for letter in "AB"]
 """Public keys in form."""
@@ -59,28 +63,19 @@ class Fake:
 
     def __init__(self, name: str, facts: dict[str, Any]) -> None:
         self.spec = HostSpec(name)
-        self.facts = {
-            "clock": 0.0,
-            "home": f"/home/{name}",
-            "home_id": [1, name],
-            "host": name,
-            "machine": name,
-            "code": {HOME: "", SHARED: ""},
-            "writable": True,
-            "free": 2**40,
-            "skew": 0.0,
-            **facts,
-        }
+        skew = facts.pop("skew", 0.0)
+        own = {"home": f"/home/{name}", "host": name, "machine": name.encode().hex(), "code": {HOME: "", SHARED: ""}}
+        self.seen = Surveyed(self, facts_of(**own | facts), skew=skew)  # type: ignore[arg-type]
 
 
 def looked(monkeypatch: pytest.MonkeyPatch, *hosts: Fake, marks: Sequence[Sequence[str]] = ()) -> Outcome[Surveyed]:
     """Survey hosts that are not there."""
     seen = {name: list(group) for group in marks for name in group}
 
-    def answer(host: Fake, verb: str, *_: object, **__: object) -> dict[str, Any]:
-        return {"names": seen.get(host.spec.name, [host.spec.name])} if verb == "marks" else {}
+    def answer(host: Fake, *_: object, **__: object) -> Marks:
+        return Marks(tuple(seen.get(host.spec.name, [host.spec.name])))
 
-    monkeypatch.setattr(survey, "_probe", lambda host: dict(host.facts))
+    monkeypatch.setattr(survey, "_probe", lambda host: host.seen)
     monkeypatch.setattr(survey, "call", answer)
     return survey.survey({host.spec.name: host for host in hosts})  # type: ignore[misc]
 
@@ -90,7 +85,7 @@ def test_the_same_machine_twice_and_two_of_one_name(monkeypatch: pytest.MonkeyPa
     found = looked(
         monkeypatch,
         Fake("a", {}),
-        Fake("b", {"machine": "a", "host": "a"}),
+        Fake("b", {"machine": "61", "host": "a"}),
         Fake("c", {"host": "a"}),
     )
     assert list(found.results) == ["a"]
@@ -104,8 +99,8 @@ def test_a_machine_named_twice_is_refused_before_anything_is_done(
     """Under two names, or as an account beside the controller's own machine: each would end the other's engines."""
     fakes = {name: Fake(name, {"machine": "one"}) for name in ("ada@here", inventory.LOCAL)}
     monkeypatch.setattr(Crew, "connect", lambda pool: pool.hosts.update(fakes))
-    monkeypatch.setattr(survey, "_probe", lambda host: dict(fakes[host.spec.name].facts))
-    monkeypatch.setattr(survey, "call", lambda *_, **__: {"names": []})
+    monkeypatch.setattr(survey, "_probe", lambda host: fakes[host.spec.name].seen)
+    monkeypatch.setattr(survey, "call", lambda *_, **__: Marks(()))
     hosts = (HostSpec("ada@here"),)
     asked: Any = None
     node: Any = SimpleNamespace(node="here")
@@ -212,13 +207,13 @@ def here(tmp_path: Path) -> Local:
 
 def test_the_agent_by_itself(here: Local, home: Path) -> None:
     """Sent as an argument to a Python, it looks, leaves marks, and takes them away."""
-    facts = call(here, "probe", HOME, SHARED)
-    assert facts["home"] == str(home)
-    assert facts["code"] == {HOME: "", SHARED: ""}
-    assert facts["machine"] == call(here, "probe", HOME)["machine"]
-    call(here, "mark", "n", "a")
-    assert call(here, "marks", "n") == {"names": ["a"]}
-    call(here, "unmark", "n")
+    facts = probe(here, HOME, SHARED)
+    assert facts.home == str(home)
+    assert facts.code == {HOME: "", SHARED: ""}
+    assert facts.machine == probe(here, HOME).machine
+    call(here, rpc.MARK, "n", "a")
+    assert call(here, rpc.MARKS, "n") == Marks(("a",))
+    call(here, rpc.UNMARK, "n")
     assert list(home.iterdir()) == []
 
 
@@ -229,7 +224,7 @@ def test_a_python_that_is_not_there(here: Local, monkeypatch: pytest.MonkeyPatch
     assert lost.returncode == bare_host.NO_PYTHON
     monkeypatch.setattr(here, "run", lambda *_, **__: Completed((), bare_host.NO_PYTHON, b"", ""))
     with pytest.raises(HostError, match="no Python 3") as caught:
-        call(here, "probe", HOME)
+        probe(here, HOME)
     assert (caught.value.host, "python = ..." in caught.value.hint) == ("here", True)
 
 
@@ -241,13 +236,13 @@ def test_code_comes_whole_and_goes_without_a_trace(here: Local, home: Path) -> N
             entry = tarfile.TarInfo("bootstrap/x.py")
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
-        call(here, "receive", HOME, "digest", PARENTS, data=packed.getvalue())
+        call(here, rpc.RECEIVE, HOME, "digest", PARENTS, data=packed.getvalue())
         assert (home / HOME / "code/bootstrap/x.py").read_bytes() == content
     assert {one.name for one in (home / HOME).iterdir()} == {"code", PARENTS}
     with pytest.raises(HostError):
-        call(here, "receive", HOME, "digest", PARENTS, data=b"cut off")
+        call(here, rpc.RECEIVE, HOME, "digest", PARENTS, data=b"cut off")
     assert (home / HOME / "code/bootstrap/x.py").read_bytes() == b"two"
-    call(here, "remove", HOME, PARENTS)
+    call(here, rpc.REMOVE, HOME, PARENTS)
     assert list(home.iterdir()) == []
 
 
@@ -260,26 +255,26 @@ def test_dialling_tells_zeromq_from_strangers(here: Local) -> None:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         other = mute.getsockname()[1]
-        found = call(here, "dial", ["127.0.0.1"], [port, other], 1.0)
-        assert found == {"open": {"127.0.0.1": [port]}}
+        found = dial(here, ["127.0.0.1"], [port, other], 1.0)
+        assert found == {"127.0.0.1": (port,)}
 
 
-def secret(port: int) -> dict[str, Any]:
+def secret(port: int) -> EngineFile:
     """Return a connection file whose ports are all the same."""
-    channels = ("registration", "control", "mux", "task", "iopub", "hb_ping", "hb_pong")
-    return {**dict.fromkeys(channels, port), "broadcast": [port, port]}
+    ports: dict[str, Any] = dict.fromkeys(EngineFile.channels, port)
+    return replace(SECRET, **{**ports, "broadcast": (port, port)})
 
 
 def test_the_address_is_found_by_trying(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first that answers on all ports; else what is closed is named, with the address."""
-    one = Surveyed(Local(HostSpec("far")), {"home": "/h"})
+    one = Surveyed(Local(HostSpec("far")), facts_of())
     answers: dict[str, list[int]] = {"10.0.0.1": [], "10.0.0.2": [7]}
-    monkeypatch.setattr("cncp.fleet.phases.start_engines.call", lambda *_, **__: {"open": answers})
+    monkeypatch.setattr("cncp.fleet.phases.start_engines.dial", lambda *_, **__: answers)
     assert reachable(one, secret(7), ["10.0.0.1", "10.0.0.2"]) == "10.0.0.2"
-    assert len(ports_of(secret(7), ENGINE_CHANNELS)) == 9
+    assert len(secret(7).ports) == 9
     with pytest.raises(HostError, match=r"at none of 10.0.0.1"):
         reachable(one, secret(8), ["10.0.0.1"])
-    partly = {**secret(7), "task": 9}
+    partly = replace(secret(7), task=9)
     with pytest.raises(HostError, match=r"port 9 of 10.0.0.2 is closed"):
         reachable(one, partly, ["10.0.0.1", "10.0.0.2"])
 
@@ -289,7 +284,7 @@ def test_places_are_kept_without_settings(tmp_path: Path) -> None:
     spec = HostSpec("gold2", user="ada", port=2222, settings={"engines": 4})
     made = Placed("gold2", "/r", "/r/gold2", {"CNCP_HOME": "/r/gold2"}, ("gold2", "gold3"), spec)
     registry.save(tmp_path, {"gold2": made})
-    assert registry.path(tmp_path).stat().st_mode & 0o777 == 0o600
+    assert registry.STORE.path(tmp_path).stat().st_mode & 0o777 == 0o600
     again = registry.load(tmp_path)["gold2"]
     assert (again.home, again.shared, again.spec) == ("/r/gold2", made.shared, HostSpec("gold2", user="ada", port=2222))
     assert again.command("status")[:3] == ["env", "CNCP_HERE=true", "CNCP_HOME=/r/gold2"]
@@ -363,7 +358,7 @@ def test_an_error_of_a_host_is_told_in_its_words() -> None:
 )
 def test_platforms_are_named_as_wheels_do(libc: list[str], named: str) -> None:
     """PEP 600, with the host's own glibc."""
-    one = Surveyed(Local(HostSpec("x")), {"libc": libc, "processor": "x86_64"})
+    one = Surveyed(Local(HostSpec("x")), facts_of(libc=libc))
     assert offline_bundle.platform(one) == named
 
 

@@ -370,15 +370,15 @@ def test_paths_that_are_none(path: str) -> None:
 def test_hardware(tmp_path: Path, home: Path) -> None:
     """Every field is there and plausible; the cache has the same, and --cached asks nobody."""
     found = hardware_report.look(HERE, 30)
-    assert set(found) == set(hardware_report.FIELDS)
-    assert found["cores"] == len(os.sched_getaffinity(0))
-    assert found["memory"] > 2**27
-    assert found["home"] == str(home)
-    assert hardware.cpu() == found["cpu"]
+    assert set(found.to_json()) == set(hardware_report.FIELDS)
+    assert found.cores == len(os.sched_getaffinity(0))
+    assert found.memory > 2**27
+    assert found.home == str(home)
+    assert hardware.cpu() == found.cpu
     shown = cncp("hosts.facts", "--hosts=localhost", folder=tmp_path).stdout.splitlines()
     assert shown[0].split()[:3] == ["HOST", "CPU", "CORES"]
     cached = cncp("hosts.facts", "--hosts=localhost", "--cached", "--json", folder=tmp_path)
-    assert json.loads(cached.stdout)["localhost"]["cores"] == found["cores"]
+    assert json.loads(cached.stdout)["localhost"]["cores"] == found.cores
     table = cncp("hosts.facts", "--hosts=localhost", "--cached", "--csv", folder=tmp_path).stdout.splitlines()
     assert table[0] == "host," + ",".join(hardware_report.FIELDS)
     cncp("hosts.facts", "--hosts=localhost,other", "--cached", folder=tmp_path, status=3)

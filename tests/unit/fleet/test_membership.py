@@ -32,6 +32,8 @@ from cncp.pools import counts
 from cncp.pools.base import Member, Pool, Rendezvous, Say, State, Want
 from cncp.ssh.pool import Crew
 
+from .facts import SECRET
+
 
 class Fake(Pool):
     """A pool that does as it is told, and keeps what it was told."""
@@ -166,7 +168,7 @@ def published(tmp_path: Path, pool: Fake) -> Report:
     report = Report()
     report.controller = SimpleNamespace(external="", addresses=lambda: ["10.0.0.9", "10.0.0.9"])
     report.hosts[LOCAL] = SimpleNamespace(profile="cncp", uuids=[])  # type: ignore[assignment]
-    report.secret = {"key": "secret"}
+    report.secret = SECRET
     assert Publish().wanted(run_of(fleet_of(tmp_path, pool)), report)
     assert not Publish().wanted(run_of(fleet_of(tmp_path)), report)
     Publish().run(run_of(fleet_of(tmp_path, pool)), report)
@@ -177,7 +179,7 @@ def test_members_are_told_how_to_join(tmp_path: Path) -> None:
     """Each pool is given the engines' connection file, the ways to the controller and its settings."""
     pool = Fake(tmp_path, engines=3)
     assert not published(tmp_path, pool).failures
-    assert pool.told == [Rendezvous("cncp", {"key": "secret"}, ("10.0.0.9",), {"engines": 3})]
+    assert pool.told == [Rendezvous("cncp", SECRET.to_json(), ("10.0.0.9",), {"engines": 3})]
 
 
 def test_a_pool_that_cannot_be_told(tmp_path: Path) -> None:

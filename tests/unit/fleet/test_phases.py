@@ -28,15 +28,18 @@ from cncp.fleet.phases.survey import Survey
 from cncp.fleet.rollout import PHASES, take
 from cncp.fleet.tunnel_grants import Gate
 from cncp.machine.ops.apply import MachineReport
+from cncp.machine.ops.engine_states import EngineState
 from cncp.ssh import authorized_keys
 from cncp.ssh.connection import Local
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.pool import Crew, Outcome
 
+from .facts import facts
+
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 """A public key in form."""
 
-SAID = MachineReport([], False, "none", "", [0, 1], None, "cncp", "/p", "user", "systemd", ["a-0", "a-1"], "")
+SAID = MachineReport(False, (0, 1), "cncp", "/p", "user", "systemd", ("a-0", "a-1"))
 """What the main job says on a host with two engines."""
 
 
@@ -74,7 +77,7 @@ class Fails(Phase):
 
 def surveyed(name: str) -> Surveyed:
     """Return a host that can be gone on with."""
-    return Surveyed(Local(HostSpec(name)), {"home": "/h", "tunnels": []})
+    return Surveyed(Local(HostSpec(name)), facts(home="/h"))
 
 
 def run_of(home: Path, *hosts: HostSpec, controller: str = LOCAL, named: bool = True) -> Run:
@@ -262,17 +265,17 @@ def test_a_run_is_not_changed(tmp_path: Path) -> None:
 
 def test_which_engines_answer() -> None:
     """Those that the controller sees idle or busy do; of a host without a report nothing is known."""
-    report = Report(hosts={"a": SAID}, engines={"a-0": {"id": 0, "state": "busy"}})
+    report = Report(hosts={"a": SAID}, engines={"a-0": EngineState(0, "busy")})
     assert (report.answering("a"), report.silent("a"), report.unknown("a")) == (1, [1], [1])
-    report.engines = {"a-0": {"id": 0, "state": "silent"}}
+    report.engines = {"a-0": EngineState(0, "silent")}
     assert (report.answering("a"), report.silent("a"), report.unknown("a")) == (0, [0, 1], [1])
     assert (report.answering("b"), report.silent("b"), report.unknown("b")) == (0, [], [])
 
 
 def test_what_a_report_comes_to() -> None:
     """Engines are counted on the hosts that were started, and one host that changed is a change."""
-    report = Report(hosts={"a": SAID, "b": dataclasses.replace(SAID, engines=[0], uuids=["b-0"])})
-    report.engines = {"a-0": {"state": "idle"}, "a-1": {"state": "silent"}, "b-0": {"state": "busy"}}
+    report = Report(hosts={"a": SAID, "b": dataclasses.replace(SAID, engines=(0,), uuids=("b-0",))})
+    report.engines = {"a-0": EngineState(0, "idle"), "a-1": EngineState(1, "silent"), "b-0": EngineState(2, "busy")}
     assert (report.all_answering, report.all_engines, report.changed, report.profile) == (2, 3, False, "cncp")
     report.hosts["b"] = dataclasses.replace(SAID, changed=True)
     assert report.changed
@@ -313,7 +316,7 @@ def test_hosts_that_share_a_home_are_installed_once(tmp_path: Path, monkeypatch:
     shared = ("a", "b")
     report = Report()
     report.surveyed = {
-        **{name: Surveyed(Local(HostSpec(name)), {"home": "/h", "tunnels": []}, shared) for name in shared},
+        **{name: Surveyed(Local(HostSpec(name)), facts(home="/h"), shared) for name in shared},
         "c": surveyed("c"),
     }
     brought: list[str] = []

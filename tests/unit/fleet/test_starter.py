@@ -10,6 +10,7 @@ import pytest
 from cncp.config import hostlist, inventory, sources
 from cncp.config.hostlist import fold
 from cncp.config.selection import named
+from cncp.fleet.hardware_report import Hardware
 from cncp.fleet.init_file import Found, text
 from cncp.ssh.host_errors import HostError
 from cncp.tasks import line
@@ -41,18 +42,11 @@ def test_names_are_folded(names: list[str], patterns: list[str]) -> None:
     assert sorted(again) == sorted(names)
 
 
-def host(**other: Any) -> dict[str, Any]:
+def host(**other: Any) -> Hardware:
     """Return what a host of the usual kind is found to be."""
-    return {
-        "cores": 4,
-        "cpu": "A CPU",
-        "memory": 16 * 2**30 - 2**28,
-        "gpus": [],
-        "os": "Debian 12",
-        "pythons": ["3.11.2"],
-        "systemd": True,
-        **other,
-    }
+    usual = {"cores": 4, "cpu": "A CPU", "memory": 16 * 2**30 - 2**28, "gpus": (), "os": "Debian 12", "systemd": True}
+    others = {"disk_free": 1, "home": "/", "kernel": "6.1", "load": 0.0, "numa": 1, "sockets": 1, "users": ()}
+    return Hardware(**{**usual, **others, "pythons": ("3.11.2",), **other})
 
 
 def read(content: str, folder: Path) -> inventory.Inventory:
@@ -74,9 +68,9 @@ def test_equal_hosts_are_one_pool(tmp_path: Path) -> None:
     found = Found(
         {
             "gold2": host(),
-            "gold3": host(memory=16 * 2**30 - 2**27, pythons=["3.10.1", "3.12.1"]),
+            "gold3": host(memory=16 * 2**30 - 2**27, pythons=("3.10.1", "3.12.1")),
             "gold4": host(cores=8),
-            "gpu1": host(cores=4, gpus=["A100", "A100"], os=evil, cpu=evil),
+            "gpu1": host(cores=4, gpus=("A100", "A100"), os=evil, cpu=evil),
             "localhost": host(systemd=False, cores=2),
         },
         {"bad": HostError("bad", evil, "mend\nit"), "old": HostError("old", "no Python", "install")},

@@ -13,10 +13,13 @@ from cncp.config import sources
 from cncp.config.inventory import LOCAL, HostSpec
 from cncp.errors import CncpError, UsageError
 from cncp.fleet import tunnel_grants, tunnel_setup
-from cncp.ipp.keys import ENGINE_CHANNELS
 from cncp.machine.tunnels import Delivered, Tunnel, command, deliver, folder, forwards, key, label, load
-from cncp.ssh import answers, authorized_keys
+from cncp.records import Misfit
+from cncp.ssh import authorized_keys
 from cncp.ssh.connection import Local
+from cncp.ssh.rpc import HostKeys
+
+from .facts import SECRET
 
 KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + letter * 43 for letter in "AB"]
 """Public keys in form: 51 bytes, of which the last 32 are the key."""
@@ -132,8 +135,8 @@ def test_a_host_that_shows_no_key_of_its_own_changes_nothing(home: Path, said: s
     file.write_text(f"{KEYS[0]} me\n{KEYS[1]} me\nssh-rsa AAAAB3 me\n")
     before = file.read_bytes()
     here = Local(HostSpec(LOCAL))
-    with pytest.raises((answers.Odd, CncpError)):
-        tunnel_grants.let_in(here, answers.TUNNELS({"changed": True, "public": said})["public"], GOLD)
+    with pytest.raises(CncpError):
+        tunnel_grants.let_in(here, Delivered.from_json({"changed": True, "public": said}, "it").public, GOLD)
     if len(said.splitlines()) < 2:
         with pytest.raises(CncpError):
             tunnel_grants.let_in(here, said, GOLD)
@@ -170,8 +173,8 @@ def test_only_the_line_of_a_tunnel_goes(home: Path) -> None:
 
 def test_host_keys_that_are_none_are_not_known(home: Path) -> None:
     """One engine host cannot vouch for another by a newline in its key."""
-    with pytest.raises(answers.Odd):
-        answers.HOST_KEYS({"keys": [f"{KEYS[0]}\nother {KEYS[1]}"]})
+    with pytest.raises(Misfit):
+        HostKeys.from_json({"keys": [f"{KEYS[0]}\nother {KEYS[1]}"]}, "it")
     with pytest.raises(CncpError):
         deliver(home, [dataclasses.replace(GOLD, host_keys=(f"{KEYS[0]}\nother {KEYS[1]}",))])
     assert not (folder(home) / "known_hosts").exists()
@@ -179,9 +182,8 @@ def test_host_keys_that_are_none_are_not_known(home: Path) -> None:
 
 def test_what_engines_behind_a_tunnel_dial() -> None:
     """Their own loopback, whatever address the controller has."""
-    secret = {"interface": "tcp://10.0.0.1", "location": "gold1", **dict.fromkeys(ENGINE_CHANNELS, 7)}
-    behind = tunnel_setup.behind(secret)
-    assert (behind["interface"], behind["location"]) == ("tcp://127.0.0.1", "127.0.0.1")
+    behind = tunnel_setup.behind(SECRET)
+    assert (behind.interface, behind.location) == ("tcp://127.0.0.1", "127.0.0.1")
 
 
 @pytest.mark.parametrize("name", ["gold2.example.org", "10.0.0.1", "a_b", "x-1"])

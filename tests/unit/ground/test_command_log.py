@@ -17,7 +17,7 @@ from cncp import command_log, process
 from cncp.config.inventory import HostSpec
 from cncp.process import Command, CommandError, begin, run, users
 from cncp.ssh.connection import Local
-from cncp.ssh.rpc import call
+from cncp.ssh.rpc import dial
 
 ODD = ["", "two words", "it's", "a\nb\tc", "\x1b[2Jx", "$HOME `id` \\ !", "\udcff\udc80" + "1", "ä\u202e…", "*", "~"]
 
@@ -91,12 +91,12 @@ def test_a_program_that_is_sent_is_a_file(monkeypatch: pytest.MonkeyPatch) -> No
     """What is run on bare hosts goes there as a word of 9 kB; pasted it is the file, and does the same."""
     told: list[Command] = []
     monkeypatch.setattr(process, "listener", lambda command, *_: told.append(command))
-    answer = call(Local(HostSpec("localhost")), "dial", ["127.0.0.1"], [1], 1.0)
-    assert answer == {"open": {"127.0.0.1": []}}
+    found = dial(Local(HostSpec("localhost")), ["127.0.0.1"], [1], 1.0)
+    assert found == {"127.0.0.1": ()}
     line = command_log.pasted(told[-1].words) + told[-1].source
     assert len(line) < 1500
     done = subprocess.run(["bash", "--norc", "-c", line], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == answer
+    assert json.loads(done.stdout) == {"open": {"127.0.0.1": []}}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from cncp.inheritance import MARK, environment
 from cncp.machine import login_environment
 from cncp.machine.actor import Actor
 from cncp.machine.facts import gather
-from cncp.machine.node import Node
+from cncp.machine.node import NODE, Node
 from tests.unit.machine.test_choices import node
 
 CODE = Path(__file__).resolve().parents[3] / "bootstrap"
@@ -64,7 +64,7 @@ def made(tmp_path: Path) -> Node:
     )
     Path(made.home).mkdir()
     Path(made.home, "environment").write_text(f"{made.settings.environment}\n")
-    Path(made.home, "node.json").write_text(json.dumps(made.document()))
+    Path(made.home, "node.json").write_text(json.dumps(made.to_json()))
     found = {"umask": 0o027, "variables": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}}
     Path(made.home, "login.json").write_text(json.dumps(found))
     return made
@@ -167,31 +167,29 @@ def test_variables_of_a_unit_count_and_of_a_session_do_not(made: Node) -> None:
     """Under systemd a drop-in of the user's own adds variables; elsewhere nothing inherited counts."""
     session = {"TERM": "x", "INVOCATION_ID": "i", "PYTHONPATH": "/p", "CNCP_ENGINES": "3"}
     inherited = {"OWN": "1", "HOME": "/evil", **session}
-    document = {**made.document(), "manager": "systemd"}
+    document = {**made.to_json(), "manager": "systemd"}
     found = environment(document, {}, "engine-0", inherited)
     assert found["OWN"] == "1"
     assert not set(session) & set(found)
     assert found["HOME"] == made.account.home
     assert found["PATH"] == f"{made.home}/venv/bin:/usr/local/bin:/usr/bin:/bin"
-    assert "OWN" not in environment(made.document(), {}, "engine-0", inherited)
+    assert "OWN" not in environment(made.to_json(), {}, "engine-0", inherited)
 
 
 def test_only_engines_have_the_setting(made: Node) -> None:
     """The controller and Jupyter have none of the engines' variables; a file that is lost is no reason to fail."""
-    assert environment(made.document(), {}, "engine-0", {})["MINE"] == "a b"
-    assert "MINE" not in environment(made.document(), {}, "controller", {})
+    assert environment(made.to_json(), {}, "engine-0", {})["MINE"] == "a b"
+    assert "MINE" not in environment(made.to_json(), {}, "controller", {})
     assert inheritance.variables("none") == {}
     assert inheritance.variables(f"@{made.home}/none") == {}
 
 
 def test_variables_are_no_part_of_a_document(made: Node) -> None:
     """What is written down, and what Chef sees, names a file; who reads it has them, and nothing without it."""
-    assert made.document()["settings"]["environment"] == f"@{made.home}/environment"
-    from cncp.machine.node import from_document
-
-    assert from_document(made.document()) == made
+    assert NODE.content(made).count(f'"environment": "@{made.home}/environment"'.encode()) == 1
+    assert Node.from_json(made.to_json(), "it") == made
     Path(made.home, "environment").unlink()
-    assert from_document(made.document()).settings.environment == "none"
+    assert Node.from_json(made.to_json(), "it").settings.environment == "none"
 
 
 @pytest.mark.parametrize(
@@ -204,7 +202,7 @@ def test_variables_are_no_part_of_a_document(made: Node) -> None:
 )
 def test_what_a_login_says(said: str, read: dict[str, str]) -> None:
     """Umask and some variables, whatever the login files print before."""
-    assert login_environment.read(said) == {"umask": 0o022, "variables": read}
+    assert login_environment.read(said) == login_environment.Login(0o022, read)
 
 
 @pytest.mark.parametrize("said", ["", "This account is not available.\n", BEGINS, "x\n022\n"])

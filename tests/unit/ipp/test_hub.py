@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
+from cncp.ipp.connection_file import ConnectionFile
 from cncp.ipp.hub import Hub, NoAnswer
 
 FRAMES = 7
@@ -40,8 +41,13 @@ def test_a_stranger_on_the_port_keeps_nobody_waiting() -> None:
     """Every request ends in time, and the hub is found when it is there at last."""
     public, secret = zmq.curve_keypair()
     with stranger() as port:
-        file = {"interface": "tcp://127.0.0.1", "registration": port, "key": "k", "curve_serverkey": public.decode()}
-        hub = Hub({**file, "location": "h"})
+        words = {
+            "signature_scheme": "hmac-sha256",
+            "pack": "json",
+            "unpack": "json",
+            "curve_serverkey": public.decode(),
+        }
+        hub = Hub(ConnectionFile(key="k", interface="tcp://127.0.0.1", registration=port, location="h", **words))
         for _ in range(4):
             with pytest.raises(NoAnswer):
                 hub.engines(timeout=0.1)

@@ -131,7 +131,7 @@ def pinned(home: Path, ports: tuple[int, ...]) -> None:
     """Leave an identity with these ports."""
     path = home / ".ipython" / "profile_cncp" / "security" / "cncp-identity.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(to_json(keys.Identity("k", "p" * 40, "s" * 40, ports).document()))
+    path.write_bytes(to_json(keys.Identity.new("k", (b"p" * 40, b"s" * 40), ports)))
 
 
 def test_nothing_is_kept_of_a_command_line_that_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from cncp.config.asked import request
 from cncp.config.sources import Kept
 from cncp.errors import CncpError, PreflightError
 from cncp.machine.facts import Facts, gpus
-from cncp.machine.node import Node, from_document, resolve
+from cncp.machine.node import Node, resolve
 from cncp.machine.root import authority
 
 PLAIN = Facts(
@@ -126,7 +126,7 @@ def test_scaling_touches_as_few_engines_as_it_can(count: str, present: tuple[int
 def test_a_node_survives_being_stored() -> None:
     """The attributes are the same after a way through JSON."""
     made = node({"gpus": ("0", "1")}, engines="gpus", listen="all", external="lovelace.example.org")
-    assert from_document(made.document()) == made
+    assert Node.from_json(made.to_json(), "it") == made
 
 
 def test_layers_override_each_other_in_order(home: Path) -> None:

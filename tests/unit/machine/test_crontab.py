@@ -39,7 +39,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def node(home: Path, folder: Path) -> Node:
     """Return a node of whoever runs this."""
-    return chef_api.describe({}, {"HOME": str(home), "CNCP_HOME": str(folder)})
+    return chef_api.describe(chef_api.Given(), {"HOME": str(home), "CNCP_HOME": str(folder)})
 
 
 def test_it_is_added_once_and_taken_out_again(folder: Path, node: Node) -> None:

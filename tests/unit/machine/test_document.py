@@ -35,12 +35,12 @@ def environment(home: Path) -> Iterator[Mapping[str, str]]:
 
 def described(environment: Mapping[str, str], **settings: Any) -> Node:
     """Return the node that these settings describe."""
-    return chef_api.describe({"settings": {**SETTINGS, **settings}}, environment)
+    return chef_api.describe(chef_api.Given({**SETTINGS, **settings}), environment)
 
 
 def asked(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
     """Return the answer to a command line."""
-    return chef_api.answer(words, {"settings": SETTINGS}, environment)
+    return chef_api.answer(words, chef_api.Given(SETTINGS), environment).to_json()
 
 
 @pytest.mark.parametrize(
@@ -49,18 +49,19 @@ def asked(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
         ({"settings": {"engins": 2}}, "did you mean engines?"),
         ({"settings": {"engines": "many"}}, "engines must be"),
         ({"settings": {"heartbeat": True}}, "heartbeat must be"),
-        ({"settings": ["engines"]}, "for example"),
-        ({"setings": {}}, "there are: busy, engine_ids"),
-        ({"engine_ids": "0"}, "list of numbers"),
-        ({"engine_ids": [-1]}, "list of numbers"),
-        ({"machine": {"host": "x"}}, "leave it out"),
+        ({"settings": ["engines"]}, "settings is to be an object"),
+        ({"setings": {}}, "an object of busy, engine_ids, machine"),
+        ({"engine_ids": "0"}, "engine_ids is to be a list"),
+        ({"engine_ids": [-1]}, "engine_ids[0] is to be a whole number from 0 to 1023"),
+        ({"machine": {"host": "x"}}, "machine.settings is to be there"),
+        ({"busy": {"wait": "long"}}, "busy.wait is to be a number"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, Any], hint: str, environment: Mapping[str, str]) -> None:
     """Attributes pass the same checks as everything a user writes."""
     with pytest.raises(UsageError) as refused:
-        chef_api.describe(given, environment)
-    assert hint in refused.value.hint
+        chef_api.describe(chef_api.Given.read(json.dumps(given)), environment)
+    assert hint in f"{refused.value.message} {refused.value.hint}"
     assert "node attributes" in refused.value.message
 
 
@@ -74,13 +75,13 @@ def test_defaults_that_chef_repeats_were_not_chosen(environment: Mapping[str, st
 def test_a_machine_with_every_choice_made_is_taken_as_it_is(environment: Mapping[str, str]) -> None:
     """What `cncp up` hands over is the node it describes, whoever's rights Chef has."""
     node = described(environment, threads=3)
-    given = json.loads(json.dumps({"settings": {}, "machine": node.document()}))
-    assert chef_api.describe(given, environment) == node
+    given = json.dumps({"settings": {}, "machine": node.to_json()})
+    assert chef_api.describe(chef_api.Given.read(given), environment) == node
 
 
 def test_engines_to_keep_are_kept(environment: Mapping[str, str]) -> None:
     """With engine_ids, engines keep their numbers."""
-    assert chef_api.describe({"settings": SETTINGS, "engine_ids": [5, 1]}, environment).engine_ids == (1, 5)
+    assert chef_api.describe(chef_api.Given(SETTINGS, (5, 1)), environment).engine_ids == (1, 5)
 
 
 def test_resources_come_in_an_order_to_be_made_in(environment: Mapping[str, str]) -> None:
@@ -140,7 +141,7 @@ def test_a_dry_run_changes_nothing(environment: Mapping[str, str]) -> None:
     assert list(folder.iterdir()) == []
     asked(environment, "prepare")
     assert asked(environment, "prepare")["changed"] == []
-    assert asked(environment, "services", "--dry-run", "engine")["start"] == ("engine-0", "engine-1")
+    assert asked(environment, "services", "--dry-run", "engine")["start"] == ["engine-0", "engine-1"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_a_dry_run_changes_nothing(environment: Mapping[str, str]) -> None:
 def test_a_wrong_command_line_is_refused(words: tuple[str, ...], environment: Mapping[str, str]) -> None:
     """Verbs and kinds of services are checked."""
     with pytest.raises(UsageError, match="there is no"):
-        chef_api.answer(words, {}, environment)
+        chef_api.answer(words, chef_api.Given(), environment)
 
 
 def test_beneath_a_run_that_holds_the_lock_nothing_is_locked(environment: Mapping[str, str]) -> None:
@@ -169,7 +170,7 @@ def test_beneath_a_run_that_holds_the_lock_nothing_is_locked(environment: Mappin
 @pytest.mark.parametrize("profile", ["cncp", "engine"])
 def test_what_goes_is_the_part_of_the_resource_it_was_of(profile: str, environment: Mapping[str, str]) -> None:
     """A file that nothing wants any more is taken away by the resource that made it, and by no other."""
-    node = chef_api.describe({"settings": {"profile": profile}}, environment)
+    node = chef_api.describe(chef_api.Given({"profile": profile}), environment)
     units = "/etc/systemd/system"
     for path, part in (
         (f"{units}/{node.prefix}.target.wants/{node.prefix}-engine@1.service", "engine"),
@@ -205,7 +206,7 @@ def test_folders_of_units_go_when_their_manager_is_left(home: Path, environment:
         folder.mkdir(parents=True)
     (folders[2] / "mine.service").symlink_to("../mine.service")
     memory = manifest.Manifest(steps.manifest_path(node))
-    memory.made = {str(folder): ["login", "directory"] for folder in (*folders, Path(node.profile_dir) / "old")}
+    memory.made = {str(folder): ("login", "directory") for folder in (*folders, Path(node.profile_dir) / "old")}
     actor = Actor(node.account)
     memory.save(actor)
     steps.settle(node, cast("ServiceManager", Quiet()), actor, lambda _: None, kinds=())

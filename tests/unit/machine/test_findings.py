@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cncp.ipp.connection_file import ConnectionFile
 from cncp.ipp.hub import NoAnswer
 from cncp.machine import connection_files
 from cncp.machine.node import Node
@@ -80,8 +81,9 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Node]:
             yield SimpleNamespace(engines=engines)
 
         monkeypatch.setattr(doctor, "Hub", hub)
-        here = {"interface": "tcp://0.0.0.0", "location": "gold", "registration": 20000}
-        monkeypatch.setattr(connection_files, "engine", lambda _: here)
+        here = {"interface": "tcp://0.0.0.0", "location": "gold", "registration": 20000, "key": "k"}
+        words = {"signature_scheme": "hmac-sha256", "pack": "json", "unpack": "json"}
+        monkeypatch.setattr(connection_files, "engine", lambda _: ConnectionFile.from_json({**here, **words}, "it"))
         return node(role="engine", engines="1")
 
     return make

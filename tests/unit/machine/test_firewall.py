@@ -11,18 +11,20 @@ import pytest
 from cncp.config.inventory import HostSpec
 from cncp.errors import UsageError
 from cncp.fleet import host_addresses
+from cncp.ipp.connection_file import CLIENT, ENGINE
 from cncp.ipp.keys import Identity, connection_files
 from cncp.machine.firewall import KINDS, Opening, firewalld, nftables, openings, ranges, ufw
 
-BLOCK = Identity("k", "p", "s", tuple(range(20000, 20018)))
-SCATTERED = Identity("k", "p", "s", tuple(range(20000, 20072, 4)))
+BLOCK = Identity.new("k", (b"p", b"s"), tuple(range(20000, 20018)))
+SCATTERED = Identity.new("k", (b"p", b"s"), tuple(range(20000, 20072, 4)))
 HOSTS = ["10.1.2.3", "10.1.2.4"]
 
 
 def dialled(name: str, identity: Identity) -> set[int]:
     """Return the ports in a connection file."""
-    file = connection_files(identity, listen="0.0.0.0", location="here", encryption=True)[name]
-    found = [value if isinstance(value, list) else [value] for value in file.values() if not isinstance(value, bool)]
+    files = connection_files(identity, listen="0.0.0.0", location="here", encryption=True)
+    members = dict(zip((CLIENT, ENGINE), files, strict=True))[name].to_json().values()
+    found = [value if isinstance(value, list) else [value] for value in members]
     return {port for value in found for port in value if isinstance(port, int)}
 
 
@@ -30,8 +32,8 @@ def dialled(name: str, identity: Identity) -> set[int]:
 def test_what_is_opened_is_what_is_dialled(identity: Identity) -> None:
     """Nine ports for engines, seven for clients, as the connection files have them; internal ones never."""
     engines, clients = openings(identity, "0.0.0.0", HOSTS, [])
-    assert set(engines.ports) == dialled("ipcontroller-engine.json", identity)
-    assert set(clients.ports) == dialled("ipcontroller-client.json", identity)
+    assert set(engines.ports) == dialled(ENGINE, identity)
+    assert set(clients.ports) == dialled(CLIENT, identity)
     assert (len(engines.ports), len(clients.ports)) == (9, 7)
     for kind in KINDS:
         text = "\n".join(KINDS[kind]([engines, clients]))

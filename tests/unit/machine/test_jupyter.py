@@ -162,7 +162,7 @@ def test_notebooks_are_given_once(made: Node, home: Path) -> None:
     assert notebooks.offer(made, memory, actor) == []
     removal.take_copies(memory, actor)
     assert [one.name for one in place.iterdir()] == [NOTEBOOKS[1].name]
-    assert memory.made[str(place)] == ["login", "directory"]
+    assert memory.made[str(place)] == ("login", "directory")
 
 
 def test_a_folder_of_the_users_own_is_left_alone(made: Node, home: Path) -> None:

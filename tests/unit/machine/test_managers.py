@@ -16,13 +16,13 @@ from cncp.errors import CncpError, PreflightError, UsageError
 from cncp.machine import services
 from cncp.machine.actor import Actor
 from cncp.machine.converge import embedded
-from cncp.machine.node import Node, from_document, kept_by
+from cncp.machine.node import Node, kept_by
 from cncp.machine.root import step
 from cncp.machine.services import MANAGERS, crontab, login_session, manager_kind, service_manager, systemd
 from cncp.machine.services.multiplexer import ScreenSessions, TmuxSessions
 from cncp.machine.services.supervisor import Supervisor
 from cncp.machine.services.systemd import Systemd
-from cncp.shape import Misfit
+from cncp.records import Misfit
 
 from ..elsewhere import install
 from .test_choices import node
@@ -123,7 +123,7 @@ def test_one_of_another_package(loops: None, monkeypatch: pytest.MonkeyPatch) ->
     assert (made.manager, made.scope, made.why) == ("loops", "user", "as set")
     assert kept_by(made.manager, made.scope) == "loops"
     services.insist(made)
-    assert from_document(made.document()) == made
+    assert Node.from_json(made.to_json(), "it") == made
     assert node(service_manager="loops", past=made).manager == "loops"
     (file,) = services.manager_files(made, {"engine-0": "d1"})
     assert file.path == "/h/loops/engine-0"
@@ -174,9 +174,9 @@ def test_a_name_that_nobody_has(loops: None) -> None:
     assert caught.value.message == "service_manager: there is no service manager 'loop'"
     assert caught.value.hint == "did you mean loops?"
     for manager, scope in (("loops", "system"), ("../x", "user"), ("", "user")):
-        document = {**node(service_manager="loops").document(), "manager": manager, "scope": scope}
-        with pytest.raises(Misfit, match="there is no service manager"):
-            from_document(document)
+        document = {**node(service_manager="loops").to_json(), "manager": manager, "scope": scope}
+        with pytest.raises(Misfit, match="service manager"):
+            Node.from_json(document, "it")
 
 
 @pytest.mark.parametrize("wrong", [{"scope": "system"}, {"memory": "1G"}, {"logs": "journal"}])

@@ -11,6 +11,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from cncp.errors import CncpError, UsageError
 from cncp.ipp.engine_uuid import uuid_of
+from cncp.ipp.hub import Said, Task
 from cncp.machine.ops import repl
 from cncp.machine.ops.interrupt import interrupt
 
@@ -95,15 +96,17 @@ class Hub:
         """Return all."""
         return self.engines_by_id if timeout else {}
 
-    def answering(self, idents: list[str], _: float) -> dict[str, Any]:
+    def answering(self, idents: list[str], _: float) -> dict[str, Said]:
         """Say of one that it is busy."""
-        task = {"seconds": 200.0, "session": "s", "username": "ada"}
-        return {one: {"task": task if one == self.engines_by_id[1] else {}} for one in idents}
+        return {one: Said(Task(200.0, "s", "ada") if one == self.engines_by_id[1] else None) for one in idents}
 
-    def signal(self, idents: list[str], number: int) -> dict[str, Any]:
+    def signal(self, idents: list[str], number: int) -> dict[str, Said]:
         """Answer for all but those that are silent."""
         assert number == 2
-        return {one: {"status": "ok"} for one in idents if one not in self.silent}
+        return {one: Said(status="ok") for one in idents if one not in self.silent}
+
+
+FILE: Any = None
 
 
 @pytest.fixture
@@ -152,9 +155,9 @@ def test_a_prompt_says_with_whose_task_its_engine_is_busy(cluster: Any) -> None:
     """With another client's, and how long; of its own nothing is said."""
     assert cluster
     uuid = uuid_of("here", 1, 1)
-    assert repl.Engine({}, uuid, "engine-1", "s").busy() == ""
-    assert repl.Engine({}, uuid_of("here", 0, 1), "engine-0", "other").busy() == ""
-    said = repl.Engine({}, uuid, "engine-1", "other").busy()
+    assert repl.Engine(FILE, uuid, "engine-1", "s").busy() == ""
+    assert repl.Engine(FILE, uuid_of("here", 0, 1), "engine-0", "other").busy() == ""
+    said = repl.Engine(FILE, uuid, "engine-1", "other").busy()
     assert "engine-1 is busy for 3 min with a task of another client (ada)" in said
     assert "Ctrl-C interrupts that task" in said
 

@@ -96,7 +96,7 @@ def test_former_places_are_cleaned_too(home: Path) -> None:
     (former / "log").mkdir(parents=True)
     (former / "log" / "engine-1.log").touch()
     memory = manifest.Manifest(left.home / "manifest.json")
-    memory.made = {str(one): ["login", "directory"] for one in (former.parent, former, former / "log")}
+    memory.made = {str(one): ("login", "directory") for one in (former.parent, former, former / "log")}
     removal.written(memory, [left.profile], Actor(accounts.account(os.environ)))
     assert removal.folders(memory, left.home, Actor(accounts.account(os.environ))) == []
     assert not former.parent.exists()
@@ -111,7 +111,7 @@ def test_what_is_left_is_named(tmp_path: Path) -> None:
     for number in range(4):
         (folder / f"x{number}").touch()
     memory = manifest.Manifest(tmp_path / "home" / "manifest.json")
-    memory.made = {str(folder): ["login", "directory"]}
+    memory.made = {str(folder): ("login", "directory")}
     found = removal.folders(memory, tmp_path / "home", Actor(accounts.account(os.environ)))
     assert found == sorted([str(folder / "b/c/theirs"), str(folder / "x0"), str(folder / "x1"), f"{folder}: 2 more"])
 

@@ -85,13 +85,19 @@ def test_what_chef_is_told(tmp_path: Path) -> None:
     common = {"owner": "login", "part": "home"}
     (tmp_path / "a").mkdir()
     Path(folder.path).mkdir(mode=0o700)
-    assert folder.chef() == {"path": folder.path, "kind": "directory", "mode": "0700", **common}
-    assert file.chef() == {"path": file.path, "kind": "file", "mode": "0640", "content": "text\n", **common}
+    assert folder.chef().to_json() == {"path": folder.path, "kind": "directory", "mode": "0700", **common}
+    assert file.chef().to_json() == {"path": file.path, "kind": "file", "mode": "0640", "content": "text\n", **common}
     named = File(file.path, 0o600, "home", source="profile/x")
-    assert named.chef() == {"path": file.path, "kind": "file", "mode": "0600", "source": "profile/x", **common}
+    assert named.chef().to_json() == {
+        "path": file.path,
+        "kind": "file",
+        "mode": "0600",
+        "source": "profile/x",
+        **common,
+    }
     told = block.chef()
-    assert (told["kind"], told["mode"], told["content"].startswith(BEGIN)) == ("file", "0644", True)
-    assert link.chef()["target"] == "/target"
+    assert (told.kind, told.mode, (told.content or "").startswith(BEGIN)) == ("file", "0644", True)
+    assert link.chef().target == "/target"
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from cncp.ipp import hub as hub_client
+from cncp.ipp.hub import Load
 from cncp.machine.ops import engine_states
 from cncp.machine.ops.status import Status, rows
 
@@ -27,13 +29,11 @@ def test_engines_say_for_how_long_they_are_busy(said: dict[str, Any], busy: floa
     """What they say of their task is taken over; what is no number is none."""
     hub: Any = SimpleNamespace(
         engines=lambda _: {3: "a", 4: "b"},
-        queues=lambda _: {3: {"queue": 1, "tasks": 0}},
-        answering=lambda *_: {"a": said},
+        queues=lambda _: {3: Load(1, 0)},
+        answering=lambda *_: {"a": hub_client._said(said)},
     )
-    assert engine_states.look(hub, {"a"}) == {
-        "controller": True,
-        "engines": {"a": {"id": 3, "state": "busy", "busy": busy}},
-    }
+    expected = engine_states.RollCall(controller=True, engines={"a": engine_states.EngineState(3, "busy", busy)})
+    assert engine_states.look(hub, {"a"}) == expected
 
 
 def test_a_busy_engine_shows_for_how_long() -> None:

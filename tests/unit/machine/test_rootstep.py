@@ -47,7 +47,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
 def node(home: Path, tmp_path: Path) -> Node:
     """Return a node of ada's, whose units are the system's."""
     given = {"settings": {"engines": 1, "memory": "none"}}
-    made = chef_api.describe(given, {"HOME": str(home), "CNCP_HOME": str(tmp_path / "h")})
+    made = chef_api.describe(chef_api.Given.read(given), {"HOME": str(home), "CNCP_HOME": str(tmp_path / "h")})
     account = dataclasses.replace(ADA, home=str(home))
     return dataclasses.replace(made, account=account, manager="systemd", scope="system", host="gold")
 

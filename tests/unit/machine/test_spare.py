@@ -18,6 +18,7 @@ from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.install import environment
 from cncp.install.stamp import stamp_path
+from cncp.ipp.hub import Load
 from cncp.machine import connection_files
 from cncp.machine.converge import engine_choice
 from cncp.machine.ops import apply, busy_engines, lifecycle, main, steps
@@ -98,7 +99,7 @@ def test_what_is_said_here_reaches_other_hosts(monkeypatch: pytest.MonkeyPatch) 
 @contextmanager
 def answering(*_: object) -> Iterator[Any]:
     """Be a hub with an engine of this machine that works, one that is idle, and one of another that works."""
-    load = {0: {"queue": 1, "tasks": 0}, 1: {"queue": 0, "tasks": 0}, 2: {"queue": 0, "tasks": 3}}
+    load = {0: Load(1, 0), 1: Load(), 2: Load(0, 3)}
     ids = {0: "mine-0", 1: "mine-1", 2: "gold_7_0123456789ab"}
     yield SimpleNamespace(engines=lambda _: ids, queues=lambda _: load)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cncp.errors import CncpError
-from cncp.pools.cloud.journal import FORMAT, Batch, Journal, clusters, locked, new_id
+from cncp.pools.cloud.journal import Batch, Journal, clusters, locked, new_id
 
 ID = "0f3a9c1e55aa7b20"
 BATCH = Batch("b" * 16, "ec2", {"provider": "ec2", "region": "eu-1"}, 2, 1000.0, 4600.0, zone="eu-1a")
@@ -46,7 +46,7 @@ def test_closed_batches_are_kept_for_a_week(tmp_path: Path) -> None:
     assert [batch.id[0] for batch in journal.batches] == ["c", "d"]
 
 
-GOOD = {"format": FORMAT, "cluster": ID, "owner": "ada", "batches": []}
+GOOD = {"format": 1, "cluster": ID, "owner": "ada", "batches": []}
 ENTRY = {"id": "b", "pool": "ec2", "site": {}, "count": 1, "planned": 0, "deadline": 0}
 WRONG: list[dict[str, Any]] = [
     {"stage": "GONE"},
@@ -78,7 +78,7 @@ def test_a_damaged_one_is_told(tmp_path: Path, content: str) -> None:
     """It named instances: to begin anew would be to forget them."""
     (tmp_path / "cloud").mkdir()
     (tmp_path / "cloud" / f"{ID}.json").write_text(content)
-    with pytest.raises(CncpError, match=r"the journal .* cannot be read"):
+    with pytest.raises(CncpError, match=f"{ID}.json(, the journal .*| is the journal| was written by)"):
         Journal.of(tmp_path, ID, "ada")
 
 

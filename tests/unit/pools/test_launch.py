@@ -322,7 +322,7 @@ def test_killed_by_the_journal(tmp_path: Path) -> None:
     owner = Owner(tmp_path, Memory())
     journal = owner.journal
     wish = Wish("memory", "no", None, owner._boot)
-    journal._path = tmp_path / "none" / "there.json"
+    journal._home = tmp_path / "none"
     (tmp_path / "none").write_text("a file where a folder is to be")
     with pytest.raises(OSError, match="none"):
         Launcher(owner.cloud, journal, wish, owner.cloud.clock, owner.said.append).bring(2)

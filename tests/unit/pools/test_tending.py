@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cncp.ipp.hub import NoAnswer
+from cncp.errors import CncpError
+from cncp.ipp.hub import Work
 from cncp.pools.cloud import tending
 from cncp.pools.cloud.idle_policy import WAITS
 from cncp.serve.errands import WANTED
@@ -32,9 +33,9 @@ class Board:
     def engines(self) -> dict[int, str]:
         return self.uuids
 
-    def request(self, *_: object) -> dict[str, Any]:
+    def work(self) -> Work:
         told = {str(number): {"queue": 0, "tasks": self.counts.get(number, 0), "completed": 9} for number in self.uuids}
-        return {**told, "unassigned": self.queued, "status": "ok"}
+        return Work.from_json({**told, "unassigned": self.queued, "status": "ok"}, "the controller's answer")
 
     def unregister(self, number: int, uuid: str) -> None:
         assert self.uuids.pop(number) == uuid
@@ -100,7 +101,7 @@ def test_a_hub_that_says_something_else(tmp_path: Path, queued: Any) -> None:
     """It is our error, and nothing is done."""
     cluster = Cluster(tmp_path)
     cluster.hub.queued = queued
-    with pytest.raises(NoAnswer, match="says of its queues"):
+    with pytest.raises(CncpError, match="unassigned is to be"):
         cluster.minutes(1)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from cncp.ipp import connection_file, keys
+from cncp.ipp import keys
 from cncp.rendezvous.documents import Cluster
 
 IPYPARALLEL = "9.2.0"
 NOW = 1_790_000_000.0
-IDENTITY = keys.Identity("k" * 64, "p" * 40, "s" * 40, tuple(range(20000, 20018)))
-ENGINE = keys.connection_files(IDENTITY, listen="0.0.0.0", location="gold1", encryption=True)[
-    "ipcontroller-engine.json"
-]
+IDENTITY = keys.Identity.new("k" * 64, (b"p" * 40, b"s" * 40), tuple(range(20000, 20018)))
+_FILE = keys.connection_files(IDENTITY, listen="0.0.0.0", location="gold1", encryption=True)[1]
+ENGINE: dict[str, Any] = _FILE.to_json()
 
 OFFER = Cluster(
     profile="cncp",
@@ -21,11 +21,11 @@ OFFER = Cluster(
     settings={"encryption": True, "engines": "cores"},
     ipyparallel=IPYPARALLEL,
     python="3.11",
-    fingerprint=connection_file.fingerprint(ENGINE),
+    fingerprint=_FILE.fingerprint,
 )
 
 
 def rotated(offer: Cluster = OFFER) -> Cluster:
     """Return it with other keys."""
-    engine = {**offer.engine, "key": "n" * 64}
-    return replace(offer, engine=engine, fingerprint=connection_file.fingerprint(engine))
+    engine = replace(_FILE, key="n" * 64)
+    return replace(offer, engine=engine.to_json(), fingerprint=engine.fingerprint)

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from cncp.errors import CncpError
 from cncp.files import to_json
-from cncp.ipp import keys
+from cncp.ipp.connection_file import MemberFile
+from cncp.records import Misfit
 from cncp.rendezvous import owner
 from cncp.rendezvous.documents import Body, Document, Refused, Seed
 from cncp.rendezvous.owner import Place
 from cncp.rendezvous.publishing import join_key, publish_join
 from cncp.rendezvous.sealing import new_key, opened, seal
 from cncp.rendezvous.stores.memory import MemoryStore
-from cncp.shape import Misfit
 
 from .cluster import ENGINE, IPYPARALLEL, NOW, OFFER
 
@@ -119,10 +119,10 @@ def test_connection_files_from_elsewhere(changes: dict[str, Any], what: str) -> 
     """What an engine would run, import or fail on is not taken, whoever has the key."""
     document = {**ENGINE, **changes}
     if not what:
-        assert keys.engine_document(document)["ssh"] == ""
+        assert MemberFile.from_json(document, "it").ssh == ""
         return
     with pytest.raises(Misfit):
-        keys.engine_document(document)
+        MemberFile.from_json(document, "it")
 
 
 @pytest.mark.parametrize("settings", [{"requirements": "/etc/passwd"}, {"engines": -1}, {"role": "controller"}])

@@ -46,6 +46,9 @@ if how == "term":
 os._exit(3)
 """
 
+WORDS = {"signature_scheme": "hmac-sha256", "pack": "json", "unpack": "json"}
+"""What stands in every connection file."""
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[tuple[zmq.Socket[bytes], Path]]:
@@ -53,7 +56,9 @@ def hub(tmp_path: Path) -> Iterator[tuple[zmq.Socket[bytes], Path]]:
     with zmq.Context() as context, context.socket(zmq.ROUTER) as server:
         port = server.bind_to_random_port("tcp://127.0.0.1")
         file = tmp_path / "engine.json"
-        file.write_text(json.dumps({"interface": "tcp://127.0.0.1", "registration": port, "key": "", "location": "h"}))
+        file.write_text(
+            json.dumps({"interface": "tcp://127.0.0.1", "registration": port, "key": "", "location": "h", **WORDS})
+        )
         yield server, file
         server.linger = 0
 

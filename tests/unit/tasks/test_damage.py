@@ -109,7 +109,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     for name in ("add", "remove"):
         monkeypatch.setattr(crontab, name, lambda *_: "")
     # Nobody answers, and nobody waits for that.
-    monkeypatch.setattr(Hub, "request", _silence)
+    monkeypatch.setattr(Hub, "_request", _silence)
     # Nor for a disk, or for the shell of whoever runs this.
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(login_environment, "ask", lambda *_: None)

@@ -18,12 +18,11 @@ from cncp.fleet.model import Fleet
 from cncp.fleet.phases.base import Report
 from cncp.machine.ops import summary
 from cncp.machine.ops.apply import MachineReport
+from cncp.machine.ops.engine_states import EngineState
 from cncp.ssh.pool import SomeHostsFailed
 from cncp.tasks import rollout_report
 
-SAID = MachineReport(
-    [0, 1], True, "none", "", [0, 1], None, "cncp", "/p", "user", "systemd", ["a", "b"], "", {"plan": 1}
-)
+SAID = MachineReport(True, (0, 1), "cncp", "/p", "user", "systemd", ("a", "b"), (0, 1), "none", seconds={"plan": 1})
 
 
 def told(inventory: Inventory, *, as_json: bool = False, **of_report: Any) -> list[str]:
@@ -54,13 +53,13 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_of_a_machine_by_itself() -> None:
     """Its own report, with the time of all that was done, and what may follow."""
-    engines = {uuid: {"state": "idle"} for uuid in SAID.uuids}
+    engines = {uuid: EngineState(0, "idle") for uuid in SAID.uuids}
     lines = told(ALONE, hosts={LOCAL: SAID}, engines=engines)
     assert lines == ["2/2 engines answer · profile cncp · systemd (user) · 2.0 s", "next: x"]
     timed = replace(SAID, seconds={"plan": 1})
     made = json.loads("".join(told(ALONE, as_json=True, hosts={LOCAL: timed}, engines=engines)))
     assert made == {
-        **json.loads(json.dumps(SAID.document())),
+        **SAID.to_json(),
         "elapsed": 2.0,
         "seconds": {"environment": 0.5, "plan": 1},
     }
@@ -69,8 +68,8 @@ def test_of_a_machine_by_itself() -> None:
 def test_of_several() -> None:
     """A line each, engines that answer the controller, and what failed."""
     hosts = Inventory((HostSpec(LOCAL), HostSpec("far"), HostSpec("lost")))
-    far = MachineReport([], True, "none", "", [0], None, "cncp", "/p", "user", "systemd", ["c"], "")
-    engines = {uuid: {"state": "idle"} for uuid in (*SAID.uuids, "c")}
+    far = MachineReport(True, (0,), "cncp", "/p", "user", "systemd", ("c",))
+    engines = {uuid: EngineState(0, "idle") for uuid in (*SAID.uuids, "c")}
     failures = {"lost": CncpError("no answer", "look at it")}
     came: dict[str, Any] = {"hosts": {LOCAL: SAID, "far": far}, "engines": engines, "failures": failures}
     *lines, failed = told(hosts, **came)

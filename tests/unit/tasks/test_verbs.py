@@ -21,6 +21,7 @@ from cncp.fleet.registry import Placed
 from cncp.fleet.scene import Scene
 from cncp.machine.ops.busy_engines import FORCE, WAIT, Manners
 from cncp.machine.ops.doctor import Finding
+from cncp.machine.ops.engine_states import EngineState, RollCall
 from cncp.machine.ops.status import Status
 from cncp.ssh.pool import Crew
 from cncp.tasks import cluster, main_job, scenes
@@ -83,9 +84,8 @@ class Fake(Member):
     def uninstall(self) -> Said:
         return self._said("uninstall")
 
-    def roll_call(self, uuids: Collection[str], patience: float) -> dict[str, Any]:
-        seen = {"id": 3, "state": "busy", "busy": 5.0}
-        return {"controller": patience == 0.0, "engines": dict.fromkeys(uuids, seen)}
+    def roll_call(self, uuids: Collection[str], patience: float) -> RollCall:
+        return RollCall(controller=patience == 0.0, engines=dict.fromkeys(uuids, EngineState(3, "busy", 5.0)))
 
 
 Ask = Callable[..., tuple[int, list[str], list[str], list[str]]]

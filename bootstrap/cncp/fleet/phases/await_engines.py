@@ -81,8 +81,8 @@ def _ask(report: Report, patience: float) -> bool:
     """Note which engines the controller knows; tell whether it answers."""
     uuids = [uuid for host in report.hosts.values() for uuid in host.uuids]
     seen = report.controller.roll_call(uuids, patience)
-    report.engines = seen["engines"]
-    return bool(seen["controller"])
+    report.engines = seen.engines
+    return seen.controller
 
 
 def _lost(report: Report, members: Mapping[str, RemoteMember]) -> dict[str, list[int]]:

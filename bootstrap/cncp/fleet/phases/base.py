@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from cncp.config.asked import Request
 from cncp.config.inventory import HostSpec
@@ -17,8 +17,10 @@ from cncp.fleet.controller_host import Controller
 from cncp.fleet.deploy import Code
 from cncp.fleet.model import Fleet, Surveyed
 from cncp.fleet.tunnel_grants import Gate
+from cncp.ipp.connection_file import EngineFile
 from cncp.machine.node import Node
 from cncp.machine.ops.apply import MachineReport
+from cncp.machine.ops.engine_states import EngineState
 from cncp.pools.base import Member, State
 from cncp.ssh.pool import Crew, tell
 
@@ -60,7 +62,7 @@ class Report:
     """What has come of the phases so far. A host in ``failures`` is left out of all that come after.
 
     ``limit`` are the hosts concerned, ``surveyed`` those that can be gone on with, ``settings`` those that each is
-    to be started with, ``secret`` the content of the engines' connection file, ``gates`` the keys that were let in for
+    to be started with, ``secret`` the engines' connection file, ``gates`` the keys that were let in for
     tunnels. ``node`` is this machine, ``first`` whether nothing was set up before.
     ``hosts`` has what the main job said on each machine, and ``host_seconds`` the time it took there;
     ``members`` are those of pools that are no such hosts; ``seconds`` is the time by phase. ``engines`` are those that
@@ -75,13 +77,13 @@ class Report:
     surveyed: Mapping[str, Surveyed] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     controller: Controller = field(init=False, repr=False, compare=False)
-    secret: Mapping[str, Any] = field(init=False, repr=False, compare=False)
+    secret: EngineFile = field(init=False, repr=False, compare=False)
     gates: set[Gate] = field(default_factory=set)
     hosts: dict[str, MachineReport] = field(default_factory=dict)
     host_seconds: dict[str, float] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
-    engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    engines: Mapping[str, EngineState] = field(default_factory=dict)
     endings: dict[str, str] = field(default_factory=dict)
     _told: dict[str, CncpError] = field(default_factory=dict, repr=False, compare=False)
 
@@ -130,7 +132,7 @@ class Report:
 
     def silent(self, name: str) -> list[int]:
         """Return the numbers of a host's engines that do not answer."""
-        answer = {uuid for uuid, seen in self.engines.items() if seen["state"] in ("idle", "busy")}
+        answer = {uuid for uuid, seen in self.engines.items() if seen.state != "silent"}
         return [number for number, uuid in self._pairs(name) if uuid not in answer]
 
     def unknown(self, name: str) -> list[int]:

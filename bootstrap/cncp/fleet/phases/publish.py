@@ -29,7 +29,8 @@ class Publish(Phase):
         published = at_once(
             {pool.name: pool for pool in run.fleet.concerned},
             lambda pool: pool.publish(
-                Rendezvous(report.profile, report.secret, tuple(ways), settings[pool.name]), run.say(pool.name)
+                Rendezvous(report.profile, report.secret.to_json(), tuple(ways), settings[pool.name]),
+                run.say(pool.name),
             ),
         )
         report.fail(published.failures)

@@ -6,6 +6,7 @@ import time
 from typing import ClassVar
 
 from cncp.fleet.phases.base import Phase, Report, Run
+from cncp.machine.ops.engine_states import EngineState
 
 
 class StartController(Phase):
@@ -23,6 +24,7 @@ class StartController(Phase):
         done = report.hosts[run.head.name] = report.controller.up()
         report.host_seconds[run.head.name] = time.monotonic() - began
         # It ends when they answer; where others have engines as well, the controller is asked about all of them.
-        report.engines = {uuid: {"state": "idle"} for uuid in done.uuids}
+        pairs = zip(done.uuids, done.engines, strict=True)
+        report.engines = {uuid: EngineState(number, "idle") for uuid, number in pairs}
         if run.fleet.inventory.named:
             report.secret = report.controller.engine_file()

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from cncp.config.host_way import FORWARD, REVERSE
 from cncp.errors import plural
+from cncp.files import to_json
 from cncp.fleet import deploy, tunnel_grants, tunnel_setup
 from cncp.fleet.model import DIAL, Surveyed
 from cncp.fleet.phases.base import Phase, Report, Run
 from cncp.fleet.registry import Placed
 from cncp.fleet.tunnel_grants import Gate
-from cncp.ipp.keys import ENGINE_CHANNELS, ports_of
+from cncp.ipp.connection_file import EngineFile
 from cncp.machine.connection_files import delivered
 from cncp.machine.ops.apply import MachineReport
 from cncp.machine.tunnels import label
 from cncp.serve.controller_address import NAMES
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.pool import at_once
-from cncp.ssh.rpc import call
+from cncp.ssh.rpc import dial
 
 
 class StartEngines(Phase):
@@ -65,8 +66,8 @@ class Start:
             if connect == REVERSE:
                 log = f"cncp logs --limit {self._run.head.name} --name tunnel-{label(host.name)}"
                 tunnel_setup.await_ports(host, secret, log)
-            document = self._direct(host) if host.host.spec.direct else tunnel_setup.behind(secret)
-            host.host.put(json.dumps(document).encode(), str(delivered(Path(host.home))))
+            file = self._direct(host) if host.host.spec.direct else tunnel_setup.behind(secret)
+            host.host.put(to_json(file), str(delivered(Path(host.home))))
             settings = self._report.settings[host.name]
             report = deploy.up(host, settings, self._run.say(host.name), self._run.code)
             if connect == FORWARD:
@@ -79,14 +80,14 @@ class Start:
     def _ways(self, host: Surveyed) -> list[str]:
         """Return the addresses by which a host may reach the controller's machine, the likeliest first."""
         # The address that ssh came from is likely the one that leads back.
-        seen_by = host.facts["from"] if self._run.head.local else ""
+        seen_by = host.facts.seen_from if self._run.head.local else ""
         return [*filter(None, (self._report.controller.external, seen_by)), *self._addresses]
 
-    def _direct(self, host: Surveyed) -> dict[str, Any]:
+    def _direct(self, host: Surveyed) -> EngineFile:
         secret, ways = self._report.secret, self._ways(host)
         # Addresses change, and with them the digest of what engines depend on; names are what stays.
         names = list(dict.fromkeys(way for way in ways if not is_address(way)))
-        return {**secret, "location": reachable(host, secret, ways), NAMES: names}
+        return replace(secret, location=reachable(host, secret, ways), others={**secret.others, NAMES: names})
 
     def _forward(self, host: Surveyed) -> None:
         """Have a host keep an ssh to the controller's machine."""
@@ -110,14 +111,14 @@ def is_address(way: str) -> bool:
     return True
 
 
-def reachable(host: Surveyed, secret: Mapping[str, Any], addresses: Sequence[str]) -> str:
+def reachable(host: Surveyed, secret: EngineFile, addresses: Sequence[str]) -> str:
     """Return the first address at which a host reaches all of the controller's ports, by trying.
 
     Raises HostError naming what was tried, and the ports that do not answer.
     """
     tried = list(dict.fromkeys(addresses))
-    wanted = ports_of(secret, ENGINE_CHANNELS)
-    answers = call(host.host, "dial", tried, wanted, DIAL, timeout=DIAL * 3)["open"]
+    wanted = secret.ports
+    answers = dial(host.host, tried, wanted, DIAL)
     best = max(tried, key=lambda address: len(answers[address]))
     closed = [port for port in wanted if port not in answers[best]]
     if not closed:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import ClassVar
 
 from cncp.config.inventory import LOCAL, HostSpec
 from cncp.errors import CncpError, PreflightError, UsageError
@@ -14,7 +15,7 @@ from cncp.fleet.phases.base import Phase, Report, Run
 from cncp.ssh.connection import Host, Local
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.pool import Outcome, at_once
-from cncp.ssh.rpc import call
+from cncp.ssh.rpc import MARK, MARKS, UNMARK, Facts, call, probe
 
 _ROOM = 500 * 2**20  # bytes: the virtualenv takes about 200 MB, and twice that while it is made
 _ROOM_AFTER = 50 * 2**20
@@ -63,14 +64,14 @@ def survey(hosts: Mapping[str, Host], apart: Sequence[Host] = ()) -> Outcome[Sur
     everyone = {**hosts, **{host.spec.name: host for host in apart}}
     probed = at_once(everyone, _probe)
     failures = dict(probed.failures)
-    facts = dict(probed.results)
+    facts = {name: seen.facts for name, seen in probed.results.items()}
     _refuse_twice(facts, failures)
-    groups = _homes({name: everyone[name] for name in facts}, facts)
+    groups = _homes(probed.results)
     found: dict[str, Surveyed] = {}
-    for name, host in hosts.items():
+    for name in hosts:
         if name not in facts or name in failures:
             continue
-        made = Surveyed(host, facts[name], groups.get(name, ()))
+        made = replace(probed.results[name], shared=groups.get(name, ()))
         try:
             _check(made)
         except HostError as error:
@@ -80,63 +81,62 @@ def survey(hosts: Mapping[str, Host], apart: Sequence[Host] = ()) -> Outcome[Sur
     return Outcome(found, failures)
 
 
-def _probe(host: Host) -> dict[str, Any]:
+def _probe(host: Host) -> Surveyed:
     began = time.time()
-    facts = call(host, "probe", HOME, SHARED, timeout=30)
+    facts = probe(host, HOME, SHARED, timeout=30)
     # Half of the way there and back is taken for the way back, as NTP does.
-    facts["skew"] = facts["clock"] - (began + time.time()) / 2
-    return facts
+    return Surveyed(host, facts, skew=facts.clock - (began + time.time()) / 2)
 
 
-def _refuse_twice(facts: Mapping[str, Mapping[str, Any]], failures: dict[str, CncpError]) -> None:
+def _refuse_twice(facts: Mapping[str, Facts], failures: dict[str, CncpError]) -> None:
     """Refuse the same machine under two names, and two that would be taken for one another."""
     machines: dict[str, str] = {}
     names: dict[str, str] = {}
     for name, known in facts.items():
-        first = machines.setdefault(known["machine"], name)
-        called = names.setdefault(known["host"], name)
+        first = machines.setdefault(known.machine, name)
+        called = names.setdefault(known.host, name)
         if first != name:
             failures[name] = SameMachine(name, first)
         elif called != name:
             failures[name] = HostError(
                 name,
-                f"it calls itself {known['host']}, and so does {called}",
+                f"it calls itself {known.host}, and so does {called}",
                 "give every machine a host name of its own: hostnamectl set-hostname NAME",
             )
 
 
-def _homes(hosts: Mapping[str, Host], facts: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+def _homes(surveyed: Mapping[str, Surveyed]) -> dict[str, tuple[str, ...]]:
     """Return, for every host whose home others have as well, the names of all of them.
 
     Only homes that look the same from outside are tried, by a mark that the others would see.
     """
-    alike: dict[str, list[str]] = {}
-    for name, known in facts.items():
-        alike.setdefault(str((known["home"], known["home_id"])), []).append(name)
-    candidates = {name: hosts[name] for group in alike.values() if len(group) > 1 for name in group}
+    alike: dict[object, list[str]] = {}
+    for name, known in surveyed.items():
+        alike.setdefault((known.facts.home, known.facts.home_id), []).append(name)
+    candidates = {name: surveyed[name].host for group in alike.values() if len(group) > 1 for name in group}
     if not candidates:
         return {}
     nonce = secrets.token_hex(8)
     try:
-        at_once(candidates, lambda host: call(host, "mark", nonce, host.spec.name))
-        seen = at_once(candidates, lambda host: call(host, "marks", nonce)["names"]).results
+        at_once(candidates, lambda host: call(host, MARK, nonce, host.spec.name))
+        seen = at_once(candidates, lambda host: call(host, MARKS, nonce).names).results
     finally:
-        at_once(candidates, lambda host: call(host, "unmark", nonce))
-    return {name: tuple(names) for name, names in seen.items() if len(names) > 1}
+        at_once(candidates, lambda host: call(host, UNMARK, nonce))
+    return {name: names for name, names in seen.items() if len(names) > 1}
 
 
 def _check(surveyed: Surveyed) -> None:
     """Raise HostError on what a host lacks."""
     facts, name = surveyed.facts, surveyed.name
-    installed = facts["code"].get(SHARED if surveyed.shared else HOME)
+    installed = facts.code[SHARED if surveyed.shared else HOME]
     needed = _ROOM_AFTER if installed else _ROOM
-    if not facts["writable"]:
-        raise HostError(name, f"{facts['home']} is not writable", "mend the permissions there")
-    if facts["free"] < needed:
+    if not facts.writable:
+        raise HostError(name, f"{facts.home} is not writable", "mend the permissions there")
+    if facts.free < needed:
         raise HostError(
             name,
-            f"{facts['home']} has {facts['free'] // 2**20} MB free, {needed // 2**20} are needed",
+            f"{facts.home} has {facts.free // 2**20} MB free, {needed // 2**20} are needed",
             "make room there",
         )
-    if abs(facts["skew"]) > _SKEW:
-        raise HostError(name, f"its clock is {facts['skew']:+.0f} s off ours", "set it: timedatectl set-ntp true")
+    if abs(surveyed.skew) > _SKEW:
+        raise HostError(name, f"its clock is {surveyed.skew:+.0f} s off ours", "set it: timedatectl set-ntp true")

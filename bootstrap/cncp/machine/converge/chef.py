@@ -12,14 +12,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from cncp.config.sources import SOURCE, STATIC
 from cncp.errors import CncpError
-from cncp.files import read_json, to_json
+from cncp.files import read_record, to_json
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.process import Completed, run
+from cncp.records import Record
 
 _PROGRAMS = ("cinc-solo", "chef-solo")
 _FOLDERS = ("/opt/cinc/bin", "/opt/chef/bin")
@@ -39,6 +39,15 @@ class Update:
 
     resource: str
     lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report(Record):
+    """What cookbooks/cncp/files/chef/report.rb writes of a run."""
+
+    success: bool = False
+    error: str | None = None
+    updated: tuple[Update, ...] = ()
 
 
 def find() -> Path | None:
@@ -72,13 +81,13 @@ def plan(node: Node, program: Path, actor: Actor) -> tuple[Update, ...]:
         return _run(node, program, Path(folder), actor, ("--why-run",))
 
 
-def attributes(node: Node) -> dict[str, Any]:
+def attributes(node: Node) -> dict[str, object]:
     """Return the node attributes for Chef: every choice is made, so that it makes none again."""
     return {
         "cncp": {
             **asdict(node.settings),
             "home": node.home,
-            "machine": node.document(),
+            "machine": node.to_json(),
             # What the embedded engine does not install, and uninstall could not take back.
             "packages": False,
             # Where programs are looked for is this run's, not what Chef makes for itself. Services have the login's.
@@ -146,18 +155,18 @@ def _run(node: Node, program: Path, folder: Path, actor: Actor, options: tuple[s
     done = run(argv, check=False, cwd="/", timeout=_TIMEOUT)
     log = folder / "chef.log"
     actor.write(log, (done.stdout + done.stderr).encode(), 0o600)
-    return _updates(read_json(report), done, log)
+    return _updates(read_record(report, Report), done, log)
 
 
-def _updates(report: dict[str, Any] | None, done: Completed, log: Path) -> tuple[Update, ...]:
+def _updates(report: Report | None, done: Completed, log: Path) -> tuple[Update, ...]:
     if done.status == _NO_LICENCE:
         raise LicenceError(
             f"{done.argv[0]} runs only once its licence is accepted",
             "accept it by hand if you do, install Cinc instead, or use --converge embedded",
         )
-    if not done.ok or report is None or not report.get("success"):
-        raise CncpError(f"Chef failed: {(report or {}).get('error') or _said(done)}", f"look at {log}")
-    return tuple(Update(one["resource"], tuple(one["lines"])) for one in report["updated"])
+    if not done.ok or report is None or not report.success:
+        raise CncpError(f"Chef failed: {(report.error if report else '') or _said(done)}", f"look at {log}")
+    return report.updated
 
 
 def _said(done: Completed) -> str:

@@ -6,7 +6,6 @@ No script of anybody is run, and no licence is accepted: Cinc asks for none.
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import shutil
 import socket
@@ -17,12 +16,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from cncp.errors import CncpError
+from cncp.field_types import Digest, Shown, Word
 from cncp.machine.converge import chef
 from cncp.process import run
+from cncp.records import Misfit, Record
 
 HOST = "omnitruck.cinc.sh"
 _RELEASE = "18"
@@ -31,6 +33,20 @@ _PATIENCE = 3.0
 
 _ENTERPRISE = ("almalinux", "centos", "ol", "rhel", "rocky")
 _HINT = "install Cinc by hand, or use --converge embedded"
+
+
+@dataclass(frozen=True)
+class Package(Record):
+    """What the download service names: where the package is, and what it is."""
+
+    url: Annotated[str, Shown()]
+    sha256: Digest
+    version: Word
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return urllib.parse.urlsplit(self.url).path.rpartition("/")[2]
 
 
 def refusal(environment: Mapping[str, str], root: bool) -> str:
@@ -79,10 +95,10 @@ def install(
     if installer is None:
         raise CncpError("there is neither dpkg nor rpm to install Cinc with", _HINT)
     package = metadata(base, context)
-    say(f"installing Cinc {package['version']} (set CNCP_CHEF_INSTALL=no to have it left out)")
+    say(f"installing Cinc {package.version} (set CNCP_CHEF_INSTALL=no to have it left out)")
     with tempfile.TemporaryDirectory(prefix="cncp-cinc.") as folder:
-        target = Path(folder) / urllib.parse.urlsplit(package["url"]).path.rpartition("/")[2]
-        fetch(package["url"], package["sha256"], target, context)
+        target = Path(folder) / package.name
+        fetch(package.url, package.sha256, target, context)
         run([*installer, str(target)], timeout=600)
     program = chef.find()
     if program is None:
@@ -90,20 +106,18 @@ def install(
     return program
 
 
-def metadata(base: str, context: ssl.SSLContext) -> dict[str, str]:
-    """Return where the package for this machine is: url, sha256 and version, all checked for form."""
+def metadata(base: str, context: ssl.SSLContext) -> Package:
+    """Return where the package for this machine is, all of it checked for form."""
     system, version = _platform(platform.freedesktop_os_release())
     query = urllib.parse.urlencode({"p": system, "pv": version, "m": platform.machine(), "v": _RELEASE})
     request = urllib.request.Request(f"{base}/stable/cinc/metadata?{query}", headers={"Accept": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=30, context=context) as answer:
-            found: Any = json.loads(answer.read(1 << 20))
-        package = {key: str(found[key]) for key in ("url", "sha256", "version")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            package = Package.from_json(answer.read(1 << 20), "its answer")
+    except (OSError, Misfit) as error:
         raise CncpError(f"{base} names no package for {system} {version}: {error}", _HINT) from None
-    name = urllib.parse.urlsplit(package["url"]).path.rpartition("/")[2]
-    if not package["url"].startswith("https://") or not name or len(package["sha256"]) != 64:
-        raise CncpError(f"{base} names a package that is not to be trusted: {package['url']}", _HINT)
+    if not package.url.startswith("https://") or not package.name or len(package.sha256) != 64:
+        raise CncpError(f"{base} names a package that is not to be trusted: {package.url}", _HINT)
     return package
 
 

@@ -31,7 +31,7 @@ def offer(node: Node, memory: Manifest, actor: Actor) -> list[str]:
     # Without a digest: being copied. A run that is cut off is taken up again by the next.
     memory.copies.update(dict.fromkeys(map(str, sources), ""))
     if sources and not place.is_dir():
-        memory.made[str(place)] = ["login", "directory"]
+        memory.made[str(place)] = ("login", "directory")
         memory.save(actor)
         actor.mkdir(place, 0o755)
     memory.save(actor)

@@ -12,10 +12,13 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from cncp import pidfile, ports
 from cncp.errors import CncpError
-from cncp.files import read_bytes, read_json, read_shape, to_json
+from cncp.field_types import Matching, Port
+from cncp.files import read_bytes, to_json
+from cncp.install.stamp import STAMP
 from cncp.ipp import keys
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
@@ -23,6 +26,8 @@ from cncp.machine.resources import Directory, File, Resource
 from cncp.machine.services import processes
 from cncp.machine.services.kinds import KINDS
 from cncp.machine.services.startup import Patience
+from cncp.records import Record
+from cncp.state_files import StateFile
 from cncp.surroundings import PYTHON
 
 NAME = "jupyter"
@@ -32,20 +37,19 @@ assert NAME in KINDS  # noqa: S101  # the service and its kind are one
 
 
 @dataclass(frozen=True)
-class Access:
+class Access(Record):
     """What opens Jupyter: a port on loopback and a token."""
 
-    port: int
-    token: str
+    port: Port
+    token: Annotated[str, Matching(r"[A-Za-z0-9_-]{1,255}", "a token")]
 
     @property
     def url(self) -> str:
         """The address for a browser on this machine; without the token."""
         return f"http://{ADDRESS}:{self.port}/lab"
 
-    def document(self) -> dict[str, int | str]:
-        """Return it as it is stored."""
-        return {"port": self.port, "token": self.token}
+
+ACCESS = StateFile("access.json", Access, "cncp up makes another token")
 
 
 def wanted(node: Node) -> bool:
@@ -60,13 +64,12 @@ def folder(node: Node) -> Path:
 
 def access_path(node: Node) -> Path:
     """Return the file that holds port and token."""
-    return folder(node) / "access.json"
+    return ACCESS.path(folder(node))
 
 
 def load(node: Node) -> Access | None:
     """Read port and token; None where there are none or the file is damaged."""
-    found: Access | None = read_shape(access_path(node), Access)
-    return found if found and 1 <= found.port <= 65535 and found.token.isascii() else None
+    return ACCESS.intact(folder(node))
 
 
 def outdated(node: Node) -> list[str]:
@@ -81,14 +84,14 @@ def write(node: Node, actor: Actor) -> list[str]:
     if not outdated(node):
         return []
     made = load(node) or Access(_free_port(node), secrets.token_hex(24))
-    actor.write(access_path(node), to_json(made.document()), keys.SECRET)
+    ACCESS.save(folder(node), made, actor.write)
     return [str(access_path(node))]
 
 
 def digest(node: Node) -> str:
     """Digest what Jupyter alone depends on: port and token, and its packages. No secret follows from it."""
-    stamp = read_json(Path(node.home) / "venv" / "cncp-installed.json") or {}
-    content = [(read_bytes(access_path(node)) or b"").decode(errors="replace"), stamp.get("jupyter", "")]
+    stamp = STAMP.intact(Path(node.home))
+    content = [(read_bytes(access_path(node)) or b"").decode(errors="replace"), stamp.jupyter if stamp else ""]
     return hashlib.sha256(b"cncp jupyter " + to_json(content)).hexdigest()[:16]
 
 
@@ -164,4 +167,4 @@ def _mode(node: Node) -> int:
 def _free_port(node: Node) -> int:
     """Return a free port that is none of the controller's, which may be down."""
     identity = keys.load(node.identity)
-    return ports.free_block(1, identity.ports if identity else ())[0]
+    return ports.free_block(1, identity.ports.all if identity else ())[0]

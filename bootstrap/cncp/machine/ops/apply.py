@@ -6,9 +6,9 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from cncp import accounts, files
 from cncp.config import sources
@@ -16,6 +16,7 @@ from cncp.config.asked import Request
 from cncp.config.settings import Cluster
 from cncp.console import Console, Stopwatch
 from cncp.errors import plural
+from cncp.field_types import AbsolutePath, EngineUuid, Matching, Number, Sized, Text, Within, Word
 from cncp.install import source_code
 from cncp.machine import connection_files, engine_variables, facts, services, tunnels
 from cncp.machine.actor import Actor
@@ -32,6 +33,7 @@ from cncp.machine.services.base import unkept
 from cncp.machine.services.processes import running
 from cncp.machine.services.startup import START_TIMEOUT
 from cncp.machine.services.systemd import check_owner
+from cncp.records import Odd, Record
 from cncp.rendezvous import member_record
 
 
@@ -153,31 +155,35 @@ class Outcome:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
+_PhaseName = Annotated[str, Matching("[a-z-]{1,64}", "a phase")]
+_PhaseSeconds = Annotated[float, Within(0, 1e9)]
+
+
 @dataclass(frozen=True)
-class MachineReport:
+class MachineReport(Record):
     """What the main job leaves on one machine, as `cncp up --json` prints it but for the time of all of it.
 
     ``answering`` and ``engines`` are numbers, ``uuids`` those of ``engines``, in their order: by these the
     controller knows engines, of whatever host. ``why`` is that of the service manager, ``seconds`` the time by phase.
     """
 
-    answering: Sequence[int]
     changed: bool
-    converge: str
-    converge_why: str
-    engines: Sequence[int]
-    jupyter: str | None
-    profile: str
-    profile_dir: str
-    scope: str
-    service_manager: str
-    uuids: Sequence[str]
-    why: str
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    engines: tuple[Number, ...]
+    profile: Annotated[str, Matching(r"[A-Za-z0-9_.-]{1,255}", "the name of a profile")]
+    profile_dir: AbsolutePath
+    scope: Word
+    service_manager: Word
+    uuids: tuple[EngineUuid, ...]
+    answering: tuple[Number, ...] = ()
+    converge: Word = ""
+    converge_why: Text = ""
+    jupyter: Text | None = None
+    why: Text = ""
+    seconds: Annotated[Mapping[_PhaseName, _PhaseSeconds], Sized(64)] = field(default_factory=dict)
 
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON types."""
-        return asdict(self)
+    def __post_init__(self) -> None:
+        if len(self.engines) != len(self.uuids):
+            raise Odd("as many as there are engines").inside(".uuids")
 
 
 def report(node: Node, outcome: Outcome) -> MachineReport:
@@ -185,17 +191,17 @@ def report(node: Node, outcome: Outcome) -> MachineReport:
     access = service.load(node) if service.wanted(node) else None
     processes = running(node)
     return MachineReport(
-        answering=sorted(outcome.answers.answering),
+        answering=tuple(sorted(outcome.answers.answering)),
         changed=outcome.changed,
         converge=outcome.engine.name,
         converge_why=outcome.engine.why,
-        engines=list(node.engine_ids),
+        engines=node.engine_ids,
         jupyter=access.url if access else None,
         profile=node.settings.profile,
         profile_dir=node.profile_dir,
         scope=node.scope,
         service_manager=node.manager,
-        uuids=[processes[f"engine-{number}"].uuid for number in node.engine_ids],
+        uuids=tuple(processes[f"engine-{number}"].uuid for number in node.engine_ids),
         why=node.why,
         seconds=outcome.seconds,
     )

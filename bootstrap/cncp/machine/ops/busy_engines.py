@@ -16,7 +16,7 @@ from operator import not_
 from cncp.config.sources import switched
 from cncp.errors import CncpError, UsageError
 from cncp.ipp.engine_uuid import slot
-from cncp.ipp.hub import Hub, NoAnswer
+from cncp.ipp.hub import IDLE, Hub, Load, NoAnswer
 from cncp.machine import connection_files
 from cncp.machine.node import Node
 from cncp.machine.services.processes import running
@@ -78,13 +78,13 @@ def busy(node: Node) -> dict[str, bool]:
     with contextlib.suppress(NoAnswer), Hub(document, near) as hub:
         engines = hub.engines(_ANSWER)
         load = hub.queues(_ANSWER) if engines else {}
-        working = {uuid: number for number, uuid in engines.items() if sum(_waiting(load.get(number, {})))}
+        working = {uuid: number for number, uuid in engines.items() if _works(load.get(number, IDLE))}
         return {own.get(uuid) or _elsewhere(uuid, number): uuid in own for uuid, number in working.items()}
     return {}
 
 
-def _waiting(load: Mapping[str, int]) -> tuple[int, int]:
-    return load.get("queue", 0), load.get("tasks", 0)
+def _works(load: Load) -> bool:
+    return bool(load.queue + load.tasks)
 
 
 def _elsewhere(uuid: str, number: int) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from cncp.field_types import ShortText, Text
 from cncp.ipp import keys
+from cncp.ipp.connection_file import CLIENT, ENGINE
 from cncp.ipp.engine_uuid import host_in, slot
 from cncp.ipp.hub import Hub, NoAnswer
 from cncp.machine import connection_files
@@ -18,6 +20,7 @@ from cncp.machine.ops.readiness import REGISTERS
 from cncp.machine.ops.status import Status, duration, status
 from cncp.machine.services import ServiceManager, logs
 from cncp.machine.services.base import unkept
+from cncp.records import Record
 
 _SPACE = 50 * 2**20
 _AGAIN = 3  # ends of a service that are no accident
@@ -25,16 +28,12 @@ _ANSWER = 3.0  # s that a controller elsewhere has
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Record):
     """One thing that is wrong: a line of what, a line of what to do, and with which machine."""
 
-    what: str
-    remedy: str
-    host: str = ""
-
-    def document(self) -> dict[str, str]:
-        """Return it as JSON types."""
-        return asdict(self)
+    what: Text
+    remedy: Text
+    host: ShortText = ""
 
 
 def examine(node: Node, manager: ServiceManager) -> list[Finding]:
@@ -67,7 +66,7 @@ def _logs(node: Node) -> Iterator[Finding]:
 
 
 def _permissions(node: Node) -> Iterator[Finding]:
-    secret = [node.identity, node.security_dir / connection_files.CLIENT, node.security_dir / connection_files.ENGINE]
+    secret = [node.identity, node.security_dir / CLIENT, node.security_dir / ENGINE]
     for path in (*secret, node.security_dir, service.access_path(node), service.folder(node)):
         if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             yield Finding(f"{path} is open to other users", "cncp up closes it; rotate the keys if others were there")
@@ -77,7 +76,7 @@ def _permissions(node: Node) -> Iterator[Finding]:
 
 def _files(node: Node) -> Iterator[Finding]:
     if not node.controller:
-        if not (node.security_dir / connection_files.ENGINE).exists():
+        if not (node.security_dir / ENGINE).exists():
             yield Finding("the engines have no connection file", "copy ipcontroller-engine.json from the controller")
         return
     if keys.load(node.identity) is None:

@@ -37,15 +37,15 @@ def interrupt(node: Node, names: str, *, everyone: bool) -> list[Interrupted]:
     with Hub(repl.client_file(node)) as hub:
         engines = {_name(node, number, uuid): uuid for number, uuid in hub.engines(timeout=5).items()}
         said = hub.answering(list(engines.values()), 2.0)
-        tasks = {name: said.get(uuid, {}).get("task") for name, uuid in engines.items()}
-        chosen = engines if everyone else _chosen(node, names, engines, [name for name in engines if tasks[name]])
+        tasks = {name: said[uuid].task for name, uuid in engines.items() if uuid in said}
+        chosen = engines if everyone else _chosen(node, names, engines, [name for name in engines if tasks.get(name)])
         answered = hub.signal(list(chosen.values()), signal.SIGINT)
-    silent = [name for name, uuid in chosen.items() if answered.get(uuid, {}).get("status") != "ok"]
+    silent = [name for name, uuid in chosen.items() if uuid not in answered or answered[uuid].status != "ok"]
     if silent:
         raise CncpError(
             f"{', '.join(silent)} did not answer", f"end it, its variables with it: cncp restart {silent[0]}"
         )
-    return [Interrupted(name, (tasks[name] or {}).get("seconds")) for name in chosen]
+    return [Interrupted(name, task.seconds if (task := tasks.get(name)) else None) for name in chosen]
 
 
 def _name(node: Node, number: int, uuid: str) -> str:

@@ -56,8 +56,8 @@ def begin(node: Node, table: RendezvousTable, address: str = "") -> Record:
 
 
 def _pinned(node: Node) -> Sequence[int]:
-    document = connection_files.client(node) or {}
-    return [value for value in document.values() if isinstance(value, int)]
+    document = connection_files.client(node)
+    return document.ports if document else ()
 
 
 def invite(

@@ -27,21 +27,21 @@ def of(node: Node, known: Collection[str] = (), hosts: Collection[str] = ()) -> 
             return []
         places = {uuid: place for uuid in registered if uuid not in known and (place := slot(uuid))}
         strangers = [uuid for uuid, (host, _) in places.items() if host not in own]
-        seen = engine_states.look(hub, strangers, _ANSWER)["engines"] if strangers else {}
+        seen = engine_states.look(hub, strangers, _ANSWER).engines if strangers else {}
     return [
         Status(
             name=f"engine-{places[uuid][1]}",
             host=places[uuid][0],
-            id=one["id"],
+            id=one.id,
             pid=0,
-            state=one["state"],
+            state=one.state,
             uptime=0.0,
             memory=0,
             cpu=0.0,
             restarts=0,
             last_exit="",
             uuid=uuid,
-            busy=one["busy"],
+            busy=one.busy,
         )
         for uuid, one in sorted(seen.items(), key=lambda item: places[item[0]])
     ]

@@ -114,9 +114,11 @@ def await_registration(node: Node) -> int:
     """Return how many of a node's engines the controller knows, once it knows all or the time is over."""
 
     def known() -> int:
-        document = connection_files.engine(node) or {}
+        document = connection_files.engine(node)
+        if document is None:
+            return 0
         uuids = {one.uuid for one in running(node).values() if one.uuid}
-        for host in (None, *document.get("names", ())):
+        for host in (None, *document.names):
             try:
                 with Hub(document, host) as hub:
                     return len(uuids & set(hub.engines().values()))

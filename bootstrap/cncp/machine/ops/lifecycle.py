@@ -8,10 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cncp import files
 from cncp.accounts import Account
 from cncp.config.settings import parse
-from cncp.config.sources import Kept, kept, kept_path
+from cncp.config.sources import KEPT, Kept, kept
 from cncp.console import Console
 from cncp.errors import UsageError, plural
 from cncp.machine.actor import Actor
@@ -33,15 +32,9 @@ NO_SERVICE = "there is no service"
 
 def remember(account: Account, home: Path, former: Kept, flags: Mapping[str, str], file: Path | None) -> None:
     """Keep what a command line said, so that a later run without it stays with it."""
-    actor = Actor(account)
-    settings = dict(former.settings)
-    settings.update({key: parse(key, value, "command line") for key, value in flags.items()})
-    path = kept_path(home)
-    content = files.to_json({"settings": settings, "file": str(file or "")})
-    if not settings and file is None:
-        actor.remove(path)
-    elif files.read_bytes(path) != content:
-        actor.write(path, content, 0o600)
+    given = {key: parse(key, value, "command line") for key, value in flags.items()}
+    said = Kept({**former.settings, **given}, str(file or ""))
+    KEPT.save(home, said if said.settings or said.file else None, Actor(account).write)
 
 
 def check_count(count: str) -> None:

@@ -15,7 +15,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cncp import command_log, files
 from cncp.accounts import home
@@ -29,7 +28,7 @@ from cncp.install.stamp import stamp_path
 from cncp.machine.jupyter import service
 from cncp.machine.node import Node
 from cncp.machine.ops import busy_engines
-from cncp.machine.ops.apply import Outcome, describe, report, require_root, up
+from cncp.machine.ops.apply import MachineReport, Outcome, describe, report, require_root, up
 from cncp.machine.ops.lifecycle import remember
 from cncp.machine.ops.steps import former
 from cncp.surroundings import PYTHON
@@ -115,13 +114,13 @@ def ask(engines: bool) -> int:  # what stage0 has found out
     return LOSE if busy_engines.said(os.environ).force and not forced else 0
 
 
-def _answer() -> dict[str, Any]:
+def _answer() -> MachineReport:
     command_log.begin(home(os.environ), "up", debug=False)
     parser = argparse.ArgumentParser(prog="cncp.remote up")
     for setting in SETTINGS:
         parser.add_argument(setting.flag, dest=setting.key)
     flags = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
-    return report(*converge(request(os.environ, file=None, flags=flags, forget=True), Console())).document()
+    return report(*converge(request(os.environ, file=None, flags=flags, forget=True), Console()))
 
 
 def main() -> int:

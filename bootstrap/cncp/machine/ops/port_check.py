@@ -18,7 +18,7 @@ def taken(node: Node) -> dict[int, str]:
     identity = keys.load(node.identity)
     if identity is None:
         return {}
-    busy = {port for port in identity.ports if not is_free(port)}
+    busy = {port for port in identity.ports.all if not is_free(port)}
     return {port: _owner(port) for port in sorted(busy)}
 
 
@@ -40,9 +40,9 @@ def insist(node: Node) -> None:
     if not node.controller:
         return
     identity = keys.load(node.identity)
-    if identity is not None and not keys.fits(identity.ports, node.settings.ports):
+    if identity is not None and not keys.fits(identity.ports.all, node.settings.ports):
         keys.free_ports(node.settings.ports)
-    elif not all(map(is_free, identity.ports if identity else ())):
+    elif not all(map(is_free, identity.ports.all if identity else ())):
         check(node, {service.name for service in processes.ours(node).services})
 
 

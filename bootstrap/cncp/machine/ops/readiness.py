@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cncp.errors import CncpError
+from cncp.ipp.connection_file import ENGINE
 from cncp.ipp.hub import Hub, NoAnswer
 from cncp.machine import connection_files
 from cncp.machine.jupyter import service
@@ -63,9 +64,9 @@ def wait(node: Node, manager: ServiceManager, timeout: float, revive: Revive | N
     document = connection_files.client(node)
     if document is None:
         # A machine of engines only: the controller is elsewhere, and says what it sees there.
-        if not (node.security_dir / connection_files.ENGINE).exists():
+        if not (node.security_dir / ENGINE).exists():
             raise CncpError(
-                f"the engines have no connection file: {node.security_dir / connection_files.ENGINE}",
+                f"the engines have no connection file: {node.security_dir / ENGINE}",
                 "copy ipcontroller-engine.json of the controller there, readable by you alone; they take it up",
             )
         return _wait_for_processes(node, digests, Patience(node, manager, timeout))

@@ -12,9 +12,11 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TextIO
 
 from cncp.errors import CncpError, UsageError
+from cncp.ipp.connection_file import ClientFile
 from cncp.ipp.engine_uuid import host_in, slot
 from cncp.ipp.hub import Hub
 from cncp.machine import connection_files
@@ -29,13 +31,13 @@ _WAITING = 1.0  # s after which a cell may be waiting for another task
 _TICK = 0.1  # s between looks at what a cell has written
 
 
-def client_file(node: Node) -> dict[str, Any]:
+def client_file(node: Node) -> ClientFile:
     """Return the client's connection file, dialling this machine's controller here. Raises CncpError."""
     document = connection_files.client(node)
     if document is None:
         raise CncpError("there is no client's connection file here", "run this on the controller's machine")
     local = connection_files.local_address(node) if node.controller else None
-    return {**document, "location": local} if local else document
+    return replace(document, location=local) if local else document
 
 
 def place_of(node: Node, name: str) -> tuple[str, int]:
@@ -64,7 +66,7 @@ def console(node: Node, name: str, out: TextIO) -> None:
     import ipyparallel
 
     file = client_file(node)
-    with contextlib.closing(ipyparallel.Client(connection_info=file, timeout=10)) as client:
+    with contextlib.closing(ipyparallel.Client(connection_info=file.to_json(), timeout=10)) as client:
         view = client[number]
         engine = Engine(file, uuid, name, client.session.session)
         out.write(f"In {name} (id {number}). Its variables are yours; Ctrl-D leaves, the engine goes on.\n")
@@ -76,7 +78,7 @@ def console(node: Node, name: str, out: TextIO) -> None:
 class Engine:
     """An engine that a prompt is in: what it does for others meanwhile, and how it is interrupted."""
 
-    def __init__(self, file: Mapping[str, Any], uuid: str, name: str, session: str) -> None:
+    def __init__(self, file: ClientFile, uuid: str, name: str, session: str) -> None:
         self._file = file
         self._uuid = uuid
         self._name = name
@@ -85,11 +87,12 @@ class Engine:
     def busy(self) -> str:
         """Return a line that says with whose task the engine is busy, "" where it is with none, or with ours."""
         with Hub(self._file) as hub:
-            task = hub.answering([self._uuid], 2.0).get(self._uuid, {}).get("task")
-        if not task or task.get("session") == self._session:
+            said = hub.answering([self._uuid], 2.0).get(self._uuid)
+        task = said.task if said else None
+        if task is None or task.session == self._session:
             return ""
-        whose = f"a task of another client ({task['username'] or 'unknown'})"
-        since = duration(task["seconds"])
+        whose = f"a task of another client ({task.username or 'unknown'})"
+        since = duration(task.seconds)
         return f"{self._name} is busy for {since} with {whose}: your cell waits. Ctrl-C interrupts that task.\n"
 
     def interrupt(self) -> str:

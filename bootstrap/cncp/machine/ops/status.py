@@ -5,26 +5,29 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import psutil
 
 from cncp.errors import plural
+from cncp.field_types import Bytes, EngineUuid, Name, Number, Seconds, ShortText, Text, Within, Word
 from cncp.ipp.hub import Hub
 from cncp.machine import connection_files, parking_mark
 from cncp.machine.desired import RENDEZVOUS
 from cncp.machine.jupyter import service
 from cncp.machine.node import Node
 from cncp.machine.ops import engine_states
+from cncp.machine.ops.engine_states import RollCall
 from cncp.machine.services import ServiceManager, ServiceState
 from cncp.machine.services.base import unkept
 from cncp.machine.services.kinds import split
 from cncp.machine.services.processes import running
 from cncp.pidfile import Process
 from cncp.ports import connected
+from cncp.records import Record
 from cncp.rendezvous import member_record
 
 MEMBER = "member"
@@ -32,7 +35,7 @@ MEMBER = "member"
 
 
 @dataclass(frozen=True)
-class Status:
+class Status(Record):
     """One service.
 
     ``id`` is the engine's id at the hub, ``uptime`` is in s, ``memory`` in bytes (with children),
@@ -41,22 +44,18 @@ class Status:
     for ``busy`` s, and ``last_exit`` is why.
     """
 
-    name: str
-    host: str
-    id: int | None
-    pid: int
-    state: str
-    uptime: float
-    memory: int
-    cpu: float
-    restarts: int
-    last_exit: str
-    uuid: str = ""
-    busy: float = 0.0
-
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON types."""
-        return asdict(self)
+    name: Name
+    host: ShortText
+    id: Number | None
+    pid: Number
+    state: Word
+    uptime: Seconds
+    memory: Bytes
+    cpu: Annotated[float, Within(0, 1e15)]
+    restarts: Bytes
+    last_exit: Text
+    uuid: EngineUuid = ""
+    busy: Seconds = 0.0
 
 
 def status(node: Node, manager: ServiceManager, timeout: float = 1.0) -> list[Status]:
@@ -74,15 +73,16 @@ def status(node: Node, manager: ServiceManager, timeout: float = 1.0) -> list[St
     for name in node.services:
         state = states.get(name, ServiceState(name, running=False))
         word, number = _state(node, name, processes[name], hub) if state.running else ("down", None)
-        busy = hub["engines"].get(uuids[name], {}).get("busy", 0.0)
-        found.append(replace(_with_process(node, name, number, word, state), uuid=uuids[name], busy=busy))
+        engine = hub.engines.get(uuids[name])
+        row = _with_process(node, name, number, word, state)
+        found.append(replace(row, uuid=uuids[name], busy=engine.busy if engine else 0.0))
     return found
 
 
-def _state(node: Node, name: str, process: Process, seen: Mapping[str, Any]) -> tuple[str, int | None]:
+def _state(node: Node, name: str, process: Process, seen: RollCall) -> tuple[str, int | None]:
     """Say in a word what a service does whose process runs, and return an engine's id at the hub."""
     if name == "controller":
-        return "up" if seen["controller"] else "silent", None
+        return "up" if seen.controller else "silent", None
     if name == service.NAME:
         return "up" if service.answers(node) else "silent", None
     if name == RENDEZVOUS:
@@ -93,11 +93,11 @@ def _state(node: Node, name: str, process: Process, seen: Mapping[str, Any]) -> 
     if not node.controller:
         # Only the controller's machine knows more.
         return "parked" if parking_mark.mark(node.run_dir).exists() else "running", None
-    one = seen["engines"].get(process.uuid)
-    return (one["state"], one["id"]) if one else ("starting", None)
+    engine = seen.engines.get(process.uuid)
+    return (engine.state, engine.id) if engine else ("starting", None)
 
 
-def _at_hub(node: Node, uuids: Collection[str], timeout: float) -> dict[str, Any]:
+def _at_hub(node: Node, uuids: Collection[str], timeout: float) -> RollCall:
     """Ask the controller of this machine, if it has one, about its engines."""
     document = connection_files.client(node)
     if document is None:

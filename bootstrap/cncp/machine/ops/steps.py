@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from cncp import files
 from cncp.errors import CncpError
-from cncp.install.stamp import of_engines, stamp_path
+from cncp.install.stamp import STAMP, of_engines
 from cncp.ipp.hub import Hub, NoAnswer
 from cncp.machine import connection_files, engine_variables, login_environment, manifest, removal
 from cncp.machine.actor import Actor
@@ -31,27 +30,24 @@ from cncp.machine.services import ServiceManager, ServiceState, service_manager,
 from cncp.machine.services.base import running_process, sweep, unkept
 from cncp.machine.services.kinds import KINDS, split
 from cncp.machine.services.systemd import check_owner
+from cncp.records import Record
 
 Say = Callable[[str], None]
 """Tells the user what goes on."""
 
 
 @dataclass(frozen=True)
-class Services:
+class Services(Record):
     """Which services a step stops and starts, by name."""
 
     stop: tuple[str, ...]
     start: tuple[str, ...]
 
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON types."""
-        return asdict(self)
-
 
 def environment_digest(node: Node) -> str:
     """Return what controller and engines run with, of the stamp that the virtualenv's installation left."""
-    stamped = files.read_json(stamp_path(Path(node.home))) or {}
-    return files.to_json(of_engines(stamped)).decode() if stamped else ""
+    stamp = STAMP.intact(Path(node.home))
+    return files.to_json(of_engines(stamp)).decode() if stamp else ""
 
 
 def manifest_path(node: Node) -> Path:

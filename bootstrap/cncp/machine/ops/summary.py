@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
 
 from cncp import pidfile
 from cncp.errors import plural
@@ -38,6 +37,6 @@ def lines(node: Node, report: MachineReport) -> list[str]:
     ]
 
 
-def document(report: MachineReport) -> dict[str, Any]:
+def document(report: MachineReport) -> dict[str, object]:
     """Return it as JSON types."""
-    return {**report.document(), "elapsed": round(elapsed(), 2)}
+    return {**report.to_json(), "elapsed": round(elapsed(), 2)}

@@ -81,11 +81,10 @@ class Gate:
     def ports(self) -> str:
         """The controller's ports, LOW-HIGH; "" while there is none."""
         try:
-            document = connection_files.client(installed(self._home)) or {}
+            document = connection_files.client(installed(self._home))
         except CncpError:
             return ""
-        found = [value for value in document.values() if isinstance(value, int) and not isinstance(value, bool)]
-        return f"{min(found)}-{max(found)}" if found else ""
+        return f"{min(document.ports)}-{max(document.ports)}" if document else ""
 
     def begin(self, table: PoolTable) -> None:
         """Give the cluster an id and a place for what instances find. Raises CncpError."""

@@ -16,16 +16,17 @@ from typing import Any, ClassVar
 
 from cncp.config.inventory import HostSpec, PoolTable
 from cncp.errors import UsageError, plural
-from cncp.files import write_atomic
 from cncp.pools.base import Member, Pool, Rendezvous, Say, State, Want
 from cncp.pools.cloud import cloud_table, journal, reclaim, registered
 from cncp.pools.cloud.admission import Gate, owner_tag
 from cncp.pools.cloud.cloud_table import Bounds
+from cncp.pools.cloud.idle_policy import Memory
 from cncp.pools.cloud.journal import Batch, Journal
 from cncp.pools.cloud.launch import Launcher, Wish
 from cncp.pools.cloud.patience import Clock
 from cncp.pools.cloud.provider import BATCH, Instance, Provider, Template
 from cncp.pools.cloud.user_data import progress, tail
+from cncp.state_files import StateFile
 
 _FRESH = 2.0  # s that what a cloud said is taken for what it would say
 _CONSOLE = 10.0  # s between looks at the console of an instance
@@ -156,13 +157,13 @@ class CloudPool(Pool):
     @property
     def load_file(self) -> Path:
         """Where what was seen of its load is kept; while it is there the service beside the controller looks."""
-        return self.home / "cloud" / f"load-{self.name}.state"
+        return load_store(self.name).path(self.home)
 
     def _have_it_tended(self) -> None:
         if not self.wanted["idle"]:
             self.load_file.unlink(missing_ok=True)
         elif not self.load_file.exists():
-            write_atomic(self.load_file, b"{}\n", 0o600)
+            load_store(self.name).save(self.home, Memory())
 
     @property
     def patience(self) -> float:
@@ -291,6 +292,11 @@ class CloudPool(Pool):
 
     def _reached(self, site: Mapping[str, str]) -> Provider | None:
         return self.connect(site, Template()) if site.get("provider") == self.kind else None
+
+
+def load_store(pool: str) -> StateFile[Memory]:
+    """Return where what was seen of a pool's load is, in a home."""
+    return StateFile(f"cloud/load-{pool}.state", Memory, "the time in which nothing is to do begins anew: cncp up")
 
 
 def _distinct(instances: Collection[Instance]) -> dict[str, str]:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from cncp.records import Record
+
 WAITS = 60.0
 """Seconds that tasks have to wait for engines before more are made: an instance takes that long to come."""
 
@@ -39,7 +41,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(Record):
     """What has to be remembered from one look to the next: since when who is idle, and tasks wait; 0 where none do."""
 
     idle: Mapping[str, float] = field(default_factory=dict)

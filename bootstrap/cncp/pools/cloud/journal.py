@@ -11,16 +11,14 @@ import contextlib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from cncp import files
 from cncp.errors import CncpError
-from cncp.files import read_bytes, to_json, write_atomic
-from cncp.shape import Misfit, made, parse
-
-FORMAT = 1
+from cncp.records import Record
+from cncp.state_files import StateFile
 
 Stage = Literal["PLANNED", "REQUESTED", "RUNNING", "JOINED", "CLOSED"]
 
@@ -53,27 +51,37 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class _Content:
+class _Content(Record):
     cluster: str
     owner: str
     batches: tuple[Batch, ...] = ()
     short: Mapping[str, str] = field(default_factory=dict)
     sites: tuple[Mapping[str, str], ...] = ()
-    format: int = FORMAT
+
+
+# A damaged one is not to be begun anew: what it named would run on unseen.
+_REMEDY = "see what of yours runs in clouds: cncp cloud.list; then put the file right, or away with cncp cloud.sweep"
+
+
+def store(cluster: str) -> StateFile[_Content]:
+    """Return where the journal of a cluster is, in a home."""
+    return StateFile(f"cloud/{cluster}.json", _Content, _REMEDY, "the journal of a cluster's instances")
 
 
 class Journal:
     """The journal of one cluster; each change is on the disk when a method returns."""
 
-    def __init__(self, path: Path, content: _Content) -> None:
-        self._path = path
+    def __init__(self, home: Path, content: _Content) -> None:
+        self._home = home
         self._content = content
 
     @classmethod
     def of(cls, home: Path, cluster: str, owner: str) -> Journal:
         """Read the journal of a cluster, empty where there is none. Raises CncpError on one that is damaged."""
-        path = home / "cloud" / f"{cluster}.json"
-        return cls(path, _read(path, cluster) or _Content(cluster, owner))
+        content = store(cluster).load(home) or _Content(cluster, owner)
+        if content.cluster != cluster:
+            raise CncpError(f"{store(cluster).path(home)} is the journal of {content.cluster[:16]}", _REMEDY)
+        return cls(home, content)
 
     @property
     def cluster(self) -> str:
@@ -138,39 +146,17 @@ class Journal:
 
     def forget(self) -> None:
         """Take the journal away, once nothing is out there."""
-        self._path.unlink(missing_ok=True)
+        store(self.cluster).save(self._home, None)
 
     def _save(self, content: _Content) -> None:
         # The folder has secrets' rights: who can write here can have instances of ours forgotten.
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(self._path, to_json(asdict(content)), 0o600)
+        file = store(self.cluster)
+        file.path(self._home).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.save(self._home, content)
         self._content = content
 
 
 _KEPT = 7 * 86400.0  # s that a closed batch stays, for who wonders what there was
-
-
-def _read(path: Path, cluster: str) -> _Content | None:
-    raw = read_bytes(path)
-    if raw is None:
-        return None
-    try:
-        content = _held(made(_Content, parse(raw)), cluster)
-    except Misfit as error:
-        # Not to be begun anew: what it named would run on unseen.
-        raise CncpError(
-            f"the journal {path} cannot be read: {error}",
-            "see what of yours runs in clouds: cncp cloud.list; then put the file right, or away with cncp cloud.sweep",
-        ) from None
-    return content
-
-
-def _held(content: _Content, cluster: str) -> _Content:
-    if content.format != FORMAT:
-        raise Misfit(f"it is of format {content.format}, and this cncp reads {FORMAT}")
-    if content.cluster != cluster:
-        raise Misfit(f"it is that of {content.cluster[:16]}")
-    return content
 
 
 def clusters(home: Path) -> list[str]:

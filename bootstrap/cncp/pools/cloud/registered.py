@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from cncp.ipp.engine_uuid import host_in, slot
-from cncp.ipp.hub import Hub, NoAnswer
-from cncp.shape import Misfit, made
+from cncp.ipp.hub import Hub
 
 Engines = Mapping[str, Sequence[tuple[int, str]]]
 """Ids and uuids of engines, by the host that the uuids name."""
@@ -49,18 +47,8 @@ class Work:
 
 def work(hub: Hub) -> Work:
     """Ask a hub. Raises NoAnswer."""
-    there = engines(hub)
-    return Work(there, *_counted(hub.request("queue_request", {"targets": None})))
-
-
-def _counted(said: Mapping[str, Any]) -> tuple[dict[int, int], int]:
-    """Return the tasks of each engine, and how many no engine has. Raises NoAnswer on what is neither."""
-    try:
-        counts = {int(key): made({"queue": int, "tasks": int}, one) for key, one in said.items() if key.isdigit()}
-        queued = made(int, said.get("unassigned", 0))
-    except Misfit as error:
-        raise NoAnswer(f"the controller says of its queues: {error}", "look at: cncp logs controller") from None
-    return {number: one["queue"] + one["tasks"] for number, one in counts.items()}, queued
+    there, said = engines(hub), hub.work()
+    return Work(there, {number: load.queue + load.tasks for number, load in said.loads.items()}, said.unassigned)
 
 
 def unregister(hub: Hub, instances: Iterable[str]) -> None:

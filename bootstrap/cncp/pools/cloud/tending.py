@@ -6,14 +6,12 @@ An instance is ended only once its engines are taken out of the hub's table, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
-from cncp.files import read_shape, to_json, write_atomic
 from cncp.ipp.hub import Hub
 from cncp.pools import counts
 from cncp.pools.base import State
 from cncp.pools.cloud import registered
-from cncp.pools.cloud.cloud_pool import CloudPool
+from cncp.pools.cloud.cloud_pool import CloudPool, load_store
 from cncp.pools.cloud.cloud_table import Bounds
 from cncp.pools.cloud.idle_policy import Decision, Load, Memory, Policy, decide
 from cncp.pools.cloud.registered import Work, work
@@ -25,10 +23,10 @@ def tend(pool: CloudPool, hub: Hub, say: Say) -> bool:
     """Do what there is to do for a pool; return whether `cncp up` is to make more instances."""
     found = _seen(pool, work(hub))
     bounds: Bounds = pool.wanted["instances"]
-    path = pool.load_file
-    before: Memory = read_shape(path, Memory) or Memory()
+    store = load_store(pool.name)
+    before = store.intact(pool.home) or Memory()
     decision, after = decide(Policy(bounds.low, bounds.high, float(pool.wanted["idle"])), found, before)
-    write_atomic(path, to_json(asdict(after)), 0o600)
+    store.save(pool.home, after)
     if decision.end:
         return _fewer(pool, hub, decision, say)
     if decision.count <= len(found.tasks) + found.coming:

@@ -14,16 +14,17 @@ import shutil
 import signal
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cncp import pidfile
 from cncp.config.settings import LOOPBACK
 from cncp.errors import CncpError
-from cncp.files import read_json, to_json, write_atomic
 from cncp.pools.vm import accel
 from cncp.process import run
+from cncp.records import Record
+from cncp.state_files import StateFile
 from cncp.waiting import wait_until
 
 _SUBNET = "10.93.7"  # of the machines among themselves
@@ -31,7 +32,7 @@ _DISK, _SEED, _CONSOLE, _PID, _QMP = "disk.qcow2", "seed.iso", "console.log", "p
 
 
 @dataclass(frozen=True)
-class Machine:
+class Machine(Record):
     """What a machine is. ``memory`` is in MiB, ``forwards`` are ports of this machine's loopback by ports of its own.
 
     ``group`` is the multicast port of its cluster, ``host_key`` what it shows itself by.
@@ -57,6 +58,12 @@ class Machine:
         return tuple(f"52:54:00:63:{card:02x}:{self.number:02x}" for card in (0, 1))  # type: ignore[return-value]
 
 
+_ANEW = "make it anew: cncp vm.destroy, then cncp vm.up"
+
+# Earlier versions take no record with a member more.
+STORE = StateFile("machine.json", Machine, _ANEW, stamped=False)
+
+
 class Folder:
     """The folder of a machine."""
 
@@ -75,14 +82,14 @@ class Folder:
 
     def load(self) -> Machine:
         """Read what it is. Raises CncpError."""
-        stored = read_json(self.path / "machine.json")
-        if stored is None:
-            raise CncpError(f"{self.path} holds no machine", "make it anew: cncp vm.destroy, then cncp vm.up")
-        return Machine(**{**stored, "forwards": tuple(stored["forwards"])})
+        machine = STORE.load(self.path)
+        if machine is None:
+            raise CncpError(f"{self.path} holds no machine", _ANEW)
+        return machine
 
     def save(self, machine: Machine) -> None:
         """Keep what it is; it exists from then on."""
-        write_atomic(self.path / "machine.json", to_json(asdict(machine)), 0o600)
+        STORE.save(self.path, machine)
 
     def make_disk(self, image: Path) -> None:
         """Make its disk on top of an image, which is never written to."""

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from cncp.config.inventory import HostSpec
 from cncp.config.sources import SOURCE
 from cncp.errors import CncpError, plural
-from cncp.files import read_json, to_json, write_atomic
+from cncp.files import write_atomic
 from cncp.pools.vm import accel
 from cncp.pools.vm.site import Guest, Say, Wanted, know
 from cncp.process import Completed, run
+from cncp.records import OTHERS, Record
+from cncp.state_files import StateFile
 
 BOX = "cncp-compute"
 """The box that machines are made of, as in the Vagrantfile."""
@@ -35,6 +38,22 @@ cat /etc/ssh/ssh_host_ed25519_key.pub
 """
 
 
+@dataclass(frozen=True)
+class Settings(Record):
+    """What the machines were made with: variables that the Vagrantfile reads."""
+
+    variables: Annotated[Mapping[str, str], OTHERS]
+
+
+STORE = StateFile(
+    "settings.json",
+    Settings,
+    "take the machines away, and make them anew: cncp vm.destroy, then cncp vm.up",
+    # All that is in it becomes a variable of Vagrant's.
+    stamped=False,
+)
+
+
 class Vagrant:
     """Vagrant with our Vagrantfile. ``folder`` holds what it knows of its machines, and the settings they have."""
 
@@ -42,12 +61,11 @@ class Vagrant:
         """``provider`` may be left out where there are machines already."""
         self._folder = folder
         self._home = home
-        self._kept = folder / "settings.json"
         self._provider = provider
 
     def there(self) -> bool:
         """Tell whether there are machines."""
-        return self._kept.exists()
+        return STORE.path(self._folder).exists()
 
     def check(self, wanted: Wanted) -> None:
         """Raise CncpError where Vagrant cannot be used, or machines are too many already."""
@@ -71,7 +89,7 @@ class Vagrant:
         if self._provider == LIBVIRT:
             variables["CNCP_VM_DRIVER"] = "kvm" if accel.kvm() else "qemu"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(self._kept, to_json({**self._settings(), **variables}), 0o600)
+        STORE.save(self._folder, Settings({**self._settings(), **variables}))
         say(f"vagrant up: {plural(wanted.count, 'machine')} under {self._provider or 'what they were made with'}")
         self._run("up", "--no-provision", *([f"--provider={self._provider}"] if self._provider else []))
         return self._admit(authorized)
@@ -114,8 +132,9 @@ class Vagrant:
             self._run("destroy", "--force")
             shutil.rmtree(self._folder)
 
-    def _settings(self) -> dict[str, str]:
-        return read_json(self._kept) or {}
+    def _settings(self) -> Mapping[str, str]:
+        stored = STORE.intact(self._folder)
+        return stored.variables if stored else {}
 
     def _run(self, *words: str) -> Completed:
         own = {"VAGRANT_DOTFILE_PATH": str(self._folder), "VAGRANT_CHECKPOINT_DISABLE": "1"}

@@ -6,9 +6,9 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -19,13 +19,15 @@ from cncp.client import connect_state as connects
 from cncp.config import sources
 from cncp.config.settings import BY_KEY, layer
 from cncp.errors import CncpError, UsageError
+from cncp.field_types import Matching, Shown, Sized, Within
 from cncp.files import to_json
 from cncp.fleet import registry, tunnel_grants
-from cncp.ipp import connection_file, keys
+from cncp.ipp import keys
+from cncp.ipp.connection_file import ClientFile
 from cncp.machine import manifest, tunnels
 from cncp.machine.node import installed
+from cncp.records import Misfit, Odd, Others, Record, as_json, fitted, read
 from cncp.serve.engine_ids import Places
-from cncp.shape import Misfit, made
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -62,28 +64,44 @@ READERS: dict[str, Callable[[Path], Any]] = {
 """All that reads a file of ours that others are read by."""
 
 
-def test_a_shape_is_held() -> None:
-    """What fits is returned as the types that are wanted."""
+@dataclasses.dataclass(frozen=True)
+class Part(Record):
+    """A record with one of each."""
 
-    @dataclasses.dataclass
-    class Thing:
-        number: int
-        names: tuple[str, ...] = ()
-        kind: Literal["a", "b"] = "a"
-        part: Thing | None = None
+    number: int
+    names: tuple[str, ...] = ()
+    kind: Literal["a", "b"] = "a"
+    part: Part | None = None
+    each: Mapping[str, Annotated[int, Within(1, 9)]] = dataclasses.field(default_factory=dict)
 
-    globals()["Thing"] = Thing
-    assert made(Thing, {"number": 1, "names": ["x"], "part": {"number": 2}, "newer": 1}) == Thing(
-        1, ("x",), "a", Thing(2)
-    )
-    assert made({"a": float, "b": dict[str, list[bool]]}, {"a": 1, "b": {"x": [True]}}) == {
-        "a": 1.0,
-        "b": {"x": [True]},
-    }
+
+@dataclasses.dataclass(frozen=True)
+class Whole(Part):
+    """One that keeps what it does not know."""
+
+    others: Others = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Strict(Part):
+    """One that knows it all."""
+
+    strict = True
+
+
+def test_a_record_is_read_and_written() -> None:
+    """What fits is returned as the types that are wanted, and goes back as it came; what is unknown is left out."""
+    given = {"number": 1, "names": ["x"], "part": {"number": 2}, "newer": 1, "each": {"x": 3}}
+    found = Part.from_json(json.dumps(given), "it")
+    assert found == Part(1, ("x",), "a", Part(2), {"x": 3})
+    assert Part.from_json(found.to_json(), "it") == found
+    assert as_json([found])[0]["part"] == {"number": 2, "names": [], "kind": "a", "part": None, "each": {}}
+    assert Whole.from_json(given, "it").to_json()["newer"] == 1
+    assert fitted(dict[str, list[bool]], {"x": [True]}) == {"x": [True]}
 
 
 @pytest.mark.parametrize(
-    ("shape", "value"),
+    ("kind", "value"),
     [
         (int, True),
         (int, 1.0),
@@ -97,15 +115,51 @@ def test_a_shape_is_held() -> None:
         (tuple[str, int], ["a"]),
         (dict[str, int], {"a": "b"}),
         (Literal["a"], "b"),
-        ({"a": int}, {}),
-        ({"a": int}, []),
         (int | None, "x"),
+        (Annotated[int, Within(1, 5)], 6),
+        (Annotated[int, Within(1, 5)], 2.0),
+        (Annotated[float, Within(1, 5)], float("nan")),
+        (Annotated[str, Matching("[a-z]+", "a word")], "ab\n"),
+        (Annotated[str, Shown(3)], "abcd"),
+        (Annotated[tuple[int, ...], Sized(2, 1)], []),
+        (Annotated[Mapping[str, int], Sized(1)], {"a": 1, "b": 2}),
+        (object, json.loads("[" * 40 + "]" * 40)),
+        (Part, []),
+        (Part, {}),
     ],
 )
-def test_what_does_not_fit_is_refused(shape: Any, value: Any) -> None:
+def test_what_does_not_fit_is_refused(kind: Any, value: Any) -> None:
     """Truth is no number, a text no list, and no program takes a NUL."""
-    with pytest.raises(Misfit):
-        made(shape, value)
+    with pytest.raises(Odd):
+        fitted(kind, value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (Part, {}, "number is to be there"),
+        (Part, {"number": "SECRET"}, "number is to be a whole number"),
+        (Part, {"number": 1, "part": {"number": 1, "names": ["a", 5]}}, r"part.names[1] is to be text"),
+        (Part, {"number": 1, "each": {"x": 10}}, "each.x is to be a whole number from 1 to 9"),
+        (Part, {"number": 1, "kind": "SECRET"}, "kind is to be a or b"),
+        (Part, b"[]", "it is to be an object"),
+        (Part, b"[" * 100_000, "nested too deep"),
+        (Strict, {"number": 1, "SECRET": 1}, "an object of each, kind, names, number, part alone"),
+    ],
+)
+def test_what_is_wrong_is_named_and_not_shown(kind: type[Part], given: Any, said: str) -> None:
+    """The error is ours, with a line of what to do; a value may be a secret."""
+    with pytest.raises(Misfit) as caught:
+        read(kind, given, "gold1's answer", "ask again")
+    assert caught.value.message.startswith("gold1's answer is ")
+    assert said in caught.value.message
+    assert "SECRET" not in caught.value.message
+    assert caught.value.hint == "ask again"
+
+
+def test_text_for_people_gives_no_orders() -> None:
+    """What a terminal would take for one is shown as it is."""
+    assert fitted(Annotated[str, Shown()], "a\x1b]0;x\x07") == "a\\x1b]0;x\\x07"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
@@ -159,14 +213,14 @@ def _read(name: str, home: Path) -> None:
 def test_a_connection_file_is_read_or_refused(content: bytes) -> None:
     """Nothing but an error of ours comes out of it."""
     with contextlib.suppress(CncpError):
-        connection_file.parse(content, "it")
+        ClientFile.read(content, "it")
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_so_is_a_damaged_one(damage: str) -> None:
     """One hundred thousand brackets are no connection file either."""
     with pytest.raises(CncpError):
-        connection_file.parse(DAMAGED[damage], "it")
+        ClientFile.read(DAMAGED[damage], "it")
 
 
 @settings(max_examples=300, deadline=None)
@@ -227,7 +281,7 @@ def test_the_process_of_a_record_without_a_start_is_nobody(home: Path) -> None:
 
 
 def _good() -> dict[str, Any]:
-    identity = keys.Identity("k", "p" * 40, "s" * 40, tuple(range(20000, 20018)))
+    identity = keys.Identity.new("k", (b"p" * 40, b"s" * 40), tuple(range(20000, 20018)))
     whole = dataclasses.asdict(sources.complete([]))
     tunnel = tunnels.Tunnel("a", "b", ("ssh-ed25519 AAAA",), (1, 2), "127.0.0.1", reverse=False)
     node = {
@@ -266,7 +320,7 @@ def _good() -> dict[str, Any]:
         "fleet.json": {"hosts": {"gold": placed}},
         "gates.json": {"gates": [{"machine": "a", "engines": "b", "key": "c"}]},
         "tunnels/tunnels.json": {"tunnels": [dataclasses.asdict(tunnel)]},
-        "cncp-identity.json": identity.document(),
+        "cncp-identity.json": identity.to_json(),
         "pid/cncp-connect.json": {**connect, "since": 1.0, "reconnected": 0, "ssh": 2, "said": ""},
         "engine-0.json": {"pid": os.getpid(), "started": pidfile.started(os.getpid()), "digest": "d", "uuid": "u"},
         "engines.json": {"places": [["vm", 0, 0]]},
@@ -286,4 +340,4 @@ def test_whole_files_are_read(name: str, home: Path) -> None:
     found = READERS[name](home)
     assert found not in (None, (), {}, set(), pidfile.GONE)
     if name == "manifest.json":
-        assert found.made == {"/a": ["login", "file"]}
+        assert found.made == {"/a": ("login", "file")}

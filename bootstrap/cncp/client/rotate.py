@@ -10,8 +10,8 @@ from cncp.config.inventory import HostSpec
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.field_types import Number, Word
-from cncp.fleet.member import Member
-from cncp.fleet.remote_member import RemoteMember
+from cncp.fleet.any_machine import Machine
+from cncp.fleet.remote_machine import RemoteMachine
 from cncp.ipp import keys
 from cncp.machine import connection_files
 from cncp.machine.actor import Actor
@@ -76,16 +76,16 @@ def _stop(node: Node, manager: ServiceManager, console: Console) -> None:
         steps.stop_services(node, manager, [name for name in names if name == "controller"])
 
 
-def rotate_there(member: Member, console: Console, *, patience: float | None) -> Rotated:
+def rotate_there(machine: Machine, console: Console, *, patience: float | None) -> Rotated:
     """Have the controller's host do the same. Raises CncpError with that host's own words."""
     words = ["keys.revoke", "--yes"] if patience is None else ["keys.rotate", f"--wait={patience:.0f}"]
 
     def hear(line: str) -> None:
         if line.startswith("==> "):
-            console.note(f"[{member.name}] {line.removeprefix('==> ')}")
+            console.note(f"[{machine.name}] {line.removeprefix('==> ')}")
 
-    assert isinstance(member, RemoteMember)  # noqa: S101  # this machine has `rotate`
-    return member.answer(Rotated, *words, wait=patience or 0.0, line=hear)
+    assert isinstance(machine, RemoteMachine)  # noqa: S101  # this machine has `rotate`
+    return machine.answer(Rotated, *words, wait=patience or 0.0, line=hear)
 
 
 def insist_on(hosts: Sequence[HostSpec], *, strict: bool) -> None:

@@ -1,4 +1,4 @@
-"""What the members of a cluster say of themselves, put together."""
+"""What the machines of a cluster say of themselves, put together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cncp.config.sources import switched
 from cncp.errors import CncpError
 from cncp.files import PARENTS
 from cncp.fleet import membership, registry, tunnel_grants
-from cncp.fleet.member import Member, Said
+from cncp.fleet.any_machine import Machine, Said
 from cncp.fleet.model import SHARED
 from cncp.fleet.scene import Scene
 from cncp.machine.ops import joined_engines, steps
@@ -28,11 +28,11 @@ _REGISTERS = 60.0  # s within which an engine is known to its controller
 
 
 def status(scene: Scene, names: Collection[str] | None = None) -> list[Status]:
-    """Return the services of all members, or of these, engines with their id and state at the controller.
+    """Return the services of all machines, or of these, engines with their id and state at the controller.
 
     With all of them come those of pools that are no hosts to be asked.
     """
-    found = scene.each(lambda member: member.status(), names)
+    found = scene.each(lambda machine: machine.status(), names)
     # The controller's machine has told all of its own.
     running = [row.uuid for name in scene.others for row in found.get(name, ()) if row.state == "running"]
     known = _known(scene, list(filter(None, running))) if any(running) else {}
@@ -75,9 +75,9 @@ def _known(scene: Scene, uuids: Collection[str]) -> Mapping[str, EngineState] | 
 
 
 def check(scene: Scene, *, from_hosts: bool) -> list[Finding]:
-    """Return what is wrong on each member; with ``from_hosts`` also what keeps it from the controller."""
-    found = [*scene.each(lambda member: member.check()).values(), list(_unknown_engines(scene))]
-    ways = scene.each(lambda member: member.way(), scene.others) if from_hosts else {}
+    """Return what is wrong on each machine; with ``from_hosts`` also what keeps it from the controller."""
+    found = [*scene.each(lambda machine: machine.check()).values(), list(_unknown_engines(scene))]
+    ways = scene.each(lambda machine: machine.way(), scene.others) if from_hosts else {}
     return [finding for findings in (*found, *ways.values()) for finding in findings]
 
 
@@ -95,25 +95,25 @@ def _unknown_engines(scene: Scene) -> Iterator[Finding]:
 
 
 def scale(scene: Scene, count: str, manners: Manners, *, as_json: bool = False) -> dict[str, Said]:
-    """Have every member that is to run engines run so many."""
+    """Have every machine that is to run engines run so many."""
     engines = [host.name for host in scene.inventory.hosts]
-    return scene.each(lambda member: member.scale(count, manners, as_json=as_json), engines)
+    return scene.each(lambda machine: machine.scale(count, manners, as_json=as_json), engines)
 
 
 def down(scene: Scene, manners: Manners) -> dict[str, Said]:
-    """Stop the engines of all members, then the controller; then have pools let go of what runs none any more."""
+    """Stop the engines of all machines, then the controller; then have pools let go of what runs none any more."""
 
-    def stop(member: Member) -> Said:
-        return member.down(manners)
+    def stop(machine: Machine) -> Said:
+        return machine.down(manners)
 
     head = scene.inventory.controller.name
     said = {**scene.each(stop, scene.others), **scene.each(stop, [head])}
-    refused = scene.members.keys() & scene.failures.keys()
+    refused = scene.machines.keys() & scene.failures.keys()
     limit = {host.name for host in scene.limit}
 
     def idle(name: str) -> bool:
         # Of engines that are on no host that was asked, the controller's machine has answered.
-        asked = name if name in scene.members else head
+        asked = name if name in scene.machines else head
         return (scene.whole or name in limit) and asked not in refused
 
     scene.failures.update(membership.released(scene.pools, idle, scene.console.phase))
@@ -127,9 +127,9 @@ def scale_pool(scene: Scene, pool: Pool, count: str, manners: Manners) -> dict[s
     """
     pool.scale(int(count) + ((pool.count or 0) if count[0] in "-+" else 0))
     surplus = list(pool.surplus())
-    said = scene.each(lambda member: member.down(manners), surplus)
+    said = scene.each(lambda machine: machine.down(manners), surplus)
     # One that cannot be reached has nobody's engines any more.
-    going = [name for name in surplus if name not in scene.members or name in said]
+    going = [name for name in surplus if name not in scene.machines or name in said]
     if going:
         pool.release(going, scene.console.phase)
         membership.forget(scene.home, going)
@@ -138,7 +138,7 @@ def scale_pool(scene: Scene, pool: Pool, count: str, manners: Manners) -> dict[s
 
 
 def uninstall(scene: Scene) -> Iterator[dict[str, Said]]:
-    """Take all away: engines first, then what pools have made, this machine last; yield what members say.
+    """Take all away: engines first, then what pools have made, this machine last; yield what machines say.
 
     A home that several share is cleared by the last of them. Where a pool fails this machine stays: it alone knows
     what there still is.
@@ -157,7 +157,7 @@ def uninstall(scene: Scene) -> Iterator[dict[str, Said]]:
 
 
 def _uninstalled(scene: Scene, names: Collection[str]) -> dict[str, Said]:
-    replies = scene.each(lambda member: member.uninstall(), names)
+    replies = scene.each(lambda machine: machine.uninstall(), names)
     for name in replies:
         if name in scene.places:
             _clear(scene, name)

@@ -9,7 +9,7 @@ from cncp.config.settings import Value
 from cncp.errors import WOULD_CHANGE
 from cncp.field_types import ShortText
 from cncp.fleet import deploy, registry
-from cncp.fleet.member import Said
+from cncp.fleet.any_machine import Said
 from cncp.fleet.model import HOME, SHARED, Fleet
 from cncp.fleet.registry import Placed
 from cncp.ssh import answers

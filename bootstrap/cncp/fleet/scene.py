@@ -11,9 +11,8 @@ from cncp.config.inventory import LOCAL, HostSpec, Inventory
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError, plural
 from cncp.fleet import registry
-from cncp.fleet.local_member import LocalMember
-from cncp.fleet.member import Member, Said
-from cncp.fleet.remote_member import RemoteMember
+from cncp.fleet.any_machine import Machine, Said
+from cncp.fleet.local_machine import LocalMachine
 from cncp.machine.ops.engine_states import SILENCE, RollCall
 from cncp.machine.ops.lifecycle import NO_SERVICE
 from cncp.pools.base import Pool
@@ -25,9 +24,9 @@ T = TypeVar("T")
 
 
 class Scene:
-    """The members of a cluster, or some of them, connected. A context manager.
+    """The machines of a cluster, or some of them, connected. A context manager.
 
-    ``members`` are those that can be asked, in the order of the inventory; ``failures`` has the hosts that cannot be
+    ``machines`` are those that can be asked, in the order of the inventory; ``failures`` has the hosts that cannot be
     reached, on which nothing of ours is, or that failed at what they were asked.
     """
 
@@ -57,7 +56,7 @@ class Scene:
         if not self.places and any(not host.local for host in limit):
             raise CncpError("nothing has been set up on these hosts from here", "set them up: cncp up")
         self._crew = Crew([host for host in limit if host.name in self.places], strict=strict)
-        self.members: dict[str, Member] = {}
+        self.machines: dict[str, Machine] = {}
         self.failures: dict[str, CncpError] = {
             host.name: HostError(host.name, "nothing is set up there", f"cncp up --limit {host.name}")
             for host in limit
@@ -69,19 +68,22 @@ class Scene:
         self.failures.update(self._crew.failures)
         for spec in self.limit:
             if spec.local:
-                self.members[spec.name] = self._here()
+                self.machines[spec.name] = self._here()
             elif spec.name in self._crew.hosts:
-                self.members[spec.name] = self._there(self._crew.hosts[spec.name])
+                self.machines[spec.name] = self._there(self._crew.hosts[spec.name])
         return self
 
     def __exit__(self, *error: object) -> None:
         self._crew.__exit__(*error)
 
-    def _here(self) -> LocalMember:
-        return LocalMember(LOCAL if self.inventory.named else "", self.home, self._console_of(LOCAL))
+    def _here(self) -> LocalMachine:
+        return LocalMachine(LOCAL if self.inventory.named else "", self.home, self._console_of(LOCAL))
 
-    def _there(self, host: Host) -> RemoteMember:
-        return RemoteMember(self.places[host.spec.name], host, self._console_of(host.spec.name))
+    def _there(self, host: Host) -> Machine:
+        # Not at the top: a machine by itself asks no other.
+        from cncp.fleet.remote_machine import RemoteMachine
+
+        return RemoteMachine(self.places[host.spec.name], host, self._console_of(host.spec.name))
 
     def _console_of(self, name: str) -> Console:
         return self.console.of(self.inventory.label(name)) if self.inventory.named else self.console
@@ -104,23 +106,23 @@ class Scene:
 
     @property
     def others(self) -> list[str]:
-        """The names of members without the controller."""
-        return [name for name in self.members if name != self.inventory.controller.name]
+        """The names of machines without the controller."""
+        return [name for name in self.machines if name != self.inventory.controller.name]
 
-    def each(self, work: Callable[[Member], T], names: Collection[str] | None = None) -> dict[str, T]:
-        """Ask all members, or those of these names, at the same time; which fail is noted.
+    def each(self, work: Callable[[Machine], T], names: Collection[str] | None = None) -> dict[str, T]:
+        """Ask all machines, or those of these names, at the same time; which fail is noted.
 
         What a machine by itself fails in, is raised.
         """
-        chosen = {name: member for name, member in self.members.items() if names is None or name in names}
+        chosen = {name: machine for name, machine in self.machines.items() if names is None or name in names}
         if not self.inventory.named:
-            return {name: work(member) for name, member in chosen.items()}
+            return {name: work(machine) for name, machine in chosen.items()}
         outcome = at_once(chosen, work, LOCAL)
         self.failures.update(outcome.failures)
         return dict(outcome.results)
 
-    def each_with(self, work: Callable[[Member], T]) -> dict[str, T]:
-        """Ask all members about services; one without those that are named has not failed where another has them."""
+    def each_with(self, work: Callable[[Machine], T]) -> dict[str, T]:
+        """Ask all machines about services; one without those that are named has not failed where another has them."""
         found = self.each(work)
         without = {name: error for name, error in self.failures.items() if error.message.startswith(NO_SERVICE)}
         if found:
@@ -128,20 +130,20 @@ class Scene:
             self.failures = {name: error for name, error in self.failures.items() if name not in without}
         return found
 
-    def only(self) -> Member:
-        """Return the one member that was asked for. Raises CncpError where it cannot be asked."""
+    def only(self) -> Machine:
+        """Return the one machine that was asked for. Raises CncpError where it cannot be asked."""
         for error in self.failures.values():
             raise error
-        return next(iter(self.members.values()))
+        return next(iter(self.machines.values()))
 
     @contextlib.contextmanager
-    def controller(self) -> Iterator[Member | None]:
+    def controller(self) -> Iterator[Machine | None]:
         """Have the controller's machine for the length of a block, whether it is among those asked; None without it."""
         head = self.inventory.controller
         if head.local:
             yield self._here()
-        elif head.name in self.members or head.name not in self.places:
-            yield self.members.get(head.name)
+        elif head.name in self.machines or head.name not in self.places:
+            yield self.machines.get(head.name)
         else:
             with self.reach(head.name) as host:
                 yield self._there(host) if host else None
@@ -162,16 +164,16 @@ class Scene:
 
     def roll_call(self, uuids: Collection[str], patience: float = 0.0) -> RollCall:
         """Ask the controller about engines; nothing is known of them where it cannot be asked."""
-        with self.controller() as member:
-            return SILENCE if member is None else member.roll_call(uuids, patience)
+        with self.controller() as machine:
+            return SILENCE if machine is None else machine.roll_call(uuids, patience)
 
     def announce(self, what: str) -> None:
-        """Tell what begins on all members; a machine by itself tells that itself."""
+        """Tell what begins on all machines; a machine by itself tells that itself."""
         if self.inventory.named:
-            self.console.phase(f"{what} {plural(len(self.members), 'host')}")
+            self.console.phase(f"{what} {plural(len(self.machines), 'host')}")
 
     def show(self, said: Mapping[str, Said], *, as_json: bool = False) -> None:
-        """Print what members have said."""
+        """Print what machines have said."""
         show(said, self.inventory, self.console, as_json=as_json)
 
     def tell(self) -> None:

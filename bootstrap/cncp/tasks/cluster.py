@@ -36,7 +36,7 @@ def status(context: Context, file: str | None = None, limit: str = "", json: boo
                 console.say(line)
             services = [row for row in rows if row.name != states.MEMBER]
             if services and all(row.state == "down" for row in services):
-                stopped = all(scene.each(lambda member: member.stopped()).values())
+                stopped = all(scene.each(lambda machine: machine.stopped()).values())
                 console.note(f"{'stopped by cncp down' if stopped else 'nothing runs'}; cncp up brings it back")
             if watch:
                 scene.tell()
@@ -54,9 +54,9 @@ def logs(
     """Show the logs of a service, or of all of them."""
     with scenes.connected(file, limit, Console()) as scene:
         if follow:
-            scene.each(lambda member: member.follow(name, lines))
+            scene.each(lambda machine: machine.follow(name, lines))
         else:
-            scene.show(scene.each_with(lambda member: member.logs(name, lines)))
+            scene.show(scene.each_with(lambda machine: machine.logs(name, lines)))
 
 
 @command({**HOSTS, **JSON, "from-hosts": "dial the controller's ports from every host as well"})
@@ -131,7 +131,7 @@ def restart(
     manners = busy_engines.say(wait=wait, force=force)
     with scenes.connected(file, limit, Console(quiet=quiet)) as scene:
         scene.announce("restart on")
-        scene.show(scene.each_with(lambda member: member.restart(name, manners)))
+        scene.show(scene.each_with(lambda machine: machine.restart(name, manners)))
 
 
 @command({**HOSTS, **QUIET, **BUSY})
@@ -162,8 +162,8 @@ def interrupt(context: Context, name: str = "", all: bool = False, file: str | N
     """Interrupt the task that an engine computes (SIGINT): it ends with KeyboardInterrupt, variables stay."""
     console = Console()
     # Only the controller's machine has the way to all engines.
-    with scenes.of_controller(file, console) as member:
-        for line in member.interrupt(name, everyone=all):
+    with scenes.of_controller(file, console) as machine:
+        for line in machine.interrupt(name, everyone=all):
             console.say(line)
 
 

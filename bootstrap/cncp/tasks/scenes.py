@@ -15,7 +15,7 @@ from cncp.config.inventory import ALONE, LOCAL, HostSpec, Inventory
 from cncp.config.sources import switched
 from cncp.console import Console
 from cncp.errors import CncpError, ours
-from cncp.fleet.member import Member
+from cncp.fleet.any_machine import Machine
 from cncp.fleet.registry import forgotten, readable
 from cncp.fleet.scene import Scene
 from cncp.pools.base import with_hosts
@@ -34,21 +34,21 @@ def asked(file: str | None) -> Request:
 
 
 def scene(file: str | None, limit: str, console: Console) -> Scene:
-    """Return the members of the cluster in use, or those that ``limit`` names, to be connected. Raises CncpError."""
+    """Return the machines of the cluster in use, or those that ``limit`` names, to be connected. Raises CncpError."""
     hosts, home = inventory(asked(file)), accounts.home(os.environ)
     return Scene(hosts, home, hosts.limited(limit), console, pools=pools(hosts, home), whole=not limit)
 
 
 @contextlib.contextmanager
 def connected(file: str | None, limit: str, console: Console) -> Iterator[Scene]:
-    """Have members connected for the length of a block, and say which have failed. Raises SomeHostsFailed."""
+    """Have machines connected for the length of a block, and say which have failed. Raises SomeHostsFailed."""
     with scene(file, limit, console) as made:
         yield made
         made.finish()
 
 
 @contextlib.contextmanager
-def of_controller(file: str | None, console: Console) -> Iterator[Member]:
+def of_controller(file: str | None, console: Console) -> Iterator[Machine]:
     """Have the controller's machine for the length of a block. Raises what it, or the way to it, fails with."""
     hosts = inventory(asked(file))
     with Scene(hosts, accounts.home(os.environ), [hosts.controller], console) as made:

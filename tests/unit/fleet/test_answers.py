@@ -37,7 +37,7 @@ from cncp.fleet.model import Surveyed
 from cncp.fleet.phases import start_engines
 from cncp.fleet.phases import survey as surveys
 from cncp.fleet.registry import Placed
-from cncp.fleet.remote_member import RemoteMember
+from cncp.fleet.remote_machine import RemoteMachine
 from cncp.fleet.scene import Scene
 from cncp.machine.jupyter.service import Access
 from cncp.machine.ops.engine_states import EngineState, RollCall
@@ -131,7 +131,7 @@ def scene(host: Host, home: Path) -> Scene:
     """Return a cluster of this one host, connected."""
     registry.save(home, {"far": PLACED})
     made = Scene(Inventory((host.spec,), host.spec), home, [host.spec], CONSOLE)
-    made.members = {"far": RemoteMember(PLACED, host, CONSOLE)}
+    made.machines = {"far": RemoteMachine(PLACED, host, CONSOLE)}
     return made
 
 
@@ -294,7 +294,7 @@ def test_check_sees_engines_that_the_controller_does_not(tmp_path: Path, monkeyp
     made.inventory = Inventory((HostSpec("far"),))
     row = Status(**{"host": "far", **STATUS[0]})
     rows = [replace(row, uptime=900.0), replace(row, name="engine-1", uuid="b"), replace(row, uuid="c")]
-    monkeypatch.setattr(made.members["far"], "status", lambda: rows)
+    monkeypatch.setattr(made.machines["far"], "status", lambda: rows)
     seen = {"b": EngineState(1, "silent"), "c": EngineState(2, "idle")}
     monkeypatch.setattr(made, "roll_call", lambda *_: RollCall(controller=True, engines=seen))
     found = operations.check(made, from_hosts=False)

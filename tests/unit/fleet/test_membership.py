@@ -16,7 +16,7 @@ from cncp.config.settings import within
 from cncp.console import Console, Stopwatch
 from cncp.errors import CncpError, UsageError
 from cncp.fleet import membership, operations, registry
-from cncp.fleet.member import Said
+from cncp.fleet.any_machine import Said
 from cncp.fleet.model import Fleet
 from cncp.fleet.phases import acquire, await_members
 from cncp.fleet.phases.acquire import Acquire
@@ -25,7 +25,7 @@ from cncp.fleet.phases.base import Report, Run
 from cncp.fleet.phases.publish import Publish
 from cncp.fleet.phases.record import Record
 from cncp.fleet.registry import Placed
-from cncp.fleet.remote_member import RemoteMember
+from cncp.fleet.remote_machine import RemoteMachine
 from cncp.fleet.scene import Scene
 from cncp.machine.ops.busy_engines import Manners
 from cncp.pools import counts
@@ -279,7 +279,7 @@ def test_nothing_is_left_of_members(tmp_path: Path) -> None:
     assert list(registry.load(tmp_path)) == ["gold1"]
 
 
-class Asked(RemoteMember):
+class Asked(RemoteMachine):
     """A host that does as it is told, or is busy."""
 
     def __init__(self, name: str, busy: bool, told: list[str]) -> None:
@@ -304,7 +304,7 @@ def scene_of(home: Path, pools: Sequence[Pool], busy: Sequence[str] = (), hosts:
     registry.save(home, {spec.name: placed(spec.name) for spec in specs})
     made = Scene(Inventory(tuple(specs)), home, [HostSpec(LOCAL), *specs], quiet(), pools=pools, **more)
     told: list[str] = []
-    made.members = {name: Asked(name, name in busy, told) for name in (LOCAL, *hosts.split())}
+    made.machines = {name: Asked(name, name in busy, told) for name in (LOCAL, *hosts.split())}
     return made, told
 
 

@@ -39,6 +39,7 @@ def test_all_are_there_for_lists_help_and_mistakes(words: list[str]) -> None:
         ("from cncp.tasks import collection; collection(['status'])", "cncp.pools.vm"),
         ("from cncp.tasks import collection; collection(['status'])", "cncp.fleet.rollout"),
         ("from cncp.tasks import collection; collection(['status'])", "urllib.request"),
+        ("from cncp.tasks import collection; collection(['status'])", "cncp.fleet.remote_machine"),
         ("from cncp.tasks import collection; collection(['firewall'])", "cncp.tasks.cluster"),
         ("from cncp.tasks.program import run; run(['--help'])", "cncp.tasks.cluster"),
         ("from cncp.tasks.program import run; run(['--list'])", "cncp.tasks.cluster"),

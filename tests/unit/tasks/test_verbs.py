@@ -16,7 +16,7 @@ from cncp.config.inventory import ALONE, LOCAL, HostSpec, Inventory
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.fleet import registry
-from cncp.fleet.member import Member, Said
+from cncp.fleet.any_machine import Machine, Said
 from cncp.fleet.registry import Placed
 from cncp.fleet.scene import Scene
 from cncp.machine.ops.busy_engines import FORCE, WAIT, Manners
@@ -31,7 +31,7 @@ NAMED = Inventory((HostSpec(LOCAL), FAR))
 PLACED = Placed("far", "/r", "/r", {}, (), FAR)
 
 
-class Fake(Member):
+class Fake(Machine):
     """A machine that does nothing but note what it is asked, or fails at it."""
 
     def __init__(self, name: str, console: Console, asked: list[str], failure: CncpError | None = None) -> None:
@@ -108,7 +108,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
             registry.save(tmp_path, {"far": PLACED})
         monkeypatch.setattr(scenes, "inventory", lambda _: inventory)
 
-        def here(scene: Scene) -> Member:
+        def here(scene: Scene) -> Machine:
             name = LOCAL if inventory.named else ""
             return Fake(name, scene._console_of(LOCAL), asked, failing.get(LOCAL))
 
@@ -238,4 +238,4 @@ def test_no_verb_asks_how_many_machines_there_are(module: Any) -> None:
     """What is different for a machine by itself is the inventory's, the scene's and the report's to know."""
     tree = ast.parse(Path(module.__file__).read_text())
     words = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree)}
-    assert not words & {"named", "LOCAL", "ALONE", "len", "LocalMember", "RemoteMember", "Crew"}
+    assert not words & {"named", "LOCAL", "ALONE", "len", "LocalMachine", "RemoteMachine", "Crew"}

@@ -14,7 +14,7 @@ from cncp.fleet.model import Surveyed
 from cncp.fleet.phases.base import Phase, Report, Run
 from cncp.fleet.phases.start_engines import Start
 from cncp.fleet.registry import Placed
-from cncp.fleet.remote_member import RemoteMember
+from cncp.fleet.remote_machine import RemoteMachine
 from cncp.machine.ops.apply import MachineReport
 from cncp.machine.ops.busy_engines import Manners
 from cncp.machine.ops.readiness import REGISTERS
@@ -40,13 +40,13 @@ class AwaitEngines(Phase):
             _await(run, report)
         except HostError as error:
             report.fail({run.head.name: error})
-        silent = _members(run, {name: host for name, host in report.surveyed.items() if report.silent(name)})
-        report.endings.update(at_once(silent, lambda member: _ending(member, report.silent(member.name)[0])).results)
+        silent = _machines(run, {name: host for name, host in report.surveyed.items() if report.silent(name)})
+        report.endings.update(at_once(silent, lambda machine: _ending(machine, report.silent(machine.name)[0])).results)
 
 
-def _members(run: Run, hosts: Mapping[str, Surveyed]) -> dict[str, RemoteMember]:
+def _machines(run: Run, hosts: Mapping[str, Surveyed]) -> dict[str, RemoteMachine]:
     return {
-        name: RemoteMember(Placed.of(host), host.host, run.console.of(f"[{name}] ")) for name, host in hosts.items()
+        name: RemoteMachine(Placed.of(host), host.host, run.console.of(f"[{name}] ")) for name, host in hosts.items()
     }
 
 
@@ -56,8 +56,8 @@ def _await(run: Run, report: Report) -> None:
     started = {name: report.surveyed[name] for name in report.hosts if name != run.head.name}
     if not any(report.silent(name) for name in started):
         return
-    members = _members(run, started)
-    lost = _lost(report, members) if registered else {}
+    machines = _machines(run, started)
+    lost = _lost(report, machines) if registered else {}
     for name, numbers in lost.items():
         named = ", ".join(f"engine-{number}" for number in numbers)
         run.console.phase(f"[{name}] restarting {named}: not registered with the controller after {REGISTERS:.0f} s")
@@ -66,7 +66,7 @@ def _await(run: Run, report: Report) -> None:
     def again(host: Surveyed) -> MachineReport:
         """Start engines anew, with the connection file that works there now."""
         names = ",".join(f"engine-{number}" for number in lost[host.name])
-        members[host.name].restart(names, Manners(force=True))
+        machines[host.name].restart(names, Manners(force=True))
         return replace(start(host), changed=True)
 
     outcome = at_once({name: started[name] for name in lost}, again)
@@ -85,24 +85,24 @@ def _ask(report: Report, patience: float) -> bool:
     return seen.controller
 
 
-def _lost(report: Report, members: Mapping[str, RemoteMember]) -> dict[str, list[int]]:
+def _lost(report: Report, machines: Mapping[str, RemoteMachine]) -> dict[str, list[int]]:
     """Return the engines, by host, that the controller does not know although they had the time to tell it."""
-    unknown = {name: member for name, member in members.items() if report.unknown(name)}
-    found = at_once(unknown, lambda member: _idle(member, report.unknown(member.name))).results
+    unknown = {name: machine for name, machine in machines.items() if report.unknown(name)}
+    found = at_once(unknown, lambda machine: _idle(machine, report.unknown(machine.name))).results
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
-def _ending(member: RemoteMember, number: int) -> str:
+def _ending(machine: RemoteMachine, number: int) -> str:
     """Return what the log of a host's engine ends with, to be added to an error."""
     name = f"engine-{number}"
-    return logs.ends_with([line.removeprefix(f"[{name}] ") for line in member.logs(name, logs.TAIL)])
+    return logs.ends_with([line.removeprefix(f"[{name}] ") for line in machine.logs(name, logs.TAIL)])
 
 
-def _idle(member: RemoteMember, numbers: Collection[int]) -> list[int]:
+def _idle(machine: RemoteMachine, numbers: Collection[int]) -> list[int]:
     """Return which of a host's engines have had the time to register, and do nothing now."""
-    before = _status(member)
+    before = _status(machine)
     time.sleep(LOOK)
-    now = _status(member)
+    now = _status(machine)
     names = {number: f"engine-{number}" for number in numbers}
     return [number for number, name in names.items() if name in before and _stuck(before[name], now.get(name))]
 
@@ -114,5 +114,5 @@ def _stuck(before: Status, now: Status | None) -> bool:
     return now.uptime > REGISTERS and now.cpu - before.cpu <= WORK * (now.uptime - before.uptime)
 
 
-def _status(member: RemoteMember) -> dict[str, Status]:
-    return {row.name: row for row in member.status()}
+def _status(machine: RemoteMachine) -> dict[str, Status]:
+    return {row.name: row for row in machine.status()}

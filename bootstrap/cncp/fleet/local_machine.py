@@ -1,4 +1,4 @@
-"""The machine that this runs on as a member of a cluster: asked in this process."""
+"""The machine of a cluster that this runs on: asked in this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cncp.config.inventory import LOCAL, HostSpec
 from cncp.console import Console
-from cncp.fleet.member import Member, Said
+from cncp.fleet.any_machine import Machine, Said
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node, installed
 from cncp.machine.ops import doctor, engine_states, interrupt, lifecycle, summary, uninstall
@@ -25,7 +25,7 @@ from cncp.process import become
 from cncp.ssh.connection import FOREVER, Local
 
 
-class LocalMember(Member):
+class LocalMachine(Machine):
     """The machine that this runs on; ``home`` is CNCP_HOME."""
 
     def __init__(self, name: str, home: Path, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""The members of a cluster: what is asked of another machine's cncp, and what this one does in its own process."""
+"""The machines of a cluster: what is asked of another machine's cncp, and what this one does in its own process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cncp.config.inventory import ALONE, LOCAL, HostSpec, Inventory
 from cncp.console import Console
 from cncp.errors import CncpError
 from cncp.fleet import registry
-from cncp.fleet.local_member import LocalMember
-from cncp.fleet.member import Member
+from cncp.fleet.any_machine import Machine
+from cncp.fleet.local_machine import LocalMachine
 from cncp.fleet.registry import Placed
-from cncp.fleet.remote_member import RemoteMember
+from cncp.fleet.remote_machine import RemoteMachine
 from cncp.fleet.scene import Scene
 from cncp.machine.ops.busy_engines import Manners
 from cncp.process import Completed
@@ -54,14 +54,14 @@ def console() -> Console:
 def test_another_machine_is_asked_in_words_that_older_versions_know() -> None:
     """Those that change something; what is read by us is by way of `cncp.remote`."""
     host = Told(out="did it\n")
-    member = RemoteMember(PLACED, host, console())
+    machine = RemoteMachine(PLACED, host, console())
     manners = Manners(60.0, force=True)
-    assert member.logs("engine-0", 3) == ["did it"]
-    assert member.scale("+1", manners, as_json=False) == ["did it"]
-    assert member.restart("", Manners()) == ["did it"]
-    assert member.down(manners) == ["did it"]
-    assert member.interrupt("0", everyone=True) == ["did it"]
-    assert member.uninstall() == ["did it"]
+    assert machine.logs("engine-0", 3) == ["did it"]
+    assert machine.scale("+1", manners, as_json=False) == ["did it"]
+    assert machine.restart("", Manners()) == ["did it"]
+    assert machine.down(manners) == ["did it"]
+    assert machine.interrupt("0", everyone=True) == ["did it"]
+    assert machine.uninstall() == ["did it"]
     assert host.words == [
         ["cncp", "logs", "--lines=3", "--name=engine-0"],
         ["cncp", "scale", "+1", "--wait=60", "--force"],
@@ -72,8 +72,8 @@ def test_another_machine_is_asked_in_words_that_older_versions_know() -> None:
     ]
     assert host.timeouts[1] == host.timeouts[2] + 60
     host = Told(out=f"{remote.GREETING} {remote.PROTOCOL}\n[]")
-    member = RemoteMember(PLACED, host, console())
-    assert (member.status(), member.check()) == ([], [])
+    machine = RemoteMachine(PLACED, host, console())
+    assert (machine.status(), machine.check()) == ([], [])
     assert [words[0] for words in host.words] == ["cncp.remote"] * 2
 
 
@@ -82,7 +82,7 @@ def test_another_machines_error_is_told_as_its_own() -> None:
     said = "warning: engine-0 is busy\nerror: there is no service x\nhint: name another"
     shown = console()
     with pytest.raises(HostError, match="there is no service x") as failed:
-        RemoteMember(PLACED, Told(2, err=said), shown.of("[far] ")).restart("x", Manners())
+        RemoteMachine(PLACED, Told(2, err=said), shown.of("[far] ")).restart("x", Manners())
     assert (failed.value.host, failed.value.hint, failed.value.exit_code) == ("far", "name another", 2)
     assert isinstance(shown.err, io.StringIO)
     assert shown.err.getvalue() == "warning: [far] engine-0 is busy\n"
@@ -91,18 +91,18 @@ def test_another_machines_error_is_told_as_its_own() -> None:
 @pytest.mark.parametrize(("status", "said"), [(1, "error: there is no cluster in /r"), (127, "env: no such file")])
 def test_what_was_cut_off_is_uninstalled(status: int, said: str) -> None:
     """Where nothing of ours runs any more there is nothing to take away but the folder."""
-    assert RemoteMember(PLACED, Told(status, err=said), console()).uninstall() == []
+    assert RemoteMachine(PLACED, Told(status, err=said), console()).uninstall() == []
     with pytest.raises(HostError):
-        RemoteMember(PLACED, Told(1, err="error: no"), console()).uninstall()
+        RemoteMachine(PLACED, Told(1, err="error: no"), console()).uninstall()
 
 
 def test_this_machine_is_asked_in_this_process(tmp_path: Path) -> None:
     """Its errors are its own, and nothing is begun for it."""
-    member: Member = LocalMember("", tmp_path / "none", console())
-    for ask in (member.status, member.check, lambda: member.down(Manners()), member.uninstall):
+    machine: Machine = LocalMachine("", tmp_path / "none", console())
+    for ask in (machine.status, machine.check, lambda: machine.down(Manners()), machine.uninstall):
         with pytest.raises(CncpError, match="there is no cluster in"):
             ask()
-    assert member.way() == []
+    assert machine.way() == []
 
 
 def test_the_work_of_this_machine_is_where_signals_come_to() -> None:
@@ -122,7 +122,7 @@ def test_the_work_of_this_machine_is_where_signals_come_to() -> None:
 
 
 def test_hosts_that_were_never_set_up(tmp_path: Path) -> None:
-    """Are no members; a machine by itself knows of none, whatever is noted in its home."""
+    """Are no machines; a machine by itself knows of none, whatever is noted in its home."""
     inventory = Inventory((HostSpec(LOCAL), HostSpec("far"), HostSpec("new")))
     with pytest.raises(CncpError, match="nothing has been set up"):
         Scene(inventory, tmp_path, inventory.everyone, console())
@@ -132,4 +132,4 @@ def test_hosts_that_were_never_set_up(tmp_path: Path) -> None:
     assert [spec.name for spec in scene._crew.specs] == ["far"]
     alone = Scene(ALONE, tmp_path, ALONE.limited(""), console())
     with alone:
-        assert ({name: member.name for name, member in alone.members.items()}, alone.places) == ({LOCAL: ""}, {})
+        assert ({name: machine.name for name, machine in alone.machines.items()}, alone.places) == ({LOCAL: ""}, {})

@@ -1,4 +1,4 @@
-"""Another machine as a member of a cluster: its own cncp is asked, over ssh."""
+"""Another machine of a cluster: its own cncp is asked, over ssh."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from cncp.console import Console
 from cncp.fleet import deploy
+from cncp.fleet.any_machine import Machine, Said
 from cncp.fleet.controller_host import remote_roll_call
-from cncp.fleet.member import Member, Said
 from cncp.fleet.model import DIAL
 from cncp.fleet.registry import Placed
 from cncp.ipp.connection_file import EngineFile
@@ -34,7 +34,7 @@ _NOTHING_THERE = "there is no cluster in"
 _NO_PROGRAM = 127  # what a shell exits with: POSIX.1-2017, 2.8.2
 
 
-class RemoteMember(Member):
+class RemoteMachine(Machine):
     """A host that was set up from here. Verbs in words are understood by hosts with an older cncp as well."""
 
     def __init__(self, placed: Placed, host: Host, console: Console) -> None:

@@ -15,7 +15,7 @@ Said = Sequence[str] | Mapping[str, object]
 """What came of a verb, to be shown: lines, or JSON types where they were asked for."""
 
 
-class Member(ABC):
+class Machine(ABC):
     """A machine on which something of ours is. It does what it is asked for itself alone.
 
     ``name`` is what the cluster calls it, "" where nobody has named it. What it says on the way goes to ``console``.

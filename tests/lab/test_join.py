@@ -6,6 +6,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,11 @@ class Pair:
         """Return what an invitation is, and its line."""
         return dict(json.loads(self.gold.cncp("invite", "--json", "--quiet", *words).stdout))
 
+    def seed(self, **changes: object) -> str:
+        """Return the seed of an invitation with changes."""
+        made = self.invite("--engines", "1")
+        return json.dumps({**{name: made[name] for name in made if name != "line"}, **changes})
+
     def paste(self, line: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Paste a line in a shell of bob's, where the code is."""
         argv = ["bash", "-c", f"cd {self.silver.work} && exec bash -s"]
@@ -69,7 +75,9 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair(make_host: Callable[..., Host], make_site: MakeSite) -> Pair:
     """Boot two machines with bob on both; on the first a cluster that others can reach."""
-    hosts = [make_host(name, "bookworm", ("cron", "python3-venv"), users=("bob",)) for name in ("gold", "silver")]
+    hosts = [
+        make_host(name, "bookworm", ("cron", "python3-venv", "nftables"), users=("bob",)) for name in ("gold", "silver")
+    ]
     for host in hosts:
         host.boot()
     found = Pair(*(make_site(host, "bob") for host in hosts))
@@ -115,6 +123,12 @@ def test_what_is_no_seed_leaves_nothing(pair: Pair) -> None:
         )
         assert refused.returncode == 1, refused.stderr
         assert "error: the seed is damaged" in refused.stderr
+    late = pair.seed(deadline=1_700_000_000)
+    refused = silver.host.run(["bash", f"{silver.work}/baremetal.sh", "--join", "-"], "bob", input=late, check=False)
+    assert "error: the invitation expired" in refused.stderr
+    foreign = pair.seed(cluster="f" * 16)
+    refused = silver.host.run(["bash", f"{silver.work}/baremetal.sh", "--join", "-"], "bob", input=foreign, check=False)
+    assert "of the cluster" in refused.stderr
     lost = silver.baremetal("--join", "/home/bob/none.json", check=False)
     assert "there is no seed" in lost.stderr
     assert not silver.host.exists(silver.state)
@@ -124,7 +138,7 @@ def test_a_pasted_line_joins(pair: Pair) -> None:
     """An ordinary account, no ssh, one line; the key is in no list of processes, and in no file afterwards."""
     made = pair.invite("--engines", "2", "--note", "for the test")
     listed = json.loads(pair.gold.cncp("invite", "--list", "--json").stdout)
-    assert [one["note"] for one in listed["invitations"]] == ["for the test"]
+    assert listed["invitations"][-1]["note"] == "for the test"
     with watched(pair.silver.host, made["key"], made["join"]) as seen:
         done = pair.paste(made["line"])
     assert "joined: 2 engines registered" in done.stdout
@@ -174,23 +188,70 @@ def test_it_outlives_reboots(pair: Pair) -> None:
 
 def test_another_clusters_seed(pair: Pair) -> None:
     """Who has joined joins no other cluster by mistake, nor sets up one of its own over it."""
-    made = pair.invite()
-    foreign = json.dumps({**{key: made[key] for key in made if key != "line"}, "cluster": "f" * 16})
+    foreign = pair.seed(cluster="f" * 16)
     refused = pair.silver.host.run(
         [f"{pair.silver.home}/.local/bin/cncp", "join", "-"], "bob", input=foreign, check=False
     )
     assert refused.returncode == 2
     assert "has joined the cluster" in refused.stderr
-    pair.gold.cncp("invite", "--revoke", made["batch"][:6])
     gone = pair.gold.host.run([f"{pair.gold.home}/.local/bin/cncp", "join", "-"], "bob", input=foreign, check=False)
     assert "a cluster of its own" in gone.stderr
 
 
+def test_a_machine_of_the_same_name(pair: Pair) -> None:
+    """Engines of both would throw one another out; the second machine, here a second home, is told so."""
+    other = pair.silver.host.run(
+        ["bash", f"{pair.silver.work}/baremetal.sh", "--join", "-"],
+        "bob",
+        input=pair.seed(),
+        env={"CNCP_HOME": "/home/bob/other"},
+        check=False,
+        timeout=240,
+    )
+    assert other.returncode == 1
+    assert "engines of a machine that is called silver as well" in other.stderr
+    assert pair.where() == ["gold", "silver", "silver"]
+    pair.silver.host.exec(["rm", "-r", "/home/bob/other"])
+
+
+def test_a_firewall_in_between(pair: Pair) -> None:
+    """Is said, with the port, in place of engines that wait for ever."""
+    port = json.loads(pair.gold.host.read(f"{pair.gold.home}/.ipython/profile_cncp/security/ipcontroller-engine.json"))
+    rule = f"add rule inet wall in tcp dport {port['registration']} ip saddr {pair.silver.host.address} reject"
+    seed = pair.seed()
+    for words in ("add table inet wall", "add chain inet wall in { type filter hook input priority 0 ; }", rule):
+        pair.gold.host.exec(["nft", words])
+    try:
+        refused = pair.silver.host.run(
+            [f"{pair.silver.home}/.local/bin/cncp", "join", "-"], "bob", input=seed, check=False
+        )
+    finally:
+        pair.gold.host.exec(["nft", "delete", "table", "inet", "wall"])
+    assert f"cannot be reached from here: port {port['registration']}" in refused.stderr
+    assert "cncp firewall" in refused.stderr
+    pair.until("gold", "silver", "silver")
+
+
+def test_a_line_that_is_taken_back(pair: Pair) -> None:
+    """It is void from then on, whoever has kept it."""
+    made = pair.invite()
+    assert pair.gold.cncp("invite", "--revoke", made["batch"][:6]).stdout == f"taken back: {made['batch']}\n"
+    listed = json.loads(pair.gold.cncp("invite", "--list", "--json").stdout)
+    assert made["batch"] not in [one["batch"] for one in listed["invitations"]]
+
+
 def test_a_revocation_shuts_members_out(pair: Pair) -> None:
-    """They hear of no new keys; another invitation lets them in again."""
+    """They hear of no new keys; another invitation lets them in again, also before the controller is up."""
     pair.gold.cncp("keys.revoke", "--yes", "--quiet")
     pair.until("gold")
-    done = pair.paste(pair.invite("--engines", "2")["line"])
+    line = pair.invite("--engines", "2")["line"]
+    pair.gold.cncp("down")
+    with ThreadPoolExecutor() as pool:
+        early = pool.submit(pair.paste, line)
+        until(lambda: "seed.json" in pair.silver.host.exec(["ls", pair.silver.state]).stdout, 60, "a seed that waits")
+        pair.gold.cncp("up")
+        done = early.result()
+    assert "waiting for the cluster" in done.stderr
     assert "joined: 2 engines" in done.stdout
     pair.until("gold", "silver", "silver")
 

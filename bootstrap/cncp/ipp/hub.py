@@ -8,12 +8,13 @@ content as JSON.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from types import TracebackType
@@ -23,13 +24,14 @@ import zmq
 
 from cncp.errors import CncpError
 from cncp.field_types import Matching, Number, Seconds, ShortText
-from cncp.ipp.connection_file import ConnectionFile
+from cncp.ipp.connection_file import ConnectionFile, EngineFile
 from cncp.records import Misfit, Odd, Record, parse
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 _DELIMITER = b"<IDS|MSG>"
 
@@ -274,3 +276,13 @@ def _said(content: Mapping[str, Any]) -> Said:
         return Said.from_json(content, "it")
     except Misfit:
         return Said()
+
+
+def asked(engine: EngineFile | None, ask: Callable[[Hub], T]) -> T | None:
+    """Return what the controller of an engines' connection file answers, at whichever address; None where none does."""
+    if engine is None:
+        return None
+    for host in (None, *engine.names):
+        with contextlib.suppress(NoAnswer, OSError, UnicodeError), Hub(engine, host) as hub:
+            return ask(hub)
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 from cncp.errors import CncpError
 from cncp.files import read_bytes, to_json, write_atomic
 from cncp.ipp.connection_file import ENGINE
-from cncp.ipp.hub import Hub, NoAnswer
+from cncp.ipp.hub import asked
 from cncp.machine import connection_files, offering, parking
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node, installed
@@ -164,15 +163,7 @@ def take_engine_file(node: Node, body: Body) -> bool:
 
 def controller_answers(node: Node) -> bool:
     """Tell whether the controller itself answers, where the engines' connection file says it is."""
-    document = connection_files.engine(node)
-    if document is None:
-        return False
-    for host in (None, *document.names):
-        with contextlib.suppress(NoAnswer, OSError, UnicodeError):
-            with Hub(document, host) as hub:
-                hub.engines(_ANSWER)
-            return True
-    return False
+    return asked(connection_files.engine(node), lambda hub: hub.engines(_ANSWER)) is not None
 
 
 def power_off(node: Node, log: logging.Logger) -> None:

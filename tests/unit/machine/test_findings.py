@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 
 from cncp.ipp.connection_file import ConnectionFile
-from cncp.ipp.hub import NoAnswer
 from cncp.machine import connection_files
 from cncp.machine.node import Node
 from cncp.machine.ops import checks, doctor
@@ -71,16 +69,10 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Node]:
     """Return what makes a machine of engines whose controller elsewhere knows these, or does not answer."""
 
     def make(known: Any) -> Node:
-        @contextmanager
-        def hub(_: Any) -> Iterator[Any]:
-            def engines(_: float) -> Any:
-                if known is None:
-                    raise NoAnswer("", "")
-                return known
+        def asked(_: Any, ask: Callable[[Any], Any]) -> Any:
+            return None if known is None else ask(SimpleNamespace(engines=lambda _: known))
 
-            yield SimpleNamespace(engines=engines)
-
-        monkeypatch.setattr(doctor, "Hub", hub)
+        monkeypatch.setattr(doctor, "asked", asked)
         here = {"interface": "tcp://0.0.0.0", "location": "gold", "registration": 20000, "key": "k"}
         words = {"signature_scheme": "hmac-sha256", "pack": "json", "unpack": "json"}
         monkeypatch.setattr(connection_files, "engine", lambda _: ConnectionFile.from_json({**here, **words}, "it"))

@@ -11,11 +11,11 @@ from cncp.field_types import ShortText, Text
 from cncp.ipp import keys
 from cncp.ipp.connection_file import CLIENT, ENGINE
 from cncp.ipp.engine_uuid import host_in, slot
-from cncp.ipp.hub import Hub, NoAnswer
+from cncp.ipp.hub import Hub, NoAnswer, asked
 from cncp.machine import connection_files
 from cncp.machine.jupyter import service
 from cncp.machine.node import Node
-from cncp.machine.ops import checks, port_check, steps
+from cncp.machine.ops import checks, meeting_findings, port_check, steps
 from cncp.machine.ops.readiness import REGISTERS
 from cncp.machine.ops.status import Status, duration, status
 from cncp.machine.services import ServiceManager, logs
@@ -49,6 +49,7 @@ def examine(node: Node, manager: ServiceManager) -> list[Finding]:
         *_services(node, seen),
         *_ids(node, seen),
         *_far(node, seen),
+        *(Finding(what, remedy) for what, remedy in meeting_findings.findings(node)),
         *_versions(node, manager),
         *_boot(manager),
     ]
@@ -166,10 +167,8 @@ def _far(node: Node, seen: list[Status]) -> Iterator[Finding]:
     engines = [one for one in seen if one.state == "running" and one.uuid]
     if node.controller or document is None or not engines:
         return
-    try:
-        with Hub(document) as hub:
-            known = set(hub.engines(_ANSWER).values())
-    except NoAnswer:
+    known = asked(document, lambda hub: set(hub.engines(_ANSWER).values()))
+    if known is None:
         yield Finding(
             f"the controller does not answer at {connection_files.engines_dial(node)}",
             "cncp check on its machine; where it has moved: cncp up on the machine in charge",

@@ -13,27 +13,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from cncp import accounts, files
 from cncp.config.asked import Request
 from cncp.config.sources import Kept
 from cncp.console import Console
 from cncp.errors import CncpError
-from cncp.ipp.hub import Hub, NoAnswer
+from cncp.ipp.connection_file import EngineFile
+from cncp.ipp.engine_uuid import host_in, slot
+from cncp.ipp.hub import asked
 from cncp.machine import connection_files, seeds
 from cncp.machine.node import Node
 from cncp.machine.ops import main
 from cncp.machine.ops.apply import Outcome
 from cncp.machine.services.processes import running
 from cncp.rendezvous import member_record
-from cncp.rendezvous.documents import Body, Seed, damaged
+from cncp.rendezvous.documents import AGAIN, Body, Seed, damaged
 from cncp.rendezvous.fetching import await_document
 from cncp.rendezvous.member_record import Membership
 from cncp.rendezvous.sealing import opened
 from cncp.waiting import wait_until
 
 _DIAL = 3.0  # s
+_ANSWER = 3.0  # s
 _REGISTERS = 90.0  # s that engines have to reach the controller
 
 
@@ -65,7 +67,10 @@ def join(seed: Seed, flags: Mapping[str, str], environment: Mapping[str, str], c
         seen=seen,
         ipyparallel=version("ipyparallel"),
     )
-    at = dial(body)
+    engine = EngineFile.from_json(body.content.engine, "the join document", AGAIN)
+    at = dial(engine)
+    if known is None:
+        insist_on_name(engine, socket.gethostname())
     files.make_home(home)
     _keep(home, body, member_record.of_join(body, now, known, instance=seed.instance))
     # Cut off from here on, it goes on with what is kept.
@@ -91,12 +96,10 @@ def _keep(home: Path, body: Body, known: Membership) -> None:
     member_record.save(home, known)
 
 
-def dial(body: Body) -> str:
+def dial(engine: EngineFile) -> str:
     """Return the address at which the controller's port answers. Raises CncpError: engines would only wait."""
-    engine: Mapping[str, Any] = body.content.engine
-    port = int(engine["registration"])
-    tried = dict.fromkeys((str(engine["location"]), *map(str, engine.get("names", ()))))
-    why = ""
+    port, why = engine.registration, ""
+    tried = dict.fromkeys((engine.dialled, *engine.names))
     for host in tried:
         try:
             socket.create_connection((host, port), _DIAL).close()
@@ -110,20 +113,22 @@ def dial(body: Body) -> str:
     )
 
 
+def insist_on_name(engine: EngineFile, host: str) -> None:
+    """Raise CncpError where the cluster has engines of a machine of our name: ours would be taken for theirs."""
+    registered = asked(engine, lambda hub: hub.engines(_ANSWER).values()) or ()
+    if any(place[0] == host_in(host) for place in map(slot, registered) if place):
+        raise CncpError(
+            f"the cluster has engines of a machine that is called {host} as well",
+            "give this one another name (hostnamectl set-hostname NAME), then join; if that was this one: wait 30 s",
+        )
+
+
 def await_registration(node: Node) -> int:
     """Return how many of a node's engines the controller knows, once it knows all or the time is over."""
 
     def known() -> int:
-        document = connection_files.engine(node)
-        if document is None:
-            return 0
         uuids = {one.uuid for one in running(node).values() if one.uuid}
-        for host in (None, *document.names):
-            try:
-                with Hub(document, host) as hub:
-                    return len(uuids & set(hub.engines().values()))
-            except (NoAnswer, OSError):
-                continue
-        return 0
+        registered = asked(connection_files.engine(node), lambda hub: hub.engines().values())
+        return len(uuids.intersection(registered or ()))
 
     return wait_until(known, _REGISTERS, 0.3, lambda count: count >= node.engines)

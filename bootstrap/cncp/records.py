@@ -88,12 +88,12 @@ class Record:
     """Whether what no field has is refused."""
 
     @classmethod
-    def from_json(cls, content: bytes | str | Mapping[str, Any], where: str, hint: str = _HINT) -> Self:
+    def from_json(cls, content: bytes | str | Mapping[str, object], where: str, hint: str = _HINT) -> Self:
         """Return the record that a text or an object is. Raises Misfit; ``where`` names in it what was read."""
         return read(cls, content, where, hint)
 
     @classmethod
-    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+    def upgraded(cls, members: Mapping[str, object]) -> Mapping[str, object]:
         """Return the members as this version has them, from what any version has written. Raises Odd."""
         return members
 
@@ -125,7 +125,7 @@ def parse(content: bytes | str) -> Any:
         raise Odd(f"it is not JSON: {error}", whole=True) from None
 
 
-def read(kind: type[T], content: bytes | str | Mapping[str, Any], where: str, hint: str = _HINT) -> T:
+def read(kind: type[T], content: bytes | str | Mapping[str, object], where: str, hint: str = _HINT) -> T:
     """Return a text, or an object, as a value of a type. Raises Misfit; ``where`` names in it what was read."""
     try:
         return fitted(kind, parse(content) if isinstance(content, bytes | str) else content)

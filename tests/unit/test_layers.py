@@ -222,3 +222,41 @@ def test_stage0_is_standard_library_only() -> None:
     assert "cncp.machine.converge.engine_choice" in later
     code = f"import sys; sys.path.insert(0, {str(CODE.parent)!r}); import stage0, {', '.join(later)}"
     subprocess.run([sys.executable, "-S", "-I", "-c", code], check=True)
+
+
+UNTYPED = {
+    "api": (2, "options of ipyparallel's client, handed on"),
+    "config.inventory": (2, "TOML, each key of which has a parser"),
+    "config.ipyparallel_profile": (4, "traits of a profile, which can be anything"),
+    "config.rendezvous_table": (1, "TOML, each key of which has a parser"),
+    "inheritance": (4, "begins before anything else of ours is imported"),
+    "install.uv_config": (4, "uv's own settings, handed on"),
+    "ipp.connection_file": (1, "arguments of a record"),
+    "ipp.keys": (3, "arguments of a record"),
+    "machine.ops.repl": (1, "what an ipyparallel result has come to"),
+    "machine.root.authority": (5, "is to be records"),
+    "machine.root.step": (19, "each field is checked there, and nothing else is used"),
+    "machine.services.base": (1, "methods of somebody else's service manager"),
+    "pools.base": (1, "keys of a pool's table, each of which has a parser"),
+    "pools.cloud.admission": (3, "keys of a pool's table"),
+    "pools.cloud.cloud_pool": (1, "keys of a pool's table"),
+    "pools.cloud.cloud_table": (3, "keys of a pool's table"),
+    "pools.cloud.ec2": (7, "EC2's words and answers"),
+    "pools.cloud.openstack": (1, "OpenStack's words"),
+    "pools.hosts": (1, "keys of a pool's table"),
+    "rendezvous.stores.objects": (1, "boto's words"),
+    "serve.jupyter": (1, "Jupyter's configuration"),
+    "serve.kernel": (6, "ipykernel's messages"),
+    "serve.lab_cluster": (3, "ipyparallel's description of a cluster"),
+    "serve.registration": (1, "ipyparallel's messages"),
+    "tasks.line": (1, "arguments of a verb, by its own options"),
+}
+"""How often at most objects of no known members stand in a file, and what they are: nothing that we store or answer."""
+
+
+def test_what_is_stored_or_sent_has_a_type() -> None:
+    """An object of any members is somebody else's, or its parsers are: the rest are records."""
+    untyped = re.compile(r"\b(?:dict|Mapping)\[str, Any\]")
+    found = {module(file): len(untyped.findall((CODE / file).read_text())) for file in FILES}
+    assert {name for name, count in found.items() if count} == UNTYPED.keys()
+    assert {name: count for name, count in found.items() if count and count > UNTYPED[name][0]} == {}

@@ -96,7 +96,7 @@ class PoolTable:
     """
 
     provider: str
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     where: str
     folder: Path
 
@@ -146,7 +146,7 @@ class Inventory:
         """Return what stands before each line that a machine says."""
         return f"[{name}] " if self.named else ""
 
-    def whole(self, documents: Mapping[str, Any]) -> Any:
+    def whole(self, documents: Mapping[str, object]) -> Any:
         """Return the JSON types of all machines as those of the cluster: by name, where they have been named."""
         return dict(documents) if self.named else documents[self.controller.name]
 

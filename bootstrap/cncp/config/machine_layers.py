@@ -6,7 +6,6 @@ Standard library only, as all that is read before there is a virtualenv.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from cncp.config.inventory import Inventory
 from cncp.config.settings import Layer, Value, layer, merged
@@ -17,7 +16,7 @@ OF_CONTROLLER = ("listen", "external", "ports", "database", "jupyter", "role")
 _OF_ENGINES = ("engines", "threads", "pin", "memory")
 
 
-def own_layer(values: Mapping[str, Any], inventory: Inventory, origin: str) -> Layer:
+def own_layer(values: Mapping[str, object], inventory: Inventory, origin: str) -> Layer:
     """Return the settings of the controller's machine in a cluster of several.
 
     It runs engines only if a pool names it. Unless the file says where, it listens for others if any

@@ -147,7 +147,7 @@ class Kept(Record):
     file: str = ""
 
     @classmethod
-    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+    def upgraded(cls, members: Mapping[str, object]) -> Mapping[str, object]:
         """Return the settings by the names that they have now, each of them read."""
         settings = members.get("settings")
         if not isinstance(settings, dict):

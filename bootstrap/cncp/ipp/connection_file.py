@@ -55,7 +55,7 @@ class ConnectionFile(Record):
         return cls.from_json(content, where, hint)
 
     @classmethod
-    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+    def upgraded(cls, members: Mapping[str, object]) -> Mapping[str, object]:
         """Leave out what is empty, and ``ssh``, which would have whoever reads it run ssh."""
         return {key: value for key, value in members.items() if key != "ssh" and (value or key not in _MAY_BE_EMPTY)}
 
@@ -171,7 +171,7 @@ class MemberFile(EngineFile):
     others: Annotated[Mapping[Literal["names"], tuple[_Named, ...]], OTHERS] = field(default_factory=dict)  # type: ignore[assignment]  # narrower, and frozen
 
     @classmethod
-    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+    def upgraded(cls, members: Mapping[str, object]) -> Mapping[str, object]:
         """Leave out what no engine reads."""
         read = {known.name for known in fields(cls)}
         found = {key: value for key, value in super().upgraded(members).items() if key in read}

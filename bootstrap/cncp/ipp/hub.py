@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import zmq
 
@@ -71,7 +71,7 @@ class Said(Record):
     status: ShortText = ""
 
     @classmethod
-    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+    def upgraded(cls, members: Mapping[str, object]) -> Mapping[str, object]:
         """Take a task without anything for none."""
         return {**members, "task": members.get("task") or None}
 
@@ -94,14 +94,14 @@ class Work(Record):
         return {int(number): load for number, load in self.engines.items()}
 
     @classmethod
-    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+    def upgraded(cls, members: Mapping[str, object]) -> Mapping[str, object]:
         """Tell engines, whose members are numbers, from what else there is."""
         return {**members, "engines": {name: load for name, load in members.items() if name.isdecimal()}}
 
 
 class _Reply(NamedTuple):
     to: object
-    content: Mapping[str, Any]
+    content: Mapping[str, object]
 
 
 def _address(connection: ConnectionFile, channel: str) -> str:
@@ -270,7 +270,7 @@ class Hub:
         return digest.hexdigest().encode()
 
 
-def _said(content: Mapping[str, Any]) -> Said:
+def _said(content: Mapping[str, object]) -> Said:
     """Return what an engine answers; of one that speaks otherwise, that it does."""
     try:
         return Said.from_json(content, "it")

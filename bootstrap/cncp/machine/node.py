@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cncp.accounts import Account
 from cncp.config.settings import MANAGER, Cluster
@@ -99,7 +99,7 @@ class Node(Record):
         return {**super().to_json(), "settings": engine_variables.hidden(as_json(self.settings), self.home)}
 
     @classmethod
-    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+    def upgraded(cls, members: Mapping[str, object]) -> Mapping[str, object]:
         """Return the settings as this version has them, with what only their file holds."""
         manager, scope, stored = (members.get(name) for name in ("manager", "scope", "settings"))
         if scope == "system" and manager != "systemd":

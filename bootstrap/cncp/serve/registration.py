@@ -111,7 +111,7 @@ class Table(Record):
     others: Others
 
     @classmethod
-    def upgraded(cls, members: Mapping[str, Any]) -> Mapping[str, Any]:
+    def upgraded(cls, members: Mapping[str, object]) -> Mapping[str, object]:
         """Take engines for whole uuids, where an earlier version has written none beside them."""
         return {"uuids": members.get("engines"), **members}
 

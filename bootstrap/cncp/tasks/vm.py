@@ -103,7 +103,7 @@ def status(context: Context, json: bool = False) -> None:
         console.data(machines)
     elif machines:
         keys = [name.lower().replace(" ", "_") for name in HEADER[:-1]]
-        rows = [[*(str(machine.get(key) or "") for key in keys), f"{machine['memory']} MiB"] for machine in machines]
+        rows = [[*(str(getattr(row, key) or "") for key in keys), f"{row.memory} MiB"] for row in machines]
         console.table(HEADER, rows)
     else:
         console.say("there are no machines")

@@ -15,7 +15,7 @@ from cncp.pools.base import Member, State
 from cncp.pools.providers import pools
 from cncp.pools.vm import machines
 from cncp.pools.vm.machines import Machines
-from cncp.pools.vm.site import Guest, Say, Site, Wanted, know
+from cncp.pools.vm.site import Guest, Row, Say, Site, Wanted, know
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 
@@ -41,8 +41,8 @@ class Maker:
         self.states.update(dict.fromkeys(names, "running"))
         return [Guest(HostSpec(name, user="cncp", port=2200, address="127.0.0.1"), (20000,)) for name in names]
 
-    def machines(self) -> list[dict[str, Any]]:
-        return [{"machine": name, "state": state} for name, state in self.states.items()]
+    def machines(self) -> list[Row]:
+        return [Row(name, state, 1, 1024) for name, state in self.states.items()]
 
     def down(self, names: Collection[str] | None = None) -> list[str]:
         gone = [name for name in self.states if names is None or name in names]

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from cncp.config.rendezvous_table import RendezvousTable
 from cncp.console import Console
@@ -61,7 +60,7 @@ def _pinned(node: Node) -> Sequence[int]:
 
 
 def invite(
-    node: Node, table: RendezvousTable, settings: Mapping[str, Any], lifetime: int, note: str, address: str = ""
+    node: Node, table: RendezvousTable, settings: Mapping[str, object], lifetime: int, note: str, address: str = ""
 ) -> Seed:
     """Let machines join for ``lifetime`` s; the service that they follow is to be started then. Raises CncpError."""
     insist(node)

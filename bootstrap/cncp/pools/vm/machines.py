@@ -94,7 +94,7 @@ class Machines(Pool):
 
     def plan(self) -> Sequence[str]:
         """Name what is not there, or off."""
-        states = {machine["machine"]: machine["state"] for machine in self._provider.machines()}
+        states = {row.machine: row.state for row in self._provider.machines()}
         missing = [name for name in self._names() if name not in states]
         what = f"of {self.wanted['memory']} MiB, cores: {self.wanted['cores']}"
         off = [name for name in self._names() if states.get(name, "running") != "running"]
@@ -121,7 +121,7 @@ class Machines(Pool):
         ]
 
     def _running(self) -> list[str]:
-        return [machine["machine"] for machine in self._provider.machines() if machine["state"] == "running"]
+        return [row.machine for row in self._provider.machines() if row.state == "running"]
 
     def observe(self) -> Sequence[Member]:
         """Return all there are, those that are more than are wanted as well."""
@@ -129,10 +129,10 @@ class Machines(Pool):
         more = f"{self.wanted['count']} are wanted"
         return [
             Member(name, State.JOINED, "" if name in wanted else more)
-            if machine["state"] == "running"
+            if row.state == "running"
             else Member(name, State.ENDED, "it is off; cncp up starts it" if name in wanted else f"it is off; {more}")
-            for machine in self._provider.machines()
-            for name in [machine["machine"]]
+            for row in self._provider.machines()
+            for name in [row.machine]
         ]
 
     def surplus(self) -> Sequence[str]:

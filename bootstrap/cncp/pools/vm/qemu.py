@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cncp.config.inventory import HostSpec
 from cncp.config.settings import LOOPBACK, PORTS_NEEDED
 from cncp.errors import CncpError, plural
 from cncp.pools.vm import accel, seed
 from cncp.pools.vm.guest import Folder, Machine
-from cncp.pools.vm.site import PREFIX, Guest, Say, Wanted, know
+from cncp.pools.vm.site import PREFIX, Guest, Row, Say, Wanted, know
 from cncp.ports import free_block
 from cncp.ssh import bare_host
 from cncp.ssh.connection import Remote
@@ -43,20 +42,14 @@ class Qemu:
         found = [Folder(path.parent).load() for path in self._machines.glob("*/machine.json")]
         return sorted(found, key=lambda one: one.number)
 
-    def machines(self) -> list[dict[str, Any]]:
-        """Return what each machine is; ``pid`` is 0 for one that is off."""
-        return [
-            {
-                "machine": one.name,
-                "state": "running" if (pid := self.of(one.name).pid) else "off",
-                "pid": pid,
-                "ssh_port": one.ssh_port,
-                "address": one.address,
-                "cores": one.cores,
-                "memory": one.memory,
-            }
-            for one in self.known()
-        ]
+    def machines(self) -> list[Row]:
+        """Return what each machine is."""
+        return [self._row(machine, self.of(machine.name).pid) for machine in self.known()]
+
+    @staticmethod
+    def _row(machine: Machine, pid: int) -> Row:
+        state = "running" if pid else "off"
+        return Row(machine.name, state, machine.cores, machine.memory, pid, machine.ssh_port, machine.address)
 
     def check(self, wanted: Wanted) -> None:
         """Raise CncpError where there is no image, not enough memory, or machines are too many already."""

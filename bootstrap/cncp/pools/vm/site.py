@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from cncp import files
 from cncp.accounts import Account
@@ -18,6 +18,7 @@ from cncp.files import read_bytes, write_atomic
 from cncp.fleet import registry as places
 from cncp.machine.ops.lifecycle import remember
 from cncp.process import run
+from cncp.records import Record
 
 PREFIX = "cncp-vm"
 """What the names of machines begin with; ssh and reports know them by these."""
@@ -37,6 +38,19 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Row(Record):
+    """What a machine is, by the columns of `vm.status`: ``memory`` in MiB, ``pid`` 0 where it is off or unknown."""
+
+    machine: str
+    state: str
+    cores: int
+    memory: int
+    pid: int = 0
+    ssh_port: int = 0
+    address: str = ""
+
+
+@dataclass(frozen=True)
 class Guest:
     """A machine that lets the user in and that ssh knows; ``ports`` of this machine lead to the same of its own."""
 
@@ -53,8 +67,8 @@ class Provider(Protocol):
     def up(self, wanted: Wanted, authorized: tuple[str, ...], say: Say) -> list[Guest]:
         """Make machines that are missing, start those that are off, and wait until all let ``authorized`` in."""
 
-    def machines(self) -> list[dict[str, Any]]:
-        """Return what each machine is, by the columns of `vm.status`; empty where there are none."""
+    def machines(self) -> list[Row]:
+        """Return what each machine is; empty where there are none."""
 
     def down(self, names: Collection[str] | None = None) -> list[str]:
         """Shut machines down, those of these names or all; return the names of those that ran."""

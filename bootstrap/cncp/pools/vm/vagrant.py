@@ -11,14 +11,14 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cncp.config.inventory import HostSpec
 from cncp.config.sources import SOURCE
 from cncp.errors import CncpError, plural
 from cncp.files import write_atomic
 from cncp.pools.vm import accel
-from cncp.pools.vm.site import Guest, Say, Wanted, know
+from cncp.pools.vm.site import Guest, Row, Say, Wanted, know
 from cncp.process import Completed, run
 from cncp.records import OTHERS, Record
 from cncp.state_files import StateFile
@@ -73,7 +73,7 @@ class Vagrant:
             raise CncpError("there is no vagrant on this machine", "apt-get install vagrant vagrant-libvirt rsync")
         if not (_FOLDER / "Vagrantfile").exists():
             raise CncpError(f"there is no {_FOLDER}/Vagrantfile", "run this in a whole checkout")
-        known = int(self._settings().get("CNCP_VM_COUNT", 0))
+        known = self._number("COUNT")
         if known > wanted.count:
             raise CncpError(f"{plural(known, 'machine')} there already", "take them away first: cncp vm.destroy")
         # Any other name may be one of a catalogue that Vagrant reaches.
@@ -109,18 +109,22 @@ class Vagrant:
         know(self._home, host_keys)
         return guests
 
-    def machines(self) -> list[dict[str, Any]]:
+    def machines(self) -> list[Row]:
         """Return what each machine is."""
         if not self.there():
             return []
-        settings = self._settings()
         found = states(self._run("status", "--machine-readable").stdout)
-        each = {"cores": int(settings["CNCP_VM_CORES"]), "memory": int(settings["CNCP_VM_MEMORY"])}
-        return [{"machine": name, "state": state, **each} for name, state in found.items()]
+        cores, memory = self._number("CORES"), self._number("MEMORY")
+        return [Row(name, state, cores, memory) for name, state in found.items()]
+
+    def _number(self, name: str) -> int:
+        """Return a number of the settings, 0 where it is lost."""
+        text = self._settings().get(f"CNCP_VM_{name}", "")
+        return int(text) if text.isdecimal() else 0
 
     def down(self, names: Collection[str] | None = None) -> list[str]:
         """Shut machines down, those of these names or all; return the names of those that ran."""
-        running = [machine["machine"] for machine in self.machines() if machine["state"] == "running"]
+        running = [row.machine for row in self.machines() if row.state == "running"]
         going = [name for name in running if names is None or name in names]
         if going:
             self._run("halt", *going)

@@ -2,7 +2,7 @@
 
 ``.. cncp:: settings`` stands for all settings, ``on-hosts`` for those that hosts can have of their own,
 ``verbs`` for all verbs in their groups, ``variables`` for all variables but those of virtual machines,
-which are ``vm-variables``, and ``instances`` for the keys of a pool of these.
+which are ``vm-variables``, and ``instances`` and ``machines`` for the keys of a pool of these.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from cncp.config.settings import SETTINGS
 from cncp.config.sources import OTHER_VARIABLES, STATIC, VM_VARIABLES
 from cncp.pools.base import Want
 from cncp.pools.cloud import cloud_table
+from cncp.pools.vm.machines import Machines
 from cncp.tasks import guide, helptext
 
 
@@ -79,7 +80,16 @@ def _variables(table: Mapping[str, str]) -> Iterator[str]:
 
 def instances() -> Iterator[str]:
     """Yield every key of a pool of instances: what it means, its values, and what it is without."""
-    for key, want in cloud_table.WANTS.items():
+    return _wants(cloud_table.WANTS)
+
+
+def machines() -> Iterator[str]:
+    """Yield every key of a pool of virtual machines."""
+    return _wants(Machines.wants)
+
+
+def _wants(table: Mapping[str, Want]) -> Iterator[str]:
+    for key, want in table.items():
         without = "" if want.default in (None, "", 0, 0.0, ()) else f"; without, ``{_shown(key, want)}``"
         needed = "; must be given" if want.default is None else without
         yield from (f"``{key}``", f"   {escape(want.help)}: ``{want.values}``{needed}.", "")
@@ -107,6 +117,7 @@ class Table(SphinxDirective):
             "variables": variables,
             "vm-variables": vm_variables,
             "instances": instances,
+            "machines": machines,
         }
         # The page stays as it is when the code's tables change.
         self.env.note_reread()

@@ -15,88 +15,12 @@ import pytest
 
 from cncp.waiting import wait_until
 
+from ..unit.elsewhere import python_of
 from .server import IndexServer
 from .support import Site, said, wheel
 
-LOOPS = '''\
-import os, shlex, signal, subprocess
-from pathlib import Path
-from cncp.machine.resources import Directory, File
-from cncp.machine.services import ServiceManager, ServiceState
-from cncp.machine.services.base import command, forget_exits, sweep
-from cncp.machine.services.processes import as_recorded, ours
-from cncp.waiting import wait_until
-
-LOOP = """#!/bin/sh
-trap 'kill $service; wait $service; exit' TERM
-while :; do
-    {command} &
-    service=$!
-    wait $service
-    echo "ended with $?" >> {endings}
-    sleep 0.2
-done
-"""
-
-
-class Loops(ServiceManager):
-    name = "loops"
-    program = "sh"
-
-    @classmethod
-    def files(cls, node, services):
-        yield Directory(f"{node.home}/loops", 0o700, "units")
-        for name, digest in services.items():
-            words = shlex.join(command(node, name, digest))
-            endings = shlex.quote(f"{node.run_dir}/{name}.endings")
-            yield File(f"{node.home}/loops/{name}", 0o700, "units", content=LOOP.format(command=words, endings=endings))
-
-    def _loops(self):
-        found = {}
-        for path in self._node.run_dir.glob("*.loop"):
-            pid = int(path.read_text())
-            try:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\\0")
-            except OSError:
-                words = []
-            if f"{self._node.home}/loops/{path.stem}".encode() in words:
-                found[path.stem] = pid
-        return found
-
-    def states(self):
-        begun = {service.parent: service.pid for service in ours(self._node).services}
-        found = {}
-        for name, loop in self._loops().items():
-            process = as_recorded(self._node, begun.get(loop, 0))
-            endings = self._node.run_dir / f"{name}.endings"
-            ended = endings.read_text().splitlines() if endings.exists() else []
-            last = ended[-1] if ended else ""
-            found[name] = ServiceState(name, True, process.pid, len(ended), last, process.digest)
-        return found
-
-    def keepers(self):
-        return set(self._loops().values())
-
-    def start(self, services):
-        self.stop([name for name in services if name in self._loops()])
-        self._node.run_dir.mkdir(exist_ok=True)
-        for name in services:
-            argv = ["sh", f"{self._node.home}/loops/{name}"]
-            null = subprocess.DEVNULL
-            begun = subprocess.Popen(argv, stdin=null, stdout=null, stderr=null, start_new_session=True, cwd="/")
-            (self._node.run_dir / f"{name}.loop").write_text(str(begun.pid))
-
-    def stop(self, names):
-        loops = {name: pid for name, pid in self._loops().items() if name in names}
-        for pid in loops.values():
-            os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not loops.keys() & self._loops().keys(), 10)
-        sweep(self._node, names)
-        forget_exits(self._node, names)
-        for name in names:
-            for left in ("loop", "endings"):
-                (self._node.run_dir / f"{name}.{left}").unlink(missing_ok=True)
-'''
+LOOPS = python_of("docs/howto/own-kinds.rst")[1]
+"""The one that the documents show."""
 
 FILE = """
 service_manager = "loops"

@@ -116,6 +116,34 @@ def test_a_cluster_of_two(bob: Site) -> None:
     }
 
 
+POOL = """
+[[pool]]
+provider = "vm"
+memory = 768
+engines = 1
+"""
+
+
+def test_a_pool_of_them(bob: Site) -> None:
+    """A cluster.toml asks for machines beside a controller here: made, shown, shut down, started, and taken away."""
+    bob.host.write(f"{bob.home}/cluster.toml", POOL, "bob")
+    assert "[vm] make cncp-vm1 of 768 MiB, cores: 1" in task(bob, "plan")
+    assert "1/1 engines answer" in task(bob, "up")
+    assert bob.python(ASK).stdout == "['cncp-vm1']\n"
+    assert "nothing to change" in task(bob, "plan")
+    task(bob, "down")
+    shown = {(row["host"], row["name"]): row["state"] for row in json.loads(task(bob, "status", "--json"))}
+    assert shown == {("localhost", "controller"): "down", ("cncp-vm1", "member"): "ended"}
+    assert "[vm] start cncp-vm1" in task(bob, "plan")
+    assert "1/1 engines answer" in task(bob, "up")
+    task(bob, "uninstall")
+    assert bob.host.exec(["pgrep", "-c", "qemu"], check=False).stdout == "0\n"
+    bob.host.exec(["rm", f"{bob.home}/cluster.toml"])
+    site_of_all = json.loads(bob.host.exec(["sh", "-c", f"cd {bob.home} && ls -1 .local/share/cncp-vm | wc -l"]).stdout)
+    # The image, and the lock.
+    assert site_of_all == 2
+
+
 HOG = """
 import ipyparallel
 client = ipyparallel.Client(profile="cncp", timeout=30)

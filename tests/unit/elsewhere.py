@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+
+from cncp.config.sources import SOURCE
 
 
 def install(folder: Path, name: str, modules: Mapping[str, str], points: Mapping[str, Mapping[str, str]]) -> None:
@@ -18,3 +22,10 @@ def install(folder: Path, name: str, modules: Mapping[str, str], points: Mapping
         f"[{group}]\n" + "".join(f"{kind} = {value}\n" for kind, value in of.items()) for group, of in points.items()
     ]
     (information / "entry_points.txt").write_text("\n".join(lines))
+
+
+def python_of(page: str) -> list[str]:
+    """Return the blocks of Python on a page of the documents: what is shown is what is tried."""
+    text = (SOURCE / page).read_text(encoding="utf-8")
+    found = re.findall(r"^\.\. code-block:: python\n\n((?:   .*\n|\n)+)", text, re.MULTILINE)
+    return [textwrap.dedent(block).strip() + "\n" for block in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from cncp.pools.guarded import Guarded
 from cncp.pools.hosts import Hosts
 from cncp.pools.providers import PROVIDERS, pools
 
-from ..elsewhere import install
+from ..elsewhere import install, python_of
 
 THEIRS = '''\
 """A pool of somebody else's: so many hosts of a rack, which only have to be switched on."""
@@ -290,3 +291,37 @@ def test_a_member_says_how_long_it_is_so() -> None:
     }
     assert [state.value for state in State if state.coming] == ["requested", "booting", "fetching", "installing"]
     assert [state.value for state in State if state.gone] == ["lost", "failed", "ended"]
+
+
+RACKCTL = """\
+#!/bin/sh
+cd "$(dirname "$0")" && case $1 in
+    on) touch "on-$2" ;;
+    off) rm -f "on-$2" ;;
+    list) ls | sed -n s/^on-//p ;;
+esac
+"""
+
+
+def test_the_one_that_the_documents_show(tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is switched on and off as they say."""
+    code = python_of("docs/howto/own-kinds.rst")[0]
+    install(tmp_path / "shown", "shown", {"shown_racks": code}, {"cncp.pools": {"rack": "shown_racks:Rack"}})
+    monkeypatch.syspath_prepend(str(tmp_path / "shown"))
+    program = tmp_path / "bin" / "rackctl"
+    program.parent.mkdir()
+    program.write_text(RACKCTL)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    (pool,) = read('[[pool]]\nprovider = "rack"\nnodes = 2\nengines = 8\n')
+    said: list[str] = []
+    assert pool.plan() == ["switch node1 on", "switch node2 on"]
+    assert [host.settings for host in pool.acquire(said.append)] == [{"engines": 8}] * 2
+    assert said == ["switch node1 on", "switch node2 on"]
+    pool.scale(1)
+    assert pool.surplus() == ["node2"]
+    pool.release(pool.surplus(), said.append)
+    assert [member.name for member in pool.observe()] == ["node1"]
+    pool.discard(said.append)
+    assert said[2:] == ["switching node2 off", "switching node1 off"]
+    assert not pool.hosts()

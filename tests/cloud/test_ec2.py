@@ -93,10 +93,13 @@ def test_what_is_asked_for(region: Ec2) -> None:
 def test_no_answer(region: Ec2, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that gets no answer may have been done."""
     from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
+    from botocore.parsers import ResponseParserError
 
     for error, kind in (
         (ReadTimeoutError(endpoint_url="x"), Unsure),
         (ConnectionClosedError(endpoint_url="x"), Unsure),
+        # A page of some proxy's in the place of an answer.
+        (ResponseParserError("<html>"), Unsure),
         (EndpointConnectionError(endpoint_url="x", error="refused"), CncpError),
     ):
 

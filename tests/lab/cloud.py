@@ -15,6 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from cncp.files import read_bytes
+
 from .command import LabError
 from .host import Host
 from .nspawn import Lab
@@ -73,12 +77,22 @@ class Region:
         self.hosts: dict[str, Host] = {}
         self.booted: dict[str, float] = {}
         self._lab = lab
+        self._own = pytest.MonkeyPatch()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._pool = ThreadPoolExecutor(4)
         self.errors: list[BaseException] = []
 
     def __enter__(self) -> Self:
+        from moto.core.responses import ActionResult
+        from moto.ec2.responses.general import General
+
+        def console(response: Any) -> ActionResult:
+            name = response._get_param("InstanceId")
+            written = read_bytes(self.hosts[name].machine.console) if name in self.hosts else None
+            return ActionResult({"InstanceId": name, "Output": base64.b64encode((written or b"")[-65536:]).decode()})
+
+        self._own.setattr(General, "get_console_output", console)
         self._thread.start()
         return self
 
@@ -86,6 +100,7 @@ class Region:
         self._ended.set()
         self._thread.join()
         self._pool.shutdown()
+        self._own.undo()
         for name in list(self.hosts):
             self._off(name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +40,9 @@ class Owner:
     gold: Site
     region: Region
 
-    def write(self, count: int) -> None:
-        """Say in the file how many instances there are to be."""
-        text = CLUSTER.format(count=count, image=self.region.image())
+    def write(self, count: int | str, more: str = "") -> None:
+        """Say in the file how many instances there are to be, and more of them."""
+        text = CLUSTER.format(count=json.dumps(count), image=self.region.image()) + more
         self.gold.host.write(f"{self.gold.home}/cluster.toml", text, self.gold.user)
 
     def cncp(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -50,6 +51,12 @@ class Owner:
         done = self.gold.host.run([program, *words], self.gold.user, check=False, timeout=400)
         assert not check or not done.returncode, (done.stdout, done.stderr, self.region.errors)
         return done
+
+    @property
+    def groups(self) -> list[str]:
+        """Return the security groups that are ours."""
+        found = self.region.client.describe_security_groups()["SecurityGroups"]
+        return [group["GroupName"] for group in found if group["GroupName"].startswith("cncp-")]
 
     def engines(self) -> list[str]:
         """Return the hosts that engines compute on."""
@@ -108,5 +115,36 @@ def test_from_nothing_to_engines_and_back(owner: Owner) -> None:
     assert list(owner.region.running) == [left["InstanceId"]]
     owner.cncp("down")
     assert owner.region.running == {}
-    groups = owner.region.client.describe_security_groups()["SecurityGroups"]
-    assert [group["GroupName"] for group in groups if group["GroupName"].startswith("cncp-")] == []
+    assert owner.groups == []
+
+
+def test_all_fail(owner: Owner) -> None:
+    """Where no instance can join, `up` ends at once with what their consoles say; they stay to be looked at."""
+    owner.gold.host.exec(["tar", "-cf", "/home/bob/bad.tar", "-C", "/etc", "hostname"])
+    owner.write(2, 'bundle = "bad.tar"\n')
+    began = time.monotonic()
+    done = owner.cncp("up", "--file", f"{owner.gold.home}/cluster.toml", check=False)
+    assert done.returncode == 3, (done.stdout, done.stderr)
+    assert time.monotonic() - began < 120
+    # As many as were asked for last: the file says what it said then.
+    assert len(owner.region.running) == 1
+    assert done.stderr.count("it is failed: its code has no baremetal.sh") == 1
+    assert "its code has no baremetal.sh" in owner.cncp("status", check=False).stdout
+    owner.cncp("down")
+    assert owner.region.running == {}
+    assert owner.groups == []
+
+
+@pytest.mark.slow(held="tests/unit/pools/test_tending.py")
+def test_without_work_they_end(owner: Owner) -> None:
+    """The service beside the controller ends instances that have nothing to do, down to the lower bound."""
+    owner.write("1-2", 'idle = "1m"\n')
+    owner.cncp("up", "--file", f"{owner.gold.home}/cluster.toml")
+    owner.cncp("scale", "2")
+    owner.cncp("up")
+    assert len(owner.region.running) == 2
+    until(lambda: len(owner.region.running) == 1, 240, "one to be ended")
+    until(lambda: len(owner.engines()) == 1, 60, "one engine")
+    assert json.loads(owner.cncp("status", "--json").stdout)
+    owner.cncp("down")
+    assert owner.region.running == {}

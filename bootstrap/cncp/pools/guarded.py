@@ -37,6 +37,11 @@ class Guarded(Pool):
         self._inner = inner
         super().__init__(inner.table, inner.wanted, inner.name, inner.home)
 
+    @property
+    def inner(self) -> Pool:
+        """The pool inside."""
+        return self._inner
+
     def described(self, host: HostSpec) -> HostSpec:
         """Go by the keys that the pool inside has."""
         return self._inner.described(host)

@@ -23,6 +23,7 @@ from cncp.pools.cloud.cloud_pool import CloudPool
 from cncp.pools.cloud.patience import Clock
 from cncp.pools.cloud.provider import CLUSTER, Provider, Template
 from cncp.pools.cloud.roster import Entry, SomeCloudsFailed
+from cncp.pools.guarded import Guarded
 from cncp.pools.providers import PROVIDERS, pools
 from cncp.tasks import main_job
 from cncp.tasks.options import CLUSTER_FILE, JSON, QUIET
@@ -35,7 +36,8 @@ HEADER = ["INSTANCE", "NAME", "STATE", "CLUSTER", "WHERE", "ZONE", "FLAVOR", "SI
 def _pools(file: str | None) -> list[CloudPool]:
     """Return the pools of instances of the file in use."""
     found = pools(sources.read(asked(file).file)[1], accounts.home(os.environ))
-    return [pool for pool in found if isinstance(pool, CloudPool)]
+    plain = (pool.inner if isinstance(pool, Guarded) else pool for pool in found)
+    return [pool for pool in plain if isinstance(pool, CloudPool)]
 
 
 def _reached(file: str | None) -> tuple[list[Provider], dict[str, CncpError]]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from cncp.config import sources
 from cncp.config.inventory import PoolTable
 from cncp.errors import CncpError, UsageError
 from cncp.pools import counts
@@ -17,7 +18,10 @@ from cncp.pools.cloud.cloud_pool import CloudPool, Ec2Pool, OpenStackPool
 from cncp.pools.cloud.launch import Boot
 from cncp.pools.cloud.provider import CLUSTER, Instance, Provider, QuotaExceeded, Template
 from cncp.pools.cloud.registered import Work, is_host
+from cncp.pools.guarded import Guarded
+from cncp.pools.providers import pools
 
+from ..elsewhere import install
 from .memory_cloud import Killed, Memory
 
 ID = "0f3a9c1e55aa7b20"
@@ -352,6 +356,33 @@ def test_what_a_table_can_say(tmp_path: Path) -> None:
     assert (pool.count, pool.wanted["idle"], pool.patience) == (2, 1800, 1200.0)
     assert pool.settings == {"engines": 4}
     assert cloud_table.duration(1, 86400)("24h") == 86400
+
+
+THEIRS = """
+from cncp.pools.cloud.cloud_pool import CloudPool
+
+
+class Nimbus(CloudPool):
+    kind = "nimbus"
+
+    @classmethod
+    def connect(cls, site, template):
+        raise NotImplementedError
+"""
+
+
+def test_a_cloud_of_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that gives a provider has the same pool as ours, with all that is said of instances."""
+    install(tmp_path / "packages", "nimbus", {"nimbus_cncp": THEIRS}, {"cncp.pools": {"nimbus": "nimbus_cncp:Nimbus"}})
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+    file = tmp_path / "cluster.toml"
+    file.write_text('[[pool]]\nprovider = "nimbus"\ninstances = 2\nimage = "debian-12"\nflavor = "s"\nengines = 1\n')
+    [pool] = pools(sources.read(file)[1], tmp_path)
+    assert pool.plan() == ["make 2 instances of s with debian-12"]
+    assert isinstance(pool, Guarded)
+    assert isinstance(pool.inner, CloudPool)
+    with pytest.raises(CncpError, match="NotImplementedError"):
+        pool.check()
 
 
 def test_hosts_with_their_domain() -> None:

@@ -329,6 +329,7 @@ class Ec2:
             PartialCredentialsError,
             ReadTimeoutError,
         )
+        from botocore.parsers import ResponseParserError
 
         try:
             yield
@@ -339,7 +340,7 @@ class Ec2:
             raise CncpError(f"{self.where}: {error}", "run aws configure, or set AWS_PROFILE") from None
         except EndpointConnectionError as error:
             raise CncpError(f"{self.where}: {error}", "check the network, and the region") from None
-        except (ReadTimeoutError, ConnectionClosedError, HTTPClientError) as error:
+        except (ReadTimeoutError, ConnectionClosedError, HTTPClientError, ResponseParserError) as error:
             raise Unsure(f"{self.where} gave no answer: {error}", _AGAIN) from None
         except BotoCoreError as error:
             raise CncpError(f"{self.where}: {error}", "see ~/.aws/config and the AWS_* variables") from None

@@ -55,7 +55,7 @@ while True:
     wait = min(2 * wait, 30)
 open("cncp.tar", "wb").write(data)
 PY
-tar -xOf cncp.tar code/baremetal.sh >baremetal.sh
+tar -xOf cncp.tar code/baremetal.sh >baremetal.sh || end "its code has no baremetal.sh"
 chmod 755 . && chmod 644 cncp.tar
 say installing
 bash baremetal.sh --offline cncp.tar --join - <seed.json || end "it could not join"

@@ -1,0 +1,133 @@
+"""The contract of clouds, held against a real OpenStack: keystone, glance, placement and nova of Debian."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cncp.errors import CncpError, UsageError
+from cncp.pools.cloud.journal import Journal, new_id
+from cncp.pools.cloud.launch import Boot, Launcher, Wish
+from cncp.pools.cloud.openstack import OpenStack
+from cncp.pools.cloud.patience import Clock
+from cncp.pools.cloud.provider import BATCH, CLUSTER, QuotaExceeded, Template
+from cncp.pools.cloud.reclaim import census, close
+
+from ..cloud.test_contract import CLUSTER_ID, OTHER, USER_DATA, order
+from . import openstack
+from .nspawn import Lab
+from .site import until
+
+pytestmark = [pytest.mark.slow(held="tests/cloud/test_contract.py"), pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def endpoint(lab: Lab) -> Iterator[str]:
+    """Boot an OpenStack; give where its keystone is."""
+    host = openstack.boot(lab)
+    yield f"http://{host.address}:5000/v3"
+    lab.remove(host)
+
+
+@pytest.fixture
+def site(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Say in a clouds.yaml how to get in."""
+    login = {**openstack.LOGIN, "project_domain_name": "Default", "auth_url": endpoint}
+    file = tmp_path / "clouds.yaml"
+    file.write_text(json.dumps({"clouds": {"lab": {"auth": login, "region_name": "RegionOne"}}}))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(file))
+    monkeypatch.setenv("NO_PROXY", "*")
+    return {"provider": "openstack", "cloud": "lab"}
+
+
+TINY = Template("debian-12", "tiny", network="none")
+
+
+def gone(cloud: OpenStack) -> None:
+    """Delete all of ours, and wait until they are gone."""
+    cloud.delete([one.id for one in cloud.instances({})])
+    until(lambda: not cloud.instances({}), 60, "servers to be gone")
+
+
+def test_made_found_and_ended(site: dict[str, str]) -> None:
+    """Servers have our tags and user-data, become running, and are ended by id; others are left."""
+    cloud = OpenStack(site, TINY)
+    cloud.check()
+    wanted = order(3)
+    made, other = cloud.create(wanted), cloud.create(order(1, OTHER))
+    assert len({one.id for one in made}) == len({one.name for one in made}) == 3
+    until(lambda: {one.state for one in cloud.instances({CLUSTER: CLUSTER_ID})} == {"running"}, 60, "them to run")
+    assert {one.id for one in cloud.instances({BATCH: wanted.batch})} == {one.id for one in made}
+    server: Any = cloud._cloud.compute.get_server(made[0].id)
+    assert base64.b64decode(server.user_data).decode() == USER_DATA
+    assert isinstance(cloud.console(made[0].id), str)
+    cloud.delete([one.id for one in made])
+    cloud.delete([made[0].id, "00000000-0000-4000-8000-000000000000"])
+    until(lambda: not cloud.instances({CLUSTER: CLUSTER_ID}), 60, "three to be gone")
+    assert [one.id for one in cloud.instances({})] == [other[0].id]
+    gone(cloud)
+
+
+def test_the_quota(site: dict[str, str]) -> None:
+    """It is told in numbers before anything is made, and by nova itself where it is not asked."""
+    cloud = OpenStack(site, TINY)
+    limits = cloud.limits()
+    assert limits.room == 10
+    with pytest.raises(QuotaExceeded, match="has room for 10 of 40 more instances: they need 40 instances where 10"):
+        limits.insist(40, cloud.where)
+    assert len(cloud.create(order(12))) == 10
+    with pytest.raises(QuotaExceeded, match="Quota exceeded"):
+        cloud.create(order(1))
+    gone(cloud)
+
+
+def test_no_host_for_them(site: dict[str, str], tmp_path: Path) -> None:
+    """Servers that find no host fail later, with nova's reason, and are deleted again."""
+    cloud = OpenStack(site, Template("debian-12", "huge", network="none"))
+    journal, clock = Journal.of(tmp_path, CLUSTER_ID, "ada@gold"), Clock()
+    wish = Wish("pool", "no", None, lambda: Boot(new_id(), USER_DATA, clock.now() + 600))
+    with pytest.raises(CncpError, match="No valid host was found"):
+        Launcher(cloud, journal, wish, clock, print).bring(2)
+    assert census(cloud, journal, clock) == {}
+    assert journal.open() == []
+
+
+def test_a_whole_life(site: dict[str, str], tmp_path: Path) -> None:
+    """Made by the launcher, and ended with nothing left."""
+    cloud, journal, clock = OpenStack(site, TINY), Journal.of(tmp_path, CLUSTER_ID, "ada@gold"), Clock()
+    wish = Wish("pool", "no", 0.5, lambda: Boot(new_id(), USER_DATA, clock.now() + 600))
+    made = Launcher(cloud, journal, wish, clock, print).bring(4)
+    assert {one.price for one in made} == {0.5}
+    assert [batch.stage for batch in journal.batches] == ["RUNNING"]
+    close(journal, "", lambda _: cloud, clock, print)
+    assert cloud.instances({}) == []
+    assert journal.open() == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"image": "none"}, "has no image 'none'"),
+        ({"flavor": "none"}, "has no flavor 'none'"),
+        ({"network": "none-such"}, "has no network"),
+    ],
+)
+def test_what_is_not_there(site: dict[str, str], wrong: dict[str, Any], told: str) -> None:
+    """It is told before anything is made."""
+    with pytest.raises(UsageError, match=told):
+        OpenStack(site, Template(**{**vars(TINY), **wrong})).check()
+
+
+def test_a_wrong_password(site: dict[str, str], tmp_path: Path) -> None:
+    """Who is not let in is told so."""
+    file = tmp_path / "clouds.yaml"
+    file.write_text(file.read_text().replace('"adm"', '"wrong"'))
+    with pytest.raises(CncpError) as caught:
+        OpenStack(site, TINY).check()
+    assert "lab" in caught.value.message
+    assert caught.value.hint

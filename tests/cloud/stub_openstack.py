@@ -26,12 +26,16 @@ FLAVOR = {"id": "2", "name": "m1.small", "vcpus": 2, "ram": 2048, "disk": 10, "l
 
 @dataclass
 class Stub:
-    """What it has. ``refuse`` is (status, body, headers) for the next creation; ``capacity`` servers find a host."""
+    """What it has. ``refuse`` is (status, body, headers) for the next creation; ``capacity`` servers find a host.
+
+    ``limited`` is for how many lists it is asked too often, once there are servers.
+    """
 
     address: str = ""
     servers: dict[str, dict[str, Any]] = field(default_factory=dict)
     quota: int = 100
     capacity: int = 100
+    limited: int = 0
     refuse: tuple[int, str, dict[str, str]] | None = None
     asked: list[str] = field(default_factory=list)
 
@@ -114,6 +118,9 @@ class Stub:
         return 200, {"limits": {"rate": [], "absolute": absolute}}, {}
 
     def _list(self, query: dict[str, list[str]]) -> tuple[int, Any, dict[str, str]]:
+        if self.limited and self.servers:
+            self.limited -= 1
+            return 429, {"overLimit": {"code": 429, "message": "too many requests"}}, {"Retry-After": "3"}
         pattern = query.get("name", [""])[0]
         found = [server for server in self.servers.values() if re.search(pattern, server["name"])]
         after = query.get("marker")

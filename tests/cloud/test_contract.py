@@ -163,6 +163,17 @@ def test_a_whole_life(subject: Subject, tmp_path: Path) -> None:
     assert journal.sites == ()
 
 
+def test_servers_that_are_made_and_not_listed(openstack: Stub, tmp_path: Path) -> None:
+    """Where nova makes them, and then wants no more calls, they are not made a second time."""
+    subject = _openstack(openstack)
+    provider, journal, clock = subject.provider, Journal.of(tmp_path, CLUSTER_ID, "ada@gold"), Hands()
+    openstack.limited = 1
+    wish = Wish("pool", "no", None, lambda: Boot(new_id(), USER_DATA, clock.now() + 600))
+    assert len(Launcher(provider, journal, wish, clock, print).bring(3)) == 3
+    assert len(openstack.servers) == 3
+    assert journal.ids == openstack.servers.keys()
+
+
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     """Have no proxy of the surroundings between us and loopback."""

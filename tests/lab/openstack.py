@@ -49,7 +49,7 @@ def boot(lab: Lab) -> Host:
     for name in SERVICES:
         host.exec(["rm", f"/etc/systemd/system/{name}.service"])
     host.exec(["systemctl", "daemon-reload"])
-    host.write("/root/setup.sh", SETUP.read_text())
-    done = host.exec(["bash", "/root/setup.sh", host.address], check=False, timeout=500)
+    host.write("/srv/setup.sh", SETUP.read_text())
+    done = host.exec(["bash", "/srv/setup.sh", host.address], check=False, timeout=500)
     assert not done.returncode, (done.stdout[-3000:], done.stderr[-3000:])
     return host

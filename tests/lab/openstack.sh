@@ -68,14 +68,15 @@ done
 sed -i 's/^\(processes\|workers\).*/\1 = 1/' /etc/*/*-uwsgi.ini
 
 # As much of Neutron as nova asks for where servers have no network: empty lists.
-cat >/root/networks.py <<'PY'
+cat >/srv/networks.py <<'PY'
 import http.server, json
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         last = self.path.split("?")[0].rstrip("/").split("/")[-1].removesuffix(".json")
-        versions = {"versions": [{"id": "v2.0", "status": "CURRENT", "links": []}]}
+        link = {"rel": "self", "href": f"http://{self.headers['Host']}/v2.0/"}
+        versions = {"versions": [{"id": "v2.0", "status": "CURRENT", "links": [link]}]}
         raw = json.dumps(versions if not last else {last.replace("-", "_"): []}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -86,7 +87,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 http.server.ThreadingHTTPServer(("", 9696), Handler).serve_forever()
 PY
-systemd-run -q --unit=networks python3 /root/networks.py
+systemd-run -q --unit=networks python3 /srv/networks.py
 
 step schemas
 {
@@ -120,8 +121,13 @@ import sys
 import openstack
 
 cloud = openstack.connect()
-for kind, url in {"compute": "8774/v2.1", "placement": "8778", "image": "9292", "network": "9696"}.items():
-    service = cloud.identity.create_service(type=kind, name=kind)
+for kind, name, url in (
+    ("compute", "nova", "8774/v2.1"),
+    ("placement", "placement", "8778"),
+    ("image", "glance", "9292"),
+    ("network", "neutron", "9696"),  # nova looks for this name
+):
+    service = cloud.identity.create_service(type=kind, name=name)
     for interface in ("public", "internal", "admin"):
         cloud.identity.create_endpoint(
             service_id=service.id, interface=interface, url=f"http://{sys.argv[1]}:{url}", region_id="RegionOne"

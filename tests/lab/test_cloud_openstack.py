@@ -23,6 +23,11 @@ from . import openstack
 from .nspawn import Lab
 from .site import until
 
+# nova's server closes connections now and then that are kept open.
+ASK = Clock().asked
+
+TINY = Template("debian-12", "tiny", network="none")
+
 pytestmark = [pytest.mark.slow(held="tests/cloud/test_contract.py"), pytest.mark.timeout(1500)]
 
 
@@ -34,6 +39,12 @@ def endpoint(lab: Lab) -> Iterator[str]:
     lab.remove(host)
 
 
+def gone(cloud: OpenStack) -> None:
+    """Delete all of ours, and wait until they are gone."""
+    ASK(lambda: cloud.delete([one.id for one in cloud.instances({})]))
+    until(lambda: not ASK(lambda: cloud.instances({})), 60, "servers to be gone")
+
+
 @pytest.fixture
 def site(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Say in a clouds.yaml how to get in."""
@@ -42,16 +53,9 @@ def site(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict
     file.write_text(json.dumps({"clouds": {"lab": {"auth": login, "region_name": "RegionOne"}}}))
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(file))
     monkeypatch.setenv("NO_PROXY", "*")
-    return {"provider": "openstack", "cloud": "lab"}
-
-
-TINY = Template("debian-12", "tiny", network="none")
-
-
-def gone(cloud: OpenStack) -> None:
-    """Delete all of ours, and wait until they are gone."""
-    cloud.delete([one.id for one in cloud.instances({})])
-    until(lambda: not cloud.instances({}), 60, "servers to be gone")
+    found = {"provider": "openstack", "cloud": "lab"}
+    gone(OpenStack(found, TINY))
+    return found
 
 
 def test_made_found_and_ended(site: dict[str, str]) -> None:
@@ -66,11 +70,10 @@ def test_made_found_and_ended(site: dict[str, str]) -> None:
     server: Any = cloud._cloud.compute.get_server(made[0].id)
     assert base64.b64decode(server.user_data).decode() == USER_DATA
     assert isinstance(cloud.console(made[0].id), str)
-    cloud.delete([one.id for one in made])
-    cloud.delete([made[0].id, "00000000-0000-4000-8000-000000000000"])
-    until(lambda: not cloud.instances({CLUSTER: CLUSTER_ID}), 60, "three to be gone")
+    ASK(lambda: cloud.delete([one.id for one in made]))
+    ASK(lambda: cloud.delete([made[0].id, "00000000-0000-4000-8000-000000000000"]))
+    until(lambda: not ASK(lambda: cloud.instances({CLUSTER: CLUSTER_ID})), 60, "three to be gone")
     assert [one.id for one in cloud.instances({})] == [other[0].id]
-    gone(cloud)
 
 
 def test_the_quota(site: dict[str, str]) -> None:
@@ -81,9 +84,10 @@ def test_the_quota(site: dict[str, str]) -> None:
     with pytest.raises(QuotaExceeded, match="has room for 10 of 40 more instances: they need 40 instances where 10"):
         limits.insist(40, cloud.where)
     assert len(cloud.create(order(12))) == 10
+    # Those that are being made are not counted yet.
+    until(lambda: {one.state for one in ASK(lambda: cloud.instances({}))} == {"running"}, 90, "them to run")
     with pytest.raises(QuotaExceeded, match="Quota exceeded"):
         cloud.create(order(1))
-    gone(cloud)
 
 
 def test_no_host_for_them(site: dict[str, str], tmp_path: Path) -> None:
@@ -114,7 +118,6 @@ def test_a_whole_life(site: dict[str, str], tmp_path: Path) -> None:
     [
         ({"image": "none"}, "has no image 'none'"),
         ({"flavor": "none"}, "has no flavor 'none'"),
-        ({"network": "none-such"}, "has no network"),
     ],
 )
 def test_what_is_not_there(site: dict[str, str], wrong: dict[str, Any], told: str) -> None:

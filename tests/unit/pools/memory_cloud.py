@@ -35,9 +35,10 @@ class Memory:
 
     ``capacity`` is how many fit into a zone, for spot instances ``spot_capacity``; ``quota`` how many the account may
     have, which it tells unless ``silent``; ``at_once`` how many of a call it makes without saying why it made no more;
-    ``hidden`` for how many s it lists nothing that is new; ``throttled`` how many calls it refuses first;
-    ``blurred`` how many creations get no answer, although they are done; ``broken`` instances fail later on;
-    ``boots`` and ``dies`` are s until they run and are gone; ``held`` how often its group is in use then.
+    ``hidden`` for how many s it lists nothing that is new; ``throttled`` how many calls it refuses first; ``cut`` how
+    many, but for creations, get no answer; ``blurred`` how many creations get none, although they are done; ``broken``
+    instances fail later on; ``boots`` and ``dies`` are s until they run and are gone; ``held`` how often its group is
+    in use then.
     """
 
     clock: Hands = field(default_factory=Hands)
@@ -51,6 +52,7 @@ class Memory:
     at_once: int | None = None
     hidden: float = 0.0
     throttled: int = 0
+    cut: int = 0
     blurred: int = 0
     broken: int = 0
     boots: float = 5.0
@@ -70,6 +72,9 @@ class Memory:
     def _call(self, name: str) -> None:
         self.before(name)
         self.calls.append(name)
+        if self.cut and name != "create":
+            self.cut -= 1
+            raise Unsure("connection reset by peer", "run this again")
         if self.throttled:
             self.throttled -= 1
             raise Throttled("RequestLimitExceeded", after=3.0)

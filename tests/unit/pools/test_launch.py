@@ -14,7 +14,7 @@ from cncp.pools.cloud import journal as journals
 from cncp.pools.cloud.journal import Batch, Journal
 from cncp.pools.cloud.launch import Boot, Launcher, Wish
 from cncp.pools.cloud.patience import THROTTLED
-from cncp.pools.cloud.provider import BATCH, CLUSTER, EXPIRES, OWNER, PRICE, Instance, QuotaExceeded, Throttled
+from cncp.pools.cloud.provider import BATCH, CLUSTER, EXPIRES, OWNER, PRICE, Instance, QuotaExceeded, Throttled, Unsure
 from cncp.pools.cloud.reclaim import GRACE, census, close, end, settled
 
 from .memory_cloud import Hands, Killed, Memory
@@ -163,6 +163,18 @@ def test_throttling(tmp_path: Path) -> None:
     with pytest.raises(Throttled):
         owner.make(2)
     assert THROTTLED / 2 < owner.cloud.clock.now() - began <= THROTTLED
+
+
+def test_calls_that_are_cut_off(tmp_path: Path) -> None:
+    """What does no harm when it is done twice is asked again, three times; then it is an error."""
+    owner = Owner(tmp_path, Memory(cut=3))
+    owner.make(2)
+    owner.cloud.cut = 3
+    owner.down()
+    assert owner.cloud.alive == []
+    owner.cloud.cut = 9
+    with pytest.raises(Unsure, match="connection reset"):
+        owner.make(2)
 
 
 def test_no_answer_although_they_were_made(tmp_path: Path) -> None:

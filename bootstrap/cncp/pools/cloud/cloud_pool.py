@@ -95,10 +95,10 @@ class CloudPool(Pool):
 
     def check(self) -> None:
         """Have the cloud say whether we may, and whether there is room. Raises CncpError."""
-        self.clock.patiently(self.provider.check)
+        self.clock.asked(self.provider.check)
         missing = self.count - len(self._known())
         if missing > 0:
-            self.clock.patiently(self.provider.limits).insist(missing, self.provider.where)
+            self.clock.asked(self.provider.limits).insist(missing, self.provider.where)
 
     def plan(self) -> Sequence[str]:
         """Return what would be made, going by the journal: no cloud is asked."""
@@ -232,7 +232,7 @@ class CloudPool(Pool):
         now = self.clock.now()
         at, text = self._consoles.get(instance.id, (0.0, ""))
         if now - at > _CONSOLE:
-            text = self.clock.patiently(lambda: self.provider.console(instance.id))
+            text = self.clock.asked(lambda: self.provider.console(instance.id))
             self._consoles[instance.id] = (now, text)
         return text
 

@@ -30,6 +30,8 @@ from cncp.pools.cloud.reclaim import LOOK, census, end, settled
 STARTS = 300.0
 """Seconds that an instance may take until its cloud says that it runs."""
 
+_TELLS = 10.0  # s from when nova says that a server has failed until it says why
+
 Say = Callable[[str], None]
 
 
@@ -69,7 +71,7 @@ class Launcher:
         With no room in the quota for all of them nothing is made. Zones without capacity are passed over; how many are
         missing in the end, and why, is in the journal.
         """
-        self._clock.patiently(self._provider.limits).insist(count, self._provider.where)
+        self._clock.asked(self._provider.limits).insist(count, self._provider.where)
         made: list[Instance] = []
         cause: CncpError | None = None
         for zone, spot in self._tries():
@@ -153,8 +155,13 @@ class Launcher:
             now.update({name: there.get(name) or replace(now[name], state="gone") for name in now})
             return all(instance.state != "requested" for instance in now.values())
 
+        def told() -> bool:
+            look()
+            return all(instance.cause for instance in now.values() if instance.state == "failed")
+
         if made:
             self._clock.until(look, STARTS, LOOK)
+            self._clock.until(told, _TELLS, LOOK)
         failed = [instance for instance in now.values() if instance.state not in ("requested", "running")]
         running = {instance.id for instance in now.values() if instance.state == "running"}
         for batch in self._journal.open(self._wish.pool):

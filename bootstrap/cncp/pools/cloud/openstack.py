@@ -157,8 +157,11 @@ class OpenStack:
             words["security_groups"] = [{"name": name} for name in self._template.groups]
         with self._errors():
             self._cloud.compute.create_server(**words)
-        # The answer names one of them.
-        return self.instances({CLUSTER: order.tags[CLUSTER], BATCH: order.batch})
+        # The answer names one of them. They are made by now, whatever comes of the question which.
+        try:
+            return self.instances({CLUSTER: order.tags[CLUSTER], BATCH: order.batch})
+        except CncpError as error:
+            raise Unsure(error.message, _AGAIN) from None
 
     def delete(self, ids: Collection[str]) -> None:
         """Delete servers."""
@@ -200,6 +203,9 @@ class OpenStack:
             yield
         except errors.DuplicateResource as error:
             raise _Several(str(error), "") from None
+        except errors.NotFoundException as error:
+            # Also where nothing of a name is found, which is no answer of a server's.
+            raise _NotFound(f"{self.where}: {error}", _AGAIN) from None
         except errors.HttpException as error:
             raise self._refused(error) from None
         except (of_session.MissingRequiredOptions, of_session.Unauthorized, errors.ConfigException) as error:

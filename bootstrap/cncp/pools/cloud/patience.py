@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from cncp.pools.cloud.provider import Throttled
+from cncp.pools.cloud.provider import Throttled, Unsure
 from cncp.waiting import wait_until
 
 T = TypeVar("T")
 
 FIRST, LONGEST = 1.0, 30.0  # s between calls that a cloud does not want: doubled up to the second
+_UNCLEAR = 3  # times that a call is made again that was cut off
+
 THROTTLED = 300.0
 """Seconds for which a cloud that wants fewer calls is asked again."""
 
@@ -37,6 +39,15 @@ class Clock:
                 break
             self.pause(min(every, left))
         return seen
+
+    def asked(self, call: Callable[[], T]) -> T:
+        """Return what a call returns that does no harm when it is made twice: also where there was no clear answer."""
+        for _ in range(_UNCLEAR):
+            try:
+                return self.patiently(call)
+            except Unsure:
+                self.pause(FIRST)
+        return self.patiently(call)
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Return what a call returns, asked again where the cloud says that there are too many. Raises CncpError."""

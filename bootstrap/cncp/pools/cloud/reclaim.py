@@ -29,7 +29,7 @@ def settled(provider: Provider, journal: Journal, batch: Batch, clock: Clock) ->
     found: list[Instance] = []
 
     def look() -> bool:
-        found[:] = clock.patiently(lambda: provider.instances(tags))
+        found[:] = clock.asked(lambda: provider.instances(tags))
         return len(found) >= batch.count
 
     clock.until(look, max(0.0, batch.planned + GRACE - clock.now()), LOOK)
@@ -43,7 +43,7 @@ def settled(provider: Provider, journal: Journal, batch: Batch, clock: Clock) ->
 def census(provider: Provider, journal: Journal, clock: Clock) -> dict[str, Instance]:
     """Return the cluster's instances at a provider by id: all that it lists, and those that it will list by and by."""
     found = {name: _young(name, batch) for batch in journal.open() for name in batch.ids if _is_young(batch, clock)}
-    found.update((one.id, one) for one in clock.patiently(lambda: provider.instances({CLUSTER: journal.cluster})))
+    found.update((one.id, one) for one in clock.asked(lambda: provider.instances({CLUSTER: journal.cluster})))
     return {name: instance for name, instance in found.items() if instance.state != "gone"}
 
 
@@ -73,7 +73,7 @@ def end(provider: Provider, journal: Journal, ids: Collection[str], clock: Clock
         left.intersection_update(there)
         running = [name for name in sorted(left) if there[name].costs]
         if running:
-            clock.patiently(lambda: provider.delete(running))
+            clock.asked(lambda: provider.delete(running))
         return not left
 
     done = clock.until(look, ENDS, LOOK)

@@ -53,7 +53,7 @@ def known(home: Path, owner: str) -> list[Journal]:
 
 def entries(provider: Provider, owner: str, kept: Sequence[Journal], clock: Clock) -> list[Entry]:
     """Return the owner's instances in a cloud, the oldest first."""
-    listed = clock.patiently(lambda: provider.instances({OWNER: owner}))
+    listed = clock.asked(lambda: provider.instances({OWNER: owner}))
     there = sorted((one for one in listed if one.state != "gone"), key=lambda one: (one.since, one.id))
     return [Entry(one, provider.where, judged(one, kept)) for one in there]
 

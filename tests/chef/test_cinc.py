@@ -112,7 +112,7 @@ def test_what_was_announced_is_installed(server: Server) -> None:
         ({"url": "http://localhost/cinc.deb"}, "not to be trusted"),
         ({"url": "https://localhost/"}, "not to be trusted"),
         ({"url": "https://localhost:1/cinc.deb"}, "cannot be fetched"),
-        ({"url": None}, "not to be trusted"),
+        ({"url": None}, "names no package"),
     ],
 )
 def test_anything_else_is_not(changed: dict[str, Any], said: str, server: Server) -> None:

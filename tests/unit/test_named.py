@@ -64,7 +64,6 @@ ELSEWHERE = {
     "serve.engine": "unit/serve/test_engine.py",
     "serve.jupyter": "unit/machine/test_jupyter.py",
     "serve.pdeathsig": "lab/test_faults.py",
-    "serve.rendezvous": "lab/test_join.py",
     "serve.results_db": "lab/test_settings.py",
     "serve.tunnel": "lab/test_fleet_tunnels.py",
     "ssh.answers": "unit/fleet/test_answers.py",

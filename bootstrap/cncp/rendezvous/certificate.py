@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from cncp.files import read_bytes, write_atomic
+from cncp.files import lock, read_bytes, write_atomic
 
+_PATIENCE = 30.0  # s for another of us that makes it
 _DAYS = 3650  # it ends with the rendezvous, and its fingerprint is all that is looked at
 
 
@@ -24,10 +25,11 @@ def path(folder: Path) -> Path:
 
 def ensure(folder: Path, name: str) -> str:
     """Return the fingerprint (SHA-256, hexadecimal) of the certificate in a folder, made where there is none."""
-    known = read_bytes(path(folder))
-    if known is None:
-        known = _made(name)
-        write_atomic(path(folder), known, 0o600)
+    with lock(folder / "server.lock", "a certificate", _PATIENCE):
+        known = read_bytes(path(folder))
+        if known is None:
+            known = _made(name)
+            write_atomic(path(folder), known, 0o600)
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(_first(known))).hexdigest()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -50,6 +51,11 @@ class Refused(CncpError):
 def damaged(what: str, why: object) -> Refused:
     """Return the refusal of what is no document of ours, or not whole."""
     return Refused("damaged", f"{what} is damaged: {why}")
+
+
+def new_key() -> str:
+    """Return a key in base64."""
+    return base64.b64encode(os.urandom(KEY_BYTES)).decode()
 
 
 def secret(text: str) -> bytes:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from cncp import files, records
-from cncp.rendezvous.documents import Want
-from cncp.rendezvous.sealing import new_key
+from cncp.rendezvous.documents import Want, new_key
 from cncp.state_files import StateFile
 
 FOLDER = "rendezvous"
+
+LEASE = 86400
+"""Seconds that a lease and its URL are good for; a third of it is the time between renewals."""
 
 _PATIENCE = 60.0  # s for another of us to have written what it writes
 

@@ -25,13 +25,10 @@ from pathlib import Path
 from cncp.errors import CncpError, UsageError
 from cncp.files import to_json
 from cncp.rendezvous import owner
-from cncp.rendezvous.documents import Access, Body, Cluster, Seed, Want
-from cncp.rendezvous.owner import Invitation, Record
-from cncp.rendezvous.sealing import new_key, seal
+from cncp.rendezvous.documents import Access, Body, Cluster, Seed, Want, new_key
+from cncp.rendezvous.owner import LEASE, Invitation, Record
+from cncp.rendezvous.sealing import seal
 from cncp.rendezvous.store import MOST_SIGNED, ROOT, Exists, Store
-
-LEASE = 86400
-"""Seconds that a lease and its URL are good for; a third of it is the time between renewals."""
 
 SHORTEST, LONGEST = 600, 86400
 """Seconds that an invitation may be good for."""
@@ -163,19 +160,19 @@ def withdraw(store: Store, home: Path, batches: Iterable[str]) -> None:
         _without(store, home, _known(home), batches)
 
 
-def revoke(store: Store, home: Path) -> Record:
-    """Shut out all who have joined or are invited: a new generation of leases with a new key. Raises CncpError."""
+def renounce(home: Path) -> list[str]:
+    """Shut out all who have joined or are invited: a new generation of leases with a new key.
+
+    Return the keys of what lies in the store for nobody any more. The store itself is not needed for it.
+    """
     with owner.held(home, "keys.revoke"):
         record = _known(home)
-        former = lease_key(record.cluster, record.generation)
         fresh = replace(
             record, generation=record.generation + 1, lease_key=new_key(), published="", renewed=0, invitations={}
         )
-        # First what counts: cut off after this, the old ones are in nobody's record.
         owner.save(home, fresh)
-        for key in (former, *(join_key(record.cluster, batch) for batch in record.invitations)):
-            store.delete(key)
-        return fresh
+    former = [join_key(record.cluster, batch) for batch in record.invitations]
+    return [lease_key(record.cluster, record.generation), *former]
 
 
 def forget(store: Store, home: Path) -> None:

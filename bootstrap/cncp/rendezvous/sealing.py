@@ -17,7 +17,6 @@ from cncp.ipp.connection_file import MemberFile
 from cncp.records import Misfit
 from cncp.rendezvous.documents import (
     AGAIN,
-    KEY_BYTES,
     Body,
     Document,
     Kind,
@@ -33,11 +32,6 @@ _NONCE_BYTES = 12  # RFC 8439; random ones do, for a key that seals some thousan
 
 SETTINGS = ("engines", "threads", "pin", "memory", "environment", "encryption", "heartbeat", "tolerance")
 """Settings of a cluster that those have who join it."""
-
-
-def new_key() -> str:
-    """Return a key in base64."""
-    return base64.b64encode(os.urandom(KEY_BYTES)).decode()
 
 
 def seal(body: Body, kind: Kind, name: str, key: str) -> bytes:

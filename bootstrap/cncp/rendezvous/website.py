@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +20,6 @@ from cncp.waiting import wait_until
 _PATIENCE = 15.0  # s for a request to come whole
 _AT_ONCE = 1024  # connections, one of each member; others wait
 _LONGEST = 60  # s that a member may wait for a change
-_LOOK = 0.25  # s between looks for one
 
 
 class Website(ThreadingHTTPServer):
@@ -32,7 +32,9 @@ class Website(ThreadingHTTPServer):
         self.store = store
         self.say = say
         self.busy = 0
-        self._ending = threading.Event()
+        self._ending = False
+        self._version = 0
+        self._changed = threading.Condition()
         self._counting = threading.Lock()
         self._places = threading.BoundedSemaphore(_AT_ONCE)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -45,25 +47,32 @@ class Website(ThreadingHTTPServer):
 
     def finish(self, patience: float) -> None:
         """Answer all who wait, now or within ``patience`` s, and end."""
-        self._ending.set()
+        self._ending = True
+        self.tell()
         wait_until(lambda: not self.busy, patience)
         self.shutdown()
         self.server_close()
 
-    def answer(self, target: str, etag: str, wait: int) -> tuple[int, str, bytes, str]:
+    def tell(self) -> None:
+        """Have those who wait look again: something may have changed."""
+        with self._changed:
+            self._version += 1
+            self._changed.notify_all()
+
+    def answer(self, target: str, etag: str, wait: float) -> tuple[int, str, bytes, str]:
         """Return status, text, content and its ETag, once that is another than ``etag`` or ``wait`` s are over."""
-
-        def look() -> tuple[int, str, bytes, str]:
-            status, text, content = self.store.answer(target)
-            return status, text, content, f'"{hashlib.sha256(content).hexdigest()}"'
-
+        deadline = time.monotonic() + min(wait, _LONGEST)
         with self._counted():
-            return wait_until(
-                look,
-                min(wait, _LONGEST),
-                _LOOK,
-                lambda found: found[0] != 200 or found[3] != etag or self._ending.is_set(),
-            )
+            while True:
+                # Read first: what changes while it is looked at is looked at again.
+                version = self._version
+                status, text, content = self.store.answer(target)
+                found = f'"{hashlib.sha256(content).hexdigest()}"'
+                left = deadline - time.monotonic()
+                if status != 200 or found != etag or left <= 0 or self._ending:
+                    return status, text, content, found
+                with self._changed:
+                    self._changed.wait_for(lambda seen=version: self._version != seen, left)  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
@@ -94,7 +103,7 @@ class _Request(BaseHTTPRequestHandler):
         """Answer with what the store says, or that it is still what the asker has."""
         asked = re.fullmatch(r"wait=([0-9]{1,3})", self.headers.get("Prefer", ""))
         known = self.headers.get("If-None-Match", "")
-        status, text, content, etag = self.server.answer(self.path, known, int(asked[1]) if asked else 0)
+        status, text, content, etag = self.server.answer(self.path, known, float(asked[1]) if asked else 0.0)
         body = content or text.encode()
         if status == 200 and known == etag:
             status, body = 304, b""

@@ -30,7 +30,7 @@ from cncp.rendezvous.website import Website
 from cncp.serve.errands import Errand
 from cncp.serve.log_files import log_to
 
-_LOOK = 2.0  # s between looks at what may have changed here
+_LOOK = 1.0  # s between looks at what may have changed here
 _RETRY = 30.0  # s after a store has failed
 _DUE = 600.0  # s between looks at what is due by its time
 _LAST = 3.0  # s for members to hear the last of it
@@ -78,6 +78,8 @@ def keep(node: Node, log: logging.Logger) -> None:
                 if renew(store, home, offering.offer(installed(home)), want=last):
                     log.info("published")
                 last = None
+                if site:
+                    site.tell()
                 seen, due = _seen(home, node), now + _DUE
             except (CncpError, OSError) as error:
                 log.warning("%s", error)

@@ -70,6 +70,8 @@ def invite(
     asked = {"engines": settings.parse("engines", engines, "command line: --engines")}
     seed = inviting.invite(node, table, asked, seconds(hours), check_note(note), check_address(address))
     inviting.start(node, console)
+    if why := inviting.prove(seed):
+        console.warn(f"the document cannot be fetched from here ({why}); look at: cncp logs rendezvous")
     if json:
         console.data({**asdict(seed), "line": pasted(seed)})
         return

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from cncp import pidfile
+from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.files import to_json
 from cncp.ipp import hub
@@ -25,9 +26,8 @@ from cncp.machine import offering, parking, parking_mark, seeds
 from cncp.machine.node import Node, node_path
 from cncp.machine.ops import inviting, joined_engines, joining, meeting_findings
 from cncp.rendezvous import member_record, owner
-from cncp.rendezvous.documents import Access, Body, Refused, Seed
+from cncp.rendezvous.documents import Access, Body, Refused, Seed, new_key
 from cncp.rendezvous.owner import Place
-from cncp.rendezvous.sealing import new_key
 from tests.unit.machine.test_choices import node
 from tests.unit.rendezvous.cluster import ENGINE, OFFER
 
@@ -250,3 +250,19 @@ def test_services_of_both_sides() -> None:
     stored = {**replace(node(), rendezvous="owner").to_json(), "rendezvous": "other"}
     with pytest.raises(CncpError, match="rendezvous"):
         Node.from_json(json.loads(json.dumps(stored, default=os.fspath)), "it")
+
+
+def test_a_store_that_fails_is_in_no_revocations_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The generation is another one before the store is asked: nobody of before is given the new keys."""
+    made = replace(here(node(listen="all"), tmp_path), rendezvous="owner")
+    with owner.held(tmp_path, "a test"):
+        before = owner.begin(tmp_path, Place("file:///no/such/folder"))
+    inviting.shut_out(made, Console())
+    after = owner.load(tmp_path)
+    assert after is not None
+    assert (after.generation, after.lease_key == before.lease_key) == (2, False)
+    inviting.tell(made, "stop", Console())
+    inviting.forget(made, Console())
+    said = capsys.readouterr().err
+    assert said.count("warning: documents are left in the store: rendezvous: store = ") == 2
+    assert "warning: machines that have joined were not told" in said

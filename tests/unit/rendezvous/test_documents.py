@@ -18,10 +18,10 @@ from cncp.files import to_json
 from cncp.ipp.connection_file import MemberFile
 from cncp.records import Misfit
 from cncp.rendezvous import owner
-from cncp.rendezvous.documents import Body, Document, Refused, Seed
+from cncp.rendezvous.documents import Body, Document, Refused, Seed, new_key
 from cncp.rendezvous.owner import Place
 from cncp.rendezvous.publishing import join_key, publish_join
-from cncp.rendezvous.sealing import new_key, opened, seal
+from cncp.rendezvous.sealing import opened, seal
 from cncp.rendezvous.stores.memory import MemoryStore
 
 from .cluster import ENGINE, IPYPARALLEL, NOW, OFFER

@@ -10,10 +10,9 @@ import pytest
 
 from cncp.errors import CncpError
 from cncp.rendezvous import member_record
-from cncp.rendezvous.documents import Access, Body, Cluster, Want, expired
+from cncp.rendezvous.documents import Access, Body, Cluster, Want, expired, new_key
 from cncp.rendezvous.fetching import Answer
 from cncp.rendezvous.member_record import Membership, look
-from cncp.rendezvous.sealing import new_key
 
 from .cluster import NOW, OFFER, rotated
 

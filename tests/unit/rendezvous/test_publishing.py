@@ -11,9 +11,8 @@ import pytest
 from cncp.errors import CncpError, UsageError
 from cncp.rendezvous import owner
 from cncp.rendezvous.documents import Access, Body, Seed
-from cncp.rendezvous.owner import Place
+from cncp.rendezvous.owner import LEASE, Place
 from cncp.rendezvous.publishing import (
-    LEASE,
     forget,
     join_key,
     lease_key,
@@ -21,7 +20,7 @@ from cncp.rendezvous.publishing import (
     publish_join,
     publish_lease,
     renew,
-    revoke,
+    renounce,
     withdraw,
 )
 from cncp.rendezvous.sealing import opened
@@ -51,6 +50,11 @@ class Home:
     def invite(self, lifetime: int = 3600) -> Seed:
         """Invite a batch."""
         return publish_join(self.store, self.path, OFFER, new_batch(), lifetime=lifetime, settings={}, now=self.now)
+
+    def revoke(self) -> None:
+        """Shut out all."""
+        for key in renounce(self.path):
+            self.store.delete(key)
 
     def join(self, seed: Seed) -> Body:
         """Open what lies there for a batch."""
@@ -96,7 +100,7 @@ def test_serials_only_grow(home: Home) -> None:
     for _ in range(3):
         serials.append(publish_lease(home.store, home.path, OFFER, now=home.now).serial)
         serials.append(home.join(home.invite()).serial)
-    revoke(home.store, home.path)
+    home.revoke()
     serials.append(publish_lease(home.store, home.path, OFFER, now=home.now).serial)
     assert serials == sorted(set(serials))
 
@@ -149,7 +153,7 @@ def test_a_revocation_shuts_out(home: Home) -> None:
     """Members, seeds, and whoever has kept the key of a lease."""
     seed = home.invite()
     access = home.join(seed).lease
-    revoke(home.store, home.path)
+    home.revoke()
     assert home.store.get_url(access.url).verdict == home.store.get_url(seed.join).verdict == "not yet"
     publish_lease(home.store, home.path, rotated(), now=home.now)
     assert home.store.get_url(access.url).verdict == "not yet"
@@ -208,7 +212,7 @@ def test_lifetimes(home: Home, lifetime: int) -> None:
     [
         lambda home: publish_lease(home.store, home.path, OFFER),
         lambda home: renew(home.store, home.path, OFFER),
-        lambda home: revoke(home.store, home.path),
+        lambda home: renounce(home.path),
         lambda home: home.invite(),
     ],
 )

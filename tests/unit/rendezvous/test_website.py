@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,9 +60,16 @@ def test_who_waits_hears_at_once(served: Served) -> None:
     url = served.store.url(KEY, 600)
     served.store.put(KEY, b"one")
     known = fetch(url).etag
-    timer = threading.Timer(0.5, served.store.put, (KEY, b"two"))
+
+    def change() -> None:
+        served.store.put(KEY, b"two")
+        served.site.tell()
+
+    timer = threading.Timer(0.5, change)
     timer.start()
+    began = time.monotonic()
     assert fetch(url, known, wait=50).body == b"two"
+    assert time.monotonic() - began < 20
     timer.join()
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cncp.config.rendezvous_table import RendezvousTable
 from cncp.console import Console
-from cncp.errors import CncpError, UsageError
+from cncp.errors import CncpError, UsageError, ours
 from cncp.machine import connection_files, offering
 from cncp.machine.node import Node
 from cncp.machine.ops.apply import up
 from cncp.ports import free_block
 from cncp.rendezvous import owner, publishing
 from cncp.rendezvous.documents import Seed, Want
+from cncp.rendezvous.fetching import fetch
 from cncp.rendezvous.owner import Place, Record
+from cncp.waiting import wait_until
 
 _DEFAULTS = {"poll": 60, "orphan": 900}
+_PROOF = 15.0  # s for the service to have begun
 _SERVED_POLL = 15
 """Seconds between looks of members at the controller's machine, which no object store charges for."""
 
@@ -82,6 +86,12 @@ def start(node: Node, console: Console) -> None:
     up(replace(node, rendezvous="owner"), console, verb="invite")
 
 
+def prove(seed: Seed) -> str:
+    """Return why the document of a seed cannot be fetched from here, "" where it can, as whoever joins will do it."""
+    answer = wait_until(lambda: fetch(seed.join), _PROOF, 0.2, lambda seen: seen.verdict == "found")
+    return "" if answer.verdict == "found" else answer.why or answer.verdict
+
+
 def invitations(home: Path) -> list[Open]:
     """Return the invitations that are still good, the oldest first."""
     record, now = owner.load(home), time.time()
@@ -113,19 +123,33 @@ def tell(node: Node, want: Want, console: Console) -> None:
     record = owner.load(home) if node.rendezvous == "owner" else None
     if record is None or record.want == want:
         return
-    try:
+    with _warned("machines that have joined were not told", console):
         publishing.publish_lease(offering.store(home, record), home, offering.offer(node), want=want)
+
+
+@contextlib.contextmanager
+def _warned(what: str, console: Console) -> Iterator[None]:
+    """Go on where a store fails, and say so."""
+    try:
+        yield
     except (CncpError, OSError) as error:
-        console.warn(f"machines that have joined were not told: {getattr(error, 'message', error)}")
+        console.warn(f"{what}: {ours(error).message}")
 
 
 def shut_out(node: Node, console: Console) -> None:
-    """Have nobody who joined so far, or was invited, hear of new keys. Raises CncpError."""
+    """Have nobody who joined so far, or was invited, hear of new keys.
+
+    What is left in a store that fails is sealed, and void with the keys that are made next: it is in nobody's way.
+    """
     home = Path(node.home)
     record = owner.load(home) if node.rendezvous == "owner" else None
     if record is not None:
         console.phase("shutting out machines that joined by themselves; they need another invitation")
-        publishing.revoke(offering.store(home, record), home)
+        left = publishing.renounce(home)
+        with _warned("documents are left in the store", console):
+            store = offering.store(home, record)
+            for key in left:
+                store.delete(key)
 
 
 def forget(node: Node, console: Console) -> None:
@@ -134,7 +158,5 @@ def forget(node: Node, console: Console) -> None:
     record = owner.load(home) if node.rendezvous == "owner" else None
     if record is None:
         return
-    try:
+    with _warned("documents are left in the store", console):
         publishing.forget(offering.store(home, record), home)
-    except (CncpError, OSError) as error:
-        console.warn(f"documents are left in the store: {getattr(error, 'message', error)}")

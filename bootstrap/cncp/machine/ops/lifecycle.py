@@ -15,7 +15,7 @@ from cncp.console import Console
 from cncp.errors import UsageError, plural
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node
-from cncp.machine.ops import busy_engines, inviting, steps
+from cncp.machine.ops import busy_engines, steps
 from cncp.machine.ops.apply import Outcome, choose, locked, require_root, reviver, up
 from cncp.machine.ops.busy_engines import Manners
 from cncp.machine.ops.readiness import Answers, wait
@@ -133,7 +133,11 @@ def down(node: Node, console: Console) -> bool:
     actor = Actor(node.account)
     manager = service_manager(node, actor)
     require_root(node, "down")
-    inviting.tell(node, "stop", console)
+    if node.rendezvous == "owner":
+        # What seals takes a while to import, and most clusters have nobody to tell.
+        from cncp.machine.ops import inviting
+
+        inviting.tell(node, "stop", console)
     with locked(node, "cncp down"):
         running = steps.running(manager)
         if running:

@@ -9,7 +9,7 @@ from pathlib import Path
 from cncp.errors import CncpError
 from cncp.machine.node import Node
 from cncp.rendezvous import member_record, owner
-from cncp.rendezvous.publishing import LEASE
+from cncp.rendezvous.owner import LEASE
 
 _LATE = LEASE / 2
 """Seconds after which a lease should long have been renewed."""

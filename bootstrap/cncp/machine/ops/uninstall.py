@@ -12,7 +12,7 @@ from cncp.errors import CncpError, plural
 from cncp.machine import removal
 from cncp.machine.actor import Actor
 from cncp.machine.node import Node, installed
-from cncp.machine.ops import bare_uninstall, inviting
+from cncp.machine.ops import bare_uninstall
 from cncp.machine.ops.apply import locked, require_root
 from cncp.machine.ops.lifecycle import down
 from cncp.machine.services import service_manager
@@ -35,7 +35,11 @@ def uninstall(node: Node, console: Console) -> list[str]:
     actor = Actor(node.account)
     require_root(node, "uninstall")
     down(node, console)
-    inviting.forget(node, console)
+    if node.rendezvous == "owner":
+        # As for `down`.
+        from cncp.machine.ops import inviting
+
+        inviting.forget(node, console)
     bare_uninstall.end_tellers(Path(node.home), node.account.uid)
     home, profile = Path(node.home), Path(node.profile_dir)
     own = Path(node.account.home)

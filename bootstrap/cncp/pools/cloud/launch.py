@@ -163,9 +163,10 @@ class Launcher:
             self._clock.until(look, STARTS, LOOK)
             self._clock.until(told, _TELLS, LOOK)
         failed = [instance for instance in now.values() if instance.state not in ("requested", "running")]
-        running = {instance.id for instance in now.values() if instance.state == "running"}
+        # From here on what is not listed is gone.
+        listed = {instance.id for instance in now.values() if instance.state != "requested"}
         for batch in self._journal.open(self._wish.pool):
-            if batch.stage == "REQUESTED" and running.issuperset(batch.ids):
+            if batch.stage == "REQUESTED" and listed.issuperset(batch.ids):
                 self._journal.note(replace(batch, stage="RUNNING"))
         if not failed:
             return list(now.values()), None

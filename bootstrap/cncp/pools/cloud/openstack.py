@@ -123,8 +123,15 @@ class OpenStack:
         begin = f"^cncp-{tags[CLUSTER][:8]}" if CLUSTER in tags else "^cncp-"
         with self._errors():
             servers = list(self._cloud.compute.servers(details=True, name=begin))
-        found = [self._instance(server) for server in servers]
-        return [one for one in found if tags.items() <= one.tags.items()]
+        wanted = [server for server in servers if tags.items() <= (server.metadata or {}).items()]
+        return [self._instance(self._explained(server)) for server in wanted]
+
+    def _explained(self, server: Any) -> Any:
+        """Return a server with its fault, which lists leave out of those that never had a host."""
+        if server.status == "ERROR" and not server.fault:
+            with contextlib.suppress(CncpError), self._errors():
+                return self._cloud.compute.get_server(server.id)
+        return server
 
     def console(self, id: str) -> str:  # noqa: A002
         """Return the last lines that a server has written, as far as its hypervisor keeps them."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import TCPServer
 
 from cncp.rendezvous import certificate
 from cncp.rendezvous.stores.served import ServedStore
@@ -26,6 +27,7 @@ class Website(ThreadingHTTPServer):
     """Serves a store until it is closed, each connection in a thread of its own; ``busy`` is how many are answered."""
 
     daemon_threads = True
+    request_queue_size = 128  # many machines may begin at the same time
 
     def __init__(self, address: tuple[str, int], store: ServedStore, folder: Path, say: Callable[[str], None]) -> None:
         super().__init__(address, _Request)
@@ -40,6 +42,11 @@ class Website(ThreadingHTTPServer):
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._context.load_cert_chain(certificate.path(folder))
+
+    def server_bind(self) -> None:
+        """Take the port, and look up no name for it: where no resolver answers that takes half a minute."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]  # of IPv4
 
     def begin(self) -> None:
         """Serve from now on, beside the caller."""

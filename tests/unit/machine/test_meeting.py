@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from cncp import pidfile
+from cncp.config.rendezvous_table import RendezvousTable
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.files import to_json
@@ -266,3 +267,13 @@ def test_a_store_that_fails_is_in_no_revocations_way(tmp_path: Path, capsys: pyt
     said = capsys.readouterr().err
     assert said.count("warning: documents are left in the store: rendezvous: store = ") == 2
     assert "warning: machines that have joined were not told" in said
+
+
+def test_the_port_to_meet_at(tmp_path: Path) -> None:
+    """In the range that is set, which a firewall may let through; it stays over invitations."""
+    made = here(node(listen="all", ports="31000-31040"), tmp_path)
+    first = inviting.begin(made, RendezvousTable())
+    assert 31000 <= first.place.port <= 31040
+    again = inviting.begin(made, RendezvousTable(), "gold.example.org")
+    assert (again.place.port, again.place.address) == (first.place.port, "gold.example.org")
+    assert inviting.begin(made, RendezvousTable(store="file:///shared", poll=5)).poll == 5

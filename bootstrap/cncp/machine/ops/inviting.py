@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cncp.config.rendezvous_table import RendezvousTable
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError, ours
+from cncp.ipp import keys
 from cncp.machine import connection_files, offering
 from cncp.machine.node import Node
 from cncp.machine.ops.apply import up
-from cncp.ports import free_block
+from cncp.ports import free_block, is_free, within
 from cncp.rendezvous import owner, publishing
 from cncp.rendezvous.documents import Seed, Want
 from cncp.rendezvous.fetching import fetch
@@ -53,14 +54,17 @@ def begin(node: Node, table: RendezvousTable, address: str = "") -> Record:
         if table.store:
             return owner.begin(home, Place(table.store, table.options()), **{**_DEFAULTS, **table.times()})
         port = known.place.port if known and known.place.port else 0
-        port = port or free_block(1, avoid=_pinned(node))[0]
-        place = Place(address=address or offering.addresses(node)[0], port=port)
+        place = Place(address=address or offering.addresses(node)[0], port=port or _port(node))
         return owner.begin(home, place, **{**_DEFAULTS, "poll": _SERVED_POLL, **table.times()})
 
 
-def _pinned(node: Node) -> Sequence[int]:
-    document = connection_files.client(node)
-    return document.ports if document else ()
+def _port(node: Node) -> int:
+    """Return a free port, within the range that the controller's are in where that is set and has one to spare."""
+    identity = keys.load(node.identity)
+    taken = set(identity.ports.all if identity else ())
+    chosen = () if node.settings.ports == "auto" else within(node.settings.ports)
+    spare = next((port for port in chosen if port not in taken and is_free(port)), 0)
+    return spare or free_block(1, avoid=taken)[0]
 
 
 def invite(

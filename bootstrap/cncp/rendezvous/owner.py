@@ -33,7 +33,7 @@ class Invitation:
     """
 
     key: str = field(repr=False)
-    made: int
+    made: float
     deadline: int
     settings: Mapping[str, object]
     instance: bool = False

@@ -103,7 +103,7 @@ def publish_join(
         known = record.invitations.get(batch)
         invitation = Invitation(
             key=known.key if known else new_key(),
-            made=int(moment),
+            made=moment,
             deadline=int(moment) + lifetime,
             settings=dict(settings),
             instance=instance,

@@ -277,3 +277,14 @@ def test_the_port_to_meet_at(tmp_path: Path) -> None:
     again = inviting.begin(made, RendezvousTable(), "gold.example.org")
     assert (again.place.port, again.place.address) == (first.place.port, "gold.example.org")
     assert inviting.begin(made, RendezvousTable(store="file:///shared", poll=5)).poll == 5
+
+
+def test_invitations_stand_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
+    """Those of the same second as well, whatever their batches are called and the file sorts."""
+    with owner.held(tmp_path, "a test"):
+        record = owner.begin(tmp_path, Place(address="127.0.0.1", port=1))
+        now = time.time()
+        for number, batch in enumerate(("f", "7", "0")):
+            made = owner.Invitation(new_key(), now + number / 8, int(now) + 3600, {}, note=batch)
+            record = owner.save(tmp_path, record.with_invitation(batch * 16, made))
+    assert [found.note for found in inviting.invitations(tmp_path)] == ["f", "7", "0"]

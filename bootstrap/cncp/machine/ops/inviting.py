@@ -33,7 +33,7 @@ class Open:
     """An invitation that is still good; times are s since 1970."""
 
     batch: str
-    made: int
+    made: float
     deadline: int
     engines: str
     note: str

@@ -149,7 +149,8 @@ def test_everything_is_gone(pair: Pair, weed: Weed) -> None:
     weed.close()
     pair.gold.host.power_off()
     until_state(pair, "lost", timeout=90)
-    assert pair.silver.status()["engine-0"]["state"] == "parked"
+    # The engine ends first, and is then started again to wait.
+    until(lambda: pair.silver.status()["engine-0"]["state"] == "parked", 30, "a parked engine")
     weed.start()
     pair.gold.host.boot()
     until_state(pair, "held", "moved", timeout=90)

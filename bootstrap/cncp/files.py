@@ -105,6 +105,10 @@ def to_json(value: object) -> bytes:
     return (json.dumps(as_json(value), indent=2, sort_keys=True) + "\n").encode()
 
 
+class Busy(CncpError):
+    """Another process holds a lock."""
+
+
 @dataclass(frozen=True)
 class Holder(Record):
     """Who holds a lock: a process, since when (s since the epoch), and what it does."""
@@ -124,7 +128,7 @@ def lock(path: Path, what: str, wait: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` for the length of a ``with`` block.
 
     The kernel drops the lock with its holder, so a crash leaves nothing to clean up. ``wait`` is
-    how many seconds to wait for another holder. Raises CncpError naming the holder and how long
+    how many seconds to wait for another holder. Raises Busy naming the holder and how long
     it has held it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -146,13 +150,13 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _busy(descriptor: int, path: Path, what: str) -> CncpError:
+def _busy(descriptor: int, path: Path, what: str) -> Busy:
     try:
         held = read(Holder, os.pread(descriptor, 4096, 0), str(path))
         owner = f"{held.what}, process {held.pid}, for {time.time() - held.since:.0f} s"
     except Misfit:
         owner = "another process"
-    return CncpError(
+    return Busy(
         f"{what} cannot start: {path} is held by {owner}",
         "wait for it to end, or stop that process, then run this again",
     )

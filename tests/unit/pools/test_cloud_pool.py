@@ -15,6 +15,7 @@ from cncp.pools import counts
 from cncp.pools.base import Rendezvous, State
 from cncp.pools.cloud import cloud_table, journal
 from cncp.pools.cloud.cloud_pool import CloudPool, Ec2Pool, OpenStackPool
+from cncp.pools.cloud.journal import Batch
 from cncp.pools.cloud.launch import Boot
 from cncp.pools.cloud.provider import CLUSTER, Instance, Provider, QuotaExceeded, Template
 from cncp.pools.cloud.registered import Work, is_host
@@ -212,6 +213,42 @@ def test_one_that_ends_itself_meanwhile(tmp_path: Path) -> None:
     pool.release(names, print)
     assert journal.clusters(tmp_path) == []
     assert cloud.groups == set()
+
+
+def test_a_look_while_others_write(tmp_path: Path) -> None:
+    """Who counts those that have joined writes over nothing that another command has noted meanwhile, nor fails."""
+    cloud, door = Memory(), Door()
+    up(made(tmp_path, cloud, door))
+    door.registered = {"host-1": 1, "host-2": 1, "host-3": 1}
+    pool, meanwhile = made(tmp_path, cloud, door), made(tmp_path, cloud, door)
+    with journal.locked(tmp_path, "cncp up"):
+        assert set(states(pool).values()) == {"joined"}
+    assert door.withdrawn == []
+    site = cloud.site
+
+    def noted(_: str) -> None:
+        cloud.after = lambda _: None
+        meanwhile.journal.note(Batch("b" * 16, "memory", site, 1, 0.0, 0.0))
+        meanwhile.journal.without(["i-2"])
+
+    cloud.after = noted
+    assert set(states(pool).values()) == {"joined"}
+    first, second = sorted(pool.journal.open(), key=lambda batch: batch.stage)
+    assert (first.stage, first.ids) == ("JOINED", ("i-1", "i-3"))
+    assert (second.stage, second.id) == ("PLANNED", "b" * 16)
+    assert door.withdrawn == [first.id]
+
+
+def test_ports_that_are_known_later(tmp_path: Path) -> None:
+    """A cluster that is made with its pool has no ports when it is checked; its security group gets those it has."""
+    cloud, door = Memory(), Door()
+    door.ports = ""
+    pool = made(tmp_path, cloud, door, controller_group="sg-1")
+    pool.check()
+    assert Pool.templates[-1].ports == ""
+    door.ports = "31000-31017"
+    up(pool)
+    assert Pool.templates[-1].ports == "31000-31017"
 
 
 def test_some_are_missing(tmp_path: Path) -> None:

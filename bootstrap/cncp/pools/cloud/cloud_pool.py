@@ -6,6 +6,7 @@ instance an engine is of, its host's name says. Names of members are those names
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from abc import abstractmethod
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import Any, ClassVar
 
 from cncp.config.inventory import HostSpec, PoolTable
 from cncp.errors import UsageError, plural
+from cncp.files import Busy
 from cncp.pools.base import Member, Pool, Rendezvous, Say, State, Want
 from cncp.pools.cloud import cloud_table, journal, reclaim, registered
 from cncp.pools.cloud.admission import Gate, owner_tag
@@ -137,6 +139,9 @@ class CloudPool(Pool):
     def publish(self, rendezvous: Rendezvous, say: Say) -> None:
         """Make what is missing: the controller answers now, so whoever comes finds it."""
         self.gate.begin(self.table)
+        if self.wanted["controller_group"]:
+            # What was connected before the controller answered does not know its ports, or former ones.
+            self.__dict__.pop("provider", None)
         with journal.locked(self.home, "cncp up"):
             self._have_it_tended()
             kept = self.journal
@@ -184,7 +189,7 @@ class CloudPool(Pool):
         if short := kept.short(self.name):
             found.append(Member(f"{self.name}-missing", State.FAILED, short))
         joined = {member.name for member in found if member.state is State.JOINED}
-        self._note_joined(kept, {one for one, name in names.items() if name in joined})
+        self._note_joined(kept, {key for key, name in names.items() if name in joined})
         return found
 
     def _mine(self, kept: Journal) -> dict[str, Instance]:
@@ -238,17 +243,16 @@ class CloudPool(Pool):
 
     def _note_joined(self, kept: Journal, ids: Collection[str]) -> None:
         """Count who has joined; a batch of which all have needs its seed no more."""
-        for batch in kept.open(self.name):
-            joined = len(set(batch.ids) & set(ids))
-            whole = batch.stage in ("REQUESTED", "RUNNING") and batch.ids and joined == len(batch.ids)
-            if whole or joined > batch.joined:
-                self._joined(kept, batch, joined, whole=bool(whole))
-
-    def _joined(self, kept: Journal, batch: Batch, joined: int, *, whole: bool) -> None:
-        if whole:
-            self.gate.withdraw(batch.id)
-        with journal.locked(self.home, "cncp status"):
-            kept.note(replace(batch, joined=joined, stage="JOINED" if whole else batch.stage))
+        if not any(_counted(batch, ids) for batch in kept.open(self.name)):
+            return
+        # While another command makes or ends instances, the next look counts.
+        with contextlib.suppress(Busy), journal.locked(self.home, "cncp status"):
+            # Read anew: what others wrote while the cloud was asked is not to be written over.
+            now = self.journal
+            for after in filter(None, [_counted(batch, ids) for batch in now.open(self.name)]):
+                if after.stage == "JOINED":
+                    self.gate.withdraw(after.id)
+                now.note(after)
 
     # From engines to nothing ------------------------------------------------
 
@@ -297,6 +301,14 @@ class CloudPool(Pool):
 def load_store(pool: str) -> StateFile[Memory]:
     """Return where what was seen of a pool's load is, in a home."""
     return StateFile(f"cloud/load-{pool}.state", Memory, "the time in which nothing is to do begins anew: cncp up")
+
+
+def _counted(batch: Batch, ids: Collection[str]) -> Batch | None:
+    """Return a batch of which more have joined, or all, as it is from now on; None where nothing is new."""
+    joined = len(set(batch.ids) & set(ids))
+    if batch.stage in ("REQUESTED", "RUNNING") and batch.ids and joined == len(batch.ids):
+        return replace(batch, joined=joined, stage="JOINED")
+    return replace(batch, joined=joined) if joined > batch.joined else None
 
 
 def _distinct(instances: Collection[Instance]) -> dict[str, str]:

@@ -6,9 +6,11 @@ In a process of its own: what it needs is imported by no service, and what it fa
 from __future__ import annotations
 
 import logging
+import tempfile
 from pathlib import Path
+from typing import IO
 
-from cncp.process import PIPE, Process, begin
+from cncp.process import Process, begin
 
 EVERY = 60.0
 """Seconds from the end of one to the next."""
@@ -23,6 +25,7 @@ class Errand:
     def __init__(self, home: Path, log: logging.Logger) -> None:
         self._home, self._log = home, log
         self._running: Process | None = None
+        self._said: IO[bytes] | None = None
         self._due = 0.0
 
     def look(self, now: float) -> None:
@@ -30,8 +33,10 @@ class Errand:
         if self._running is not None:
             self._ended(self._running, now)
         elif now >= self._due and any((self._home / "cloud").glob(WANTED)):
+            # No pipe: nobody reads while it runs, and one that is full would hold it up for ever.
+            self._said = tempfile.TemporaryFile()  # noqa: SIM115  # read and closed once that has ended
             try:
-                self._running = begin([self._home / "venv" / "bin" / "cncp", "cloud.tend", "--quiet"], stderr=PIPE)
+                self._running = begin([self._home / "venv/bin/cncp", "cloud.tend", "--quiet"], stderr=self._said)
             except OSError as error:
                 self._log.warning("cloud.tend: %s", error.strerror)
                 self._due = now + EVERY
@@ -40,10 +45,12 @@ class Errand:
         if process.poll() is None:
             return
         self._running, self._due = None, now + EVERY
-        with process:
-            said = process.stderr.read().decode(errors="replace").splitlines() if process.stderr else []
-        for line in said[-20:]:
-            self._log.info("%s", line)
+        if self._said is not None:
+            with self._said as said:
+                said.seek(0)
+                lines = said.read().decode(errors="replace").splitlines()
+            for line in lines[-20:]:
+                self._log.info("%s", line)
 
     def end(self) -> None:
         """End one that runs: it is gone on with by the next."""

@@ -41,8 +41,16 @@ def test_one_after_the_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     assert "error: cloud.tend cannot" in caplog.text
     errand.look(2 * EVERY + 6)
     assert errand._running is None
-    cncp.write_text("#!/bin/sh\nexec sleep 60\n")
+    # More than a pipe holds does not hold it up.
+    cncp.write_text("#!/bin/sh\nseq 100000 >&2\n")
     errand.look(2 * EVERY + 7)
+    long = errand._running
+    assert long is not None
+    assert wait_until(lambda: long.poll() is not None, 20)
+    errand.look(3 * EVERY)
+    assert "100000" in caplog.text
+    cncp.write_text("#!/bin/sh\nexec sleep 60\n")
+    errand.look(4 * EVERY)
     second = errand._running
     assert second is not None
     errand.end()

@@ -138,9 +138,11 @@ def test_all_fail(owner: Owner) -> None:
 @pytest.mark.slow(held="tests/unit/pools/test_tending.py")
 def test_without_work_they_end(owner: Owner) -> None:
     """The service beside the controller ends instances that have nothing to do, down to the lower bound."""
-    owner.write("1-2", 'idle = "1m"\n')
+    owner.write(2)
     owner.cncp("up", "--file", f"{owner.gold.home}/cluster.toml")
     owner.cncp("scale", "2")
+    # From here on it looks: while they came, the first would have had nothing to do for a minute.
+    owner.write("1-2", 'idle = "1m"\n')
     owner.cncp("up")
     assert len(owner.region.running) == 2
     until(lambda: len(owner.region.running) == 1, 240, "one to be ended")

@@ -244,11 +244,13 @@ def test_a_revocation_shuts_members_out(pair: Pair) -> None:
     """They hear of no new keys; another invitation lets them in again, also before the controller is up."""
     pair.gold.cncp("keys.revoke", "--yes", "--quiet")
     pair.until("gold")
-    line = pair.invite("--engines", "2")["line"]
+    made = pair.invite("--engines", "2")
+    waits = ["grep", "-qsF", made["batch"], f"{pair.silver.state}/seed.json"]
     pair.gold.cncp("down")
     with ThreadPoolExecutor() as pool:
-        early = pool.submit(pair.paste, line)
-        until(lambda: "seed.json" in pair.silver.host.exec(["ls", pair.silver.state]).stdout, 60, "a seed that waits")
+        early = pool.submit(pair.paste, made["line"])
+        # This one: that of a joining that failed lies there as well.
+        until(lambda: not pair.silver.host.exec(waits, check=False).returncode, 60, "a seed that waits")
         pair.gold.cncp("up")
         done = early.result()
     assert "waiting for the cluster" in done.stderr

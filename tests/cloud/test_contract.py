@@ -12,11 +12,12 @@ import pytest
 
 from cncp.errors import CncpError
 from cncp.pools.cloud.ec2 import Ec2
-from cncp.pools.cloud.journal import Journal, new_id
+from cncp.pools.cloud.journal import Journal
 from cncp.pools.cloud.launch import Boot, Launcher, Wish
 from cncp.pools.cloud.openstack import OpenStack
 from cncp.pools.cloud.provider import BATCH, CLUSTER, EXPIRES, OWNER, PRICE, Order, Provider, Template
 from cncp.pools.cloud.reclaim import census, close
+from cncp.rendezvous.publishing import new_batch
 
 from ..unit.pools.memory_cloud import Hands, Memory
 from .stub_openstack import Stub
@@ -77,7 +78,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 def order(count: int, cluster: str = CLUSTER_ID) -> Order:
     """Return a call for so many."""
-    batch = new_id()
+    batch = new_batch()
     tags = {CLUSTER: cluster, BATCH: batch, OWNER: "ada@gold", EXPIRES: "1800000000", PRICE: "0.25"}
     return Order(batch, count, USER_DATA, tags, token=batch)
 
@@ -145,7 +146,7 @@ def test_a_whole_life(subject: Subject, tmp_path: Path) -> None:
     provider, journal, clock = subject.provider, Journal.of(tmp_path, CLUSTER_ID, "ada@gold"), Hands()
     if isinstance(provider, Memory):
         clock = provider.clock
-    wish = Wish("pool", "no", 0.5, lambda: Boot(new_id(), USER_DATA, clock.now() + 600))
+    wish = Wish("pool", "no", 0.5, lambda: Boot(new_batch(), USER_DATA, clock.now() + 600))
     made = Launcher(provider, journal, wish, clock, print).bring(22)
     assert len(made) == len(census(provider, journal, clock)) == 22
     assert [batch.stage for batch in journal.batches] == ["RUNNING", "RUNNING"]
@@ -168,7 +169,7 @@ def test_servers_that_are_made_and_not_listed(openstack: Stub, tmp_path: Path) -
     subject = _openstack(openstack)
     provider, journal, clock = subject.provider, Journal.of(tmp_path, CLUSTER_ID, "ada@gold"), Hands()
     openstack.limited = 1
-    wish = Wish("pool", "no", None, lambda: Boot(new_id(), USER_DATA, clock.now() + 600))
+    wish = Wish("pool", "no", None, lambda: Boot(new_batch(), USER_DATA, clock.now() + 600))
     assert len(Launcher(provider, journal, wish, clock, print).bring(3)) == 3
     assert len(openstack.servers) == 3
     assert journal.ids == openstack.servers.keys()

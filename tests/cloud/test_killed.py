@@ -29,6 +29,7 @@ from cncp.pools.cloud.ec2 import Ec2
 from cncp.pools.cloud.launch import Boot, Launcher, Wish
 from cncp.pools.cloud.patience import Clock
 from cncp.pools.cloud.provider import Template
+from cncp.rendezvous.publishing import new_batch
 reclaim.GRACE = 3.0  # moto lists at once what it has made
 cloud, clock = Ec2({"provider": "ec2"}, Template("ami-03cf127a", "t3.micro")), Clock()
 print("begun", flush=True)
@@ -38,7 +39,7 @@ with journal.locked(Path(sys.argv[1]), "cncp up"):
         if batch.stage == "PLANNED":
             reclaim.settled(cloud, kept, batch, clock)
     missing = int(sys.argv[3]) - len(reclaim.census(cloud, kept, clock))
-    boot = lambda: Boot(journal.new_id(), "#!/bin/sh", clock.now() + 3600)
+    boot = lambda: Boot(new_batch(), "#!/bin/sh", clock.now() + 3600)
     if missing > 0:
         Launcher(cloud, kept, Wish("ec2", "no", None, boot), clock, lambda _: None).bring(missing)
 """

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from cncp.errors import CncpError, UsageError
-from cncp.pools.cloud.journal import Journal, new_id
+from cncp.pools.cloud.journal import Journal
 from cncp.pools.cloud.launch import Boot, Launcher, Wish
 from cncp.pools.cloud.openstack import OpenStack
 from cncp.pools.cloud.patience import Clock
 from cncp.pools.cloud.provider import BATCH, CLUSTER, QuotaExceeded, Template
 from cncp.pools.cloud.reclaim import census, close
+from cncp.rendezvous.publishing import new_batch
 
 from ..cloud.test_contract import CLUSTER_ID, OTHER, USER_DATA, order
 from . import openstack
@@ -98,7 +99,7 @@ def test_no_host_for_them(site: dict[str, str], tmp_path: Path) -> None:
     """Servers that find no host fail later, with nova's reason, and are deleted again."""
     cloud = OpenStack(site, Template("debian-12", "huge", network="none"))
     journal, clock = Journal.of(tmp_path, CLUSTER_ID, "ada@gold"), Clock()
-    wish = Wish("pool", "no", None, lambda: Boot(new_id(), USER_DATA, clock.now() + 600))
+    wish = Wish("pool", "no", None, lambda: Boot(new_batch(), USER_DATA, clock.now() + 600))
     with pytest.raises(CncpError, match="No valid host was found"):
         Launcher(cloud, journal, wish, clock, print).bring(2)
     assert census(cloud, journal, clock) == {}
@@ -108,7 +109,7 @@ def test_no_host_for_them(site: dict[str, str], tmp_path: Path) -> None:
 def test_a_whole_life(site: dict[str, str], tmp_path: Path) -> None:
     """Made by the launcher, and ended with nothing left."""
     cloud, journal, clock = OpenStack(site, TINY), Journal.of(tmp_path, CLUSTER_ID, "ada@gold"), Clock()
-    wish = Wish("pool", "no", 0.5, lambda: Boot(new_id(), USER_DATA, clock.now() + 600))
+    wish = Wish("pool", "no", 0.5, lambda: Boot(new_batch(), USER_DATA, clock.now() + 600))
     made = Launcher(cloud, journal, wish, clock, print).bring(4)
     assert {one.price for one in made} == {0.5}
     assert [batch.stage for batch in journal.batches] == ["RUNNING"]

@@ -75,9 +75,9 @@ def _own() -> Iterator[str]:
         except OSError:
             pass
     for found in psutil.net_if_addrs().values():
-        for one in found:
-            if one.family == socket.AF_INET and not ipaddress.ip_address(one.address).is_loopback:
-                yield one.address
+        for card in found:
+            if card.family == socket.AF_INET and not ipaddress.ip_address(card.address).is_loopback:
+                yield card.address
 
 
 def store(home: Path, record: Record) -> Store:

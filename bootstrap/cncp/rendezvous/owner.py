@@ -71,7 +71,7 @@ class Record(records.Record):
 
     def with_invitation(self, batch: str, invitation: Invitation | None) -> Record:
         """Return it with an invitation, or without the one of a batch."""
-        others = {name: one for name, one in self.invitations.items() if name != batch}
+        others = {name: known for name, known in self.invitations.items() if name != batch}
         return replace(self, invitations={**others, **({batch: invitation} if invitation else {})})
 
 

@@ -146,7 +146,7 @@ def renew(store: Store, home: Path, offer: Cluster, now: float | None = None, wa
         changed = record.published != _digest(offer, record)
         if changed or moment > record.renewed + LEASE / 3:
             record = _lease(store, home, record, offer, moment)
-        over = [batch for batch, one in record.invitations.items() if moment > one.deadline]
+        over = [batch for batch, invitation in record.invitations.items() if moment > invitation.deadline]
         record = _without(store, home, record, over)
         for batch, invitation in record.invitations.items():
             if changed or not invitation.serial:

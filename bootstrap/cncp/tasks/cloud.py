@@ -103,11 +103,11 @@ def listing(context: Context, file: str | None = None, json: bool = False) -> No
 
 
 def _row(entry: Entry, now: float) -> list[str]:
-    one, cost = entry.instance, entry.cost(now)
+    seen, cost = entry.instance, entry.cost(now)
     since = f"{entry.hours(now):.1f} h"
     told = "" if cost is None else f"{cost:.2f}"
-    cluster = one.tags.get(CLUSTER, "")[:8]
-    return [one.id, one.name, one.state, cluster, entry.where, one.zone, one.flavor, since, told, entry.orphan]
+    cluster = seen.tags.get(CLUSTER, "")[:8]
+    return [seen.id, seen.name, seen.state, cluster, entry.where, seen.zone, seen.flavor, since, told, entry.orphan]
 
 
 def _total(console: Console, entries: Sequence[Entry]) -> None:
@@ -119,10 +119,11 @@ def _total(console: Console, entries: Sequence[Entry]) -> None:
 
 
 def _document(entry: Entry, now: float) -> dict[str, object]:
-    one = entry.instance
+    seen = entry.instance
     return {
-        "id": one.id, "name": one.name, "state": one.state, "cluster": one.tags.get(CLUSTER, ""), "where": entry.where,
-        "zone": one.zone, "flavor": one.flavor, "address": one.address, "since": one.since, "price": one.price,
+        "id": seen.id, "name": seen.name, "state": seen.state, "cluster": seen.tags.get(CLUSTER, ""),
+        "where": entry.where, "zone": seen.zone, "flavor": seen.flavor,
+        "address": seen.address, "since": seen.since, "price": seen.price,
         "cost": entry.cost(now), "orphan": entry.orphan,
     }  # fmt: skip
 

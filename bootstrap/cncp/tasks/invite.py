@@ -101,14 +101,14 @@ def check_address(address: str) -> str:
 
 def _list(node: Node, console: Console, *, as_json: bool) -> None:
     found = inviting.invitations(Path(node.home))
-    joined = Counter(one.host for one in joined_engines.of(node, hosts=_names()))
+    joined = Counter(engine.host for engine in joined_engines.of(node, hosts=_names()))
     if as_json:
-        console.data({"invitations": [asdict(one) for one in found], "members": joined})
+        console.data({"invitations": [asdict(invitation) for invitation in found], "members": joined})
         return
     now = time.time()
     rows = [
-        [one.batch, f"{duration(now - one.made)} ago", duration(one.deadline - now), one.engines, one.note]
-        for one in found
+        [each.batch, f"{duration(now - each.made)} ago", duration(each.deadline - now), each.engines, each.note]
+        for each in found
     ]
     if rows:
         console.table(HEADER, rows)

@@ -21,6 +21,7 @@ from cncp.pools.cloud.provider import CLUSTER, Instance, Provider, QuotaExceeded
 from cncp.pools.cloud.registered import Work, is_host
 from cncp.pools.guarded import Guarded
 from cncp.pools.providers import pools
+from cncp.rendezvous.publishing import new_batch
 
 from ..elsewhere import install
 from .memory_cloud import Killed, Memory
@@ -48,7 +49,7 @@ class Door:
         self.opened += 1
 
     def admit(self) -> Boot:
-        return Boot(journal.new_id(), "#!/bin/sh\n", 1_800_003_600.0)
+        return Boot(new_batch(), "#!/bin/sh\n", 1_800_003_600.0)
 
     def withdraw(self, batch: str) -> None:
         self.withdrawn.append(batch)

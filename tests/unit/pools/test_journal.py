@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cncp.errors import CncpError
-from cncp.pools.cloud.journal import Batch, Journal, clusters, locked, new_id
+from cncp.pools.cloud.journal import Batch, Journal, clusters, locked
 
 ID = "0f3a9c1e55aa7b20"
 BATCH = Batch("b" * 16, "ec2", {"provider": "ec2", "region": "eu-1"}, 2, 1000.0, 4600.0, zone="eu-1a")
@@ -86,10 +86,3 @@ def test_two_commands_at_once(tmp_path: Path) -> None:
     """The second is told of the first."""
     with locked(tmp_path, "cncp up"), pytest.raises(CncpError, match="is held by cncp up"), locked(tmp_path, "down"):
         pass
-
-
-def test_ids() -> None:
-    """They are of 16 hexadecimal digits, and another each time."""
-    found: set[Any] = {new_id() for _ in range(50)}
-    assert len(found) == 50
-    assert all(len(name) == 16 and int(name, 16) >= 0 for name in found)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from cncp.errors import CncpError
-from cncp.pools.cloud import journal as journals
 from cncp.pools.cloud.journal import Batch, Journal
 from cncp.pools.cloud.launch import Boot, Launcher, Wish
 from cncp.pools.cloud.patience import THROTTLED
 from cncp.pools.cloud.provider import BATCH, CLUSTER, EXPIRES, OWNER, PRICE, Instance, QuotaExceeded, Throttled, Unsure
 from cncp.pools.cloud.reclaim import GRACE, census, close, end, settled
+from cncp.rendezvous.publishing import new_batch
 
 from .memory_cloud import Hands, Killed, Memory
 
@@ -37,7 +37,7 @@ class Owner:
         return Journal.of(self.home, CLUSTER_ID, "ada@gold")
 
     def _boot(self) -> Boot:
-        return Boot(journals.new_id(), "#!/bin/sh\n", self.cloud.clock.now() + 3600)
+        return Boot(new_batch(), "#!/bin/sh\n", self.cloud.clock.now() + 3600)
 
     def make(self, count: int) -> list[Instance]:
         """Make so many more."""

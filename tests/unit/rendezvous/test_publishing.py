@@ -231,3 +231,10 @@ def test_the_record_is_ours_alone(home: Home) -> None:
     assert owner.path(home.path).stat().st_mode & 0o777 == 0o600
     assert owner.folder(home.path).stat().st_mode & 0o777 == 0o700
     assert lease_key(home.record.cluster, 1) in home.store.objects
+
+
+def test_names_of_batches() -> None:
+    """They are of 16 hexadecimal digits, and another each time."""
+    found = {new_batch() for _ in range(50)}
+    assert len(found) == 50
+    assert all(len(name) == 16 and int(name, 16) >= 0 for name in found)

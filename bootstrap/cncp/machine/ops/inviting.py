@@ -102,11 +102,11 @@ def invitations(home: Path) -> list[Open]:
     found = record.invitations.items() if record else ()
     return sorted(
         (
-            Open(batch, one.made, one.deadline, str(one.settings.get("engines", "")), one.note)
-            for batch, one in found
-            if one.deadline > now
+            Open(batch, each.made, each.deadline, str(each.settings.get("engines", "")), each.note)
+            for batch, each in found
+            if each.deadline > now
         ),
-        key=lambda one: one.made,
+        key=lambda each: each.made,
     )
 
 

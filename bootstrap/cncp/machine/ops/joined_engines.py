@@ -32,16 +32,16 @@ def of(node: Node, known: Collection[str] = (), hosts: Collection[str] = ()) -> 
         Status(
             name=f"engine-{places[uuid][1]}",
             host=places[uuid][0],
-            id=one.id,
+            id=engine.id,
             pid=0,
-            state=one.state,
+            state=engine.state,
             uptime=0.0,
             memory=0,
             cpu=0.0,
             restarts=0,
             last_exit="",
             uuid=uuid,
-            busy=one.busy,
+            busy=engine.busy,
         )
-        for uuid, one in sorted(seen.items(), key=lambda item: places[item[0]])
+        for uuid, engine in sorted(seen.items(), key=lambda item: places[item[0]])
     ]

@@ -127,7 +127,7 @@ def await_registration(node: Node) -> int:
     """Return how many of a node's engines the controller knows, once it knows all or the time is over."""
 
     def known() -> int:
-        uuids = {one.uuid for one in running(node).values() if one.uuid}
+        uuids = {process.uuid for process in running(node).values() if process.uuid}
         registered = asked(connection_files.engine(node), lambda hub: hub.engines().values())
         return len(uuids.intersection(registered or ()))
 

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from cncp.ipp.hub import Hub, NoAnswer
 from cncp.machine import connection_files, offering
 from cncp.machine.node import Node, installed
 from cncp.machine.ops import inviting
-from cncp.pools.base import Rendezvous
+from cncp.pools.base import Rendezvous, Say
 from cncp.pools.cloud import registered
 from cncp.pools.cloud.launch import Boot
 from cncp.pools.cloud.registered import Work
@@ -36,8 +36,6 @@ from cncp.rendezvous import owner, publishing
 from cncp.rendezvous.documents import Cluster
 from cncp.rendezvous.sealing import SETTINGS
 from cncp.rendezvous.store import ROOT, Exists, Store
-
-Say = Callable[[str], None]
 
 
 def owner_tag(home: Path) -> str:

@@ -129,7 +129,7 @@ class CloudPool(Pool):
                     say("looking for instances that were asked for by a command that was cut off")
                     reclaim.settled(self.provider, kept, batch, self.clock)
             there = self._without_gone(kept)
-            useless = [one.id for one in there.values() if one.state in ("failed", "stopped")]
+            useless = [instance.id for instance in there.values() if instance.state in ("failed", "stopped")]
             if useless:
                 say(f"ending {plural(len(useless), 'instance')} that run no engines any more")
                 reclaim.end(self.provider, kept, useless, self.clock)
@@ -145,7 +145,7 @@ class CloudPool(Pool):
         with journal.locked(self.home, "cncp up"):
             self._have_it_tended()
             kept = self.journal
-            missing = self.count - len([one for one in self._mine(kept).values() if one.costs])
+            missing = self.count - sum(instance.costs for instance in self._mine(kept).values())
             if missing <= 0:
                 kept.note_short(self.name, "")
                 return
@@ -183,7 +183,10 @@ class CloudPool(Pool):
             return []
         there, engines = self._mine(kept), self.gate.work().engines
         names = _distinct(there.values())
-        found = [self._member(one, names[one.id], len(registered.of(one.name, engines))) for one in there.values()]
+        found = [
+            self._member(instance, names[key], len(registered.of(instance.name, engines)))
+            for key, instance in there.items()
+        ]
         gone = {name: batch for batch in kept.open(self.name) for name in batch.ids if name not in there}
         found += [Member(name, State.LOST, "its cloud has it no more", batch.planned) for name, batch in gone.items()]
         if short := kept.short(self.name):
@@ -198,7 +201,7 @@ class CloudPool(Pool):
         if now - self._seen[0] > _FRESH:
             self._seen = (now, reclaim.census(self.provider, kept, self.clock))
         batches = {batch.id for batch in kept.open(self.name)}
-        return {name: one for name, one in self._seen[1].items() if one.tags.get(BATCH) in batches}
+        return {key: instance for key, instance in self._seen[1].items() if instance.tags.get(BATCH) in batches}
 
     def _without_gone(self, kept: Journal) -> dict[str, Instance]:
         """Take those out of the journal that the cloud has no more; return the others."""
@@ -264,10 +267,10 @@ class CloudPool(Pool):
             kept = self.journal
             self._forget()
             there = self._mine(kept)
-            ids = [one for one, name in _distinct(there.values()).items() if {one, name} & set(names)]
+            ids = [key for key, name in _distinct(there.values()).items() if {key, name} & set(names)]
             if ids:
                 say(f"ending {plural(len(ids), 'instance')} of {self.provider.where}")
-                self.gate.unregister([there[one].name for one in ids])
+                self.gate.unregister([there[key].name for key in ids])
                 reclaim.end(self.provider, kept, ids, self.clock)
             self._forget()
             self._without_gone(kept)
@@ -282,7 +285,7 @@ class CloudPool(Pool):
             kept = self.journal
             self._forget()
             if kept.open(self.name):
-                self.gate.unregister([one.name for one in self._mine(kept).values()])
+                self.gate.unregister([instance.name for instance in self._mine(kept).values()])
             self._leave(kept, say)
 
     def _leave(self, kept: Journal, say: Say) -> None:
@@ -314,7 +317,10 @@ def _counted(batch: Batch, ids: Collection[str]) -> Batch | None:
 def _distinct(instances: Collection[Instance]) -> dict[str, str]:
     """Return names by id that differ: addresses of two networks, and names made of them, may be the same."""
     times = Counter(instance.name for instance in instances)
-    return {one.id: f"{one.name}-{one.id[-6:]}" if times[one.name] > 1 else one.name for one in instances}
+    return {
+        instance.id: f"{instance.name}-{instance.id[-6:]}" if times[instance.name] > 1 else instance.name
+        for instance in instances
+    }
 
 
 class Ec2Pool(CloudPool):

@@ -81,7 +81,7 @@ def _words(what: str) -> Callable[[Any], tuple[str, ...]]:
     def read(raw: Any) -> tuple[str, ...]:
         if not isinstance(raw, list) or len(set(map(str, raw))) != len(raw):
             raise ValueError(what)
-        return tuple(word(one) for one in raw)
+        return tuple(word(text) for text in raw)
 
     return read
 

@@ -14,6 +14,7 @@ from typing import Any
 from cncp.errors import CncpError, UsageError
 from cncp.pools.cloud import provider
 from cncp.pools.cloud.provider import (
+    AGAIN,
     CLUSTER,
     Instance,
     Limits,
@@ -158,7 +159,7 @@ class Ec2:
 
     def instances(self, tags: Mapping[str, str]) -> Sequence[Instance]:
         """Return all that have these tags; those that are gone are listed for about an hour."""
-        return [self._instance(one) for one in self._described(_filters(tags))]
+        return [self._instance(found) for found in self._described(_filters(tags))]
 
     def _described(self, filters: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         with self._errors():
@@ -196,7 +197,7 @@ class Ec2:
                     {"ResourceType": kind, "Tags": _tags(order.tags)} for kind in ("instance", "volume")
                 ],
             )["Instances"]
-        return [self._instance(one) for one in made]
+        return [self._instance(found) for found in made]
 
     def _words(self, image: str) -> dict[str, Any]:
         return {
@@ -341,7 +342,7 @@ class Ec2:
         except EndpointConnectionError as error:
             raise CncpError(f"{self.where}: {error}", "check the network, and the region") from None
         except (ReadTimeoutError, ConnectionClosedError, HTTPClientError, ResponseParserError) as error:
-            raise Unsure(f"{self.where} gave no answer: {error}", _AGAIN) from None
+            raise Unsure(f"{self.where} gave no answer: {error}", AGAIN) from None
         except BotoCoreError as error:
             raise CncpError(f"{self.where}: {error}", "see ~/.aws/config and the AWS_* variables") from None
 
@@ -353,23 +354,20 @@ class Ec2:
             (_NO_CAPACITY, lambda: NoCapacity(message, "name more zones, or try another flavor")),
             (_QUOTA, lambda: QuotaExceeded(message, "end others, or have the quota raised")),
             (_THROTTLED, lambda: Throttled(message)),
-            (_UNSURE, lambda: Unsure(message, _AGAIN)),
+            (_UNSURE, lambda: Unsure(message, AGAIN)),
             (
                 _DENIED,
                 lambda: CncpError(message, "see whose keys are used (aws sts get-caller-identity) and what they may"),
             ),
-            (_IN_USE, lambda: _InUse(message, _AGAIN)),
-            (("InvalidInstanceID.NotFound",), lambda: _NotFound(message, _AGAIN)),
+            (_IN_USE, lambda: _InUse(message, AGAIN)),
+            (("InvalidInstanceID.NotFound",), lambda: _NotFound(message, AGAIN)),
         )
         for codes, kind in kinds:
             if code in codes:
                 return kind()
         if status >= 500:
-            return Unsure(message, _AGAIN)
+            return Unsure(message, AGAIN)
         return CncpError(message, "change what the pool asks for, then run this again")
-
-
-_AGAIN = "run this again: it goes on from where it was"
 
 
 class _InUse(CncpError):

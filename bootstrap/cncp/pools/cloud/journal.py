@@ -8,7 +8,6 @@ finds here what may be out there, and where: the region is that of the batch, wh
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -172,8 +171,3 @@ def locked(home: Path, what: str) -> Iterator[None]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with files.lock(folder / "lock", what):
         yield
-
-
-def new_id() -> str:
-    """Return an id for a cluster or a batch: 16 hexadecimal digits."""
-    return os.urandom(8).hex()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cncp.errors import CncpError, plural
+from cncp.pools.base import Say
 from cncp.pools.cloud.journal import Batch, Journal
 from cncp.pools.cloud.patience import Clock
 from cncp.pools.cloud.provider import (
@@ -31,8 +32,6 @@ STARTS = 300.0
 """Seconds that an instance may take until its cloud says that it runs."""
 
 _TELLS = 10.0  # s from when nova says that a server has failed until it says why
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 from cncp.errors import CncpError, UsageError
 from cncp.pools.cloud import provider
 from cncp.pools.cloud.provider import (
+    AGAIN,
     BATCH,
     CLUSTER,
     Instance,
@@ -40,8 +41,6 @@ _STATES: Mapping[str, State] = {
     "SUSPENDED": "stopped",
 }
 """Others, such as REBOOT, are states of a server that runs, or soon does again."""
-
-_AGAIN = "run this again: it goes on from where it was"
 
 
 class OpenStack:
@@ -168,7 +167,7 @@ class OpenStack:
         try:
             return self.instances({CLUSTER: order.tags[CLUSTER], BATCH: order.batch})
         except CncpError as error:
-            raise Unsure(error.message, _AGAIN) from None
+            raise Unsure(error.message, AGAIN) from None
 
     def delete(self, ids: Collection[str]) -> None:
         """Delete servers."""
@@ -186,7 +185,9 @@ class OpenStack:
         state: State = "ending" if server.task_state == "deleting" else _STATES.get(server.status, "running")
         tags = {str(key): str(value) for key, value in (server.metadata or {}).items()}
         fault = server.fault or {}
-        addresses = [one["addr"] for network in (server.addresses or {}).values() for one in network if "addr" in one]
+        addresses = [
+            port["addr"] for network in (server.addresses or {}).values() for port in network if "addr" in port
+        ]
         return Instance(
             id=server.id,
             name=server.hostname or server.name,
@@ -212,7 +213,7 @@ class OpenStack:
             raise _Several(str(error), "") from None
         except errors.NotFoundException as error:
             # Also where nothing of a name is found, which is no answer of a server's.
-            raise _NotFound(f"{self.where}: {error}", _AGAIN) from None
+            raise _NotFound(f"{self.where}: {error}", AGAIN) from None
         except errors.HttpException as error:
             raise self._refused(error) from None
         except (of_session.MissingRequiredOptions, of_session.Unauthorized, errors.ConfigException) as error:
@@ -220,7 +221,7 @@ class OpenStack:
                 f"{self.where} does not let us in: {error}", "check clouds.yaml, or the OS_* variables"
             ) from None
         except (of_session.ConnectTimeout, of_session.RequestTimeout) as error:
-            raise Unsure(f"{self.where} gave no answer: {error}", _AGAIN) from None
+            raise Unsure(f"{self.where} gave no answer: {error}", AGAIN) from None
         except of_session.ConnectFailure as error:
             raise Unsure(f"{self.where} cannot be reached: {error}", "check the network, then run this again") from None
         except (errors.SDKException, of_session.ClientException) as error:
@@ -241,9 +242,9 @@ class OpenStack:
                 "no valid host" in told.lower(),
                 lambda: NoCapacity(message, "name more zones, or try another flavor"),
             ),
-            (status == 404, lambda: _NotFound(message, _AGAIN)),
+            (status == 404, lambda: _NotFound(message, AGAIN)),
             (status in (401, 403), lambda: CncpError(message, "see what this account may: openstack token issue")),
-            (status >= 500, lambda: Unsure(message, _AGAIN)),
+            (status >= 500, lambda: Unsure(message, AGAIN)),
         )
         found = next((kind() for true, kind in kinds if true), None)
         return found or CncpError(message, "change what the pool asks for, then run this again")

@@ -22,6 +22,9 @@ PRICE = "cncp-price"
 AT_ONCE = 20
 """Instances of one call at most, as older systems had it: one that fails as a whole is no loss of all."""
 
+AGAIN = "run this again: it goes on from where it was"
+"""What to do where a cloud did not say how a call ended, or is not ready for the next."""
+
 LARGEST_USER_DATA = 16_384
 """Bytes of user-data that every cloud takes: EC2's limit, which is the smallest."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from cncp.errors import CncpError, plural
+from cncp.pools.base import Say
 from cncp.pools.cloud.journal import Batch, Journal
 from cncp.pools.cloud.patience import Clock
 from cncp.pools.cloud.provider import BATCH, CLUSTER, Instance, Provider
@@ -43,7 +44,9 @@ def settled(provider: Provider, journal: Journal, batch: Batch, clock: Clock) ->
 def census(provider: Provider, journal: Journal, clock: Clock) -> dict[str, Instance]:
     """Return the cluster's instances at a provider by id: all that it lists, and those that it will list by and by."""
     found = {name: _young(name, batch) for batch in journal.open() for name in batch.ids if _is_young(batch, clock)}
-    found.update((one.id, one) for one in clock.asked(lambda: provider.instances({CLUSTER: journal.cluster})))
+    found.update(
+        (instance.id, instance) for instance in clock.asked(lambda: provider.instances({CLUSTER: journal.cluster}))
+    )
     return {name: instance for name, instance in found.items() if instance.state != "gone"}
 
 
@@ -86,7 +89,7 @@ def end(provider: Provider, journal: Journal, ids: Collection[str], clock: Clock
         )
 
 
-def close(journal: Journal, pool: str, connect: Connect, clock: Clock, say: Callable[[str], None]) -> None:
+def close(journal: Journal, pool: str, connect: Connect, clock: Clock, say: Say) -> None:
     """End all instances of a pool, "" for all pools, in each cloud that ``connect`` knows, and what is beside the last.
 
     What a call before this one left unsettled is looked for. A cloud that does not answer does not keep the others
@@ -103,14 +106,7 @@ def close(journal: Journal, pool: str, connect: Connect, clock: Clock, say: Call
         raise failed[0]
 
 
-def _leave(
-    journal: Journal,
-    pool: str,
-    site: Mapping[str, str],
-    provider: Provider,
-    clock: Clock,
-    say: Callable[[str], None],
-) -> None:
+def _leave(journal: Journal, pool: str, site: Mapping[str, str], provider: Provider, clock: Clock, say: Say) -> None:
     for batch in journal.open(pool):
         if batch.site == site and batch.stage == "PLANNED":
             settled(provider, journal, batch, clock)

@@ -6,11 +6,12 @@ and never ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cncp.errors import SOME_HOSTS, CncpError
+from cncp.pools.base import Say
 from cncp.pools.cloud import journal as journals
 from cncp.pools.cloud import reclaim
 from cncp.pools.cloud.journal import Journal
@@ -54,8 +55,8 @@ def known(home: Path, owner: str) -> list[Journal]:
 def entries(provider: Provider, owner: str, kept: Sequence[Journal], clock: Clock) -> list[Entry]:
     """Return the owner's instances in a cloud, the oldest first."""
     listed = clock.asked(lambda: provider.instances({OWNER: owner}))
-    there = sorted((one for one in listed if one.state != "gone"), key=lambda one: (one.since, one.id))
-    return [Entry(one, provider.where, judged(one, kept)) for one in there]
+    there = sorted((each for each in listed if each.state != "gone"), key=lambda each: (each.since, each.id))
+    return [Entry(each, provider.where, judged(each, kept)) for each in there]
 
 
 def judged(instance: Instance, kept: Iterable[Journal]) -> str:
@@ -78,9 +79,7 @@ def sites(kept: Iterable[Journal], named: Iterable[Mapping[str, str]]) -> list[M
     return list({tuple(sorted(site.items())): site for site in found}.values())
 
 
-def sweep(
-    provider: Provider, home: Path, owner: str, orphans: Sequence[Entry], clock: Clock, say: Callable[[str], None]
-) -> None:
+def sweep(provider: Provider, home: Path, owner: str, orphans: Sequence[Entry], clock: Clock, say: Say) -> None:
     """End orphans of a cloud, and what is beside them where their cluster has nothing else there. Raises CncpError."""
     for cluster in sorted({entry.instance.tags.get(CLUSTER, "") for entry in orphans}):
         journal = Journal.of(home, cluster, owner)

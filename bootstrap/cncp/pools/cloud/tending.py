@@ -5,18 +5,16 @@ An instance is ended only once its engines are taken out of the hub's table, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from cncp.ipp.hub import Hub
 from cncp.pools import counts
-from cncp.pools.base import State
+from cncp.pools.base import Say, State
 from cncp.pools.cloud import registered
 from cncp.pools.cloud.cloud_pool import CloudPool, load_store
 from cncp.pools.cloud.cloud_table import Bounds
 from cncp.pools.cloud.idle_policy import Decision, Load, Memory, Policy, decide
 from cncp.pools.cloud.registered import Work, work
-
-Say = Callable[[str], None]
 
 
 def tend(pool: CloudPool, hub: Hub, say: Say) -> bool:
@@ -39,9 +37,9 @@ def tend(pool: CloudPool, hub: Hub, say: Say) -> bool:
 
 def _seen(pool: CloudPool, there: Work) -> Load:
     members = pool.observe()
-    joined = [member.name for member in members if member.state is State.JOINED]
-    tasks = {name: there.tasks_of(name) for name in joined}
-    engines = sum(len(registered.of(name, there.engines)) for name in joined)
+    joined = [member for member in members if member.state is State.JOINED]
+    tasks = {member.name: there.tasks_of(member.name) for member in joined}
+    engines = sum(member.engines for member in joined)
     coming = sum(member.state.coming for member in members)
     return Load(pool.clock.now(), tasks, engines, coming, there.queued)
 

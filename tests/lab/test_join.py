@@ -76,7 +76,8 @@ class Pair:
 def pair(make_host: Callable[..., Host], make_site: MakeSite) -> Pair:
     """Boot two machines with bob on both; on the first a cluster that others can reach."""
     hosts = [
-        make_host(name, "bookworm", ("cron", "python3-venv", "nftables"), users=("bob",)) for name in ("gold", "silver")
+        make_host(name, "bookworm", ("cron", "python3-venv", "nftables", "tcsh"), users=("bob", "cy"))
+        for name in ("gold", "silver")
     ]
     for host in hosts:
         host.boot()
@@ -262,6 +263,31 @@ def test_leaving(pair: Pair) -> None:
     """An uninstall leaves nothing on the member, and the cluster goes on."""
     pair.silver.cncp("uninstall")
     assert not pair.silver.host.exists(pair.silver.state)
+    pair.until("gold")
+
+
+def test_an_account_that_is_not_well_behaved(pair: Pair, make_site: MakeSite) -> None:
+    """Its shell is tcsh and talks; it has the C locale, another Python's modules, few files, closed folders."""
+    host = pair.silver.host
+    host.exec(["usermod", "--shell", "/bin/tcsh", "cy"])
+    site = make_site(host, "cy")
+    site.work = f"{site.home}/ñ dir"
+    site.check_out()
+    for name in ("dataclasses.py", "zmq/__init__.py", "cryptography/__init__.py", "sitecustomize.py"):
+        host.write(f"{site.home}/old/{name}", "raise ImportError('a module of another Python')\n")
+    said = ("umask 077", "limit descriptors 256", "setenv LC_ALL C", f"setenv PYTHONPATH {site.home}/old")
+    host.write(f"{site.home}/.cshrc", "\n".join((*said, 'echo "hello from .cshrc"', "")))
+    host.exec(["chown", "-R", "cy", site.home])
+    before = site.tree()
+    line = pair.invite("--engines", "1")["line"]
+    done = host.run(["tcsh"], "cy", input=f"cd '{site.work}'\n{line}\n", timeout=240)
+    assert "joined: 1 engine " in done.stdout
+    pair.until("gold", "silver")
+    pair.gold.cncp("keys.rotate", "--quiet")
+    pair.until("gold", "silver")
+    assert site.cncp("check").stdout.splitlines()[-1] == "all is well"
+    site.cncp("uninstall")
+    assert site.tree() == before
     pair.until("gold")
 
 

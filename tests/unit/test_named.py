@@ -85,7 +85,6 @@ ELSEWHERE = {
     "tasks.firewall": "unit/tasks/test_tasks.py",
     "tasks.hosts": "unit/tasks/test_tasks.py",
     "tasks.init": "unit/tasks/test_tasks.py",
-    "tasks.invite": "lab/test_join.py",
     "tasks.join": "lab/test_join.py",
     "tasks.jupyter": "unit/tasks/test_tasks.py",
     "tasks.key_rotation": "unit/tasks/test_tasks.py",

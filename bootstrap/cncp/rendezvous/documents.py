@@ -19,7 +19,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from cncp import records
-from cncp.errors import CncpError, shown
+from cncp.errors import CncpError
 from cncp.records import Misfit
 
 FORMAT = 1
@@ -38,6 +38,9 @@ AGAIN = "ask for another line: cncp invite, on the controller's machine"
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _SCHEMES = ("https", "http", "file")
+
+_URL = re.compile(r"[A-Za-z0-9._~:/?#\[\]@$&()*+,;=%-]+")
+"""RFC 3986, without what shells change between single quotes: another such quote, and ! in tcsh."""
 
 
 class Refused(CncpError):
@@ -79,7 +82,7 @@ def _located(name: str, url: str) -> None:
         parts = urlsplit(url)
     except ValueError:
         raise Misfit(f"its {name} is no URL") from None
-    if parts.scheme not in _SCHEMES or (parts.scheme != "file" and not parts.hostname) or shown(url) != url:
+    if parts.scheme not in _SCHEMES or (parts.scheme != "file" and not parts.hostname) or not _URL.fullmatch(url):
         raise Misfit(f"its {name} is no URL that can be fetched")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -28,8 +27,11 @@ HEADER = ["INVITATION", "MADE", "GOOD FOR", "ENGINES", "NOTE"]
 
 
 def pasted(seed: Seed) -> str:
-    """Return the line that joins: the seed goes in on standard input, where no list of processes shows it."""
-    return f"bash baremetal.sh --join - <<< {shlex.quote(seed.to_json())}"
+    """Return the line that joins, the same for every shell: sh, bash, zsh, fish and tcsh have echo and pipes alike.
+
+    The seed goes in on standard input, and echo is no program: no list of processes shows it.
+    """
+    return f"echo '{seed.to_json()}' | bash baremetal.sh --join -"
 
 
 @command(
@@ -76,7 +78,7 @@ def invite(
         console.data({**asdict(seed), "line": pasted(seed)})
         return
     console.note(f"good for {duration(seed.deadline - time.time())}, for any number of machines; who has it can join")
-    console.note("paste this where baremetal.sh is; where cncp is installed: cncp join - <<< ..., with the same text")
+    console.note("paste this where baremetal.sh is; where cncp is installed let it end in: | cncp join -")
     console.say(pasted(seed))
 
 

@@ -49,7 +49,8 @@ class Owner:
         """Run a verb; up has minutes for instances to come."""
         program = f"{self.gold.home}/.local/bin/cncp"
         done = self.gold.host.run([program, *words], self.gold.user, check=False, timeout=400)
-        assert not check or not done.returncode, (done.stdout, done.stderr, self.region.errors)
+        assert not self.region.errors, (self.region.errors, done.stdout, done.stderr)
+        assert not check or not done.returncode, (done.stdout, done.stderr)
         return done
 
     @property

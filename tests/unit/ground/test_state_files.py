@@ -257,8 +257,6 @@ WRITES = {
 READS = {
     "inheritance": "begins before anything else of ours is imported",
     "install.uv_config": "what another Python has read of TOML",
-    "machine.root.authority": "what root answers",
-    "machine.root.step": "what root is asked, each field of which it checks itself",
     "records": "the one way to read it",
     "ssh.bare_host": "is sent to hosts by itself",
 }

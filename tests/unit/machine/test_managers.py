@@ -216,5 +216,5 @@ def test_root_runs_none_of_an_accounts(loops: None, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(step, "_own", lambda *_: None)
     monkeypatch.setattr(systemd, "check_owner", lambda _: None)
     monkeypatch.setattr(embedded, "apply", lambda *_: None)
-    assert step.perform(ada, asked) == {"changed": []}
+    assert step.perform(ada, asked).to_json() == {"changed": []}
     assert [made.manager for made in seen] == ["systemd"]

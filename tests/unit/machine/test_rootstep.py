@@ -19,8 +19,10 @@ from cncp.machine.node import Node
 from cncp.machine.resources import File, Link
 from cncp.machine.root import step
 from cncp.machine.root.authority import Authority
+from cncp.machine.root.requests import Request
 from cncp.machine.services import systemd
 from cncp.process import Completed
+from cncp.records import Record
 
 ADA = Account("ada", 1000, 1000, "/home/ada")
 BOB = Account("bob", 1001, 1001, "/home/bob")
@@ -57,9 +59,9 @@ def record(node: Node, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return a request for the units of a controller and an engine, as it is made."""
     asked: list[dict[str, Any]] = []
 
-    def ask(_: object, request: dict[str, Any]) -> dict[str, Any]:
-        asked.append(request)
-        return {"changed": []}
+    def ask(_: object, request: Request, kind: type[Record]) -> Record:
+        asked.append(request.asked())
+        return kind()
 
     monkeypatch.setattr(Authority, "_ask", ask)
     Authority(ADA).units(node, {"controller": "0a", "engine-0": "0b"})
@@ -68,7 +70,7 @@ def record(node: Node, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def answer(asked: Mapping[str, Any], account: Account = ADA) -> dict[str, Any]:
     """Have a request answered as it comes over the socket."""
-    return step._answer(account, json.dumps(asked).encode())
+    return step._answer(account, json.dumps(asked).encode()).to_json()
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -142,7 +144,7 @@ def test_what_is_not_in_the_list_is_refused(
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"[" * 100000, b"\xff", b'{"do": ["units"]}', b"null"])
 def test_what_is_no_request_is_refused(content: bytes, ran: list[Sequence[str]]) -> None:
     """Whatever comes over the socket is answered."""
-    assert set(step._answer(ADA, content)) == {"error", "hint"}
+    assert set(step._answer(ADA, content).to_json()) == {"error", "hint"}
     assert ran == []
 
 
@@ -153,7 +155,7 @@ def test_root_renders_what_the_account_expects(
     """The few fields of a request are all that units depend on; else each `up` would find something to change."""
     node = dataclasses.replace(node, settings=dataclasses.replace(node.settings, **changed), instance="gold")
     services = dict.fromkeys((*node.services, "tunnel-x", "jupyter"), "0a")
-    monkeypatch.setattr(Authority, "_ask", lambda _, asked: step.perform(ADA, asked))
+    monkeypatch.setattr(Authority, "_ask", lambda _, asked, __: step.perform(ADA, asked.asked()))
     Authority(ADA).units(node, services)
     expected = {one.path: one for one in systemd.files(node, services)}
     found = {str(tmp_path / "system" / name): text for name, text in tree(tmp_path / "system").items()}

@@ -16,12 +16,27 @@ import struct
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from cncp.accounts import Account
 from cncp.config.sources import SOURCE
 from cncp.errors import CncpError, PreflightError
+from cncp.machine.root.requests import (
+    Changed,
+    Disable,
+    InstallCinc,
+    Installed,
+    Linger,
+    Ran,
+    Refused,
+    Remove,
+    Request,
+    Systemctl,
+    Units,
+    Verb,
+)
 from cncp.process import PIPE, Process, begin, run
+from cncp.records import Record, read
 
 if TYPE_CHECKING:
     from cncp.machine.node import Node
@@ -35,6 +50,10 @@ BY_ROOT = "CNCP_BY_ROOT"
 _PATIENCE = 700.0
 """Seconds for an answer: a package may have to be fetched and installed."""
 
+_AGAIN = "run this again"
+
+R = TypeVar("R", bound=Record)
+
 _PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python", "/usr/local/bin/python3")
 
 
@@ -46,58 +65,53 @@ class Authority:
 
     def units(self, node: Node, services: Mapping[str, str]) -> list[str]:
         """Have exactly the units there that the services (with their digests) need; return what changed."""
-        asked = {
-            "do": "units",
-            "home": node.home,
-            "login": node.account.home,
-            "host": node.host,
-            "instance": node.instance,
-            "profile": node.settings.profile,
-            "memory": node.settings.memory,
-            "services": dict(services),
-        }
-        return list(self._ask(asked)["changed"])
+        settings = node.settings
+        asked = Units(
+            node.home, node.account.home, node.host, node.instance, settings.profile, settings.memory, services
+        )
+        return list(self._ask(asked, Changed).changed)
 
     def remove(self, prefix: str, *, everything: bool = False) -> list[str]:
         """Remove all units of a prefix, with ``everything`` root's copy of the code too; return what was removed."""
-        return list(self._ask({"do": "remove", "prefix": prefix, "all": everything})["changed"])
+        return list(self._ask(Remove(prefix, everything), Changed).changed)
 
     def disable(self, node: Node) -> None:
         """Take the target out of the boot."""
-        self._ask({"do": "disable", "prefix": node.prefix})
+        self._ask(Disable(node.prefix), Changed)
 
-    def systemctl(self, node: Node, verb: str, names: Sequence[str] = (), *, check: bool = True) -> None:
+    def systemctl(self, node: Node, verb: Verb, names: Sequence[str] = (), *, check: bool = True) -> None:
         """Run systemctl on units of services, on the target where none is named."""
-        done = self._ask({"do": "systemctl", "verb": verb, "prefix": node.prefix, "names": list(names)})
-        if check and done["status"] != 0:
-            said = str(done["said"]).splitlines()
+        done = self._ask(Systemctl(verb, node.prefix, tuple(names)), Ran)
+        if check and done.status != 0:
+            said = done.said.splitlines()
             raise CncpError(
-                f"systemctl {verb} exited with {done['status']}" + (f": {said[-1]}" if said else ""),
+                f"systemctl {verb} exited with {done.status}" + (f": {said[-1]}" if said else ""),
                 f"look at: systemctl status {node.prefix}.target",
             )
 
     def linger(self, *, on: bool) -> bool:
         """Turn the account's lingering on or off; tell whether that could be."""
         try:
-            return int(self._ask({"do": "linger", "on": on})["status"]) == 0
+            return self._ask(Linger(on), Ran).status == 0
         except CncpError:
             return False
 
     def cinc(self) -> Path:
         """Install Cinc, and return cinc-solo. Raises CncpError."""
-        return Path(self._ask({"do": "cinc"})["program"])
+        return Path(self._ask(InstallCinc(), Installed).program)
 
     def at_hand(self) -> None:
         """Have root at hand from here on, for this process and for all that it starts."""
         if not reachable():
             os.environ[AT_HAND] = _begin(self._account)
 
-    def _ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _ask(self, asked: Request, kind: type[R]) -> R:
         self.at_hand()
-        answer = _exchange(asked)
+        answer = read(dict[str, object], _exchange(asked), "root's answer", _AGAIN)
         if "error" in answer:
-            raise CncpError(str(answer["error"]), str(answer["hint"]))
-        return answer
+            refused = Refused.from_json(answer, "root's answer", _AGAIN)
+            raise CncpError(refused.error, refused.hint)
+        return kind.from_json(answer, "root's answer", _AGAIN)
 
 
 def peer(connection: socket.socket) -> int:
@@ -147,16 +161,14 @@ def _connected() -> socket.socket:
     return made
 
 
-def _exchange(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _exchange(asked: Request) -> bytes:
     try:
         with _connected() as connection:
-            connection.sendall(json.dumps(asked).encode())
+            connection.sendall(json.dumps(asked.asked()).encode())
             connection.shutdown(socket.SHUT_WR)
-            content = b"".join(iter(lambda: connection.recv(65536), b""))
-        answer: dict[str, Any] = json.loads(content)
-    except (OSError, ValueError) as error:
-        raise CncpError(f"root, who was at hand, gave no answer: {error}", "run this again") from None
-    return answer
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+    except OSError as error:
+        raise CncpError(f"root, who was at hand, gave no answer: {error}", _AGAIN) from None
 
 
 _begun: list[Process] = []

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import os
 import re
 import shutil
 import socket
@@ -22,13 +20,29 @@ from typing import Any
 from cncp.accounts import Account
 from cncp.config import sources
 from cncp.errors import CncpError
+from cncp.files import to_json
 from cncp.machine.actor import Actor
 from cncp.machine.converge import cinc, embedded
 from cncp.machine.node import Node
 from cncp.machine.resources import File
 from cncp.machine.root.authority import peer
+from cncp.machine.root.requests import (
+    PREFIX,
+    Changed,
+    Disable,
+    InstallCinc,
+    Installed,
+    Linger,
+    Ran,
+    Refused,
+    Remove,
+    Request,
+    Systemctl,
+    Units,
+)
 from cncp.machine.services import kinds, systemd
 from cncp.process import run
+from cncp.records import Record, read
 
 CODE = Path("/usr/local/lib/cncp")
 """Where root keeps the code of a script that stands alone: a folder an account."""
@@ -39,29 +53,19 @@ _LIMIT = 1 << 20
 _PATIENCE = 20.0
 """Seconds in which a request has to be there."""
 
-_PREFIX = re.compile(r"cncp(-[A-Za-z0-9][A-Za-z0-9_.-]{0,100})?")
-_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
-_VERBS = ("start", "stop", "restart", "reset-failed")
+_HINT = "use cncp itself"
 _ROOT = Account("root", 0, 0, "/root")
 
 _leaving: set[str] = set()
 """Accounts whose code goes when this process ends."""
 
 
-def perform(account: Account, asked: Mapping[str, Any]) -> dict[str, Any]:
+def perform(account: Account, asked: Mapping[str, object]) -> Record:
     """Do what an account asks for. Raises CncpError, with nothing done, on anything that is not in the list."""
-    steps: Mapping[str, Callable[[Account, Mapping[str, Any]], dict[str, Any]]] = {
-        "units": _units,
-        "remove": _remove,
-        "disable": _disable,
-        "systemctl": _systemctl,
-        "linger": _linger,
-        "cinc": _cinc,
-    }
-    try:
-        return steps[asked["do"]](account, asked)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise CncpError(f"root was asked for what makes no sense: {error!r}", "use cncp itself") from None
+    for kind, step in _STEPS.items():
+        if asked.get("do") == kind.do:
+            return step(account, kind.from_json(asked, "what root was asked for", _HINT))
+    raise CncpError("root was asked for what makes no sense", _HINT)
 
 
 def serve(account: Account, listening: socket.socket) -> None:
@@ -71,7 +75,7 @@ def serve(account: Account, listening: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             connection.settimeout(_PATIENCE)
             if peer(connection) in (0, account.uid):
-                connection.sendall(json.dumps(_answer(account, _received(connection))).encode())
+                connection.sendall(to_json(_answer(account, _received(connection))))
 
 
 def leave(account: Account) -> None:
@@ -89,22 +93,19 @@ def _received(connection: socket.socket) -> bytes:
     return content
 
 
-def _answer(account: Account, content: bytes) -> dict[str, Any]:
+def _answer(account: Account, content: bytes) -> Record:
     try:
-        asked = json.loads(content)
-        return perform(account, asked if isinstance(asked, dict) else {})
+        return perform(account, read(dict[str, object], content, "what root was asked for", _HINT))
     except CncpError as error:
-        return {"error": error.message, "hint": error.hint}
+        return Refused(error.message, error.hint)
     except OSError as error:
-        return {"error": f"root's step: {error}", "hint": "mend that, then run this again"}
-    except (ValueError, RecursionError):
-        return {"error": "root was asked for what is no JSON", "hint": "use cncp itself"}
+        return Refused(f"root's step: {error}", "mend that, then run this again")
 
 
-def _units(account: Account, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _units(account: Account, asked: Units) -> Changed:
     """Have exactly the units that a node's services need."""
     node = _node(account, asked)
-    services = {_service(name): _matching(r"[0-9a-f]{1,64}", digest) for name, digest in asked["services"].items()}
+    services = {_service(name): digest for name, digest in asked.services.items()}
     _own(account, node.prefix)
     systemd.check_owner(node)
     wanted = list(systemd.files(node, services))
@@ -115,74 +116,78 @@ def _units(account: Account, asked: Mapping[str, Any]) -> dict[str, Any]:
     embedded.apply(changed, Actor(_ROOT))
     gone = [Path(one) for one in systemd.stale(node.prefix, {one.path for one in wanted})]
     _take_away(gone, account)
-    said = [f"{one.what} {one.path}" for one in changed] + [f"remove {one}" for one in gone]
+    said = (*(f"{one.what} {one.path}" for one in changed), *(f"remove {one}" for one in gone))
     if said:
         _ran(["systemctl", "daemon-reload"])
-    return {"changed": said}
+    return Changed(said)
 
 
-def _remove(account: Account, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _remove(account: Account, asked: Remove) -> Changed:
     """Remove all units of a prefix; of an uninstalled cluster root's own copy of the code as well."""
-    prefix = _matching(_PREFIX, asked["prefix"])
-    _own(account, prefix)
-    gone = [Path(one) for one in systemd.stale(prefix, set())]
+    _own(account, asked.prefix)
+    gone = [Path(one) for one in systemd.stale(asked.prefix, set())]
     _take_away(gone, account)
     with contextlib.suppress(OSError):
         (systemd.SYSTEM / "default.target.wants").rmdir()
-    if asked["all"]:
+    if asked.all:
         _leaving.add(account.name)
-    return {"changed": [f"remove {one}" for one in gone]}
+    return Changed(tuple(f"remove {one}" for one in gone))
 
 
-def _disable(account: Account, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _disable(account: Account, asked: Disable) -> Changed:
     """Take the target of a prefix out of the boot."""
-    prefix = _matching(_PREFIX, asked["prefix"])
-    _own(account, prefix)
-    boot = systemd.SYSTEM / "default.target.wants" / f"{prefix}.target"
+    _own(account, asked.prefix)
+    boot = systemd.SYSTEM / "default.target.wants" / f"{asked.prefix}.target"
     if boot.is_symlink():
         boot.unlink()
-    return {}
+    return Changed()
 
 
-def _systemctl(account: Account, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _systemctl(account: Account, asked: Systemctl) -> Ran:
     """Run systemctl on units of a prefix, without names on its target; or have systemd read all units anew."""
-    if asked["verb"] == "daemon-reload":
+    if asked.verb == "daemon-reload":
         return _ran(["systemctl", "daemon-reload"])
-    prefix, verb = _matching(_PREFIX, asked["prefix"]), asked["verb"]
-    if verb not in _VERBS:
-        raise ValueError(verb)
-    _own(account, prefix)
-    units = [kinds.unit(prefix, _service(name)) for name in asked["names"]] or [f"{prefix}.target"]
-    return _ran(["systemctl", verb, *(["--no-block"] if verb in ("start", "restart") else []), "--", *units])
+    _own(account, asked.prefix)
+    units = [kinds.unit(asked.prefix, _service(name)) for name in asked.names] or [f"{asked.prefix}.target"]
+    wait = ["--no-block"] if asked.verb in ("start", "restart") else []
+    return _ran(["systemctl", asked.verb, *wait, "--", *units])
 
 
-def _linger(account: Account, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _linger(account: Account, asked: Linger) -> Ran:
     """Turn the account's lingering on or off."""
-    return _ran(["loginctl", "enable-linger" if asked["on"] is True else "disable-linger", account.name])
+    return _ran(["loginctl", "enable-linger" if asked.on else "disable-linger", account.name])
 
 
-def _cinc(_account: Account, _asked: Mapping[str, Any]) -> dict[str, Any]:
+def _cinc(_account: Account, _asked: InstallCinc) -> Installed:
     """Install Cinc, which root itself fetches and checks."""
-    return {"program": str(cinc.install(lambda _: None))}
+    return Installed(str(cinc.install(lambda _: None)))
 
 
-def _ran(argv: list[str]) -> dict[str, Any]:
+_STEPS: Mapping[type[Request], Callable[[Account, Any], Record]] = {
+    Units: _units,
+    Remove: _remove,
+    Disable: _disable,
+    Systemctl: _systemctl,
+    Linger: _linger,
+    InstallCinc: _cinc,
+}
+"""All that root does: what is asked for, and what does it."""
+
+
+def _ran(argv: list[str]) -> Ran:
     done = run(argv, check=False, timeout=120)
-    return {"status": done.status, "said": (done.stderr or done.stdout).strip()[-1000:]}
+    return Ran(done.status, (done.stderr or done.stdout).strip()[-1000:])
 
 
-def _node(account: Account, said: Mapping[str, Any]) -> Node:
-    """Return a node of which units can be rendered, and which is this account's."""
-    home, login = _plain(said["home"]), _plain(said["login"])
-    if not os.path.isabs(home) or not os.path.isabs(login):
-        raise ValueError(home)
+def _node(account: Account, said: Units) -> Node:
+    """Return a node of which units can be rendered, and which is this account's. Raises CncpError."""
     # No other setting is in a unit; some of them would have a file be read.
-    settings = sources.recorded({name: _plain(said[name]) for name in ("profile", "memory")})
+    settings = sources.recorded({"profile": said.profile, "memory": said.memory})
     made = Node(
         settings=settings,
-        account=dataclasses.replace(account, home=login),
-        host=_matching(_HOST, said["host"]),
-        home=home,
+        account=dataclasses.replace(account, home=said.login),
+        host=said.host,
+        home=said.home,
         profile_dir="",
         source="",
         manager="systemd",
@@ -193,28 +198,16 @@ def _node(account: Account, said: Mapping[str, Any]) -> Node:
         threads=1,
         gpus=(),
         location="",
-        instance=_matching(_HOST, said["instance"]) if said["instance"] else "",
+        instance=said.instance,
     )
-    _matching(_PREFIX, made.prefix)
+    if re.fullmatch(PREFIX, made.prefix) is None:
+        raise CncpError("root was asked for units of names that are none of ours", _HINT)
     return made
 
 
-def _plain(word: Any) -> str:
-    """Refuse what would end a line of a unit file."""
-    if not isinstance(word, str) or len(word) > 65536 or any(ord(one) < 32 or ord(one) == 127 for one in word):
-        raise ValueError(f"{word!r:.100}")
-    return word
-
-
-def _matching(pattern: str | re.Pattern[str], word: Any) -> str:
-    if not isinstance(word, str) or re.fullmatch(pattern, word) is None:
-        raise ValueError(f"{word!r:.100}")
-    return word
-
-
-def _service(name: Any) -> str:
-    if not isinstance(name, str) or not kinds.known(name):
-        raise ValueError(f"{name!r:.100}")
+def _service(name: str) -> str:
+    if not kinds.known(name):
+        raise CncpError(f"root was asked for {name[:100]!r}, which is no service", _HINT)
     return name
 
 

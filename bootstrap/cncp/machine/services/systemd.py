@@ -18,6 +18,7 @@ from cncp.machine.actor import Actor
 from cncp.machine.facts import lingers
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Link, Resource
+from cncp.machine.root.requests import Verb
 from cncp.machine.services import kinds
 from cncp.machine.services.base import ServiceManager, ServiceState, command, exits, forget_exits
 from cncp.machine.services.processes import as_recorded
@@ -180,7 +181,7 @@ class Systemd(ServiceManager):
         scope = [] if self._system else ["--user"]
         return self._actor.run(["systemctl", *scope, *words], check=False).stdout
 
-    def _do(self, verb: str, names: Sequence[str] = (), *, check: bool = True) -> None:
+    def _do(self, verb: Verb, names: Sequence[str] = (), *, check: bool = True) -> None:
         """Run systemctl on services, on the target where none is named."""
         if self._system:
             self._actor.root.systemctl(self._node, verb, names, check=check)

@@ -18,11 +18,13 @@ class Matching:
     pattern: str
     wanted: str
 
-    def __call__(self, it: Any, _: Reader) -> str:
+    def __call__(self, it: Any, plain: Reader) -> str:
         """Read a value."""
         if not isinstance(it, str) or not re.fullmatch(self.pattern, it):
             raise Odd(self.wanted)
-        return it
+        # A pattern of what is not in it lets through what is no text of Unicode.
+        found: str = plain(it)
+        return found
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from cncp.client import connect_state as connects
 from cncp.config import sources
 from cncp.config.settings import BY_KEY, layer
 from cncp.errors import CncpError, UsageError
-from cncp.field_types import Matching, Shown, Sized, Within
+from cncp.field_types import AbsolutePath, Matching, Shown, Sized, Within
 from cncp.files import to_json
 from cncp.fleet import registry, tunnel_grants
 from cncp.ipp import keys
@@ -111,6 +111,7 @@ def test_a_record_is_read_and_written() -> None:
         (bool, 1),
         (str, "a\0b"),
         (str, "\ud800"),
+        (AbsolutePath, "/\ud800"),
         (list[int], "12"),
         (tuple[str, int], ["a"]),
         (dict[str, int], {"a": "b"}),

@@ -17,7 +17,7 @@ from cncp.errors import CncpError
 from cncp.machine import chef_api
 from cncp.machine.node import Node
 from cncp.machine.resources import File, Link
-from cncp.machine.root import step
+from cncp.machine.root import authority, step
 from cncp.machine.root.authority import Authority
 from cncp.machine.root.requests import Request
 from cncp.machine.services import systemd
@@ -114,6 +114,8 @@ def test_units_are_the_accounts_and_go_again(ran: list[Sequence[str]], record: d
         ("do", None),
         ("home", "relative"),
         ("home", "/home/ada\nExecStartPre=+/bin/sh"),
+        ("home", "/home/\ud800"),
+        ("login", "/home/\udcff"),
         ("home", 5),
         ("host", "gold\nUser=root"),
         ("host", "%H"),
@@ -129,6 +131,7 @@ def test_units_are_the_accounts_and_go_again(ran: list[Sequence[str]], record: d
         ("services", {"engine-0/../../x": "0a"}),
         ("services", {"engine-0": "0a\nUser=root"}),
         ("services", {"engine-0": None}),
+        ("services", {"engine-\u0663": "0a"}),
         ("services", ["engine-0"]),
     ],
 )
@@ -240,6 +243,26 @@ def test_root_acts_on_files_of_no_account() -> None:
             Actor(ADA)
         with pytest.raises(CncpError, match="root does not act"):
             accounts.account({"CNCP_USER": "nobody"})
+
+
+def test_the_last_line_of_what_systemctl_says_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root answers it: in lines, of which the last says what is wrong."""
+    answered = json.dumps({"status": 5, "said": "Job failed.\nSee the journal."}).encode()
+    monkeypatch.setattr(Authority, "at_hand", lambda _: None)
+    monkeypatch.setattr(authority, "_exchange", lambda _: answered)
+    with pytest.raises(CncpError, match=r"^systemctl start exited with 5: See the journal\.$"):
+        Authority(ADA).systemctl(node, "start")
+
+
+@pytest.mark.parametrize("answered", [b"", b"{", b"[]", b"{}", b'{"status": "5", "program": 5}', b'{"error": 5}'])
+def test_what_root_answers_is_held(answered: bytes, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no answer is an error of two lines."""
+    monkeypatch.setattr(Authority, "at_hand", lambda _: None)
+    monkeypatch.setattr(authority, "_exchange", lambda _: answered)
+    with pytest.raises(CncpError, match=r"^root's answer is not readable"):
+        Authority(ADA).systemctl(node, "start")
+    with pytest.raises(CncpError, match=r"^root's answer is not readable"):
+        Authority(ADA).cinc()
 
 
 def test_it_needs_the_standard_library_alone() -> None:

@@ -1,6 +1,7 @@
 """What an account asks root for, and what root answers: records that go over a socket between the two.
 
-A field's type is the whole of what root believes of it; nothing in these is a path, a content or a command to use.
+A field's type is what root believes of it, and `cncp.machine.root.step` holds names of services, and settings, against
+what there is. No field is the path of a file that root opens, a content or a command.
 """
 
 from __future__ import annotations
@@ -9,18 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from cncp.field_types import Matching, Shown
+from cncp.field_types import Matching
 from cncp.records import Record
 
 PREFIX = r"cncp(-[A-Za-z0-9][A-Za-z0-9_.-]{0,100})?"
 """What names of our units begin with."""
 
-Prefix = Annotated[str, Matching(PREFIX, "a prefix of ours")]
 _HOST = r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}"
+# Neither what ends a line of a unit file, nor halves of characters, which no file in UTF-8 can hold.
+_IN_LINE = r"[^\x00-\x1f\x7f\ud800-\udfff]"
+
+_Prefix = Annotated[str, Matching(PREFIX, "a prefix of ours")]
 _Host = Annotated[str, Matching(_HOST, "the name of a host")]
-# What would end a line of a unit file is in none of them.
-_Line = Annotated[str, Matching(r"[^\x00-\x1f\x7f]{0,65536}", "a line")]
-_Absolute = Annotated[str, Matching(r"/[^\x00-\x1f\x7f]{0,65535}", "an absolute path")]
+_Line = Annotated[str, Matching(rf"{_IN_LINE}{{0,65536}}", "a line of UTF-8")]
+_AbsolutePath = Annotated[str, Matching(rf"/{_IN_LINE}{{0,65535}}", "an absolute path, in UTF-8")]
 _Digest = Annotated[str, Matching("[0-9a-f]{1,64}", "a digest")]
 
 Verb = Literal["start", "stop", "restart", "reset-failed", "daemon-reload"]
@@ -43,8 +46,8 @@ class Units(Request):
 
     do = "units"
 
-    home: _Absolute
-    login: _Absolute
+    home: _AbsolutePath
+    login: _AbsolutePath
     host: _Host
     instance: Annotated[str, Matching(f"({_HOST})?", "the name of a host")]
     profile: _Line
@@ -58,7 +61,7 @@ class Remove(Request):
 
     do = "remove"
 
-    prefix: Prefix
+    prefix: _Prefix
     all: bool
 
 
@@ -68,7 +71,7 @@ class Disable(Request):
 
     do = "disable"
 
-    prefix: Prefix
+    prefix: _Prefix
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Systemctl(Request):
     do = "systemctl"
 
     verb: Verb
-    prefix: Prefix
+    prefix: _Prefix
     names: tuple[str, ...]
 
 
@@ -110,7 +113,7 @@ class Ran(Record):
     """How a program ended, and the last of what it said."""
 
     status: int
-    said: Annotated[str, Shown(65536)]
+    said: str
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ _LIMIT = 1 << 20
 _PATIENCE = 20.0
 """Seconds in which a request has to be there."""
 
-_HINT = "use cncp itself"
+_ASKED, _HINT = "what root was asked for", "use cncp itself"
 _ROOT = Account("root", 0, 0, "/root")
 
 _leaving: set[str] = set()
@@ -64,7 +64,7 @@ def perform(account: Account, asked: Mapping[str, object]) -> Record:
     """Do what an account asks for. Raises CncpError, with nothing done, on anything that is not in the list."""
     for kind, step in _STEPS.items():
         if asked.get("do") == kind.do:
-            return step(account, kind.from_json(asked, "what root was asked for", _HINT))
+            return step(account, kind.from_json(asked, _ASKED, _HINT))
     raise CncpError("root was asked for what makes no sense", _HINT)
 
 
@@ -95,7 +95,7 @@ def _received(connection: socket.socket) -> bytes:
 
 def _answer(account: Account, content: bytes) -> Record:
     try:
-        return perform(account, read(dict[str, object], content, "what root was asked for", _HINT))
+        return perform(account, read(dict[str, object], content, _ASKED, _HINT))
     except CncpError as error:
         return Refused(error.message, error.hint)
     except OSError as error:

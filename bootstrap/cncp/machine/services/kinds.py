@@ -23,7 +23,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "controller": Kind("controller.service"),
     "tunnel": Kind("tunnel@.service", r"[A-Za-z0-9_-]+"),
-    "engine": Kind("engine@.service", r"\d+"),
+    "engine": Kind("engine@.service", "[0-9]+"),
     "jupyter": Kind("jupyter.service"),
     "rendezvous": Kind("rendezvous.service"),
 }

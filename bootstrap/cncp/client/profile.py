@@ -10,11 +10,12 @@ from pathlib import Path
 from cncp import accounts
 from cncp.errors import CncpError, UsageError
 from cncp.files import read_bytes, to_json, write_atomic
+from cncp.ipp import keys
 from cncp.ipp.connection_file import CLIENT, ClientFile
 from cncp.ipp.keys import SECRET
 from cncp.records import Misfit
 
-IDENTITY = "cncp-identity.json"
+IDENTITY = keys.IDENTITY.name
 
 
 def folder(environment: Mapping[str, str]) -> Path:

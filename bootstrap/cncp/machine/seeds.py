@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from cncp.errors import CncpError, UsageError
+from cncp.errors import UsageError
 from cncp.files import make_home, write_atomic
-from cncp.machine.node import Node, installed
+from cncp.machine.node import NODE
 from cncp.rendezvous import documents, member_record
 from cncp.rendezvous.documents import Seed
 from cncp.rendezvous.fetching import fetch, refuse
@@ -50,7 +50,7 @@ def keep(seed: Seed, home: Path) -> None:
 
 def insist(seed: Seed, home: Path) -> Membership | None:
     """Return what is known of an earlier joining. Raises CncpError where nobody can join with this here, now."""
-    past, known = _former(home), member_record.load(home)
+    past, known = NODE.intact(home), member_record.load(home)
     if past is not None and known is None:
         what = "a cluster of its own" if past.controller else "engines that another machine has set up"
         raise UsageError(
@@ -72,10 +72,3 @@ def insist_on_answer(seed: Seed) -> None:
     refuse(answer)
     if answer.verdict == "found":
         documents.read(answer.body, cluster=seed.cluster, kind="join", name=seed.batch)
-
-
-def _former(home: Path) -> Node | None:
-    try:
-        return installed(home)
-    except CncpError:
-        return None

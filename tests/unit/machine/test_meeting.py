@@ -24,8 +24,8 @@ from cncp.files import to_json
 from cncp.ipp import hub
 from cncp.ipp.connection_file import EngineFile
 from cncp.machine import offering, parking, parking_mark, seeds
-from cncp.machine.node import Node, node_path
-from cncp.machine.ops import inviting, joined_engines, joining, meeting_findings
+from cncp.machine.node import NODE, Node, node_path
+from cncp.machine.ops import inviting, joined_engines, joining, meeting_findings, steps
 from cncp.rendezvous import member_record, owner
 from cncp.rendezvous.documents import Access, Body, Refused, Seed, new_key
 from cncp.rendezvous.owner import Place
@@ -107,6 +107,18 @@ def test_a_home_that_is_taken(tmp_path: Path, flags: dict[str, Any], rendezvous:
     with pytest.raises(UsageError, match=said):
         seeds.insist(SEED, tmp_path)
     assert rendezvous == member_record.role(tmp_path)
+
+
+def test_a_home_of_a_newer_version(tmp_path: Path) -> None:
+    """Is as little to be written over by a joining as by anything else."""
+    path = NODE.path(tmp_path)
+    path.write_bytes(NODE.content(node(engines="1")).replace(b'"format": 1', b'"format": 2'))
+    with pytest.raises(CncpError, match="its format is 2"):
+        seeds.insist(SEED, tmp_path)
+    with pytest.raises(CncpError, match="its format is 2"):
+        steps.former(tmp_path)
+    path.write_bytes(b"{")
+    assert (seeds.insist(SEED, tmp_path), steps.former(tmp_path)) == (None, None)
 
 
 def test_joining_again_and_elsewhere(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from cncp import accounts, remote
+from cncp.accounts import Account
 from cncp.console import Console
+from cncp.errors import CncpError
 from cncp.files import to_json
 from cncp.machine import manifest, removal
 from cncp.machine.actor import Actor
@@ -58,6 +60,18 @@ class Left:
 
 
 STAYS = {".ipython/profile_default/history.sqlite", ".ipython/profile_cncp/ipengine_config.py"}
+
+
+@pytest.mark.parametrize("profile", [None, 5, "/p"])
+def test_units_of_the_system_are_roots(home: Path, profile: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else the record of the node says: without root they would be left, and run what is gone."""
+    left = Left(home)
+    (left.home / "node.json").write_bytes(to_json({"scope": "system", "profile_dir": profile}))
+    before = left.files()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(CncpError, match="units of the system run this cluster"):
+        bare_uninstall.uninstall(left.home, Account("ada", 1000, 1000, str(home)), Console(quiet=True))
+    assert left.files() == before
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"made": 5}', None])

@@ -58,7 +58,7 @@ class _Node(Record):
     """What of a node's record, which may be damaged otherwise, is needed here."""
 
     scope: object = ""
-    profile_dir: str = ""
+    profile_dir: object = ""
 
 
 def uninstall(home: Path, account: Account, console: Console) -> list[str]:
@@ -72,7 +72,7 @@ def uninstall(home: Path, account: Account, console: Console) -> list[str]:
             "units of the system run this cluster, and its record of them is damaged",
             "bash ./baremetal.sh as root mends it; then uninstall it as root",
         )
-    named = [Path(node.profile_dir)] if node.profile_dir else []
+    named = [Path(node.profile_dir)] if isinstance(node.profile_dir, str) and node.profile_dir else []
     own = Path(account.home)
     folders = {accounts.ipython_folder(os.environ, account), own / ".ipython", *(one.parent for one in named)}
     memory = removal.remembered(home, own, folders, SOURCE / "notebooks", console.warn)

@@ -15,7 +15,6 @@ from pathlib import Path
 import psutil
 
 from cncp import files
-from cncp.errors import CncpError
 from cncp.install.stamp import STAMP, of_engines
 from cncp.ipp.hub import Hub, NoAnswer
 from cncp.machine import connection_files, engine_variables, login_environment, manifest, removal
@@ -23,7 +22,7 @@ from cncp.machine.actor import Actor
 from cncp.machine.converge import embedded
 from cncp.machine.desired import Desired, desired
 from cncp.machine.jupyter import notebooks, service
-from cncp.machine.node import Node, installed
+from cncp.machine.node import NODE, Node
 from cncp.machine.ops import port_check
 from cncp.machine.resources import Directory, Resource
 from cncp.machine.services import ServiceManager, ServiceState, service_manager, systemd
@@ -56,11 +55,11 @@ def manifest_path(node: Node) -> Path:
 
 
 def former(home: Path) -> Node | None:
-    """Return the node of the last run, None where there was none or its record is damaged."""
-    try:
-        return installed(home)
-    except CncpError:
-        return None
+    """Return the node of the last run, None where there was none or its record is damaged.
+
+    Raises CncpError where a newer version made it, which is not to be taken for none.
+    """
+    return NODE.intact(home)
 
 
 def wanted(node: Node) -> Desired:

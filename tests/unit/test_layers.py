@@ -234,7 +234,6 @@ UNTYPED = {
     "ipp.connection_file": (1, "arguments of a record"),
     "ipp.keys": (3, "arguments of a record"),
     "machine.ops.repl": (1, "what an ipyparallel result has come to"),
-    "machine.services.base": (1, "methods of somebody else's service manager"),
     "pools.base": (1, "keys of a pool's table, each of which has a parser"),
     "pools.cloud.admission": (3, "keys of a pool's table"),
     "pools.cloud.cloud_pool": (1, "keys of a pool's table"),

@@ -60,6 +60,9 @@ class Picky(Loops):
     @classmethod
     def files(cls, node, services):
         return 1 / 0
+
+    def attach_command(self, name):
+        raise LookupError(name)
 '''
 
 
@@ -156,6 +159,8 @@ def test_its_faults_are_told_as_such(loops: None) -> None:
     assert "a fault of loops" in caught.value.hint
     with pytest.raises(CncpError, match=r"files of the service manager picky ended with ZeroDivisionError"):
         services.manager_files(dataclasses.replace(made, manager="picky"), {})
+    with pytest.raises(CncpError, match=r"attach_command of the service manager picky ended with LookupError"):
+        service_manager(dataclasses.replace(made, manager="picky"), Actor(made.account)).attach_command("engine-0")
     with pytest.raises(PreflightError, match="there is no no-such-program on this machine"):
         services.insist(dataclasses.replace(made, manager="picky"))
     for name, said in {"lost": "cannot be imported", "number": "is none: loops:__name__ is no ServiceManager"}.items():

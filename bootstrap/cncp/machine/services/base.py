@@ -121,7 +121,11 @@ class ServiceManager(ABC):
         return ["tail", "-F", str(self._node.log_dir / f"{name}.log")]
 
 
-_ASKED = ("insist", "files", "states", "keepers", "reload", "start", "stop", "persist", "forget", "clean_up", "mortal")
+_OF_KIND = ("insist", "files")
+_OF_MANAGER = (
+    *("states", "keepers", "reload", "start", "stop"),
+    *("persist", "forget", "clean_up", "mortal", "attach_command"),
+)
 
 
 def guarded(kind: type[ServiceManager]) -> type[ServiceManager]:
@@ -140,10 +144,10 @@ def guarded(kind: type[ServiceManager]) -> type[ServiceManager]:
 
         return call
 
-    methods: dict[str, Any] = {asked: held(asked, getattr(kind, asked)) for asked in _ASKED}
-    # These two are bound to the class already.
-    bound = {asked: staticmethod(methods[asked]) for asked in ("insist", "files")}
-    return type(kind.__name__, (kind,), {**methods, **bound})
+    # What is asked of a kind is bound to it already.
+    of_kind = {asked: staticmethod(held(asked, getattr(kind, asked))) for asked in _OF_KIND}
+    of_manager = {asked: held(asked, getattr(kind, asked)) for asked in _OF_MANAGER}
+    return type(kind.__name__, (kind,), {**of_kind, **of_manager})
 
 
 def command(node: Node, name: str, digest: str) -> list[str]:

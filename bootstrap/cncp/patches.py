@@ -362,7 +362,7 @@ PATCHES: tuple[Patch, ...] = (
         by=(
             "cncp.ipp.keys:connection_files",
             "cncp.ipp.connection_file:ClientFile",
-            "cncp.config.settings:PORTS_NEEDED",
+            "cncp.config.parsers:PORTS_NEEDED",
         ),
         why="they are made once and stay, so that clients and engines find a restarted controller",
         look="which channels there are, and what else stands in the files; which ports are bound, and from which pool",

@@ -17,7 +17,7 @@ from .support import Site, said, wheel
 POOL = '''\
 import json, os, signal, subprocess, sys
 from pathlib import Path
-from cncp.config.settings import within
+from cncp.config.parsers import within
 from cncp.pools.base import Member, Pool, State, Want
 from cncp.waiting import wait_until
 

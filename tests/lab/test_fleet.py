@@ -176,7 +176,7 @@ def test_a_package_of_the_users_own(fleet: Fleet, wheelhouse: Path) -> None:
 RACK = """
 import json
 from cncp.config.inventory import HostSpec
-from cncp.config.settings import within
+from cncp.config.parsers import within
 from cncp.pools.base import Member, Pool, State, Want
 
 

@@ -58,7 +58,8 @@ A module that stands here by itself is the interface to a package above, for tho
 
 ALONE = {
     "command_log.py": {"process"},
-    "config/settings.py": {"errors"},
+    "config/parsers.py": set[str](),
+    "config/settings.py": {"config", "errors"},
     "console.py": {"errors", "records"},
     "errors.py": set[str](),
     "interrupted.py": set[str](),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from cncp.config.hostlist import _HOST
+from cncp.config.hostlist import HOST
 
 
 def _words(raw: Any, pattern: str, wanted: str) -> str:
@@ -27,7 +27,7 @@ def _port(raw: Any) -> int:
 
 
 def _jump(raw: Any) -> str:
-    one = _HOST.pattern.replace("?P<user>", "?:").replace("?P<name>", "?:").replace("?P<port>", "?:")
+    one = HOST.pattern.replace("?P<user>", "?:").replace("?P<name>", "?:").replace("?P<port>", "?:")
     return _words(raw, f"{one}(?:,{one})*", "a host, or hosts with commas, as in ssh -J")
 
 

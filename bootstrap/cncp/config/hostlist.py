@@ -13,7 +13,7 @@ MAX_HOSTS = 1024
 
 _LONGEST = 1024  # characters of one name or pattern
 
-_HOST = re.compile(
+HOST = re.compile(
     r"(?:(?P<user>[A-Za-z0-9._][A-Za-z0-9._-]*)@)?(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)(?::(?P<port>[0-9]{1,5}))?"
 )
 
@@ -63,7 +63,7 @@ def _range(numbers: Sequence[str]) -> str:
 
 def split(patterns: str) -> list[str]:
     """Split at commas outside brackets."""
-    return [one.strip() for one in re.split(r",(?![^\[]*\])", patterns) if one.strip()]
+    return [pattern.strip() for pattern in re.split(r",(?![^\[]*\])", patterns) if pattern.strip()]
 
 
 def expand(pattern: str, where: str) -> Iterator[str]:
@@ -77,13 +77,13 @@ def expand(pattern: str, where: str) -> Iterator[str]:
     ranges = [list(_numbers(text, pattern, where)) for text in texts[1::2]]
     count = 1
     for numbers in ranges:
-        count *= sum(len(one) for one, _ in numbers)
+        count *= sum(len(span) for span, _ in numbers)
         if count > MAX_HOSTS:
             raise UsageError(f"{where}: {pattern!r} is more than {MAX_HOSTS} hosts", "name fewer hosts")
-    written = [[str(number).zfill(width) for one, width in numbers for number in one] for numbers in ranges]
+    written = [[str(number).zfill(width) for span, width in numbers for number in span] for numbers in ranges]
     for chosen in itertools.product(*written):
         name = "".join(itertools.chain.from_iterable(zip(texts[::2], chosen, strict=True))) + last
-        if not _HOST.fullmatch(name):
+        if not HOST.fullmatch(name):
             raise UsageError(
                 f"{where}: {pattern!r} is no host", "give names such as gold1, ada@gold1:2222 or gold[2-7]"
             )

@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from cncp.config.host_way import DIRECT, OF_SSH
-from cncp.config.hostlist import _HOST, MAX_HOSTS, expand, split
-from cncp.config.settings import BY_KEY, RENAMED, Value, layer, merged
+from cncp.config.hostlist import HOST, MAX_HOSTS, expand, split
+from cncp.config.parsers import Value
+from cncp.config.settings import BY_KEY, RENAMED, layer, merged
 from cncp.errors import UsageError
 
 LOCAL = "localhost"
@@ -159,7 +160,7 @@ class Inventory:
         names = [host.name for host in self.everyone]
         known = set(names)
         wanted = set()
-        for name in itertools.chain.from_iterable(expand(one, "--limit") for one in split(patterns)):
+        for name in itertools.chain.from_iterable(expand(pattern, "--limit") for pattern in split(patterns)):
             wanted.add(name)
             if name not in known:
                 close = difflib.get_close_matches(name, names, 1)
@@ -176,7 +177,7 @@ ALONE = Inventory((HostSpec(LOCAL),), named=False)
 
 def spec(text: str, where: str) -> HostSpec:
     """Read one name, as in ada@gold1:2222. Raises UsageError."""
-    match = _HOST.fullmatch(text)
+    match = HOST.fullmatch(text)
     if match is None:
         raise UsageError(f"{where}: {text!r} is no host", "give names such as gold1, ada@gold1:2222 or gold[2-7]")
     port = int(match["port"] or 0)
@@ -249,9 +250,9 @@ def _patterns(raw: Any, folder: Path, where: str) -> list[str]:
         try:
             return read_names(folder / os.path.expanduser(raw))
         except UsageError as error:
-            hint = f"a list of hosts stands in brackets: hosts = [{raw!r}]" if _HOST.fullmatch(raw) else error.hint
+            hint = f"a list of hosts stands in brackets: hosts = [{raw!r}]" if HOST.fullmatch(raw) else error.hint
             raise UsageError(f"{where}: {error.message}", hint) from None
-    if not isinstance(raw, list) or not raw or not all(isinstance(one, str) for one in raw):
+    if not isinstance(raw, list) or not raw or not all(isinstance(name, str) for name in raw):
         raise UsageError(
             f"{where}: hosts = {_short(raw)} is not possible",
             'hosts must be a list such as ["gold[2-7]"], or a file of names',
@@ -290,7 +291,7 @@ def named_hosts(pool: PoolTable) -> list[HostSpec]:
         raise UsageError(f"{where} names no hosts", 'add hosts = ["gold[2-7]"] to it')
     shared = {key: value for key, value in table.items() if key not in (HOSTS, "host")}
     own = table.get("host", {})
-    if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
+    if not isinstance(own, dict) or not all(isinstance(values, dict) for values in own.values()):
         raise UsageError(
             f"{where}: host is no table of hosts", '[pool.host."gold3"] begins what is different on one host'
         )
@@ -313,7 +314,7 @@ def named_hosts(pool: PoolTable) -> list[HostSpec]:
 
 def _without_own(text: str, shared: Mapping[str, object]) -> Mapping[str, object]:
     """Return a pool's keys without those that stand in the name itself, as in ada@gold1:2222."""
-    match = _HOST.fullmatch(text)
+    match = HOST.fullmatch(text)
     given = {key for key in ("user", "port") if match and match[key]}
     return {key: value for key, value in shared.items() if key not in given}
 

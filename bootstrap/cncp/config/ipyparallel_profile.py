@@ -15,8 +15,9 @@ from typing import Any
 
 from cncp.config import inventory
 from cncp.config.inventory import LOCAL, HostSpec, Inventory
+from cncp.config.parsers import Invalid
 from cncp.config.python_literals import assignments
-from cncp.config.settings import BY_KEY, Invalid
+from cncp.config.settings import BY_KEY
 from cncp.errors import UsageError
 from cncp.managed_block import split_block
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cncp.config.inventory import Inventory
-from cncp.config.settings import Layer, Value, layer, merged
+from cncp.config.parsers import Value
+from cncp.config.settings import Layer, layer, merged
 
 OF_CONTROLLER = ("listen", "external", "ports", "database", "jupyter", "role")
 """Settings that are nothing to a machine of engines."""

@@ -10,15 +10,16 @@ import difflib
 import functools
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cncp.config import inventory, machine_layers, rendezvous_table
 from cncp.config.inventory import HostSpec, Inventory
+from cncp.config.parsers import Value
 from cncp.config.rendezvous_table import RendezvousTable
-from cncp.config.settings import BY_KEY, FORMER_VARIABLES, RENAMED, Cluster, Layer, Value, cluster, layer, merged
+from cncp.config.settings import BY_KEY, FORMER_VARIABLES, RENAMED, Cluster, Layer, cluster, layer, merged
 from cncp.errors import UsageError
 from cncp.records import Odd, Record
 from cncp.records import read as read_json
@@ -135,7 +136,7 @@ def _defaults() -> Layer:
 
 def complete(later: Sequence[Layer]) -> Cluster:
     """Merge origins, later ones winning, over the defaults and those of the role they choose."""
-    chosen = next((one.values["role"] for one in reversed(later) if "role" in one.values), None)
+    chosen = next((given.values["role"] for given in reversed(later) if "role" in given.values), None)
     return cluster([_defaults(), _role(str(chosen or _defaults().values["role"])), *later])
 
 
@@ -286,8 +287,8 @@ def _refuse_endless(value: Any) -> None:
     """Raise ValueError on a number beyond those of TOML, which has 64 bits: it could not even be shown."""
     if isinstance(value, int) and abs(value) >= 2**63:
         raise ValueError("a number is too large")
-    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _refuse_endless(one)
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _refuse_endless(inner)
 
 
 def for_controller(
@@ -296,10 +297,12 @@ def for_controller(
     """Return the settings of the controller's machine that are not the defaults. Raises UsageError."""
     given = _of_controller(file, environment, flags, former)
     complete(given)
-    found: dict[str, Value] = {}
-    for one in given:
-        found = merged(found, one.values)
-    return found
+    return _together(given)
+
+
+def _together(layers: Iterable[Layer]) -> dict[str, Value]:
+    """Return the values of layers, of which later ones win."""
+    return functools.reduce(merged, (given.values for given in layers), dict[str, Value]())
 
 
 def for_host(
@@ -314,10 +317,7 @@ def for_host(
     values, _ = read(file)
     shared = layer(str(file), values)
     given = [layer("kept", former.settings), shared, Layer(f"{file} {host.name}", host.settings)]
-    there: dict[str, Value] = {}
-    for one in (*given, _environment(environment), _flags(flags)):
-        there = merged(there, one.values)
-    chosen = machine_layers.of_engines(there)
+    chosen = machine_layers.of_engines(_together((*given, _environment(environment), _flags(flags))))
     complete([Layer(host.name, chosen)])
     return chosen
 

@@ -51,7 +51,7 @@ def lines(settings: Mapping[str, object], hosts: Inventory | None, comments: Ite
     for pool in pools.values():
         yield ""
         yield "[[pool]]"
-        yield f"hosts = [{', '.join(value(name) for name in fold(one.name for one in pool))}]"
+        yield f"hosts = [{', '.join(value(name) for name in fold(host.name for host in pool))}]"
         for key, it in _own(pool[0]).items():
             yield f"{key} = {value(it)}"
 

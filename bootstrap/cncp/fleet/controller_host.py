@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cncp.config.inventory import LOCAL, HostSpec
-from cncp.config.settings import Value
+from cncp.config.parsers import Value
 from cncp.console import Console
 from cncp.fleet import deploy
 from cncp.fleet.model import Surveyed

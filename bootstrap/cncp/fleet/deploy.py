@@ -12,7 +12,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
-from cncp.config.settings import BY_KEY, Value
+from cncp.config.parsers import Value
+from cncp.config.settings import BY_KEY
 from cncp.config.sources import SOURCE
 from cncp.errors import USAGE, told
 from cncp.files import PARENTS, to_json

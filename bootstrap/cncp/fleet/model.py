@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cncp.config.inventory import HostSpec, Inventory
-from cncp.config.settings import Value
+from cncp.config.parsers import Value
 from cncp.pools.base import Pool
 from cncp.ssh.connection import Host
 from cncp.ssh.rpc import Facts

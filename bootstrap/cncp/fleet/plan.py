@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cncp.config.settings import Value
+from cncp.config.parsers import Value
 from cncp.errors import WOULD_CHANGE
 from cncp.field_types import ShortText
 from cncp.fleet import deploy, registry

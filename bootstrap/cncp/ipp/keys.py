@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import zmq
 
-from cncp.config.settings import PORTS_NEEDED
+from cncp.config.parsers import PORTS_NEEDED
 from cncp.errors import CncpError
 from cncp.field_types import Matching, Port, Sized
 from cncp.ipp.connection_file import ClientFile, CurveKey, EngineFile

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cncp.accounts import Account
-from cncp.config.settings import MANAGER, Cluster
+from cncp.config.parsers import MANAGER
+from cncp.config.settings import Cluster
 from cncp.config.sources import recorded
 from cncp.errors import CncpError, PreflightError, UsageError
 from cncp.field_types import Matching, Within

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cncp.config import inventory
 from cncp.config.inventory import HostSpec, Inventory, PoolTable
-from cncp.config.settings import Value
+from cncp.config.parsers import Value
 from cncp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Want:
     """A key of a pool's table: how its value is read, what that may be, what it means.
 
     ``parse`` takes a TOML value and returns it normalised, or raises ValueError with a text that completes the sentence
-    "KEY must be ...": `cncp.config.settings.within`, ``choice``. Without a ``default`` it must be given.
+    "KEY must be ...": `cncp.config.parsers.within`, ``choice``. Without a ``default`` it must be given.
     """
 
     parse: Callable[[Any], Any]

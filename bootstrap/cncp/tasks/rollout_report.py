@@ -9,7 +9,7 @@ from cncp import accounts
 from cncp.config import sources
 from cncp.config.asked import Request
 from cncp.config.inventory import HostSpec, Inventory
-from cncp.config.settings import Value
+from cncp.config.parsers import Value
 from cncp.console import Console
 from cncp.errors import CncpError, plural
 from cncp.fleet.model import Fleet

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cncp.config import hostlist, inventory, ipyparallel_profile, profile_export, selection, sources, writer
+from cncp.config import hostlist, inventory, ipyparallel_profile, parsers, profile_export, selection, sources, writer
 from cncp.config.asked import request
 from cncp.config.hostlist import fold
 from cncp.config.inventory import HostSpec
@@ -38,6 +38,25 @@ def expanded(patterns: list[str]) -> list[str]:
 def test_names_survive_being_folded(names: list[str]) -> None:
     """What stands in a file that we write is what there was."""
     assert sorted(expanded(fold(names))) == sorted(names)
+
+
+READ = {
+    "a number": (parsers.within(0, 9), "7", 7),
+    "a number or a word": (parsers.number_or(0, 9, "auto", "auto"), "auto", "auto"),
+    "a switch": (parsers.switch, "Off", False),
+    "where to listen": (parsers.listen, "all", "0.0.0.0"),
+    "ports": (parsers.ports, "09000-9100", "9000-9100"),
+    "memory": (parsers.memory, "128M", "128M"),
+    "variables": (parsers.environment, {"B": "two words", "A": 1}, "A=1 'B=two words'"),
+    "no variables": (parsers.environment, {}, "none"),
+}
+
+
+@pytest.mark.parametrize(("parse", "raw", "value"), READ.values(), ids=list(READ))
+def test_a_value_has_one_form(parse: Any, raw: object, value: object) -> None:
+    """However it was written; and it is kept in that form, to be read again as the same."""
+    assert parse(raw) == value
+    assert parse(value) == value
 
 
 @settings(max_examples=300, deadline=None)

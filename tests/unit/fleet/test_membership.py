@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from cncp.config.inventory import LOCAL, HostSpec, Inventory, PoolTable
-from cncp.config.settings import within
+from cncp.config.parsers import within
 from cncp.console import Console, Stopwatch
 from cncp.errors import CncpError, UsageError
 from cncp.fleet import membership, operations, registry

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cncp.config import profile_export, sources
-from cncp.config.settings import Cluster, Value, merged, parse
+from cncp.config.parsers import Value
+from cncp.config.settings import Cluster, merged, parse
 from cncp.config.sources import Kept
 from cncp.errors import UsageError
 from cncp.fleet import deploy

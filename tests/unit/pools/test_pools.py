@@ -23,7 +23,7 @@ from ..elsewhere import install, python_of
 THEIRS = '''\
 """A pool of somebody else's: so many hosts of a rack, which only have to be switched on."""
 from cncp.config.inventory import HostSpec
-from cncp.config.settings import within
+from cncp.config.parsers import within
 from cncp.pools.base import Member, Pool, State, Want
 
 

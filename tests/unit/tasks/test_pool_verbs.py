@@ -24,7 +24,7 @@ CELLS = '''\
 """Members that come by themselves; what there is of them stands in a file."""
 import os
 from pathlib import Path
-from cncp.config.settings import within
+from cncp.config.parsers import within
 from cncp.errors import CncpError
 from cncp.pools.base import Member, Pool, State, Want
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from cncp.config.asked import Request
 from cncp.config.inventory import HostSpec
-from cncp.config.settings import Value
+from cncp.config.parsers import Value
 from cncp.console import Console, Stopwatch
 from cncp.errors import CncpError
 from cncp.fleet import deploy

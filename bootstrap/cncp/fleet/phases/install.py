@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping
 from typing import ClassVar
 
-from cncp.config.settings import Value
+from cncp.config.parsers import Value
 from cncp.console import Console
 from cncp.fleet import deploy, offline_bundle
 from cncp.fleet.controller_host import There

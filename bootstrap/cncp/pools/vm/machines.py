@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from cncp import accounts
 from cncp.config.inventory import HostSpec
-from cncp.config.settings import choice, within
+from cncp.config.parsers import choice, within
 from cncp.errors import UsageError
 from cncp.pools.base import Member, Pool, Say, State, Want
 from cncp.pools.vm import seed

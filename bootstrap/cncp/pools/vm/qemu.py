@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cncp.config.inventory import HostSpec
-from cncp.config.settings import LOOPBACK, PORTS_NEEDED
+from cncp.config.parsers import PORTS_NEEDED
+from cncp.config.settings import LOOPBACK
 from cncp.errors import CncpError, plural
 from cncp.pools.vm import accel, seed
 from cncp.pools.vm.guest import Folder, Machine

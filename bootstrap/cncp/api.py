@@ -114,8 +114,7 @@ class Cluster:
         wanted = rollout_report.fleet(asked, scenes.inventory(asked), limit=limit, strict=is_strict(host_keys))
         with _manners(wait, force=force):
             done = rollout.up(asked, wanted, self._console(), None)
-        if failures := rollout_report.failures_of(done):
-            raise SomeHostsFailed(failures, len(done.limit) + len(done.members), "")
+        rollout_report.insist(done)
         return Report(done.all_engines, done.all_answering, done.changed)
 
     def status(self, *, limit: str = "") -> list[Status]:

@@ -25,7 +25,6 @@ ELSEWHERE = {
     "console": "unit/fleet/test_answers.py",
     "fleet.host_addresses": "unit/machine/test_firewall.py",
     "fleet.phases.await_engines": "lab/test_fleet.py",
-    "fleet.phases.connect": "lab/test_fleet.py",
     "fleet.plan": "unit/test_examples.py",
     "fleet.remote_jupyter": "unit/machine/test_jupyter.py",
     "install.bootstrap_tools": "install/test_tools.py",

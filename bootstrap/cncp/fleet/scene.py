@@ -156,7 +156,7 @@ class Scene:
         elif name in self._crew.hosts:
             yield self._crew.hosts[name]
         else:
-            placed = {placed: one.spec for placed, one in self.places.items()}
+            placed = {placed: place.spec for placed, place in self.places.items()}
             named = {host.name: host for host in self.inventory.everyone}
             spec = {**placed, **named}.get(name)
             with Crew([spec] if spec else []) as crew:
@@ -186,9 +186,11 @@ class Scene:
         self.insist("--limit")
 
     def insist(self, again: str = "") -> None:
-        """Raise SomeHostsFailed where some have; ``again`` is as there."""
+        """Raise SomeHostsFailed where some have; ``again`` is as there, and names no pool."""
         if self.failures:
-            raise SomeHostsFailed(self.failures, len(self.limit), again)
+            hosts = {host.name for host in self.limit}
+            able = self.failures.keys() <= hosts
+            raise SomeHostsFailed(self.failures, len(hosts | self.failures.keys()), again if able else "")
 
 
 def show(said: Mapping[str, Said], inventory: Inventory, console: Console, *, as_json: bool) -> None:

@@ -63,8 +63,15 @@ def report(wanted: Fleet, done: Report, console: Console, *, following: Sequence
             console.table(HEADER, _rows(done, failures))
         for line in [*(_lines(done, failures) if many else _own_lines(done)), *following]:
             console.say(line)
-    if failures:
-        raise SomeHostsFailed(failures, len(done.limit) + len(done.members))
+    insist(done, "--limit")
+
+
+def insist(done: Report, again: str = "") -> None:
+    """Raise SomeHostsFailed where something has failed; ``again`` is as there, and names no pool or member of one."""
+    if failures := failures_of(done):
+        hosts = {host.name for host in done.limit}
+        able = failures.keys() <= hosts
+        raise SomeHostsFailed(failures, len(hosts | done.members.keys() | failures.keys()), again if able else "")
 
 
 def _own_document(done: Report) -> dict[str, object]:

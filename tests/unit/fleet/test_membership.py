@@ -30,7 +30,8 @@ from cncp.fleet.scene import Scene
 from cncp.machine.ops.busy_engines import Manners
 from cncp.pools import counts
 from cncp.pools.base import Member, Pool, Rendezvous, Say, State, Want
-from cncp.ssh.pool import Crew
+from cncp.ssh.pool import Crew, SomeHostsFailed
+from cncp.tasks import rollout_report
 
 from .facts import SECRET
 
@@ -105,6 +106,23 @@ def run_of(fleet: Fleet) -> Run:
     console = quiet()
     unused: Any = None
     return Run(unused, unused, fleet, console, Stopwatch(console), Crew([]), None)
+
+
+def test_a_pool_that_fails_is_no_host_to_run_again_on(tmp_path: Path) -> None:
+    """What `--limit` does not take is not advised; of hosts alone it is."""
+    scene = Scene(Inventory((HostSpec(LOCAL),)), tmp_path, [HostSpec(LOCAL)], quiet())
+    scene.failures = {LOCAL: CncpError("no", "x")}
+    with pytest.raises(SomeHostsFailed, match="1 of 1 host failed") as error:
+        scene.finish()
+    assert error.value.hint.endswith(f"with --limit {LOCAL}")
+    scene.failures["fake"] = CncpError("no", "x")
+    with pytest.raises(SomeHostsFailed, match="2 of 2 hosts failed") as error:
+        scene.finish()
+    assert error.value.hint == "mend them, then run this again"
+    done = Report({"fake": CncpError("no", "x")}, (HostSpec(LOCAL),))
+    with pytest.raises(SomeHostsFailed, match="1 of 2 hosts failed: fake") as error:
+        rollout_report.insist(done, "--limit")
+    assert error.value.hint == "mend them, then run this again"
 
 
 GOLD = HostSpec("gold1", address="10.0.0.1", settings={"engines": 2})

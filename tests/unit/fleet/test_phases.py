@@ -20,10 +20,12 @@ from cncp.fleet import tunnel_grants
 from cncp.fleet.model import Fleet, Surveyed
 from cncp.fleet.phases import in_charge, install, survey
 from cncp.fleet.phases.base import Phase, Report, Run, Together
+from cncp.fleet.phases.connect import Connect
 from cncp.fleet.phases.install import InstallController, InstallHosts
 from cncp.fleet.phases.open_tunnels import OpenTunnels
 from cncp.fleet.phases.revoke_tunnels import RevokeTunnels
 from cncp.fleet.phases.start_controller import StartController
+from cncp.fleet.phases.start_engines import StartEngines
 from cncp.fleet.phases.survey import Survey
 from cncp.fleet.rollout import PHASES, take
 from cncp.fleet.tunnel_grants import Gate
@@ -95,6 +97,15 @@ def heard(run: Run) -> list[str]:
     """Return the lines that the user has seen."""
     assert isinstance(run.console.err, io.StringIO)
     return run.console.err.getvalue().splitlines()
+
+
+def test_nobody_is_told_of_no_hosts(tmp_path: Path) -> None:
+    """Where the file names this machine alone, nothing is said of logging in to others."""
+    alone, two = run_of(tmp_path), run_of(tmp_path, HostSpec("a"), HostSpec("b"))
+    for phase in (Connect(), StartEngines(), OpenTunnels()):
+        assert phase.title(alone, Report()) == ""
+    assert Connect().title(two, Report()) == "connecting to 2 hosts"
+    assert StartEngines().title(two, Report(surveyed={"a": surveyed("a")})) == "starting engines on 1 host"
 
 
 def test_the_order_of_phases() -> None:

@@ -30,7 +30,7 @@ class AwaitMembers(Phase):
         hosts = {host.name for host in run.fleet.inventory.everyone}
         for members in seen.results.values():
             report.members.update({member.name: member for member in members if member.name not in hosts})
-        report.fail({name: _failure(one) for name, one in report.members.items() if not _settled(one)})
+        report.fail({name: _failure(member) for name, member in report.members.items() if not _settled(member)})
 
 
 def _settled(member: Member) -> bool:

@@ -14,8 +14,8 @@ class Connect(Phase):
     name: ClassVar = "connect"
 
     def title(self, run: Run, report: Report) -> str:
-        """Name how many."""
-        return f"connecting to {plural(len(run.pool.specs), 'host')}"
+        """Name how many; where it is this machine alone there is none."""
+        return f"connecting to {plural(len(run.pool.specs), 'host')}" if run.pool.specs else ""
 
     def run(self, run: Run, report: Report) -> None:
         """Log in."""

@@ -24,8 +24,9 @@ class OpenTunnels(Phase):
     name: ClassVar = "open-tunnels"
 
     def title(self, run: Run, report: Report) -> str:
-        """Name how many."""
-        return f"connecting the controller to {plural(len(_reached_so(run)), 'host')}"
+        """Name how many, unless there are only some to be left."""
+        names = _reached_so(run)
+        return f"connecting the controller to {plural(len(names), 'host')}" if names else ""
 
     def wanted(self, run: Run, report: Report) -> bool:
         """Tell whether there are tunnels to be opened, or some to be left."""

@@ -34,8 +34,9 @@ class StartEngines(Phase):
     name: ClassVar = "start-engines"
 
     def title(self, run: Run, report: Report) -> str:
-        """Name how many."""
-        return f"starting engines on {plural(len(report.ready(run.fleet)), 'host')}"
+        """Name how many; where it is this machine alone there is none."""
+        ready = report.ready(run.fleet)
+        return f"starting engines on {plural(len(ready), 'host')}" if ready else ""
 
     def run(self, run: Run, report: Report) -> None:
         """Run the main job on each host."""

@@ -9,8 +9,10 @@ import ipaddress
 import os
 import re
 import subprocess
+import tempfile
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +60,10 @@ class Site:
         assert done.returncode == status, done.stderr
         return done.stderr
 
+    def cncp(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the installed command as the user does."""
+        return said([str(self.home / ".local/bin/cncp"), *words], self.environment, self.home)
+
     def versions(self) -> dict[str, str]:
         """Return what is installed."""
         folders = self.state.glob("venv/lib/python3*/site-packages/*.dist-info")
@@ -88,6 +94,20 @@ def wheel(
         for file, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
             archive.writestr(file, text)
     return path
+
+
+@contextmanager
+def user_of(site: Site, file: str, requirements: str) -> Iterator[Site]:
+    """Have a user with this cluster.toml and these requirements; a cluster that is left is uninstalled."""
+    with tempfile.TemporaryDirectory(prefix="cncp-") as folder:
+        site.home = Path(folder)
+        (site.home / "cluster.toml").write_text(file)
+        (site.home / "requirements.txt").write_text(f"{requirements}\n")
+        try:
+            yield site
+        finally:
+            if (site.home / ".local/bin/cncp").exists():
+                site.cncp("uninstall")
 
 
 def _record(text: str) -> str:

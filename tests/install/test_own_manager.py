@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +14,7 @@ from cncp.waiting import wait_until
 
 from ..unit.elsewhere import python_of
 from .server import IndexServer
-from .support import Site, said, wheel
+from .support import Site, said, user_of, wheel
 
 LOOPS = python_of("docs/howto/own-kinds.rst")[1]
 """The one that the documents show."""
@@ -38,27 +35,15 @@ def keeper(site: Site, index: IndexServer) -> Iterator[Site]:
     """Give a user whose cluster.toml names the service manager, and whose requirements the package that has it."""
     points = "[cncp.service_managers]\nloops = loops:Loops\n"
     wheel(index.folder, "loops", "1.0", source=LOOPS, points=points)
-    with tempfile.TemporaryDirectory(prefix="cncp-") as folder:
-        site.home = Path(folder)
-        (site.home / "cluster.toml").write_text(FILE)
-        (site.home / "requirements.txt").write_text("loops\n")
-        try:
-            yield site
-        finally:
-            if (site.home / ".local/bin/cncp").exists():
-                cncp(site, "uninstall")
-
-
-def cncp(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as the user does."""
-    return said([str(site.home / ".local/bin/cncp"), *words], site.environment, site.home)
+    with user_of(site, FILE, "loops"):
+        yield site
 
 
 def until(site: Site, enough: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Wait until status says of the services what is wanted, and return it."""
 
     def look() -> dict[str, Any]:
-        return {row["name"]: row for row in json.loads(cncp(site, "status", "--json").stdout)}
+        return {row["name"]: row for row in json.loads(site.cncp("status", "--json").stdout)}
 
     found = wait_until(look, 60, 0.5, enough)
     assert enough(found), found
@@ -72,7 +57,7 @@ def test_a_cluster_that_it_keeps(keeper: Site) -> None:
     assert "1/1 engines answer · profile cncp · loops · " in made.stdout
     python = str(keeper.state / "venv" / "bin" / "python")
     assert said([python, "-c", ASK], keeper.environment, keeper.home).stdout == "[42]\n"
-    assert "nothing to change" in cncp(keeper, "up").stdout
+    assert "nothing to change" in keeper.cncp("up").stdout
     first = until(keeper, lambda shown: shown["engine-0"]["state"] == "idle")
     assert first["controller"]["state"] == "up"
 
@@ -82,23 +67,23 @@ def test_a_cluster_that_it_keeps(keeper: Site) -> None:
     assert again["engine-0"]["last_exit"] == "ended with 137"
     assert again["engine-0"]["id"] == first["engine-0"]["id"]
 
-    assert "2/2 engines answer" in cncp(keeper, "scale", "2").stdout
+    assert "2/2 engines answer" in keeper.cncp("scale", "2").stdout
     more = until(keeper, lambda shown: shown["engine-1"]["state"] == "idle")
     assert more["engine-0"]["pid"] == again["engine-0"]["pid"]
-    assert cncp(keeper, "restart", "--name", "engine-1").returncode == 0
+    assert keeper.cncp("restart", "--name", "engine-1").returncode == 0
     later = until(keeper, lambda shown: shown["engine-1"]["state"] == "idle")
     assert later["engine-1"]["pid"] != more["engine-1"]["pid"]
-    assert cncp(keeper, "check").stdout == "all is well\n"
-    assert "loops" in cncp(keeper, "--version").stdout
+    assert keeper.cncp("check").stdout == "all is well\n"
+    assert "loops" in keeper.cncp("--version").stdout
 
-    assert cncp(keeper, "down").returncode == 0
+    assert keeper.cncp("down").returncode == 0
     assert {row["state"] for row in until(keeper, bool).values()} == {"down"}
-    assert "1/1 engines answer" in cncp(keeper, "up").stdout
+    assert "1/1 engines answer" in keeper.cncp("up").stdout
     (keeper.home / "cluster.toml").write_text(FILE.replace("loops", "supervisor"))
-    moved = cncp(keeper, "up")
+    moved = keeper.cncp("up")
     assert "leaving loops (user) for supervisor (user)" in moved.stderr
     assert "· supervisor · " in moved.stdout
-    gone = cncp(keeper, "uninstall")
+    gone = keeper.cncp("uninstall")
     assert gone.returncode == 0, gone.stderr
     assert not keeper.state.exists()
     assert said(["pgrep", "-f", str(keeper.home)], keeper.environment, keeper.home).stdout == ""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from .server import IndexServer
-from .support import Site, said, wheel
+from .support import Site, said, user_of, wheel
 
 POOL = '''\
 import json, os, signal, subprocess, sys
@@ -114,20 +111,8 @@ print(len(set(client[:].apply_sync(os.getpid))))
 def biology(site: Site, index: IndexServer) -> Iterator[Site]:
     """Give a user whose cluster.toml names the provider, and whose requirements the package that has it."""
     wheel(index.folder, "biology", "1.0", source=POOL, points="[cncp.pools]\ncells = biology:Cells\n")
-    with tempfile.TemporaryDirectory(prefix="cncp-") as folder:
-        site.home = Path(folder)
-        (site.home / "cluster.toml").write_text(FILE)
-        (site.home / "requirements.txt").write_text("biology\n")
-        try:
-            yield site
-        finally:
-            if (site.home / ".local/bin/cncp").exists():
-                cncp(site, "uninstall")
-
-
-def cncp(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as the user does."""
-    return said([str(site.home / ".local/bin/cncp"), *words], site.environment, site.home)
+    with user_of(site, FILE, "biology"):
+        yield site
 
 
 def ask(site: Site, engines: int) -> str:
@@ -139,7 +124,7 @@ def ask(site: Site, engines: int) -> str:
 
 def shown(site: Site) -> list[tuple[str, str, str]]:
     """Return what status says of each service and member."""
-    done = cncp(site, "status", "--json")
+    done = site.cncp("status", "--json")
     return [(row["name"], row["host"], row["state"]) for row in json.loads(done.stdout) if row["name"] != "controller"]
 
 
@@ -152,27 +137,27 @@ def test_a_cluster_of_machines_that_come_by_themselves(biology: Site) -> None:
     assert "[cell0] joined" in made.stderr
     assert ask(biology, 2) == "2"
     assert shown(biology) == [("member", "cell0", "joined"), ("member", "cell1", "joined")]
-    assert "1 engine" in cncp(biology, "status").stdout
-    assert "[localhost] nothing to change" in cncp(biology, "plan").stdout
+    assert "1 engine" in biology.cncp("status").stdout
+    assert "[localhost] nothing to change" in biology.cncp("plan").stdout
 
-    more = cncp(biology, "scale", "3")
+    more = biology.cncp("scale", "3")
     assert "3/3 engines answer" in more.stdout, more.stderr
     assert ask(biology, 3) == "3"
-    fewer = cncp(biology, "scale", "-2")
+    fewer = biology.cncp("scale", "-2")
     assert fewer.returncode == 0, fewer.stderr
     assert shown(biology) == [("member", "cell0", "joined")]
-    assert json.loads(cncp(biology, "up", "--json").stdout)["members"][0]["name"] == "cell0"
+    assert json.loads(biology.cncp("up", "--json").stdout)["members"][0]["name"] == "cell0"
 
     os.kill(int((biology.state / "cells" / "cell0.pid").read_text()), 9)
     assert shown(biology) == [("member", "cell0", "lost")]
-    assert "[cells] begin cell0" in cncp(biology, "plan").stdout
+    assert "[cells] begin cell0" in biology.cncp("plan").stdout
 
-    down = cncp(biology, "down")
+    down = biology.cncp("down")
     assert down.returncode == 0, down.stderr
     assert shown(biology) == []
-    assert "1/1 engines answer" in cncp(biology, "up").stdout
+    assert "1/1 engines answer" in biology.cncp("up").stdout
     assert ask(biology, 1) == "1"
-    gone = cncp(biology, "uninstall")
+    gone = biology.cncp("uninstall")
     assert gone.returncode == 0, gone.stderr
     assert "ending cell0" in gone.stderr
     assert not biology.state.exists()

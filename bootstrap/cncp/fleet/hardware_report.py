@@ -111,20 +111,20 @@ def rows(found: Mapping[str, Hardware]) -> list[list[str]]:
     return [
         [
             name,
-            one.cpu,
-            str(one.cores),
-            str(one.sockets),
-            str(one.numa),
-            size(one.memory),
-            counted(one.gpus),
-            " ".join(one.pythons) or "none from 3.10",
-            one.os,
-            one.kernel,
-            f"{one.load:.2f}",
-            " ".join(one.users),
-            size(one.disk_free),
+            facts.cpu,
+            str(facts.cores),
+            str(facts.sockets),
+            str(facts.numa),
+            size(facts.memory),
+            counted(facts.gpus),
+            " ".join(facts.pythons) or "none from 3.10",
+            facts.os,
+            facts.kernel,
+            f"{facts.load:.2f}",
+            " ".join(facts.users),
+            size(facts.disk_free),
         ]
-        for name, one in found.items()
+        for name, facts in found.items()
     ]
 
 
@@ -143,7 +143,7 @@ def as_csv(found: Mapping[str, Hardware]) -> str:
     written = io.StringIO()
     table = csv.writer(written, lineterminator="\n")
     table.writerow(("host", *FIELDS))
-    for name, one in found.items():
-        cells = (getattr(one, key) for key in FIELDS)
+    for name, facts in found.items():
+        cells = (getattr(facts, key) for key in FIELDS)
         table.writerow((name, *(";".join(cell) if isinstance(cell, tuple) else cell for cell in cells)))
     return written.getvalue()

@@ -27,8 +27,8 @@ class Found:
 def gather(specs: tuple[HostSpec, ...], timeout: float, *, strict: bool) -> Found:
     """Look at all hosts at once; what `up` would stumble over is found here already."""
     with Crew(specs, strict=strict) as crew:
-        seen = crew.each(lambda one: look(one, timeout))
-        able = {name: one for name, one in crew.hosts.items() if name in seen.results}
+        seen = crew.each(lambda host: look(host, timeout))
+        able = {name: host for name, host in crew.hosts.items() if name in seen.results}
         surveyed = survey(able)
     failures = {**crew.failures, **seen.failures, **surveyed.failures}
     return Found(
@@ -69,7 +69,7 @@ def _pool(pool: Sequence[HostSpec], found: Found) -> Iterator[str]:
     systems = dict.fromkeys(f"{fact.os}, Python {fact.pythons[-1] if fact.pythons else 'elsewhere'}" for fact in facts)
     yield comment("; ".join(systems))
     yield "[[pool]]"
-    yield f"hosts = [{', '.join(json.dumps(one) for one in fold(map(written, pool)))}]"
+    yield f"hosts = [{', '.join(json.dumps(name) for name in fold(map(written, pool)))}]"
     if first.gpus:
         yield 'engines = "gpus"  # one a GPU; one a core: "cores"'
     else:

@@ -166,7 +166,7 @@ def _uninstalled(scene: Scene, names: Collection[str]) -> dict[str, Said]:
 
 def _clear(scene: Scene, name: str) -> None:
     """Remove a host's folder, and what its home's hosts shared when it was the last of them."""
-    stale = {one for one in tunnel_grants.load(scene.home) if name in (one.machine, one.engines)}
+    stale = {gate for gate in tunnel_grants.load(scene.home) if name in (gate.machine, gate.engines)}
     for gate in tunnel_grants.close(scene.home, stale, scene.places, scene.reach):
         scene.failures[gate.machine] = HostError(
             gate.machine,

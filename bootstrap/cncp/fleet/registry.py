@@ -93,4 +93,4 @@ def keep(store: StateFile[R], home: Path, record: R | None) -> None:
 def forgotten(hosts: Inventory, home: Path) -> dict[str, HostSpec]:
     """Return the hosts that were set up from here and that the file no longer names."""
     named = {host.name for host in hosts.everyone}
-    return {name: one.spec for name, one in sorted(load(home).items()) if name not in named}
+    return {name: placed.spec for name, placed in sorted(load(home).items()) if name not in named}

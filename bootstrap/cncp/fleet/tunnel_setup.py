@@ -14,7 +14,7 @@ from operator import not_
 from cncp.config.inventory import HostSpec
 from cncp.config.settings import LOOPBACK
 from cncp.fleet.deploy import ask
-from cncp.fleet.model import Surveyed
+from cncp.fleet.model import DIAL, Surveyed
 from cncp.fleet.registry import Placed
 from cncp.ipp.connection_file import EngineFile
 from cncp.machine.tunnels import Delivered, Request, Tunnel, label
@@ -25,7 +25,6 @@ from cncp.ssh.rpc import HOST_KEYS, call, dial
 from cncp.waiting import wait_until
 
 _SSH_PORT = 22
-_DIAL = 5.0  # s
 _PATIENCE = 30.0  # s for ssh to log in and the ports to answer
 
 
@@ -33,7 +32,7 @@ def by_trial(client: Host, server: str, user: str, port: int, addresses: Sequenc
     """Return the way from one machine to another's sshd: the first address that answers. Raises HostError."""
     tried = list(dict.fromkeys(filter(None, addresses)))
     wanted = port or _SSH_PORT
-    answers = dial(client, tried, [wanted], _DIAL, bare_host.SSH)
+    answers = dial(client, tried, [wanted], DIAL, bare_host.SSH)
     for address in tried:
         if answers[address]:
             return HostSpec(server, user=user, port=port, address=address)
@@ -83,7 +82,7 @@ def await_ports(surveyed: Surveyed, secret: EngineFile, log: str) -> None:
     """
 
     def look() -> list[int]:
-        answers = dial(surveyed.host, [LOOPBACK], secret.ports, _DIAL)[LOOPBACK]
+        answers = dial(surveyed.host, [LOOPBACK], secret.ports, DIAL)[LOOPBACK]
         return [port for port in secret.ports if port not in answers]
 
     if closed := wait_until(look, _PATIENCE, 0.2, enough=not_):

@@ -108,19 +108,19 @@ def _status(running: list[Connected], console: Console, *, as_json: bool) -> Non
     if as_json:
         console.data(running)
     elif running:
-        rows = [[one.profile, one.host, str(one.pid), one.state, str(one.reconnected), one.said] for one in running]
+        rows = [[way.profile, way.host, str(way.pid), way.state, str(way.reconnected), way.said] for way in running]
         console.table(["PROFILE", "HOST", "PID", "STATE", "RECONNECTED", "LAST WORDS"], rows)
     else:
         console.say("nothing is connected")
 
 
 def _stop(running: list[Connected], console: Console, *, as_json: bool) -> None:
-    for one in running:
-        background.stop(one)
+    for way in running:
+        background.stop(way)
     if as_json:
-        console.data({"stopped": [one.profile for one in running]})
+        console.data({"stopped": [way.profile for way in running]})
     else:
-        console.say(f"ended: {', '.join(one.profile for one in running)}" if running else "nothing is connected")
+        console.say(f"ended: {', '.join(way.profile for way in running)}" if running else "nothing is connected")
 
 
 __all__ = ["connect"]

@@ -156,9 +156,9 @@ def show(context: Context, profile: str = "", json: bool = False) -> None:
         console.table(showing.HEADER, showing.rows(found))
     else:
         console.say("no keys here")
-    for one in found:
-        if not one.private:
-            console.warn(f"others may read the {one.holds} file of profile {one.profile}: chmod 600")
+    for profile_keys in found:
+        if not profile_keys.private:
+            console.warn(f"others may read the {profile_keys.holds} file of profile {profile_keys.profile}: chmod 600")
 
 
 @command(

@@ -93,7 +93,7 @@ def report(console: Console, specs: Sequence[HostSpec], outcome: Outcome[str], *
         console.data(
             {
                 "done": dict(outcome.results),
-                "failed": {name: {"error": one.message, "hint": one.hint} for name, one in failures.items()},
+                "failed": {name: {"error": error.message, "hint": error.hint} for name, error in failures.items()},
             }
         )
     else:

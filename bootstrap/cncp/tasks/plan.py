@@ -51,10 +51,10 @@ def plan(
     planned = {**({LOCAL: _here(asked, as_json=json)} if concerned else {}), **others.results}
     tell(others.failures, console)
     # Of what stands in files that were damaged no byte can be shown as it is.
-    show({name: one.said for name, one in planned.items()}, hosts, console, as_json=json)
+    show({name: todo.said for name, todo in planned.items()}, hosts, console, as_json=json)
     if others.failures:
         raise SomeHostsFailed(others.failures, len(wanted.limit))
-    if detailed_exitcode and any(one.changes for one in planned.values()):
+    if detailed_exitcode and any(todo.changes for todo in planned.values()):
         raise Exit(code=WOULD_CHANGE)
 
 

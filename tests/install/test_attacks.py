@@ -142,6 +142,8 @@ def victim(index: IndexServer) -> Iterator[Victim]:
         made.root("cncp", "uninstall")
     finally:
         _end(made.account.pw_uid)
+        # A table that is left belongs to a number, and the next account of this name may have another.
+        subprocess.run(["crontab", "-u", _NAME, "-r"], check=False, capture_output=True)
         subprocess.run(["userdel", "--force", _NAME], check=False, capture_output=True)
         shutil.rmtree(folder)
 

@@ -33,9 +33,9 @@ class Errand:
         if self._running is not None:
             self._ended(self._running, now)
         elif now >= self._due and any((self._home / "cloud").glob(WANTED)):
-            # No pipe: nobody reads while it runs, and one that is full would hold it up for ever.
-            self._said = tempfile.TemporaryFile()  # noqa: SIM115  # read and closed once that has ended
             try:
+                # No pipe: nobody reads while it runs, and one that is full would hold it up for ever.
+                self._said = tempfile.TemporaryFile()  # noqa: SIM115  # read and closed once that has ended
                 self._running = begin([self._home / "venv/bin/cncp", "cloud.tend", "--quiet"], stderr=self._said)
             except OSError as error:
                 self._log.warning("cloud.tend: %s", error.strerror)

@@ -75,6 +75,8 @@ def _ran(folder: Path, work: Callable[[], int], variables: dict[str, str]) -> su
         _as_a_program(folder),
         mock.patch.dict(os.environ, variables),
         mock.patch.object(sys, "stdin", io.StringIO()),
+        # What is imported from the folder would be compiled into it.
+        mock.patch.object(sys, "dont_write_bytecode", True),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

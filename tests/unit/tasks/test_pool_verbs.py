@@ -111,7 +111,7 @@ REFUSED = {
 def test_refused(folder: Path, table: str, line: str, status: int, said: str) -> None:
     """One line of what is wrong and one of what to do, before anything is done on any machine."""
     (folder / "cluster.toml").write_text(f"[[pool]]\n{table}\n")
-    assert said in answered(folder, line.split(" "), status, PYTHONDONTWRITEBYTECODE="1")
+    assert said in answered(folder, line.split(" "), status)
 
 
 PER_LINE = {
@@ -125,7 +125,7 @@ PER_LINE = {
 @pytest.mark.parametrize("line", PER_LINE)
 def test_numbers_that_make_no_sense(folder: Path, line: str) -> None:
     """Of a pool that is there."""
-    assert PER_LINE[line] in answered(folder, line.split(" "), 2, PYTHONDONTWRITEBYTECODE="1")
+    assert PER_LINE[line] in answered(folder, line.split(" "), 2)
 
 
 def test_a_pool_needs_a_cluster_with_pools(folder: Path) -> None:

@@ -8,10 +8,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from xmlrpc.client import Fault
 
 import pytest
 
 from cncp import supervisord
+from cncp.machine.actor import Actor
 from cncp.machine.services import login_session, supervisor
 from cncp.machine.services.base import command
 from cncp.machine.services.processes import Found, Ours
@@ -111,3 +113,38 @@ def test_what_ends_at_logout_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_session, "_group", lambda _: "0::/user.slice/user@1000.service/app.slice/x.scope")
     assert login_session.mortal(made) == ""
     assert login_session.mortal(node(service_manager="systemd")) == ""
+
+
+@pytest.mark.parametrize("stop", ["stop", "reload"])
+def test_what_has_just_ended_is_stopped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str) -> None:
+    """Supervisord does not stop what has ended a moment ago, and would start it again after that."""
+    made = dataclasses.replace(node(engines="1", service_manager="supervisor"), home=str(tmp_path))
+    states = ["EXITED", "EXITED", "RUNNING"]
+    asked = []
+
+    def call(_: Supervisor, method: str, *arguments: object) -> object:
+        asked.append(method)
+        if method == "getIdentification":
+            return supervisor._identity()
+        if method == "reloadConfig":
+            return [[[], [], ["engine-0"]]]
+        if method == "getAllProcessInfo":
+            return [{"name": "engine-0", "statename": states[0]}, {"name": "engine-1", "statename": "EXITED"}]
+        if method == "stopProcess":
+            assert arguments == ("engine-0", True)
+            if states.pop(0) == "EXITED":
+                raise Fault(70, "NOT_RUNNING: engine-0")
+            states.append("STOPPED")
+        if method == "removeProcessGroup" and states != ["STOPPED"]:
+            raise Fault(91, "STILL_RUNNING: engine-0")
+        return True
+
+    monkeypatch.setattr(Supervisor, "_call", call)
+    monkeypatch.setattr("os.geteuid", lambda: made.account.uid)
+    manager = Supervisor(made, Actor(made.account))
+    if stop == "stop":
+        manager.stop(["engine-0"])
+    else:
+        manager.reload()
+    assert states == ["STOPPED"]
+    assert asked.count("stopProcess") == 3

@@ -21,10 +21,13 @@ from cncp.machine.services.kinds import split
 from cncp.machine.services.login_session import begin
 from cncp.machine.services.processes import as_recorded
 from cncp.surroundings import PYTHON
+from cncp.waiting import wait_until
 
 _MAX_SOCKET_PATH = 107  # bytes in sun_path without the closing NUL: unix(7)
 _BESIDE = ".99999999"  # what supervisord makes first, to have it in place at once
 
+_AT_REST = ("STOPPED", "FATAL", "UNKNOWN")  # what stays as it is: supervisor.states, less EXITED
+_STARTED_AGAIN = 10  # s until supervisord has started again what has ended: it looks each second
 _NO_ENDING = 10**9  # supervisord's way to say "never give up": a number of tries
 
 
@@ -198,10 +201,24 @@ class Supervisor(ServiceManager):
             return
         added, changed, removed = self._call("reloadConfig")[0]
         for name in (*changed, *removed):
-            self._quietly("stopProcessGroup", name)
+            self._stop(name)
             self._quietly("removeProcessGroup", name)
         for name in (*changed, *added):
             self._quietly("addProcessGroup", name)
+
+    def _stop(self, name: str) -> None:
+        """Stop a program for good.
+
+        One that has just ended by itself does not run, so supervisord stops nothing, and starts it again a moment
+        later: that is waited for, and stopped.
+        """
+
+        def is_stopped() -> bool:
+            self._quietly("stopProcess", name, True)
+            found = self._call("getAllProcessInfo") or ()
+            return all(info["statename"] in _AT_REST for info in found if info["name"] == name)
+
+        wait_until(is_stopped, _STARTED_AGAIN)
 
     def _quietly(self, method: str, *arguments: Any) -> None:
         from xmlrpc.client import Fault
@@ -235,7 +252,7 @@ class Supervisor(ServiceManager):
     def stop(self, names: Sequence[str]) -> None:
         """Stop programs and wait until they are down."""
         for name in names:
-            self._quietly("stopProcess", name, True)
+            self._stop(name)
         sweep(self._node, names)
         forget_exits(self._node, names)
 

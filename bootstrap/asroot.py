@@ -60,7 +60,7 @@ def _become(account: Account, path: str) -> None:
     os.initgroups(account.name, account.gid)
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)
-    for name in [one for one in os.environ if one.startswith(_OF_ROOT)]:
+    for name in [variable for variable in os.environ if variable.startswith(_OF_ROOT)]:
         del os.environ[name]
     os.environ.update(HOME=account.home, USER=account.name, LOGNAME=account.name)
     os.environ.update(CNCP_USER=account.name, CNCP_ROOT=path, CNCP_BY_ROOT="true")
@@ -89,8 +89,8 @@ def _run(account: Account, command: Sequence[str]) -> int:
         finally:
             os._exit(126)
     os.close(reading)
-    for one in _FORWARDED:
-        signal.signal(one, lambda number, _: _kill(child, number))
+    for forwarded in _FORWARDED:
+        signal.signal(forwarded, lambda number, _: _kill(child, number))
     with _listening(account) as path:
         os.write(writing, path.encode())
         os.close(writing)

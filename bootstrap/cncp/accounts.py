@@ -27,8 +27,8 @@ def named(environment: Mapping[str, str]) -> Account:
     try:
         entry = pwd.getpwnam(name) if name else pwd.getpwuid(os.geteuid())
     except KeyError:
-        who = name or f"uid {os.geteuid()}"
-        raise UsageError(f"there is no account {who} on this machine", "set CNCP_USER to one that is") from None
+        label = name or f"uid {os.geteuid()}"
+        raise UsageError(f"there is no account {label} on this machine", "set CNCP_USER to one that is") from None
     if os.geteuid() not in (0, entry.pw_uid):
         raise UsageError(
             f"CNCP_USER is {entry.pw_name}, but this runs as another user, who is not root",
@@ -46,14 +46,14 @@ def account(environment: Mapping[str, str]) -> Account:
     Root never opens an account's files, nor runs its programs: for another account baremetal.sh becomes
     that account first (bootstrap/asroot.py).
     """
-    who = named(environment)
-    if who.uid != os.geteuid():
+    owner = named(environment)
+    if owner.uid != os.geteuid():
         raise UsageError(
-            f"root does not act for {who.name} with what {who.name} can write",
-            f"as root: CNCP_USER={who.name} bash ./baremetal.sh, or ... baremetal.sh cncp VERB; "
+            f"root does not act for {owner.name} with what {owner.name} can write",
+            f"as root: CNCP_USER={owner.name} bash ./baremetal.sh, or ... baremetal.sh cncp VERB; "
             "for root's own cluster: CNCP_USER=root",
         )
-    return who
+    return owner
 
 
 def home_folder(environment: Mapping[str, str], account: Account) -> Path:

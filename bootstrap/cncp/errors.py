@@ -74,7 +74,7 @@ def ours(error: CncpError | OSError) -> CncpError:
     """Return an error as one of ours, which a failure of the system, as of a full disk, becomes by a hint."""
     if isinstance(error, CncpError):
         return error
-    what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return CncpError(what, "make room on that disk, then run this again: it goes on from where it was")
-    return CncpError(what, "mend that, then run this again: it goes on from where it was")
+        return CncpError(message, "make room on that disk, then run this again: it goes on from where it was")
+    return CncpError(message, "mend that, then run this again: it goes on from where it was")

@@ -18,12 +18,12 @@ class Matching:
     pattern: str
     wanted: str
 
-    def __call__(self, it: Any, plain: Reader) -> str:
+    def __call__(self, value: Any, plain: Reader) -> str:
         """Read a value."""
-        if not isinstance(it, str) or not re.fullmatch(self.pattern, it):
+        if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
             raise Odd(self.wanted)
         # A pattern of what is not in it lets through what is no text of Unicode.
-        found: str = plain(it)
+        found: str = plain(value)
         return found
 
 
@@ -33,11 +33,11 @@ class Shown:
 
     most: int = 4096
 
-    def __call__(self, it: Any, _: Reader) -> str:
+    def __call__(self, value: Any, _: Reader) -> str:
         """Read a value."""
-        if not isinstance(it, str) or len(it) > self.most:
+        if not isinstance(value, str) or len(value) > self.most:
             raise Odd(f"text of up to {self.most} characters")
-        return shown(it)
+        return shown(value)
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ class Within:
     least: float
     most: float
 
-    def __call__(self, it: Any, plain: Reader) -> Any:
+    def __call__(self, value: Any, plain: Reader) -> Any:
         """Read a value."""
         whole = plain is whole_number
         if (
-            isinstance(it, bool)
-            or not isinstance(it, int if whole else int | float)
-            or not self.least <= it <= self.most
+            isinstance(value, bool)
+            or not isinstance(value, int if whole else int | float)
+            or not self.least <= value <= self.most
         ):
             raise Odd(f"a {'whole ' if whole else ''}number from {self.least:g} to {self.most:g}")
-        return it if whole else float(it)
+        return value if whole else float(value)
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class Sized:
     most: int
     least: int = 0
 
-    def __call__(self, it: Any, plain: Reader) -> Any:
+    def __call__(self, value: Any, plain: Reader) -> Any:
         """Read a value."""
-        if not isinstance(it, list | tuple | dict) or not self.least <= len(it) <= self.most:
+        if not isinstance(value, list | tuple | dict) or not self.least <= len(value) <= self.most:
             raise Odd(f"{self.least} to {self.most} members")
-        return plain(it)
+        return plain(value)
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class Held:
     holds: Callable[[Any], bool]
     wanted: str
 
-    def __call__(self, it: Any, plain: Reader) -> Any:
+    def __call__(self, value: Any, plain: Reader) -> Any:
         """Read a value."""
-        found = plain(it)
+        found = plain(value)
         if not self.holds(found):
             raise Odd(self.wanted)
         return found

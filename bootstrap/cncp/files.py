@@ -124,7 +124,7 @@ def holder(path: Path) -> Holder | None:
 
 
 @contextlib.contextmanager
-def lock(path: Path, what: str, wait: float = 0.0) -> Iterator[None]:
+def lock(path: Path, operation: str, wait: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` for the length of a ``with`` block.
 
     The kernel drops the lock with its holder, so a crash leaves nothing to clean up. ``wait`` is
@@ -134,9 +134,9 @@ def lock(path: Path, what: str, wait: float = 0.0) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if not wait_until(lambda: _locked(descriptor), wait):
-            raise _busy(descriptor, path, what)
+            raise _busy(descriptor, path, operation)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, to_json(Holder(os.getpid(), time.time(), what)), 0)
+        os.pwrite(descriptor, to_json(Holder(os.getpid(), time.time(), operation)), 0)
         yield
     finally:
         os.close(descriptor)
@@ -150,13 +150,13 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _busy(descriptor: int, path: Path, what: str) -> Busy:
+def _busy(descriptor: int, path: Path, operation: str) -> Busy:
     try:
         held = read(Holder, os.pread(descriptor, 4096, 0), str(path))
         owner = f"{held.what}, process {held.pid}, for {time.time() - held.since:.0f} s"
     except Misfit:
         owner = "another process"
     return Busy(
-        f"{what} cannot start: {path} is held by {owner}",
+        f"{operation} cannot start: {path} is held by {owner}",
         "wait for it to end, or stop that process, then run this again",
     )

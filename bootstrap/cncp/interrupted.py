@@ -106,10 +106,10 @@ def _children() -> list[int]:
     for thread in os.listdir("/proc/self/task"):
         try:
             with open(f"/proc/self/task/{thread}/children", encoding="ascii") as stream:
-                found += [int(one) for one in stream.read().split()]
+                found += [int(pid) for pid in stream.read().split()]
         except OSError:
             continue
-    return [one for one in found if _group(one) == os.getpgrp()]
+    return [pid for pid in found if _group(pid) == os.getpgrp()]
 
 
 def _group(pid: int) -> int:

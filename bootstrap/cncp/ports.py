@@ -56,9 +56,9 @@ def connected(pid: int) -> bool:
         family = [top, *top.children(recursive=True)]
     except psutil.Error:
         return False
-    for one in family:
+    for member in family:
         with contextlib.suppress(psutil.Error):
-            if any(seen.status == psutil.CONN_ESTABLISHED for seen in one.net_connections("tcp")):
+            if any(seen.status == psutil.CONN_ESTABLISHED for seen in member.net_connections("tcp")):
                 return True
     return False
 

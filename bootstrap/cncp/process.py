@@ -102,10 +102,10 @@ def _told(command: Command, status: int | None, seconds: float) -> None:
 class CommandError(CncpError):
     """A program that had to succeed did not. ``result`` holds what it said."""
 
-    def __init__(self, result: Completed, hint: str = "", what: str = "") -> None:
+    def __init__(self, result: Completed, hint: str = "", message: str = "") -> None:
         said = error_line(result.stderr, result.stdout)
         super().__init__(
-            what or f"{shlex.join(result.argv)} {ending(result.status)}" + (f": {said}" if said else ""),
+            message or f"{shlex.join(result.argv)} {ending(result.status)}" + (f": {said}" if said else ""),
             hint or "run the command by hand to see all of its output",
         )
         self.result = result
@@ -118,11 +118,11 @@ def missing(program: str) -> CncpError:
 
 def _missing(program: str) -> tuple[str, str]:
     name = os.path.basename(program)
-    what = f"there is no {program} on this machine"
+    message = f"there is no {program} on this machine"
     if name not in PACKAGES:
-        return what, f"install it, or see whether PATH has it: command -v {name}"
+        return message, f"install it, or see whether PATH has it: command -v {name}"
     debian, fedora = PACKAGES[name]
-    return what, f"install the package {debian}" + (f" (Debian, Ubuntu) or {fedora}" if fedora != debian else "")
+    return message, f"install the package {debian}" + (f" (Debian, Ubuntu) or {fedora}" if fedora != debian else "")
 
 
 def become(
@@ -157,7 +157,7 @@ def error_line(*said: str) -> str:
     ``said`` is its streams, the one that counts for more first. Many programs go on after the error,
     with how they are used, or with what they could do no more because of it; so the first one counts.
     """
-    streams = [[line.strip() for line in one.splitlines() if line.strip()] for one in said]
+    streams = [[line.strip() for line in output.splitlines() if line.strip()] for output in said]
     marked = [line for stream in streams for line in stream if _ERROR.match(line)]
     return next(iter(marked), next((stream[-1] for stream in streams if stream), ""))
 
@@ -295,8 +295,9 @@ def run(
         if error.filename != words[0]:
             # The folder to run it in, or the interpreter of a script.
             raise CommandError(gone, hint) from None
-        what, remedy = _missing(words[0])
-        raise CommandError(gone, remedy if os.path.basename(words[0]) in PACKAGES else hint or remedy, what) from None
+        message, remedy = _missing(words[0])
+        known = os.path.basename(words[0]) in PACKAGES
+        raise CommandError(gone, remedy if known else hint or remedy, message) from None
     except OSError as error:
         raise CommandError(Completed(words, 126, b"", str(error)), hint) from None
     except subprocess.TimeoutExpired:

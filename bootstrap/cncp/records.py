@@ -186,23 +186,23 @@ def _form(kind: Any) -> _Form:
     )
 
 
-def _record(kind: Any, it: Any) -> Any:
-    if not isinstance(it, Mapping):
+def _record(kind: Any, value: Any) -> Any:
+    if not isinstance(value, Mapping):
         raise Odd("an object")
     if issubclass(kind, Record):
-        it = kind.upgraded(it)
+        value = kind.upgraded(value)
     form, found = _form(kind), {}
     for name, reader, optional in form.fields:
-        if name in it:
+        if name in value:
             try:
-                found[name] = reader(it[name])
+                found[name] = reader(value[name])
             except Odd as odd:
                 raise odd.inside(f".{name}") from None
         elif not optional:
             raise Odd("there").inside(f".{name}")
-    rest = it.keys() - found.keys()
+    rest = value.keys() - found.keys()
     if form.others:
-        found[form.others] = form.others_reader({name: it[name] for name in it if name in rest})
+        found[form.others] = form.others_reader({name: value[name] for name in value if name in rest})
     elif rest and getattr(kind, "strict", False):
         names = ", ".join(sorted(name for name, *_ in form.fields))
         raise Odd(f"an object of {names} alone")
@@ -233,17 +233,17 @@ def _reader(kind: Any) -> Reader:
     return functools.partial(_table, *readers) if origin else _PLAIN[kind]
 
 
-def _limited(limit: Limit, reader: Reader, it: Any) -> Any:
-    return limit(it, reader)
+def _limited(limit: Limit, reader: Reader, value: Any) -> Any:
+    return limit(value, reader)
 
 
-def _either(readers: tuple[Reader, ...], it: Any) -> Any:
-    if it is None and _nothing in readers:
+def _either(readers: tuple[Reader, ...], value: Any) -> Any:
+    if value is None and _nothing in readers:
         return None
     wanted = []
     for reader in readers:
         try:
-            return reader(it)
+            return reader(value)
         except Odd as odd:
             if odd.at or (len(readers) - (_nothing in readers) == 1 and reader is not _nothing):
                 raise
@@ -251,77 +251,77 @@ def _either(readers: tuple[Reader, ...], it: Any) -> Any:
     raise Odd(" or ".join(wanted))
 
 
-def _among(values: tuple[Any, ...], it: Any) -> Any:
-    if not any(it == value and type(it) is type(value) for value in values):
+def _among(values: tuple[Any, ...], value: Any) -> Any:
+    if not any(value == allowed and type(value) is type(allowed) for allowed in values):
         raise Odd(" or ".join(map(str, values)))
-    return it
+    return value
 
 
-def _row(readers: tuple[Reader, ...], it: Any) -> Any:
-    if not isinstance(it, list | tuple) or len(it) != len(readers):
+def _row(readers: tuple[Reader, ...], value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != len(readers):
         raise Odd(f"a list of {len(readers)}")
-    return tuple(_member(reader, f"[{number}]", it[number]) for number, reader in enumerate(readers))
+    return tuple(_member(reader, f"[{number}]", value[number]) for number, reader in enumerate(readers))
 
 
-def _list(kind: type[Any], reader: Reader, it: Any) -> Any:
-    if not isinstance(it, list | tuple) or len(it) > _MANY:
+def _list(kind: type[Any], reader: Reader, value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) > _MANY:
         raise Odd(f"a list of up to {_MANY}")
-    return kind(_member(reader, f"[{number}]", member) for number, member in enumerate(it))
+    return kind(_member(reader, f"[{number}]", member) for number, member in enumerate(value))
 
 
-def _table(key: Reader, reader: Reader, it: Any) -> Any:
-    if not isinstance(it, Mapping) or len(it) > _MANY:
+def _table(key: Reader, reader: Reader, value: Any) -> Any:
+    if not isinstance(value, Mapping) or len(value) > _MANY:
         raise Odd(f"an object of up to {_MANY} members")
-    return {_member(key, ".*", name): _member(reader, f".{name}", member) for name, member in it.items()}
+    return {_member(key, ".*", name): _member(reader, f".{name}", member) for name, member in value.items()}
 
 
-def _member(reader: Reader, name: str, it: Any) -> Any:
+def _member(reader: Reader, name: str, value: Any) -> Any:
     try:
-        return reader(it)
+        return reader(value)
     except Odd as odd:
         raise odd.inside(name) from None
 
 
-def _anything(it: Any, depth: int = _DEEPEST) -> Any:
+def _anything(value: Any, depth: int = _DEEPEST) -> Any:
     """Whatever JSON has, not nested too deeply to be written again."""
-    if not isinstance(it, Mapping | list | tuple):
-        return it
+    if not isinstance(value, Mapping | list | tuple):
+        return value
     if not depth:
         raise Odd("less deep")
-    if isinstance(it, Mapping):
-        return {name: _anything(member, depth - 1) for name, member in it.items()}
-    return [_anything(member, depth - 1) for member in it]
+    if isinstance(value, Mapping):
+        return {name: _anything(member, depth - 1) for name, member in value.items()}
+    return [_anything(member, depth - 1) for member in value]
 
 
-def _nothing(it: Any) -> None:
-    if it is not None:
+def _nothing(value: Any) -> None:
+    if value is not None:
         raise Odd("null")
 
 
-def _switch(it: Any) -> bool:
-    if not isinstance(it, bool):
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
         raise Odd("true or false")
-    return it
+    return value
 
 
-def whole_number(it: Any) -> int:
+def whole_number(value: Any) -> int:
     """Read a whole number."""
-    if isinstance(it, bool) or not isinstance(it, int) or abs(it) >= LARGEST:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= LARGEST:
         raise Odd("a whole number")
-    return it
+    return value
 
 
-def _number(it: Any) -> float:
-    if isinstance(it, bool) or not isinstance(it, int | float) or not abs(it) < LARGEST:
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
         raise Odd("a number")
-    return float(it)
+    return float(value)
 
 
-def _text(it: Any) -> str:
+def _text(value: Any) -> str:
     """Text that a program or the file system could be given."""
     try:
-        if isinstance(it, str) and b"\0" not in os.fsencode(it):
-            return it
+        if isinstance(value, str) and b"\0" not in os.fsencode(value):
+            return value
     except UnicodeEncodeError:
         pass
     raise Odd("text")
@@ -334,7 +334,7 @@ _PLAIN: Mapping[Any, Reader] = {
     int: whole_number,
     float: _number,
     str: _text,
-    Path: lambda it: Path(_text(it)),
+    Path: lambda value: Path(_text(value)),
     object: _anything,
     Any: _anything,
 }

@@ -37,13 +37,13 @@ class StateFile(Generic[R]):
     """A file in a folder: its ``name`` there, and the ``kind`` of record.
 
     ``remedy`` is what to do where it is damaged, with {path} for the file and {folder} for where it is;
-    ``what`` is what it holds, for people.
+    ``label`` is what it holds, for people.
     """
 
     name: str
     kind: type[R]
     remedy: str
-    what: str = ""
+    label: str = ""
     mode: int = 0o600
     stamped: bool = True
 
@@ -79,7 +79,7 @@ class StateFile(Generic[R]):
             _refuse_newer(path, members.pop("format", 0), members.pop("cncp", ""))
             return fitted(self.kind, members)
         except Odd as error:
-            named = f"{path}, {self.what}," if self.what else str(path)
+            named = f"{path}, {self.label}," if self.label else str(path)
             remedy = self.remedy.format(path=shlex.quote(str(path)), folder=shlex.quote(str(path.parent)))
             raise Damaged(f"{named} is damaged: {error.told()}", remedy) from None
 
@@ -107,8 +107,8 @@ def _refuse_newer(path: Path, form: object, version: object) -> None:
         raise Odd("a whole number").inside(".format")
     if form > FORMAT:
         named = isinstance(version, str) and re.fullmatch(r"[0-9A-Za-z.+-]{1,64}", version)
-        other = version if named else "of a later version"
+        writer = version if named else "of a later version"
         raise CncpError(
-            f"{path} was written by cncp {other}: its format is {form}, and cncp {__version__} reads up to {FORMAT}",
+            f"{path} was written by cncp {writer}: its format is {form}, and cncp {__version__} reads up to {FORMAT}",
             f"use that version; or, to go on without what it says: rm {shlex.quote(str(path))}",
         )

@@ -86,7 +86,7 @@ def _verified(specs: Sequence[HostSpec], done: Outcome[str], *, strict: bool) ->
             else error
             for name, error in crew.failures.items()
         }
-    good = {name: what for name, what in done.results.items() if name not in useless}
+    good = {name: result for name, result in done.results.items() if name not in useless}
     return Outcome(good, {**done.failures, **useless})
 
 

@@ -53,12 +53,12 @@ def start(words: Sequence[str], into: Profile) -> Connected:
 
 def _failed(into: Profile, log: Path) -> CncpError:
     """Return the two lines that the process in the background ended with, and take its log away."""
-    what, hint = told(log.read_text(errors="replace"))
+    message, hint = told(log.read_text(errors="replace"))
     log.unlink()
     for folder in (log.parent, into.path):
         with contextlib.suppress(OSError):  # not empty: somebody else's
             folder.rmdir()
-    return CncpError(what or "connect has ended", hint or "try without --background")
+    return CncpError(message or "connect has ended", hint or "try without --background")
 
 
 def stop(record: Connected) -> None:

@@ -71,7 +71,7 @@ def write(profile: Path, record: Connected) -> None:
 def running(ipython: Path, name: str = "") -> list[Connected]:
     """Return the records of all that run, or of one profile's."""
     found = [read(folder) for folder in sorted(ipython.glob(f"profile_{name or '*'}"))]
-    return [one for one in found if one is not None and one.alive]
+    return [record for record in found if record is not None and record.alive]
 
 
 def own_creation() -> float:

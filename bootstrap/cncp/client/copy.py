@@ -54,5 +54,5 @@ def copy(remote: Remote, name: str, into: Profile, console: Console, *, address:
 def _at_address(address: str, tried: list[reach.Tried]) -> CncpError | None:
     if not address or not tried:
         return None
-    what = str(tried[0]) if tried[0].answers else f"{address}: no answer from this controller"
-    return CncpError(what, "leave --address out to have others tried, or go through ssh: cncp connect --host HOST")
+    message = str(tried[0]) if tried[0].answers else f"{address}: no answer from this controller"
+    return CncpError(message, "leave --address out to have others tried, or go through ssh: cncp connect --host HOST")

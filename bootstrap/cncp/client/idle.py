@@ -57,9 +57,9 @@ def wait_idle(
             quiet = quiet + 1 if not tasks and not unsent(ports) else 0
             now = time.monotonic()
             if quiet == 0 and now - began > patience:
-                what = f"{plural(tasks, 'task')} not done" if tasks else "results are not yet with their clients"
+                pending = f"{plural(tasks, 'task')} not done" if tasks else "results are not yet with their clients"
                 raise CncpError(
-                    f"{what} after {patience:g} s; nothing was changed",
+                    f"{pending} after {patience:g} s; nothing was changed",
                     "wait longer: --wait SECONDS; or lose them: cncp keys.revoke",
                 )
             if now - said > _SAY_EVERY:

@@ -23,10 +23,10 @@ def folder(environment: Mapping[str, str]) -> Path:
 
     What is written here, and the ssh keys used for it, are that person's own.
     """
-    who = accounts.account(environment)
-    if who.uid != os.geteuid():
-        raise UsageError(f"this would use root's keys for {who.name}", "run it as yourself, without sudo")
-    return accounts.ipython_folder(environment, who)
+    account = accounts.account(environment)
+    if account.uid != os.geteuid():
+        raise UsageError(f"this would use root's keys for {account.name}", "run it as yourself, without sudo")
+    return accounts.ipython_folder(environment, account)
 
 
 class Profile:

@@ -45,7 +45,7 @@ def candidates(document: ClientFile, remote: Remote, server: str, name: str) -> 
         document.location,
         name,
     ]
-    usable = dict.fromkeys(one for one in named if one and not is_ipv6(one))
+    usable = dict.fromkeys(address for address in named if address and not is_ipv6(address))
     if document.on_all_interfaces:
         return list(usable)
     return [document.bound]
@@ -91,7 +91,7 @@ def attempts(document: ClientFile, addresses: Sequence[str]) -> list[Tried]:
 
 def best(tried: Iterable[Tried]) -> Tried | None:
     """Return the first address at which everything answers."""
-    return next((one for one in tried if one.answers and not one.closed), None)
+    return next((candidate for candidate in tried if candidate.answers and not candidate.closed), None)
 
 
 def runs(document: ClientFile, remote: Remote) -> bool:

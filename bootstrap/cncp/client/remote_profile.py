@@ -44,7 +44,7 @@ def look(host: Host) -> Place:
     folder = cncp_home or _home_in(command) or f"{home}/.local/share/cncp"
     shown = host.run(["cat", "--", f"{folder}/node.json"], check=False)
     of_node = _profile(shown.output).rpartition("/")[0] if shown.ok else ""
-    folders = dict.fromkeys(one for one in (of_node, ipython, f"{home}/.ipython") if one.startswith("/"))
+    folders = dict.fromkeys(path for path in (of_node, ipython, f"{home}/.ipython") if path.startswith("/"))
     words = connection.split()
     return Place(words[2] if len(words) == 4 else "", name.strip(), tuple(folders))
 

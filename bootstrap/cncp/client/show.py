@@ -75,8 +75,8 @@ def _ranges(numbers: list[int]) -> str:
 def rows(found: list[Shown]) -> list[list[str]]:
     """Return them as cells of a table."""
     return [
-        [one.profile, one.holds, one.key, one.curve or "not encrypted", one.address, one.ports, _duration(one.age)]
-        for one in found
+        [row.profile, row.holds, row.key, row.curve or "not encrypted", row.address, row.ports, _duration(row.age)]
+        for row in found
     ]
 
 

@@ -27,8 +27,8 @@ def _port(raw: Any) -> int:
 
 
 def _jump(raw: Any) -> str:
-    one = HOST.pattern.replace("?P<user>", "?:").replace("?P<name>", "?:").replace("?P<port>", "?:")
-    return _words(raw, f"{one}(?:,{one})*", "a host, or hosts with commas, as in ssh -J")
+    host = HOST.pattern.replace("?P<user>", "?:").replace("?P<name>", "?:").replace("?P<port>", "?:")
+    return _words(raw, f"{host}(?:,{host})*", "a host, or hosts with commas, as in ssh -J")
 
 
 def _python(raw: Any) -> str:

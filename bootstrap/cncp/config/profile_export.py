@@ -105,7 +105,7 @@ def _plain(spec: HostSpec, home: Path, notes: list[str]) -> HostSpec:
         python = ""
     if spec.user or "@" in spec.jump:
         notes.append("user: your accounts on the hosts")
-    jump = ",".join(one.rpartition("@")[2] for one in spec.jump.split(","))
+    jump = ",".join(hop.rpartition("@")[2] for hop in spec.jump.split(","))
     settings = {key: value for key, value in spec.settings.items() if key != "environment"}
     if len(settings) < len(spec.settings):
         notes.append(_VARIABLES)
@@ -148,6 +148,6 @@ def load(path: Path) -> dict[str, str]:
     try:
         writer.checked(files[CLUSTER])
     except UsageError as error:
-        what = re.sub(r"\S*/cluster\.toml", f"{path}: {CLUSTER}", error.message)
-        raise UsageError(what, error.hint) from None
+        message = re.sub(r"\S*/cluster\.toml", f"{path}: {CLUSTER}", error.message)
+        raise UsageError(message, error.hint) from None
     return dict(files)

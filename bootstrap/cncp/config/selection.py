@@ -26,8 +26,8 @@ def chosen(
     """
     path, listed = known(file, environment, home)
     if hosts:
-        of = named(hosts, listed)
-        return Inventory(of, of[0]).limited(limit)
+        given = named(hosts, listed)
+        return Inventory(given, given[0]).limited(limit)
     if listed is None:
         raise UsageError(
             f"{path} names no hosts" if path else "there is no list of hosts",
@@ -35,7 +35,7 @@ def chosen(
         )
     # That the controller runs on this machine is no wish to have it among the hosts, unless it is named.
     mine = any(host.local for host in listed.hosts) or limit
-    return tuple(one for one in listed.limited(limit) if mine or not one.local)
+    return tuple(host for host in listed.limited(limit) if mine or not host.local)
 
 
 def named(hosts: str, listed: Inventory | None = None, where: str = "command line: --hosts") -> tuple[HostSpec, ...]:
@@ -44,13 +44,13 @@ def named(hosts: str, listed: Inventory | None = None, where: str = "command lin
     spoken_of = {host.name: host for host in (listed.everyone if listed else ())}
     for pattern in hostlist.split(hosts):
         for text in hostlist.expand(pattern, where):
-            one = inventory.spec(text, where)
-            if one.name in found:
-                raise UsageError(f"{where}: {one.name} is named twice", "name every host once")
+            host = inventory.spec(text, where)
+            if host.name in found:
+                raise UsageError(f"{where}: {host.name} is named twice", "name every host once")
             # What the command line says of the way to a host wins.
-            plain = one == HostSpec(one.name)
-            found[one.name] = spoken_of.get(one.name, one) if plain else one
-            if one.local and not plain:
+            plain = host == HostSpec(host.name)
+            found[host.name] = spoken_of.get(host.name, host) if plain else host
+            if host.local and not plain:
                 raise UsageError(f"{where}: no ssh is made to {LOCAL}, which is this machine", "leave user, port out")
         if len(found) > hostlist.MAX_HOSTS:
             raise UsageError(f"{where}: more than {hostlist.MAX_HOSTS} hosts", "name fewer hosts")

@@ -201,12 +201,12 @@ def parse(key: str, raw: Any, where: str) -> Value:
 
 def _other(key: str, raw: Any) -> str:
     """Return the setting of nearly the same name that could have this value, "" where there is none."""
-    for other in difflib.get_close_matches(key, [name for name in BY_KEY if name != key], 3, 0.8):
+    for similar in difflib.get_close_matches(key, [name for name in BY_KEY if name != key], 3, 0.8):
         try:
-            BY_KEY[other].parse(raw)
+            BY_KEY[similar].parse(raw)
         except Invalid:
             continue
-        return other
+        return similar
     return ""
 
 
@@ -248,33 +248,33 @@ def cluster(layers: Iterable[Layer]) -> Cluster:
     return made
 
 
-def _refuse_contradictions(it: Cluster, origins: Mapping[str, str]) -> None:
+def _refuse_contradictions(wanted: Cluster, origins: Mapping[str, str]) -> None:
     def refuse(first: str, second: str, why: str, hint: str) -> None:
-        named = " and ".join(f"{key} = {getattr(it, key)!r} ({origins[key]})" for key in (first, second))
+        named = " and ".join(f"{key} = {getattr(wanted, key)!r} ({origins[key]})" for key in (first, second))
         raise UsageError(f"{named} contradict each other: {why}", hint)
 
-    if it.service_manager not in ("auto", "systemd"):
-        if it.scope == "system":
+    if wanted.service_manager not in ("auto", "systemd"):
+        if wanted.scope == "system":
             refuse("service_manager", "scope", "only systemd has a system scope", "leave scope out")
-        if it.memory != "none":
+        if wanted.memory != "none":
             refuse("service_manager", "memory", "only systemd limits memory", "leave memory out")
-        if it.logs == "journal":
+        if wanted.logs == "journal":
             refuse("service_manager", "logs", "only systemd has a journal", "set logs to files")
-    if it.tolerance * 1000 < 4 * it.heartbeat:
+    if wanted.tolerance * 1000 < 4 * wanted.heartbeat:
         refuse(
             "tolerance",
             "heartbeat",
             "a busy engine would be given up after fewer than 4 missed beats",
-            f"set tolerance to {-(-4 * it.heartbeat // 1000)} or more, or heartbeat lower",
+            f"set tolerance to {-(-4 * wanted.heartbeat // 1000)} or more, or heartbeat lower",
         )
-    if it.external != "auto" and it.listen.startswith("127."):
+    if wanted.external != "auto" and wanted.listen.startswith("127."):
         refuse(
             "external",
             "listen",
             "nothing outside reaches a controller on loopback",
             "set listen to all or to an address of this machine",
         )
-    if it.role == "controller" and origins["engines"] != "defaults" and it.engines != 0:
+    if wanted.role == "controller" and origins["engines"] != "defaults" and wanted.engines != 0:
         refuse("role", "engines", "a controller runs no engines", "use the role compute, or leave engines out")
-    if it.role == "engine" and it.jupyter:
+    if wanted.role == "engine" and wanted.jupyter:
         refuse("role", "jupyter", "Jupyter runs beside the controller", "switch it on there, and set it to false here")

@@ -20,14 +20,14 @@ REQUIREMENTS = "requirements.txt"
 """The one file that a cluster.toml of ours may name."""
 
 
-def value(it: Any) -> str:
+def value(scalar: Any) -> str:
     """Return a string, number or switch as TOML writes it."""
-    if isinstance(it, bool):
-        return str(it).lower()
-    if isinstance(it, int):
-        return str(it)
+    if isinstance(scalar, bool):
+        return str(scalar).lower()
+    if isinstance(scalar, int):
+        return str(scalar)
     # A basic string of TOML is one of JSON, but for DEL and for halves of surrogates.
-    return json.dumps(str(it), ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(str(scalar), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def comment(text: str) -> str:
@@ -38,8 +38,8 @@ def comment(text: str) -> str:
 def lines(settings: Mapping[str, object], hosts: Inventory | None, comments: Iterable[str] = ()) -> Iterator[str]:
     """Yield the lines of a cluster.toml; hosts that are alike become one pool."""
     yield from map(comment, comments)
-    for key, it in settings.items():
-        yield f"{key} = {value(it)}"
+    for key, setting in settings.items():
+        yield f"{key} = {value(setting)}"
     if hosts is None:
         return
     if hosts.controller.name != LOCAL:
@@ -52,8 +52,8 @@ def lines(settings: Mapping[str, object], hosts: Inventory | None, comments: Ite
         yield ""
         yield "[[pool]]"
         yield f"hosts = [{', '.join(value(name) for name in fold(host.name for host in pool))}]"
-        for key, it in _own(pool[0]).items():
-            yield f"{key} = {value(it)}"
+        for key, setting in _own(pool[0]).items():
+            yield f"{key} = {value(setting)}"
 
 
 def _own(spec: HostSpec) -> dict[str, object]:
@@ -76,10 +76,10 @@ def checked(content: str) -> str:
         named = str(settings.get("requirements", "none"))
         if named not in ("none", str(path.with_name(REQUIREMENTS))) and "://" not in named:
             raise UsageError(f"{path}: {named!r} is a file of another machine", "leave requirements out")
-        nothing = sources.Kept({})
-        sources.for_controller(file=path, environment={}, flags={}, former=nothing)
+        former = sources.Kept({})
+        sources.for_controller(file=path, environment={}, flags={}, former=former)
         for host in hosts.hosts if hosts else ():
-            sources.for_host(host, file=path, environment={}, flags={}, former=nothing)
+            sources.for_host(host, file=path, environment={}, flags={}, former=former)
     return content
 
 

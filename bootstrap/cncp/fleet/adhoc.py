@@ -70,9 +70,9 @@ def run_everywhere(
     return Outcome(outcome.results, {spec.name: failures[spec.name] for spec in specs if spec.name in failures})
 
 
-def conclude(failures: Mapping[str, CncpError], of: int, console: Console) -> None:
+def conclude(failures: Mapping[str, CncpError], total: int, console: Console) -> None:
     """Say a line for every host that failed. Raises SomeHostsFailed where there is one."""
     for name, error in failures.items():
         console.complain(f"[{name}] failed: {error.message} ({error.hint})")
     if failures:
-        raise SomeHostsFailed(failures, of)
+        raise SomeHostsFailed(failures, total)

@@ -64,7 +64,7 @@ def send(surveyed: Surveyed, ours: Code) -> bool:
     """Bring the code to a host, unless it has it; return whether it was brought."""
     if not outdated(surveyed, ours):
         return False
-    call(surveyed.host, RECEIVE, _home(surveyed), ours.digest, PARENTS, data=ours.archive, timeout=120)
+    call(surveyed.host, RECEIVE, _home(surveyed), ours.digest, PARENTS, stdin=ours.archive, timeout=120)
     return True
 
 
@@ -171,9 +171,9 @@ def failure(name: str, stderr: str, status: int) -> HostError:
     """Return a host's error and hint as ours, from what its cncp wrote and exited with."""
     if "No module named cncp.remote" in stderr:
         return answers.of_another_version(name)
-    what, hint = told(stderr)
+    message, hint = told(stderr)
     last = next(reversed(stderr.strip().splitlines()), f"its cncp exited with {status}")
-    error = HostError(name, what or last, hint or f"log in and look: ssh {name}")
+    error = HostError(name, message or last, hint or f"log in and look: ssh {name}")
     if status == USAGE:
         error.exit_code = USAGE
     return error

@@ -70,7 +70,7 @@ def pythons() -> list[str]:
     names = ["python3", *(f"python3.{minor}" for minor in range(10, 20))]
     show = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
     found = {line for name in names if shutil.which(name) for line in said(name, "-I", "-c", show)}
-    versions = sorted(tuple(map(int, one.split("."))) for one in found if re.match(r"3\.\d+\.\d+$", one))
+    versions = sorted(tuple(map(int, version.split("."))) for version in found if re.match(r"3\.\d+\.\d+$", version))
     return [".".join(map(str, version)) for version in versions if version >= (3, 10)]
 
 

@@ -43,7 +43,7 @@ def _alias(spec: HostSpec) -> str:
 def networks(text: str, flag: str) -> list[str]:
     """Return the addresses and networks in a list with commas. Raises UsageError."""
     found = []
-    for word in filter(None, (one.strip() for one in text.split(","))):
+    for word in filter(None, (part.strip() for part in text.split(","))):
         try:
             network = ipaddress.IPv4Network(word)
         except ValueError:

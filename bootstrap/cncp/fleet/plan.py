@@ -50,8 +50,8 @@ def plan(fleet: Fleet, *, as_json: bool) -> Outcome[Planned]:
     return Outcome({**pools, **in_order}, {**crew.failures, **outcome.failures})
 
 
-def _whole(what: str, as_json: bool) -> Planned:
-    return Planned(True, {} if as_json else [what])
+def _whole(change: str, as_json: bool) -> Planned:
+    return Planned(True, {} if as_json else [change])
 
 
 def _of(host: Host, placed: Placed, settings: Mapping[str, Value], ours: deploy.Code, *, as_json: bool) -> Planned:

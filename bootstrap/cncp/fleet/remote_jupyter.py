@@ -49,5 +49,5 @@ def visit(spec: HostSpec, known: Access, show: Callable[[Access], None]) -> None
 def _refusal(spec: HostSpec, status: int, said: str) -> HostError:
     if status == 127:
         return HostError(spec.name, f"there is no ~/{_CNCP}", "set it up there: bash ./baremetal.sh --jupyter=true")
-    what, hint = told(said)
-    return HostError(spec.name, what or f"cncp jupyter.token exited with {status}", f"there: {hint or 'cncp check'}")
+    message, hint = told(said)
+    return HostError(spec.name, message or f"cncp jupyter.token exited with {status}", f"there: {hint or 'cncp check'}")

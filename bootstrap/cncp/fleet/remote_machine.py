@@ -83,12 +83,12 @@ class RemoteMachine(Machine):
         closed = [port for port in secret.ports if port not in answered]
         if not closed:
             return []
-        what = (
+        problem = (
             f"port {', '.join(map(str, closed))} of the controller at {address} does not answer it"
             if answered
             else f"no port of the controller answers it at {address}"
         )
-        return [Finding(what, "open the ports to it: cncp firewall prints the rules", self.name)]
+        return [Finding(problem, "open the ports to it: cncp firewall prints the rules", self.name)]
 
     def logs(self, names: str, lines: int) -> list[str]:
         """Ask it."""

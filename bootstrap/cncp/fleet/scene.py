@@ -167,10 +167,10 @@ class Scene:
         with self.controller() as machine:
             return SILENCE if machine is None else machine.roll_call(uuids, patience)
 
-    def announce(self, what: str) -> None:
+    def announce(self, step: str) -> None:
         """Tell what begins on all machines; a machine by itself tells that itself."""
         if self.inventory.named:
-            self.console.phase(f"{what} {plural(len(self.machines), 'host')}")
+            self.console.phase(f"{step} {plural(len(self.machines), 'host')}")
 
     def show(self, said: Mapping[str, Said], *, as_json: bool = False) -> None:
         """Print what machines have said."""

@@ -74,7 +74,7 @@ def close(
                 continue
             left = load(home) - {gate}
             alike = {gate.machine, *(places[gate.machine].shared if gate.machine in places else ())}
-            if not any(one.key == gate.key and one.machine in alike for one in left):
+            if not any(known.key == gate.key and known.machine in alike for known in left):
                 authorized_keys.remove(host, gate.key, COMMENT)
             save(home, left)
     return unreached

@@ -60,13 +60,13 @@ def ensure(home: Path, python: str, target: Target, index: Index, offline: Path 
     folder.mkdir()
     locked = wheels.read_lock(LOCK, target.environment)
     if offline is not None:
-        for one in locked:
-            wheel = wheels.from_folder(one, offline, target)
+        for package in locked:
+            wheel = wheels.from_folder(package, offline, target)
             if wheel is not None:
-                _add(wheel.read_bytes(), one, wheel.name, folder)
-            elif one.name != "uv":
+                _add(wheel.read_bytes(), package, wheel.name, folder)
+            elif package.name != "uv":
                 raise CncpError(
-                    f"there is no wheel of {one.name} {one.version} for {target} in {offline}",
+                    f"there is no wheel of {package.name} {package.version} for {target} in {offline}",
                     f"make the bundle for it: cncp bundle.make --platforms {target.platform}",
                 )
         return Kit(folder, _done(True), digest)
@@ -99,20 +99,20 @@ def _by_index(folder: Path, locked: Sequence[Locked], target: Target, index: Ind
     future it returns is True when uv is there or is not to be had.
     """
 
-    def get(one: Locked) -> bool:
+    def get(package: Locked) -> bool:
         try:
-            name, content = index.fetch(one, target)
+            name, content = index.fetch(package, target)
         except NoWheel:
-            if one.name != "uv":
+            if package.name != "uv":
                 raise
             return True
-        _add(content, one, name, folder)
+        _add(content, package, name, folder)
         return True
 
     # Four, because more of them do not get more out of one server.
     pool = ThreadPoolExecutor(4)
-    big_first = sorted(locked, key=lambda one: one.name not in ("uv", "virtualenv"))
-    futures = {one.name: pool.submit(get, one) for one in big_first}
+    big_first = sorted(locked, key=lambda package: package.name not in ("uv", "virtualenv"))
+    futures = {package.name: pool.submit(get, package) for package in big_first}
     pool.shutdown(wait=False)
     try:
         for name, future in futures.items():
@@ -160,14 +160,14 @@ def _run_pip(
 ) -> None:
     requirements = scratch / "kit.txt"
     words = [*pip, *_PIP, "--only-binary", ":all:", "--target", str(folder), "-r", str(requirements)]
-    requirements.write_text("".join(f"{one.line()}\n" for one in locked))
+    requirements.write_text("".join(f"{package.line()}\n" for package in locked))
     settings = {"PIP_RETRIES": "1", **options, **_quiet(scratch)}
     done = run(words, env=settings, cwd="/", timeout=600, check=False)
     if done.ok:
         return
     if "for uv" not in done.stderr:
         raise CommandError(done)
-    requirements.write_text("".join(f"{one.line()}\n" for one in locked if one.name != "uv"))
+    requirements.write_text("".join(f"{package.line()}\n" for package in locked if package.name != "uv"))
     run(words, env=settings, cwd="/", timeout=600)
 
 

@@ -147,9 +147,11 @@ def lacking(venv: Path) -> list[str]:
     except (OSError, StopIteration, ValueError):
         return ["site-packages"]
     named = {
-        line.partition("/")[0] if "/" in line else line.partition(",")[0] for one in lists for line in one.splitlines()
+        line.partition("/")[0] if "/" in line else line.partition(",")[0]
+        for listing in lists
+        for line in listing.splitlines()
     }
-    return sorted(one.strip('"') for one in named if one not in there and not one.startswith(("..", "__pycache__")))
+    return sorted(name.strip('"') for name in named if name not in there and not name.startswith(("..", "__pycache__")))
 
 
 def _install(job: _Job) -> None:

@@ -131,8 +131,8 @@ def tls(options: Mapping[str, str], environment: Mapping[str, str]) -> ssl.SSLCo
 
 def authorities(options: Mapping[str, str], environment: Mapping[str, str]) -> str:
     """Return the certificates that pip trusts, "" for its own: cert, then the variables it reads."""
-    named = (options.get("cert"), *(environment.get(one) for one in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")))
-    return next((one for one in named if one), "")
+    named = (options.get("cert"), *(environment.get(variable) for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")))
+    return next((path for path in named if path), "")
 
 
 def _netrc(host: str, environment: Mapping[str, str]) -> tuple[str, str]:

@@ -57,7 +57,7 @@ def _compare(left: ast.expr, operator: ast.cmpop, right: ast.expr, environment: 
     first, second = _value(left, environment), _value(right, environment)
     if isinstance(operator, (ast.In, ast.NotIn)):
         return (first in second) == isinstance(operator, ast.In)
-    if any(isinstance(one, ast.Name) and one.id in _VERSIONS for one in (left, right)):
+    if any(isinstance(side, ast.Name) and side.id in _VERSIONS for side in (left, right)):
         low, high = _version(first), _version(second)
         order = (low > high) - (low < high)
     else:
@@ -76,7 +76,7 @@ def _value(node: ast.expr, environment: Mapping[str, str]) -> str:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    numbers = [int(one) for one in re.findall(r"\d+", text)]
+    numbers = [int(number) for number in re.findall(r"\d+", text)]
     while numbers and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)

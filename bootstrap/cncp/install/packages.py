@@ -64,10 +64,10 @@ class Packages:
             work()
         except CommandError as error:
             result = error.result
-            what = f"the packages could not be installed: {reason(result) or error.message}"
+            problem = f"the packages could not be installed: {reason(result) or error.message}"
             if not http.unreachable(result.stderr) and os.path.basename(result.argv[0]) == "uv" and result.status != 1:
-                raise Broken(what, "look at what it says, or use a bundle: --offline FILE") from None
-            raise CncpError(what, self._hint(result)) from None
+                raise Broken(problem, "look at what it says, or use a bundle: --offline FILE") from None
+            raise CncpError(problem, self._hint(result)) from None
 
     def _hint(self, result: Completed) -> str:
         if http.unreachable(result.stderr):
@@ -108,8 +108,8 @@ class Packages:
     def _credentials(self) -> dict[str, str]:
         """Have uv keep the lock of its passwords with us, where it has none: it would make the folder in the home."""
         around = self.sources.environment
-        data = Path(around.get("XDG_DATA_HOME") or Path(around.get("HOME") or "/") / ".local" / "share")
-        if around.get("UV_CREDENTIALS_DIR") or (data / "uv" / "credentials" / "credentials.toml").exists():
+        data_home = Path(around.get("XDG_DATA_HOME") or Path(around.get("HOME") or "/") / ".local" / "share")
+        if around.get("UV_CREDENTIALS_DIR") or (data_home / "uv" / "credentials" / "credentials.toml").exists():
             return {}
         return {"UV_CREDENTIALS_DIR": str(self.home / "cache" / "uv-credentials")}
 
@@ -124,8 +124,8 @@ class Packages:
             return
         with tempfile.TemporaryDirectory() as scratch:
             constraints = Path(scratch) / "constraints.txt"
-            locked = {one for lock in self.locks for one in wheels.read_lock(lock, self.target.environment)}
-            constraints.write_text("".join(f"{one.name}=={one.version}\n" for one in locked))
+            locked = {package for lock in self.locks for package in wheels.read_lock(lock, self.target.environment)}
+            constraints.write_text("".join(f"{package.name}=={package.version}\n" for package in locked))
             # Not --quiet, with which pip keeps to itself what conflicts.
             wanted = [word for word in words if word != "--quiet"] + ["-r", str(self.user), "-c", str(constraints)]
             run(wanted, env=settings, cwd=self.home, timeout=_TIMEOUT)

@@ -34,7 +34,7 @@ _WRITTEN = calendar.timegm((2026, 11, 1, 0, 0, 0))
 
 def names(*homes: str | os.PathLike[str]) -> None:
     """Refuse folders whose names programs we need cannot cope with. Raises PreflightError."""
-    for home in [os.fspath(one) for one in homes]:
+    for home in [os.fspath(path) for path in homes]:
         shown = home.encode("utf-8", "backslashreplace").decode()
         try:
             home.encode()

@@ -41,7 +41,7 @@ class Index:
         self._indexes: list[str] = []
         if options.get("no-index", "").lower() not in ("1", "true", "yes", "on"):
             main = options.get("index-url") or _default()
-            self._indexes = [one for one in (main, *options.get("extra-index-url", "").split()) if one]
+            self._indexes = [url for url in (main, *options.get("extra-index-url", "").split()) if url]
 
     @property
     def empty(self) -> bool:

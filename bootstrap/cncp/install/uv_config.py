@@ -50,9 +50,9 @@ def _files(environment: Mapping[str, str]) -> list[Path]:
     if named:
         return [Path(named)]
     configured = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME") or "/") / ".config")
-    shared = [Path(one) for one in (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if one]
-    system = [one for folder in (*shared, Path("/etc")) if (one := folder / "uv" / "uv.toml").is_file()][:1]
-    return [one for one in (*system, configured / "uv" / "uv.toml") if one.is_file()]
+    shared = [Path(folder) for folder in (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if folder]
+    system = [path for folder in (*shared, Path("/etc")) if (path := folder / "uv" / "uv.toml").is_file()][:1]
+    return [candidate for candidate in (*system, configured / "uv" / "uv.toml") if candidate.is_file()]
 
 
 def _loads(text: str, python: str) -> dict[str, Any]:
@@ -68,9 +68,9 @@ def _whole(value: Any, folder: Path) -> Any:
     if isinstance(value, str) and value.startswith(("./", "../")):
         return os.path.normpath(folder / value)
     if isinstance(value, list):
-        return [_whole(one, folder) for one in value]
+        return [_whole(member, folder) for member in value]
     if isinstance(value, dict):
-        return {key: _whole(one, folder) for key, one in value.items()}
+        return {key: _whole(member, folder) for key, member in value.items()}
     return value
 
 
@@ -85,4 +85,4 @@ def written(settings: Mapping[str, Any]) -> str:
 
 
 def _of_tables(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(table, dict) for table in value)

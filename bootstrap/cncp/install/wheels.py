@@ -158,8 +158,8 @@ def unpack(content: bytes, target: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         archive.extractall(target)
         scripts = {name.split("/")[0] for name in archive.namelist() if ".data/scripts/" in name}
-    for data in scripts:
+    for folder in scripts:
         (target / "bin").mkdir(exist_ok=True)
-        for script in (target / data / "scripts").iterdir():
+        for script in (target / folder / "scripts").iterdir():
             shutil.move(script, target / "bin" / script.name)
             (target / "bin" / script.name).chmod(0o755)

@@ -167,9 +167,9 @@ class Hub:
                     raise self._no_answer(error.message) from None
         raise self._no_answer(f"the controller did not answer within {timeout:g} s")
 
-    def _no_answer(self, what: str) -> NoAnswer:
+    def _no_answer(self, problem: str) -> NoAnswer:
         where = _address(self._connection, "registration")
-        return NoAnswer(f"{what} at {where}", "look at: cncp status, cncp logs controller")
+        return NoAnswer(f"{problem} at {where}", "look at: cncp status, cncp logs controller")
 
     def unregister(self, number: int, uuid: str, timeout: float = 1.0) -> None:
         """Tell the hub that an engine is gone, rather than have it wait out the tolerance. Raises NoAnswer."""

@@ -26,8 +26,8 @@ def read(kind: type[Pool], table: PoolTable, name: str, home: Path) -> Pool:
         raise _fault(kind, table.where, f"{kind.__name__}.read ended with {type(error).__name__}: {error}") from error
 
 
-def _fault(kind: type[Pool], where: str, what: str) -> CncpError:
-    return CncpError(f"{where}: {what}", fault(kind.__module__.partition(".")[0]))
+def _fault(kind: type[Pool], where: str, problem: str) -> CncpError:
+    return CncpError(f"{where}: {problem}", fault(kind.__module__.partition(".")[0]))
 
 
 class Guarded(Pool):
@@ -46,43 +46,43 @@ class Guarded(Pool):
         """Go by the keys that the pool inside has."""
         return self._inner.described(host)
 
-    def _asked(self, what: str, call: Callable[[], T]) -> T:
+    def _asked(self, operation: str, call: Callable[[], T]) -> T:
         try:
             return call()
         except (CncpError, OSError):
             raise
         except Exception as error:
-            raise self._fault(f"{what} ended with {type(error).__name__}: {error}") from error
+            raise self._fault(f"{operation} ended with {type(error).__name__}: {error}") from error
 
-    def _fault(self, what: str) -> CncpError:
-        return _fault(type(self._inner), self.name, what)
+    def _fault(self, problem: str) -> CncpError:
+        return _fault(type(self._inner), self.name, problem)
 
-    def _list(self, what: str, call: Callable[[], Iterable[Any]], kind: type[T]) -> list[T]:
-        found = self._asked(what, lambda: list(call()))
-        strangers = [each for each in found if not isinstance(each, kind)]
+    def _list(self, operation: str, call: Callable[[], Iterable[Any]], kind: type[T]) -> list[T]:
+        found = self._asked(operation, lambda: list(call()))
+        strangers = [stranger for stranger in found if not isinstance(stranger, kind)]
         if strangers:
-            raise self._fault(f"{what} gave {strangers[0]!r:.80}, which is no {kind.__name__}")
+            raise self._fault(f"{operation} gave {strangers[0]!r:.80}, which is no {kind.__name__}")
         return found
 
-    def _hosts(self, what: str, call: Callable[[], Iterable[Any]]) -> list[HostSpec]:
-        found = [self._host(host, what) for host in self._list(what, call, HostSpec)]
-        self._refuse_twice(what, [host.name for host in found])
+    def _hosts(self, operation: str, call: Callable[[], Iterable[Any]]) -> list[HostSpec]:
+        found = [self._host(host, operation) for host in self._list(operation, call, HostSpec)]
+        self._refuse_twice(operation, [host.name for host in found])
         return found
 
-    def _host(self, host: HostSpec, what: str) -> HostSpec:
+    def _host(self, host: HostSpec, operation: str) -> HostSpec:
         try:
             plain = inventory.spec(host.name, self.name)
             if plain != HostSpec(host.name) or plain.local:
-                raise self._fault(f"{what} gave {host.name!r}, which is no name of a host of a pool")
+                raise self._fault(f"{operation} gave {host.name!r}, which is no name of a host of a pool")
             ways = {key: getattr(host, key) for key in OF_SSH if getattr(host, key) != getattr(plain, key)}
             return self._inner.described(inventory.described(plain, {**ways, **host.settings}, self.name))
         except (UsageError, TypeError) as error:
-            raise self._fault(f"{what} gave a host that cannot be: {error}") from error
+            raise self._fault(f"{operation} gave a host that cannot be: {error}") from error
 
-    def _refuse_twice(self, what: str, names: Sequence[str]) -> None:
+    def _refuse_twice(self, operation: str, names: Sequence[str]) -> None:
         for name in names:
             if names.count(name) > 1:
-                raise self._fault(f"{what} gave {name} twice")
+                raise self._fault(f"{operation} gave {name} twice")
 
     @property
     def count(self) -> int | None:

@@ -50,11 +50,11 @@ def make(
         "cncp": __version__,
         "jupyter": jupyter,
         "members": {name: hashlib.sha256(content).hexdigest() for name, (content, _) in members.items()},
-        "platforms": sorted({one.platform for one in wanted}),
-        "pythons": sorted({_dotted(one) for one in wanted}, key=_numbers),
+        "platforms": sorted({target.platform for target in wanted}),
+        "pythons": sorted({_dotted(target) for target in wanted}, key=_numbers),
     }
     try:
-        _write(output, [(MANIFEST, to_json(manifest), 0o644), *((n, *members[n]) for n in sorted(members))])
+        _write(output, [(MANIFEST, to_json(manifest), 0o644), *((name, *members[name]) for name in sorted(members))])
     except OSError as error:
         raise CncpError(f"{output} cannot be written: {error.strerror}", "name another with --output") from None
     return sorted(files)
@@ -77,7 +77,7 @@ def targets(platforms: str, pythons: str) -> list[Target]:
                 )
             libc = "musl" if match[1] == "musl" else "glibc"
             found.append(Target(python, match[4], libc, (int(match[2] or 2), int(match[3] or 28))))
-    return sorted(set(found), key=lambda one: (one.python, one.platform))
+    return sorted(set(found), key=lambda target: (target.python, target.platform))
 
 
 def _dotted(target: Target) -> str:
@@ -85,7 +85,7 @@ def _dotted(target: Target) -> str:
 
 
 def _numbers(version: str) -> list[int]:
-    return [int(one) for one in version.split(".")]
+    return [int(part) for part in version.split(".")]
 
 
 def _wheels(needed: Mapping[Locked, Sequence[Target]], index: Index) -> Iterator[tuple[str, bytes]]:

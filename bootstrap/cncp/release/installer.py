@@ -58,8 +58,8 @@ def options() -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _entry(what: str, text: str, origin: str) -> Iterator[str]:
-    yield f"  {what}"
+def _entry(heading: str, text: str, origin: str) -> Iterator[str]:
+    yield f"  {heading}"
     yield from textwrap.wrap(text, 88, initial_indent=" " * 8, subsequent_indent=" " * 8, break_on_hyphens=False)
     if origin:
         yield f"        {origin}"

@@ -22,7 +22,7 @@ def share(
     """
     cpus = sorted(allowed)
     if pin == "cores":
-        return {cpus[(number * threads + one) % len(cpus)] for one in range(min(threads, len(cpus)))}
+        return {cpus[(number * threads + thread) % len(cpus)] for thread in range(min(threads, len(cpus)))}
     if pin == "numa":
         near = [mine for _, cpus_of in sorted(nodes.items()) if (mine := set(cpus_of) & set(cpus))]
         return near[number % len(near)] if near else set()

@@ -94,8 +94,8 @@ class Controller(controller_app.IPController):  # type: ignore[misc]  # ipyparal
         dead = [process.name for process in processes if not process.is_alive()]
         lost = set() if dead else self._ports() - listening([os.getpid(), *(process.pid for process in processes)])
         if (dead or lost) and not self._stopping:
-            what = f"{', '.join(dead)} died" if dead else f"ports {sorted(lost)} are closed"
-            self.log.critical("%s: ending, to be started again", what)
+            problem = f"{', '.join(dead)} died" if dead else f"ports {sorted(lost)} are closed"
+            self.log.critical("%s: ending, to be started again", problem)
             self.terminate_children()
             self._flush()
             logging.shutdown()
@@ -108,7 +108,7 @@ class Controller(controller_app.IPController):  # type: ignore[misc]  # ipyparal
 
 def _integers(value: object) -> list[int]:
     if isinstance(value, list):
-        return [item for one in value for item in _integers(one)]
+        return [item for member in value for item in _integers(member)]
     return [value] if isinstance(value, int) and not isinstance(value, bool) else []
 
 

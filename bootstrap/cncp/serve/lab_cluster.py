@@ -89,7 +89,7 @@ class Running(Cluster):  # type: ignore[misc]  # ipyparallel has no types
     def engines(self) -> Mapping[str, SimpleNamespace]:
         """The engines, as one set."""
         sets = self.to_dict()["engines"]["sets"]
-        return {name: SimpleNamespace(state="running", n=one["n"]) for name, one in sets.items()}
+        return {name: SimpleNamespace(state="running", n=engine_set["n"]) for name, engine_set in sets.items()}
 
     def _is_running(self) -> bool:
         return "controller" in self.to_dict()

@@ -55,7 +55,7 @@ def guard(hub: Hub, places: Places) -> None:
             current = hub.queues[number]
             hub.queues[number] = [task for task in tasks if task in hub.pending]
             Hub._handle_stranded_msgs(hub, number, uuid)  # noqa: SLF001
-            hub.queues[number] = [one for one in current if one not in tasks]
+            hub.queues[number] = [task for task in current if task not in tasks]
 
     hub.query_handlers["registration_request"] = register_in_place
     hub.query_handlers["unregistration_request"] = unregister_only_itself

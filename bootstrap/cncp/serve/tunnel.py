@@ -37,10 +37,10 @@ def serve(node: Node, name: str) -> None:
     log_to(node, f"tunnel-{name}", log)
     home, wait = Path(node.home), _FIRST_WAIT
     # Read anew each time: the way to a host may have been mended.
-    while (one := next((one for one in tunnels.load(home) if one.name == name), None)) is not None:
-        log.info("connecting to %s", one.host)
+    while (tunnel := next((known for known in tunnels.load(home) if known.name == name), None)) is not None:
+        log.info("connecting to %s", tunnel.host)
         began = time.monotonic()
-        log.warning("%s: %s", one.host, _run(node.run_dir, home, one))
+        log.warning("%s: %s", tunnel.host, _run(node.run_dir, home, tunnel))
         wait = _FIRST_WAIT if time.monotonic() - began > _STEADY else min(2 * wait, _LONGEST_WAIT)
         time.sleep(wait)
     sys.exit(f"there is no tunnel {name} in {tunnels.folder(home)}: cncp up says which there are")

@@ -103,7 +103,7 @@ def addresses() -> list[str]:
     lines = _text("/proc/net/fib_trie").splitlines()
     pairs = itertools.pairwise(lines)
     own = {line.split()[-1] for line, after in pairs if after.split()[:2] == ["/32", "host"] and "LOCAL" in after}
-    return sorted(one for one in own if not one.startswith("127."))
+    return sorted(address for address in own if not address.startswith("127."))
 
 
 def _text(path: str) -> str:
@@ -145,7 +145,7 @@ def receive(home: str, digest: str, parents: str) -> dict[str, object]:
     missing = [str(parent) for parent in folder.parents if not parent.is_dir()]
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True)
-        (folder / parents).write_text("".join(f"{one}\n" for one in missing))
+        (folder / parents).write_text("".join(f"{parent}\n" for parent in missing))
     new = Path(tempfile.mkdtemp(prefix="code.", dir=folder))
     try:
         with tarfile.open(fileobj=io.BytesIO(sys.stdin.buffer.read()), mode="r:gz") as archive:
@@ -179,9 +179,9 @@ def remove(root: str, parents: str) -> dict[str, object]:
     folder = place(root)
     above = [Path(line) for line in _text(str(folder / parents)).splitlines()]
     shutil.rmtree(folder, ignore_errors=True)
-    for one in sorted(above, reverse=True):
+    for parent in sorted(above, reverse=True):
         try:
-            one.rmdir()
+            parent.rmdir()
         except OSError:
             break
     return {}

@@ -51,7 +51,7 @@ class Tunnel:
             raise
 
     def _forward(self, folder: Path) -> None:
-        forwards = [word for one in self._forwards for word in ("-L", "127.0.0.1:{}:{}:{}".format(*one))]
+        forwards = [word for forward in self._forwards for word in ("-L", "127.0.0.1:{}:{}:{}".format(*forward))]
         done = openssh.carry(folder / "s", self._remote.spec.name, forwards)
         if not done.ok:
             raise self._refused(folder, done)
@@ -67,9 +67,9 @@ class Tunnel:
 
     def _refused(self, folder: Path, done: Completed) -> CncpError:
         said = [*(folder / "said").read_text(errors="replace").splitlines(), *done.stderr.splitlines()]
-        what = next((line for line in said if line.strip()), "no reason given")
+        reason = next((line for line in said if line.strip()), "no reason given")
         return NoForwards(
-            f"ssh to {self._remote.spec.name} forwards no ports: {what.strip()}",
+            f"ssh to {self._remote.spec.name} forwards no ports: {reason.strip()}",
             "see AllowTcpForwarding in its sshd_config(5), and who listens here: ss -ltn",
         )
 

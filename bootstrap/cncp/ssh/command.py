@@ -84,8 +84,8 @@ def stopped() -> Iterator[None]:
     """End all commands and logins that run, wherever they do, and let none begin for the length of a block."""
     _STOPPED.set()
     try:
-        for one in list(_RUNNING):
-            one.end()
+        for running in list(_RUNNING):
+            running.end()
         for login in list(LOGINS):
             login.kill()
         yield
@@ -104,7 +104,7 @@ def started(
     way: Way,
     seconds: float,
     *,
-    data: bytes | None = None,
+    stdin: bytes | None = None,
     source: IO[bytes] | None = None,
     err: Line | None = None,
 ) -> Iterator[Running]:
@@ -118,33 +118,33 @@ def started(
     with begin(
         way.words, stdin=into, stdout=PIPE, stderr=PIPE, env=os.environ, cwd=Path.home(), apart=True, told=way.told
     ) as process:
-        it = Running(process, way)
-        _RUNNING.add(it)
+        running = Running(process, way)
+        _RUNNING.add(running)
         if _STOPPED.is_set():
-            it.end()
+            running.end()
 
         def give_up() -> None:
-            it.late.set()
-            process.kill() if data is not None else it.end()
+            running.late.set()
+            process.kill() if stdin is not None else running.end()
 
-        threads = [threading.Thread(target=_listen, args=(it, err), daemon=True)]
-        if data is not None:
-            threads.append(threading.Thread(target=_write, args=(process.stdin, data), daemon=True))
+        threads = [threading.Thread(target=_listen, args=(running, err), daemon=True)]
+        if stdin is not None:
+            threads.append(threading.Thread(target=_write, args=(process.stdin, stdin), daemon=True))
         clock = threading.Timer(seconds, give_up)
         clock.daemon = True
         for thread in (*threads, clock):
             thread.start()
         try:
-            it.begun, it.noise = _skip(it.output, way.mark)
-            yield it
+            running.begun, running.noise = _skip(running.output, way.mark)
+            yield running
             # Whatever was not read is not wanted; a full pipe would hold the command up.
-            it.output.close()
-            it.status = process.wait()
+            running.output.close()
+            running.status = process.wait()
         except BaseException:
-            process.kill() if data is not None else it.end()
+            process.kill() if stdin is not None else running.end()
             raise
         finally:
-            _RUNNING.discard(it)
+            _RUNNING.discard(running)
             clock.cancel()
             for thread in threads:
                 thread.join(2)
@@ -161,54 +161,54 @@ def _skip(stream: IO[bytes], mark: bytes) -> tuple[bool, bytes]:
     return True, bytes(noise)
 
 
-def _listen(it: Running, hand_on: Line | None) -> None:
+def _listen(running: Running, hand_on: Line | None) -> None:
     """Keep the lines of standard error and hand them on; should no mark come, those before it count as well."""
-    stream = it.process.stderr
+    stream = running.process.stderr
     assert stream is not None  # noqa: S101  # by how it was started
-    begun, noise = _skip(stream, it.way.mark)
+    begun, noise = _skip(stream, running.way.mark)
     if not begun:
-        it.said += _text(noise).splitlines()
+        running.said += _text(noise).splitlines()
     for raw in stream:
-        it.said.append(_text(raw).rstrip("\r\n"))
+        running.said.append(_text(raw).rstrip("\r\n"))
         if hand_on:
-            hand_on(it.said[-1])
+            hand_on(running.said[-1])
 
 
-def _write(stream: IO[bytes] | None, data: bytes) -> None:
+def _write(stream: IO[bytes] | None, content: bytes) -> None:
     with contextlib.suppress(OSError, ValueError):
         assert stream is not None  # noqa: S101  # by how it was started
         with stream:
-            stream.write(data)
+            stream.write(content)
 
 
 def _text(raw: bytes) -> str:
     return raw.decode(errors="replace")
 
 
-def ran(way: Way, timeout: float, *, data: bytes, line: Line | None, out: Line | None) -> tuple[Running, Completed]:
+def ran(way: Way, timeout: float, *, stdin: bytes, line: Line | None, out: Line | None) -> tuple[Running, Completed]:
     """Run a process to its end; hand on what it writes line by line as it comes.
 
     ``line`` takes its stderr, ``out`` its stdout.
     """
     heard: list[bytes] = []
-    with started(way, timeout, data=data, err=line) as it:
-        for raw in it.output:
+    with started(way, timeout, stdin=stdin, err=line) as running:
+        for raw in running.output:
             heard.append(raw)
             if out:
                 out(_text(raw).rstrip())
-    return it, Completed(tuple(way.words), it.status, b"".join(heard), "\n".join(it.said).strip())
+    return running, Completed(tuple(way.words), running.status, b"".join(heard), "\n".join(running.said).strip())
 
 
-def late(host: str, argv: Sequence[str], seconds: float, it: Running, hint: str) -> HostError:
+def late(host: str, argv: Sequence[str], seconds: float, running: Running, hint: str) -> HostError:
     """Return what to tell of a command that did not end in time."""
-    last = f"; the last it said: {it.last}" if it.last else ""
+    last = f"; the last it said: {running.last}" if running.last else ""
     return HostError(host, f"no end after {seconds:g} s: {shlex.join(argv)[:80]}{last}", hint)
 
 
-def never_begun(host: str, it: Running) -> HostError:
+def never_begun(host: str, running: Running) -> HostError:
     """Return what to tell of a login that runs no command: in its own words, on whichever stream they came."""
-    words = [*_text(it.noise).splitlines(), *it.said]
-    last = next((line.strip() for line in reversed(words) if line.strip()), f"it exited with {it.status}")
+    words = [*_text(running.noise).splitlines(), *running.said]
+    last = next((line.strip() for line in reversed(words) if line.strip()), f"it exited with {running.status}")
     hint = f"see its login shell, and ForceCommand in its sshd_config(5); by hand: ssh {host}"
     return HostError(host, f"it runs no command for us: {last}", hint, "\n".join(words))
 
@@ -217,6 +217,6 @@ def checked(host: str, argv: Sequence[str], result: Completed) -> Completed:
     """Return a result, if it is that of success. Raises HostError with the last the command said."""
     if not result.ok:
         said = [line for line in result.stderr.splitlines() if line.strip()]
-        what = f"{shlex.join(argv)[:80]} exited with {result.status}"
-        raise HostError(host, what + (f": {said[-1]}" if said else ""), f"run it by hand: ssh {host}")
+        message = f"{shlex.join(argv)[:80]} exited with {result.status}"
+        raise HostError(host, message + (f": {said[-1]}" if said else ""), f"run it by hand: ssh {host}")
     return result

@@ -90,21 +90,21 @@ class Host(ABC):
         name = self.spec.name
         refuse_when_stopped(name)
         try:
-            it, result = ran(self.way(argv), timeout, data=input, line=line, out=out)
+            running, result = ran(self.way(argv), timeout, stdin=input, line=line, out=out)
         except OSError as error:
             result = Completed(tuple(argv), 127, b"", f"{error.filename}: {error.strerror}")
         else:
-            if it.late.is_set():
-                raise late(name, argv, timeout, it, "look at that host by hand")
-            self.insist(it)
+            if running.late.is_set():
+                raise late(name, argv, timeout, running, "look at that host by hand")
+            self.insist(running)
         return checked(name, argv, result) if check else result
 
-    def insist(self, it: Running) -> None:
+    def insist(self, running: Running) -> None:
         """Raise HostError where a command has not run to its end, whatever that was."""
-        if it.status == 255 and not self.alive():
+        if running.status == 255 and not self.alive():
             raise HostError(self.spec.name, "the connection was lost", "check the network, then run this again")
-        if not it.begun:
-            raise never_begun(self.spec.name, it)
+        if not running.begun:
+            raise never_begun(self.spec.name, running)
 
     def put(self, content: bytes, path: str, mode: int = 0o600) -> None:
         """Write a file atomically, its folder made if missing.

@@ -74,9 +74,9 @@ def _await(spec: HostSpec, process: Process, socket: Path) -> None:
 
 
 def _refused(spec: HostSpec, said: str) -> HostError:
-    what = "".join(f": {line}" for line in said.strip().splitlines()[:1])
+    reason = "".join(f": {line}" for line in said.strip().splitlines()[:1])
     return HostError(
-        spec.name, "the port could not be forwarded" + what, "see AllowTcpForwarding in its sshd_config(5)"
+        spec.name, "the port could not be forwarded" + reason, "see AllowTcpForwarding in its sshd_config(5)"
     )
 
 

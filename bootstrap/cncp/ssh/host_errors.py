@@ -46,14 +46,14 @@ def refused(spec: HostSpec, said: str, status: int, banner: str = "") -> HostErr
 
     ``banner`` is what the host had ssh say, which explains what ssh cannot and decides nothing.
     """
-    for mark, what, hint in _REASONS:
+    for mark, message, hint in _REASONS:
         if mark in said:
-            return HostError(spec.name, what, hint.format(name=spec.name), said)
+            return HostError(spec.name, message, hint.format(name=spec.name), said)
     if status == 124:
         return HostError(spec.name, f"no login within {2 * CONNECT_TIMEOUT} s", "try by hand: ssh " + spec.name)
-    what = _last(said) or _last(banner) or f"ssh exited with {status}"
-    its = f"; it says: {_last(banner)}" if _last(said) and _last(banner) else ""
-    return HostError(spec.name, what + its, f"try by hand: ssh {spec.name}", said)
+    message = _last(said) or _last(banner) or f"ssh exited with {status}"
+    addition = f"; it says: {_last(banner)}" if _last(said) and _last(banner) else ""
+    return HostError(spec.name, message + addition, f"try by hand: ssh {spec.name}", said)
 
 
 def _last(text: str) -> str:

@@ -39,8 +39,8 @@ def is_public_ed25519(text: str) -> bool:
 class _OfTunnel:
     """The kind and blob of a key, without its comment: nothing else is ever let in."""
 
-    def __call__(self, it: Any, _: Reader) -> str:
-        identity = " ".join(it.split()[:2]) if isinstance(it, str) and len(it.splitlines()) <= 1 else "none"
+    def __call__(self, value: Any, _: Reader) -> str:
+        identity = " ".join(value.split()[:2]) if isinstance(value, str) and len(value.splitlines()) <= 1 else "none"
         if identity and not is_public_ed25519(identity):
             raise Odd("a public key of ed25519")
         return identity

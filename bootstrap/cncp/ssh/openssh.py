@@ -36,7 +36,7 @@ def _known(program: str | None) -> frozenset[str]:
     def takes(chosen: Iterable[str]) -> bool:
         return run([program or "ssh", "-F", "/dev/null", "-G", *words(chosen), "--", "localhost"], check=False).ok
 
-    return frozenset(_NEWER if takes(_NEWER) else (one for one in _NEWER if takes([one])))
+    return frozenset(_NEWER if takes(_NEWER) else (setting for setting in _NEWER if takes([setting])))
 
 
 def settings(*, background: bool = False, session: bool = False) -> list[str]:
@@ -60,7 +60,7 @@ def place(*, port: int = 0, user: str = "", address: str = "", alias: str = "") 
 
 def words(chosen: Iterable[str]) -> list[str]:
     """Return settings as words of a command line."""
-    return [word for one in chosen for word in ("-o", one)]
+    return [word for setting in chosen for word in ("-o", setting)]
 
 
 def carrier(socket: str | Path, options: Sequence[str], name: str) -> list[str]:
@@ -102,8 +102,8 @@ def identities(way: Sequence[str], name: str, ours: Path) -> list[str]:
         return []
     named = configured("identityfile", name, way)
     # Percent signs stand for something only ssh knows.
-    theirs = [one for one in named if "%" in one or one == "none" or os.path.exists(os.path.expanduser(one))]
-    return [_identity(one) for one in theirs] + [_identity(str(ours).replace("%", "%%"))]
+    theirs = [file for file in named if "%" in file or file == "none" or os.path.exists(os.path.expanduser(file))]
+    return [_identity(file) for file in theirs] + [_identity(str(ours).replace("%", "%%"))]
 
 
 def _identity(path: str) -> str:

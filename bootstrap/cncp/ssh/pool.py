@@ -48,12 +48,12 @@ class SomeHostsFailed(CncpError):
 
     exit_code = SOME_HOSTS
 
-    def __init__(self, failures: Mapping[str, CncpError], of: int, again: str = "--limit") -> None:
+    def __init__(self, failures: Mapping[str, CncpError], total: int, again: str = "--limit") -> None:
         """``again`` is the option that names hosts to the command, "" where it has none."""
         named = ", ".join(failures)
         alone = f", on these alone with {again} {','.join(failures)}" if again else ""
         super().__init__(
-            f"{len(failures)} of {plural(of, 'host')} failed: {named}", f"mend them, then run this again{alone}"
+            f"{len(failures)} of {plural(total, 'host')} failed: {named}", f"mend them, then run this again{alone}"
         )
         self.failures = failures
 
@@ -101,7 +101,7 @@ class Crew:
 
     def close(self) -> None:
         """Close what is open."""
-        at_once({name: one for name, one in self.hosts.items() if isinstance(one, Remote)}, Remote.close)
+        at_once({name: remote for name, remote in self.hosts.items() if isinstance(remote, Remote)}, Remote.close)
 
     def each(self, work: Callable[[Host], T]) -> Outcome[T]:
         """Do something on every connected host at the same time."""

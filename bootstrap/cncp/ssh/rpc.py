@@ -104,11 +104,11 @@ _PROBE = Verb("probe", Facts)
 _DIAL = Verb("dial", Dialled)
 
 
-def call(host: Host, verb: Verb[R], *arguments: object, data: bytes = b"", timeout: float = 60) -> R:
+def call(host: Host, verb: Verb[R], *arguments: object, stdin: bytes = b"", timeout: float = 60) -> R:
     """Run a verb of the agent with a Python of that host. Raises HostError."""
     words = ["sh", "-c", bare_host.FIND, "sh", host.spec.python, _SOURCE, verb.name, json.dumps(arguments)]
     hint = f"install one there, or name it: python = ... in [pool.host.{json.dumps(host.spec.name)}]"
-    return answer(host, words, verb.answer, ("there is no Python 3.10 or newer", hint), data, timeout)
+    return answer(host, words, verb.answer, ("there is no Python 3.10 or newer", hint), stdin, timeout)
 
 
 def probe(host: Host, *homes: str, timeout: float = 60) -> Facts:
@@ -131,14 +131,14 @@ def dial(
 
 
 def answer(
-    host: Host, argv: Sequence[str], kind: type[R], no_python: tuple[str, str], data: bytes, timeout: float
+    host: Host, argv: Sequence[str], kind: type[R], no_python: tuple[str, str], stdin: bytes, timeout: float
 ) -> R:
     """Run a program of ours on a host, which ends with one record as JSON. Raises HostError.
 
     ``no_python`` is what to say, and the hint, where it exits with NO_PYTHON.
     """
     name = host.spec.name
-    result = host.run(argv, input=data, timeout=timeout, check=False)
+    result = host.run(argv, input=stdin, timeout=timeout, check=False)
     if result.status == bare_host.NO_PYTHON:
         raise HostError(name, *no_python)
     if not result.ok:

@@ -60,11 +60,11 @@ def running(
     name = host.spec.name
     refuse_when_stopped(name)
     way = host.way(limited(argv, timeout, feed=source is not None), told=told)
-    with started(way, timeout + _GRACE, source=source, err=err) as it:
-        yield it
-    if it.late.is_set() or it.status == _TIMED_OUT:
-        raise late(name, argv, timeout, it, "give it longer with --timeout")
-    host.insist(it)
+    with started(way, timeout + _GRACE, source=source, err=err) as process:
+        yield process
+    if process.late.is_set() or process.status == _TIMED_OUT:
+        raise late(name, argv, timeout, process, "give it longer with --timeout")
+    host.insist(process)
 
 
 def lines(host: Host, argv: Sequence[str], timeout: float, out: Line, err: Line) -> int:

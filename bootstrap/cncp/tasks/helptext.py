@@ -95,18 +95,18 @@ def about(name: str) -> Help:
     """Return what there is to say of a verb."""
     verb = task(name)
     made = line.context(name, verb)
-    needed = {_name(one): one for one in line.required(made, verb)}
-    arguments = {word.upper(): one.help or "" for word, one in needed.items()}
+    needed = {_name(argument): argument for argument in line.required(made, verb)}
+    arguments = {word.upper(): argument.help or "" for word, argument in needed.items()}
     taken = [f"[{_TAKEN.get(verb.takes, verb.takes.upper())}]"] if verb.takes else []
     rest = [verb.rest if verb.verbatim else f"-- {verb.rest}"] if verb.rest else []
-    flags = {flag: one for flag, one in made.flags.items() if _name(one) not in needed}
-    options = {f"{flag} {value(one)}".rstrip(): _meaning(one) for flag, one in flags.items()}
+    flags = {flag: argument for flag, argument in made.flags.items() if _name(argument) not in needed}
+    options = {f"{flag} {value(argument)}".rstrip(): _meaning(argument) for flag, argument in flags.items()}
     return Help(
         usage=" ".join(["cncp", name, *arguments, *taken, *(["[OPTIONS]"] if flags else []), *rest]),
         text=inspect.getdoc(verb) or "",
         arguments=arguments,
         options=options,
-        settings=[option for option, one in zip(options, flags.values(), strict=True) if _is_setting(one)],
+        settings=[option for option, argument in zip(options, flags.values(), strict=True) if _is_setting(argument)],
         examples=guide.VERBS[name].examples,
     )
 

@@ -109,8 +109,14 @@ def _list(node: Node, console: Console, *, as_json: bool) -> None:
         return
     now = time.time()
     rows = [
-        [each.batch, f"{duration(now - each.made)} ago", duration(each.deadline - now), each.engines, each.note]
-        for each in found
+        [
+            invitation.batch,
+            f"{duration(now - invitation.made)} ago",
+            duration(invitation.deadline - now),
+            invitation.engines,
+            invitation.note,
+        ]
+        for invitation in found
     ]
     if rows:
         console.table(HEADER, rows)

@@ -144,9 +144,9 @@ def copy(
 def show(context: Context, profile: str = "", json: bool = False) -> None:
     """Show which clusters' keys are here: fingerprints, addresses and ages, never a key."""
     console = Console()
-    who = accounts.account(os.environ)
+    account = accounts.account(os.environ)
     found = showing.show(
-        accounts.ipython_folder(os.environ, who), profile_name(profile, "--profile") if profile else ""
+        accounts.ipython_folder(os.environ, account), profile_name(profile, "--profile") if profile else ""
     )
     if profile and not found:
         raise CncpError(f"profile {profile} has no keys here", "cncp keys.copy --host HOST, or keys.show for all")

@@ -26,9 +26,9 @@ _TRIAL = {"--dry", "--dry-run", "--simulate", "--noop", "--no-act", "--what-if",
 """What other programs call a run that changes nothing."""
 
 
-def refusal(what: str, hint: str) -> UsageError:
+def refusal(problem: str, hint: str) -> UsageError:
     """Return the error of a command line."""
-    return UsageError(f"command line: {what}", hint)
+    return UsageError(f"command line: {problem}", hint)
 
 
 def verb_of(word: str, following: str = "") -> str:
@@ -46,10 +46,10 @@ def verb_of(word: str, following: str = "") -> str:
 
 def _stray_option(word: str) -> UsageError:
     flag = word.partition("=")[0]
-    what = f"there is no option {flag}"
+    problem = f"there is no option {flag}"
     if flag in _TRIAL:
-        return refusal(what, "see what would change, and change nothing: cncp plan")
-    return refusal(what, "the verb comes first, then its options: cncp VERB --help; all verbs: cncp --list")
+        return refusal(problem, "see what would change, and change nothing: cncp plan")
+    return refusal(problem, "the verb comes first, then its options: cncp VERB --help; all verbs: cncp --list")
 
 
 def _meant(word: str, following: str) -> str:
@@ -117,17 +117,17 @@ def _option(made: ParserContext, word: str, given: list[str]) -> None:
         return
     if flag not in made.flags:
         raise _no_option(made, flag, value if equals else next(iter(given), ""))
-    one = made.flags[flag]
-    if not one.takes_value:
+    argument = made.flags[flag]
+    if not argument.takes_value:
         if equals:
             raise refusal(f"{flag} takes no value", f"say {flag} alone, or leave it out")
-        one.set_value(value=True, cast=False)
+        argument.set_value(value=True, cast=False)
         return
     if not equals:
         if not given or given[0] in made.flags or given[0] == "--":
             raise refusal(f"{flag} needs a value", _help(str(made.name)))
         value = given.pop(0)
-    _set(made, one, value)
+    _set(made, argument, value)
 
 
 def _set(made: ParserContext, argument: Argument, text: str) -> None:
@@ -138,35 +138,37 @@ def _set(made: ParserContext, argument: Argument, text: str) -> None:
 
 
 def _no_option(made: ParserContext, flag: str, value: str) -> UsageError:
-    what = f"{made.name} has no option {flag}"
+    problem = f"{made.name} has no option {flag}"
     if flag in _TRIAL:
         hint = "see what would change: cncp plan" if made.name == "up" else "there is no trial run but of up: cncp plan"
-        return refusal(what, hint)
+        return refusal(problem, hint)
     if flag in FORMER_FLAGS:
-        return refusal(what, f"it is {FORMER_FLAGS[flag]} now" + (f": {FORMER_FLAGS[flag]} {value}" if value else ""))
+        return refusal(
+            problem, f"it is {FORMER_FLAGS[flag]} now" + (f": {FORMER_FLAGS[flag]} {value}" if value else "")
+        )
     if flag in _OF_THE_INSTALLATION:
         # Which Python and from where: that is made before there is a cncp, by the script that is kept with the code.
         given = f" {value}" if value and flag != "--install-only" and not value.startswith("-") else ""
-        return refusal(what, f"it is one of the installation: bash {shlex.quote(str(_SCRIPT))} {flag}{given}")
+        return refusal(problem, f"it is one of the installation: bash {shlex.quote(str(_SCRIPT))} {flag}{given}")
     close = _alike(flag, list(made.flags))
     if not close:
-        return refusal(what, _help(str(made.name)))
+        return refusal(problem, _help(str(made.name)))
     shown = f" {value}" if value and made.flags[close].takes_value and not value.startswith("-") else ""
-    return refusal(what, f"did you mean {close}{shown}?")
+    return refusal(problem, f"did you mean {close}{shown}?")
 
 
 def _alike(flag: str, flags: Collection[str]) -> str:
     if re.fullmatch(r"-[A-Za-z]", flag):
-        return next((one for one in flags if one.startswith(f"--{flag[1].lower()}")), "")
+        return next((candidate for candidate in flags if candidate.startswith(f"--{flag[1].lower()}")), "")
     return next(iter(difflib.get_close_matches(flag, flags, 1, 0.7)), "")
 
 
 def _too_much(name: str, word: str) -> UsageError:
     if word in guide.VERBS or word in guide.ALIASES:
-        other = guide.ALIASES.get(word, word)
+        verb = guide.ALIASES.get(word, word)
         return refusal(
-            f"{name} takes no word {word}; cncp {other} would {guide.VERBS[other].brief}",
-            f"one verb a command line: run cncp {other} by itself if you mean that",
+            f"{name} takes no word {word}; cncp {verb} would {guide.VERBS[verb].brief}",
+            f"one verb a command line: run cncp {verb} by itself if you mean that",
         )
     return refusal(f"{name} takes no word {word!r}", _help(name))
 

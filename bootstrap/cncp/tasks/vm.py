@@ -41,13 +41,13 @@ def names() -> list[str]:
     return list(own_site().hosts())
 
 
-def _provider(of: Site, named: str = "") -> Provider:
+def _provider(site: Site, named: str = "") -> Provider:
     if named not in ("", *HYPERVISORS):
         raise UsageError(
             f"command line: --provider {named!r} is not possible",
             f"give {', '.join(HYPERVISORS[:-1])} or {HYPERVISORS[-1]}",
         )
-    return provider_of(of, named)
+    return provider_of(site, named)
 
 
 def _number(name: str, value: int, low: int, high: int) -> int:

@@ -236,11 +236,11 @@ def test_code_comes_whole_and_goes_without_a_trace(here: Local, home: Path) -> N
             entry = tarfile.TarInfo("bootstrap/x.py")
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
-        call(here, rpc.RECEIVE, HOME, "digest", PARENTS, data=packed.getvalue())
+        call(here, rpc.RECEIVE, HOME, "digest", PARENTS, stdin=packed.getvalue())
         assert (home / HOME / "code/bootstrap/x.py").read_bytes() == content
     assert {one.name for one in (home / HOME).iterdir()} == {"code", PARENTS}
     with pytest.raises(HostError):
-        call(here, rpc.RECEIVE, HOME, "digest", PARENTS, data=b"cut off")
+        call(here, rpc.RECEIVE, HOME, "digest", PARENTS, stdin=b"cut off")
     assert (home / HOME / "code/bootstrap/x.py").read_bytes() == b"two"
     call(here, rpc.REMOVE, HOME, PARENTS)
     assert list(home.iterdir()) == []

@@ -60,7 +60,7 @@ def noted(home: Path, actor: Actor, verb: str, packages: Sequence[str], setting:
         )
     before = read_bytes(file)
     former = (before or b"").decode(errors="replace").splitlines()
-    lines = changed([one for one in former if one.strip()], verb, packages)
+    lines = changed([line for line in former if line.strip()], verb, packages)
     try:
         if lines != former:
             actor.write(file, "".join(f"{line}\n" for line in lines).encode(), 0o600)

@@ -181,7 +181,7 @@ def _part(node: Node, path: str) -> str:
 
 
 def _kind_of_template(node: Node, name: str) -> str:
-    return next((kind for kind, one in kinds.KINDS.items() if name == f"{node.prefix}-{one.unit}"), "")
+    return next((kind for kind, row in kinds.KINDS.items() if name == f"{node.prefix}-{row.unit}"), "")
 
 
 def _resources(resources: Sequence[Resource]) -> Iterator[Entry]:
@@ -198,13 +198,13 @@ def _resources(resources: Sequence[Resource]) -> Iterator[Entry]:
 
 
 @contextlib.contextmanager
-def locked(node: Node, what: str) -> Iterator[None]:
+def locked(node: Node, operation: str) -> Iterator[None]:
     """Keep other runs away; beneath a `cncp up` that already does, there is nothing to lock."""
     held = holder(Path(node.home) / "lock")
     if held and held.pid in {parent.pid for parent in psutil.Process().parents()}:
         yield
         return
-    with apply.locked(node, what):
+    with apply.locked(node, operation):
         yield
 
 
@@ -224,9 +224,9 @@ def prepare(
 def install(node: Node, actor: Actor, parts: Sequence[str], *, dry: bool) -> Changed:
     """Do, or say, with the account's own rights, what Chef does elsewhere: files of these parts, and units."""
     goal = steps.wanted(node)
-    found = embedded.changes([one for one in steps.own(goal.resources) if one.part in parts])
+    found = embedded.changes([resource for resource in steps.own(goal.resources) if resource.part in parts])
     gone = [path for path in steps.removals(node, goal) if _part(node, path) in parts]
-    changed = [f"{one.what} {one.path}" for one in found] + [f"remove {path}" for path in gone]
+    changed = [f"{change.action} {change.path}" for change in found] + [f"remove {path}" for path in gone]
     if not dry:
         embedded.apply(found, actor)
         embedded.remove(gone, actor)

@@ -47,27 +47,27 @@ def gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 def gather(environment: Mapping[str, str]) -> Facts:
     """Look at this machine."""
-    who = account(environment)
+    owner = account(environment)
     systemd = Path("/run/systemd/system").is_dir()
-    lingering = systemd and lingers(who)
+    lingering = systemd and lingers(owner)
     by_sudo = sudo()
     return Facts(
-        account=who,
+        account=owner,
         root=authority.began_by_root(),
         sudo=by_sudo,
         cores=cores(),
         gpus=gpus(environment),
         host=socket.gethostname(),
         systemd=systemd,
-        user_manager=systemd and Path(f"/run/user/{who.uid}/systemd/private").exists(),
+        user_manager=systemd and Path(f"/run/user/{owner.uid}/systemd/private").exists(),
         lingering=lingering,
         can_linger=lingering or by_sudo != "none" or _may_linger(),
     )
 
 
-def lingers(who: Account) -> bool:
+def lingers(owner: Account) -> bool:
     """Tell whether systemd keeps this user's manager running without a session."""
-    return Path(f"/var/lib/systemd/linger/{who.name}").exists()
+    return Path(f"/var/lib/systemd/linger/{owner.name}").exists()
 
 
 def sudo() -> str:

@@ -63,28 +63,29 @@ def nftables(wanted: Sequence[Opening]) -> Iterator[str]:
     yield "        type filter hook input priority filter;"
     yield "    }"
     yield "}"
-    for one in wanted:
-        source = f"ip saddr {{ {', '.join(one.sources)} }} " if one.sources else ""
-        to = f"ip daddr {one.to} " if one.to else ""
-        ports = ", ".join(_spans(one.ports, "-"))
-        yield f'insert rule inet filter input {source}{to}tcp dport {{ {ports} }} accept comment "cncp {one.whom}"'
+    for opening in wanted:
+        source = f"ip saddr {{ {', '.join(opening.sources)} }} " if opening.sources else ""
+        to = f"ip daddr {opening.to} " if opening.to else ""
+        ports = ", ".join(_spans(opening.ports, "-"))
+        yield f'insert rule inet filter input {source}{to}tcp dport {{ {ports} }} accept comment "cncp {opening.whom}"'
 
 
 def ufw(wanted: Sequence[Opening]) -> Iterator[str]:
     """Yield commands for ufw, a source each."""
-    for one in wanted:
-        ports = ",".join(_spans(one.ports, ":"))
-        for source in one.sources or ("any",):
-            yield f"ufw allow proto tcp from {source} to {one.to or 'any'} port {ports} comment 'cncp {one.whom}'"
+    for opening in wanted:
+        ports = ",".join(_spans(opening.ports, ":"))
+        for source in opening.sources or ("any",):
+            to = opening.to or "any"
+            yield f"ufw allow proto tcp from {source} to {to} port {ports} comment 'cncp {opening.whom}'"
 
 
 def firewalld(wanted: Sequence[Opening]) -> Iterator[str]:
     """Yield commands for firewalld, in its default zone."""
-    for one in wanted:
-        for span in _spans(one.ports, "-"):
-            for source in one.sources or ("",):
+    for opening in wanted:
+        for span in _spans(opening.ports, "-"):
+            for source in opening.sources or ("",):
                 origin = f' source address="{source}"' if source else ""
-                to = f' destination address="{one.to}"' if one.to else ""
+                to = f' destination address="{opening.to}"' if opening.to else ""
                 rule = f'rule family="ipv4"{origin}{to} port port="{span}" protocol="tcp" accept'
                 yield f"firewall-cmd --permanent --add-rich-rule={shlex.quote(rule)}"
     yield "firewall-cmd --reload"

@@ -142,13 +142,13 @@ class _Profile(Record):
 
 def check_profile(node: Node) -> None:
     """Raise UsageError where the profile is that of another cluster of this account."""
-    other = cluster_file.home(Path(node.profile_dir))
-    if node.instance or not node.services or other in ("", node.home):
+    home = cluster_file.home(Path(node.profile_dir))
+    if node.instance or not node.services or home in ("", node.home):
         return
-    past = read_record(node_path(Path(other)), _Profile)
+    past = read_record(node_path(Path(home)), _Profile)
     if past and past.profile_dir == node.profile_dir:
         raise UsageError(
-            f"the profile {node.settings.profile} is that of the cluster in {other}",
+            f"the profile {node.settings.profile} is that of the cluster in {home}",
             "name another for this one with --profile NAME, or leave CNCP_HOME out",
         )
 
@@ -256,7 +256,7 @@ class _Manager:
 class _Refusal:
     """Why there can be none; ``{account}`` is who asks."""
 
-    what: str
+    message: str
     hint: str
 
 
@@ -334,5 +334,5 @@ def _service_manager(cluster: Cluster, facts: Facts) -> tuple[str, str, str]:
     chosen = next(choice for applies, choice in _CHOICES if applies(cluster, facts))
     words = {"manager": cluster.service_manager, "account": facts.account.name}
     if isinstance(chosen, _Refusal):
-        raise PreflightError(chosen.what.format(**words), chosen.hint.format(**words))
+        raise PreflightError(chosen.message.format(**words), chosen.hint.format(**words))
     return chosen.manager.format(**words), chosen.scope, chosen.why

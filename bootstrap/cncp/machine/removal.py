@@ -76,7 +76,7 @@ def written(memory: Manifest, profiles: Collection[Path], actor: Actor) -> None:
     _restore(memory, actor)
     for profile in {*profiles, *_former(memory)}:
         patterns = (*_LEFT_BY_SERVICES, *(_LEFT_BY_IPYTHON if str(profile) in memory.made else ()))
-        for left in sorted((one for pattern in patterns for one in profile.glob(pattern)), reverse=True):
+        for left in sorted((file for pattern in patterns for file in profile.glob(pattern)), reverse=True):
             actor.remove(left) if not left.is_dir() else actor.rmdir(left)
 
 

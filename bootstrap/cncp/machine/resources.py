@@ -23,7 +23,7 @@ from cncp.records import Record
 class Difference:
     """What has to be done to what is there: in words, and in detail, for people."""
 
-    what: str
+    action: str
     diff: str
 
 

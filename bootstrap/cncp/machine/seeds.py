@@ -52,9 +52,9 @@ def insist(seed: Seed, home: Path) -> Membership | None:
     """Return what is known of an earlier joining. Raises CncpError where nobody can join with this here, now."""
     past, known = NODE.intact(home), member_record.load(home)
     if past is not None and known is None:
-        what = "a cluster of its own" if past.controller else "engines that another machine has set up"
+        present = "a cluster of its own" if past.controller else "engines that another machine has set up"
         raise UsageError(
-            f"this machine has {what} in {home}",
+            f"this machine has {present} in {home}",
             "join from another folder: CNCP_HOME=~/joined, or remove that one first: cncp uninstall",
         )
     if known is not None and known.cluster != seed.cluster:

@@ -21,7 +21,7 @@ from cncp.tasks.task import command
 def attach(context: Context, name: str = "controller") -> None:
     """Attach to a service's tmux or screen session; elsewhere follow its log."""
     node = installed(accounts.home(os.environ))
-    showing.attach(node, lifecycle.one(node, name), Console())
+    showing.attach(node, lifecycle.service(node, name), Console())
 
 
 @command({"name": "an engine, as `status` shows it, or HOST/engine-N; the only one without"}, takes="name")

@@ -67,7 +67,7 @@ def _here(asked: Request, *, as_json: bool) -> Planned:
 def _document(todo: converging.Plan) -> dict[str, object]:
     return {
         "leave": todo.leave,
-        "files": [{"path": file.path, "what": file.what, "diff": file.diff} for file in todo.files],
+        "files": [{"path": file.path, "what": file.action, "diff": file.diff} for file in todo.files],
         "remove": list(todo.removals),
         "secrets": list(todo.secrets),
         "start": list(todo.start),
@@ -88,7 +88,7 @@ def _lines(node: Node, todo: converging.Plan) -> Iterator[str]:
     if todo.leave:
         yield todo.leave
     for change in todo.files:
-        yield f"{change.what} {change.path}"
+        yield f"{change.action} {change.path}"
         yield from (f"    {line}" for line in change.diff.splitlines())
     yield from todo.secrets
     yield from (f"remove {path}" for path in todo.removals)

@@ -158,7 +158,7 @@ def test_converging_twice_changes_nothing(tmp_path: Path) -> None:
     assert embedded.changes(resources) == []
     (tmp_path / "cncp" / "libexec" / "keep").write_text("half")
     (tmp_path / "cncp" / "run").chmod(0o755)
-    found = {Path(one.path).name: one.what for one in embedded.changes(resources)}
+    found = {Path(one.path).name: one.action for one in embedded.changes(resources)}
     assert found == {"keep": "change file", "run": "mode"}
     embedded.apply(embedded.changes(resources), actor)
     assert embedded.changes(resources) == []

@@ -38,7 +38,7 @@ def test_what_is_not_there_is_made_and_stays(tmp_path: Path, actor: Actor) -> No
     """The folders above it are made as well; once it is there, nothing differs."""
     resources = of_all_kinds(tmp_path)
     changes = embedded.changes(resources)
-    assert [(change.what, change.resource) for change in changes] == list(
+    assert [(change.action, change.resource) for change in changes] == list(
         zip(("create directory", "create file", "create file", "link"), resources, strict=True)
     )
     embedded.apply(changes, actor)

@@ -16,7 +16,7 @@ class Change:
     """A difference between what is and what is to be. ``diff`` is for people."""
 
     path: str
-    what: str
+    action: str
     diff: str
     resource: Resource
 
@@ -36,7 +36,7 @@ def changes(resources: Sequence[Resource]) -> list[Change]:
                 "move away what is there, then run this again",
             ) from None
         if difference is not None:
-            found.append(Change(resource.path, difference.what, difference.diff, resource))
+            found.append(Change(resource.path, difference.action, difference.diff, resource))
     return found
 
 

@@ -156,8 +156,8 @@ def answers(node: Node) -> bool:
 def wait(node: Node, patience: Patience) -> None:
     """Wait until Jupyter answers. Raises CncpError."""
     if patience.until(lambda: [] if answers(node) else [NAME]):
-        what = f"Jupyter did not answer within {patience.spent}{patience.ending(NAME)}"
-        raise CncpError(what, "look at: cncp status, cncp logs --name jupyter")
+        message = f"Jupyter did not answer within {patience.spent}{patience.ending(NAME)}"
+        raise CncpError(message, "look at: cncp status, cncp logs --name jupyter")
 
 
 def _mode(node: Node) -> int:

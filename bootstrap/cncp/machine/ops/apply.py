@@ -107,7 +107,7 @@ def plan(node: Node, manager: ServiceManager) -> Plan:
     wanted = steps.wanted(node)
     states = manager.states()
     services = steps.services(wanted, steps.digests(states))
-    alone = {one.name for one in unkept(node, manager, states).services}
+    alone = {process.name for process in unkept(node, manager, states).services}
     return Plan(
         node=node,
         wanted=wanted,
@@ -125,11 +125,11 @@ def plan(node: Node, manager: ServiceManager) -> Plan:
 
 
 @contextlib.contextmanager
-def locked(node: Node, what: str) -> Iterator[None]:
+def locked(node: Node, operation: str) -> Iterator[None]:
     """Keep a second run away from this machine's cluster."""
     home = Path(node.home)
     files.make_home(home)
-    with files.lock(home / "lock", what):
+    with files.lock(home / "lock", operation):
         yield
 
 
@@ -139,9 +139,9 @@ def require_root(node: Node, verb: str) -> bool:
     Units of the system that are there need it too, where the cluster is to leave them.
     """
     past = steps.former(Path(node.home))
-    concerned = [one for one in (node, past) if one is not None and one.scope == "system"]
-    for one in concerned:
-        authority.require(one, facts.sudo(), verb)
+    concerned = [candidate for candidate in (node, past) if candidate is not None and candidate.scope == "system"]
+    for affected in concerned:
+        authority.require(affected, facts.sudo(), verb)
     return bool(concerned)
 
 
@@ -273,7 +273,7 @@ def ended(todo: Plan, manager: ServiceManager) -> set[str]:
     if todo.leave:
         return set(past(todo.node).services)
     # What has lost its service manager runs as well, and is ended to be kept again.
-    runs = {*steps.running(manager), *(one.name for one in processes.ours(past(todo.node)).services)}
+    runs = {*steps.running(manager), *(process.name for process in processes.ours(past(todo.node)).services)}
     return runs.intersection({*todo.stop, *todo.start})
 
 

@@ -49,8 +49,9 @@ def instead(lacking: ImportError) -> int:
     """Be `cncp` where a package that it needs is gone; return the exit code."""
     if sys.argv[1:2] == ["uninstall"]:
         return main()
-    what = f"the virtualenv of this cluster is damaged: {lacking}"
-    return Console().error(CncpError(what, f"bash {SOURCE}/baremetal.sh mends it; cncp uninstall takes all of it away"))
+    message = f"the virtualenv of this cluster is damaged: {lacking}"
+    hint = f"bash {SOURCE}/baremetal.sh mends it; cncp uninstall takes all of it away"
+    return Console().error(CncpError(message, hint))
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def uninstall(home: Path, account: Account, console: Console) -> list[str]:
         )
     named = [Path(node.profile_dir)] if isinstance(node.profile_dir, str) and node.profile_dir else []
     own = Path(account.home)
-    folders = {accounts.ipython_folder(os.environ, account), own / ".ipython", *(one.parent for one in named)}
+    folders = {accounts.ipython_folder(os.environ, account), own / ".ipython", *(profile.parent for profile in named)}
     memory = removal.remembered(home, own, folders, SOURCE / "notebooks", console.warn)
     units = sorted({Path(path).name for path in memory.made if re.search(r"/cncp[^/]*\.(target|service)$", path)})
     if units:
@@ -145,7 +146,7 @@ def _out_of_crontab(actor: Actor, home: Path) -> None:
     starts = (str(home), f"{actor.account.home}/.local/bin/cncp")
 
     def ours(line: str) -> bool:
-        return bool(re.search(r" # cncp\S*$", line)) and any(one in line.replace("\\%", "%") for one in starts)
+        return bool(re.search(r" # cncp\S*$", line)) and any(start in line.replace("\\%", "%") for start in starts)
 
     others = [line for line in lines if not ours(line)]
     if others and others != lines:

@@ -73,7 +73,7 @@ def busy(node: Node) -> dict[str, bool]:
     current = running(node)
     if document is None or (node.controller and not current["controller"].pid):
         return {}
-    own = {one.uuid: name for name, one in current.items() if one.uuid}
+    own = {process.uuid: name for name, process in current.items() if process.uuid}
     near = connection_files.local_address(node) if node.controller else None
     with contextlib.suppress(NoAnswer), Hub(document, near) as hub:
         engines = hub.engines(_ANSWER)
@@ -102,7 +102,7 @@ def of(node: Node, names: Collection[str]) -> Callable[[], list[str]]:
     return look
 
 
-def insist(look: Callable[[], list[str]], what: str, manners: Manners, tell: Callable[[str], None]) -> None:
+def insist(look: Callable[[], list[str]], action: str, manners: Manners, tell: Callable[[str], None]) -> None:
     """Return when no task is lost by ``what``, or is to be. Raises CncpError naming the engines that work."""
     working = look()
     if working and manners.wait and not manners.force:
@@ -111,7 +111,7 @@ def insist(look: Callable[[], list[str]], what: str, manners: Manners, tell: Cal
     if working and manners.force:
         tell(f"{lost(working)} lost")
     elif working:
-        _refuse(working, what)
+        _refuse(working, action)
 
 
 def lost(working: Collection[str]) -> str:
@@ -120,15 +120,15 @@ def lost(working: Collection[str]) -> str:
     return f"{', '.join(working)} {are} busy: {tasks}"
 
 
-def _refuse(working: Collection[str], what: str) -> None:
+def _refuse(working: Collection[str], action: str) -> None:
     are, tasks = ("is", "its task") if len(working) == 1 else ("are", "their tasks")
     named = f"{', '.join(working)} {are} busy"
-    if _asked(f"{named}; {what} all the same, and lose {tasks}?"):
+    if _asked(f"{named}; {action} all the same, and lose {tasks}?"):
         # The process that goes on with this is not to ask again.
         os.environ[FORCE] = "true"
         return
     raise CncpError(
-        f"{named}: {what} would lose {tasks}", "wait for them: --wait SECONDS, or lose their tasks: --force"
+        f"{named}: {action} would lose {tasks}", "wait for them: --wait SECONDS, or lose their tasks: --force"
     )
 
 

@@ -86,10 +86,10 @@ def writable(folder: Path) -> None:
     if not existing.is_dir():
         raise PreflightError(f"{folder} cannot be made: {existing} is not a folder", f"move {existing} away")
     if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
-        what = f"{folder} cannot be written" if existing == folder else f"{folder} cannot be made in {existing}"
+        problem = f"{folder} cannot be written" if existing == folder else f"{folder} cannot be made in {existing}"
         read_only = os.statvfs(existing).f_flag & os.ST_RDONLY
         why = "the disk is read-only" if read_only else "you may not write there"
-        raise PreflightError(f"{what}: {why}", "mend its permissions, or have another folder: IPYTHONDIR, CNCP_HOME")
+        raise PreflightError(f"{problem}: {why}", "mend its permissions, or have another folder: IPYTHONDIR, CNCP_HOME")
 
 
 def full(folders: Sequence[Path], least: int = _LEAST) -> Iterator[str]:
@@ -113,8 +113,8 @@ def full(folders: Sequence[Path], least: int = _LEAST) -> Iterator[str]:
 
 def room(folders: Sequence[Path]) -> None:
     """Raise PreflightError where nothing can be written because a disk is full."""
-    for what in full(folders):
-        raise PreflightError(what, "make room on that disk, then run this again")
+    for problem in full(folders):
+        raise PreflightError(problem, "make room on that disk, then run this again")
 
 
 def doubts(settings: Cluster) -> Iterator[str]:

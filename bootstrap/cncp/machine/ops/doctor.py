@@ -49,7 +49,7 @@ def examine(node: Node, manager: ServiceManager) -> list[Finding]:
         *_services(node, seen),
         *_ids(node, seen),
         *_far(node, seen),
-        *(Finding(what, remedy) for what, remedy in meeting_findings.findings(node)),
+        *(Finding(problem, remedy) for problem, remedy in meeting_findings.findings(node)),
         *_versions(node, manager),
         *_boot(manager),
     ]
@@ -57,8 +57,8 @@ def examine(node: Node, manager: ServiceManager) -> list[Finding]:
 
 def _disk(node: Node) -> Iterator[Finding]:
     folders = [Path(node.home), Path(node.profile_dir), node.log_dir]
-    for what in checks.full(folders, _SPACE):
-        yield Finding(what, "make room: logs and results cannot be written")
+    for problem in checks.full(folders, _SPACE):
+        yield Finding(problem, "make room: logs and results cannot be written")
 
 
 def _logs(node: Node) -> Iterator[Finding]:
@@ -89,7 +89,7 @@ def _files(node: Node) -> Iterator[Finding]:
 
 
 def _ports(node: Node, seen: list[Status]) -> Iterator[Finding]:
-    controller = next((one for one in seen if one.name == "controller"), None)
+    controller = next((entry for entry in seen if entry.name == "controller"), None)
     if controller is None or controller.pid:
         return
     for port, owner in port_check.taken(node).items():
@@ -102,56 +102,56 @@ def _ports(node: Node, seen: list[Status]) -> Iterator[Finding]:
 def _unkept(node: Node, manager: ServiceManager) -> Iterator[Finding]:
     left = unkept(node, manager, manager.states())
     if left.services:
-        names = ", ".join(sorted({one.name for one in left.services}))
+        names = ", ".join(sorted({process.name for process in left.services}))
         yield Finding(f"the service manager of {names} is gone: nothing restarts them", "cncp up")
 
 
 def _services(node: Node, seen: list[Status]) -> Iterator[Finding]:
-    controller = next((one for one in seen if one.name == "controller"), None)
-    for one in seen:
-        look = f"look at: cncp logs --name {one.name}"
-        if one.restarts >= _AGAIN and one.state in ("starting", "silent") and one.uptime < REGISTERS:
-            said = logs.ending(node, one.name)
+    controller = next((entry for entry in seen if entry.name == "controller"), None)
+    for entry in seen:
+        look = f"look at: cncp logs --name {entry.name}"
+        if entry.restarts >= _AGAIN and entry.state in ("starting", "silent") and entry.uptime < REGISTERS:
+            cause = f"{entry.last_exit or 'cause unknown'}{logs.ending(node, entry.name)}"
             yield Finding(
-                f"{one.name} ends again and again ({one.restarts} times): {one.last_exit or 'cause unknown'}{said}",
+                f"{entry.name} ends again and again ({entry.restarts} times): {cause}",
                 f"mend that, then: cncp up; {look}",
             )
-        elif one.state == "starting" and controller is not None and controller.state != "up":
+        elif entry.state == "starting" and controller is not None and controller.state != "up":
             # What is said of the controller mends its engines as well.
             continue
-        elif one.state == "starting" and one.uptime > REGISTERS:
+        elif entry.state == "starting" and entry.uptime > REGISTERS:
             at = connection_files.dialled(node)
             yield Finding(
-                f"{one.name} has run for {duration(one.uptime)} and has not reached the controller at {at}",
+                f"{entry.name} has run for {duration(entry.uptime)} and has not reached the controller at {at}",
                 f"cncp up starts it anew; {look}",
             )
-        elif one.state == "down":
+        elif entry.state == "down":
             yield Finding(
-                f"{one.name} does not run" + (f": {one.last_exit}" if one.last_exit else ""), f"cncp up; {look}"
+                f"{entry.name} does not run" + (f": {entry.last_exit}" if entry.last_exit else ""), f"cncp up; {look}"
             )
-        elif one.state == "connecting":
-            yield Finding(f"{one.name} is not connected", look)
-        elif one.state == "starting":
+        elif entry.state == "connecting":
+            yield Finding(f"{entry.name} is not connected", look)
+        elif entry.state == "starting":
             yield Finding(
-                f"{one.name} runs but is not registered", f"wait a moment, or: cncp restart --name {one.name}"
+                f"{entry.name} runs but is not registered", f"wait a moment, or: cncp restart --name {entry.name}"
             )
-        elif one.state == "silent":
-            yield Finding(f"{one.name} runs but does not answer", f"cncp restart --name {one.name}; {look}")
-        elif one.state == "stopped":
-            yield Finding(f"{one.name} is suspended (SIGSTOP)", f"kill -CONT {one.pid}")
+        elif entry.state == "silent":
+            yield Finding(f"{entry.name} runs but does not answer", f"cncp restart --name {entry.name}; {look}")
+        elif entry.state == "stopped":
+            yield Finding(f"{entry.name} is suspended (SIGSTOP)", f"kill -CONT {entry.pid}")
 
 
 def _ids(node: Node, seen: list[Status]) -> Iterator[Finding]:
     """Look for engines of this machine that the controller has and that do not run: tasks go to them."""
     document = connection_files.client(node)
-    if document is None or not any(one.name == "controller" and one.state == "up" for one in seen):
+    if document is None or not any(entry.name == "controller" and entry.state == "up" for entry in seen):
         return
     try:
         with Hub(document, connection_files.local_address(node)) as hub:
             engines = hub.engines()
     except NoAnswer:
         return
-    running = {one.uuid for one in seen if one.pid}
+    running = {entry.uuid for entry in seen if entry.pid}
     for number, uuid in sorted(engines.items()):
         place = slot(uuid)
         if place is not None and place[0] == host_in(node.host) and uuid not in running:
@@ -164,7 +164,7 @@ def _ids(node: Node, seen: list[Status]) -> Iterator[Finding]:
 def _far(node: Node, seen: list[Status]) -> Iterator[Finding]:
     """Find engines that a controller elsewhere does not know: it answers them, too."""
     document = connection_files.engine(node)
-    engines = [one for one in seen if one.state == "running" and one.uuid]
+    engines = [entry for entry in seen if entry.state == "running" and entry.uuid]
     if node.controller or document is None or not engines:
         return
     known = asked(document, lambda hub: set(hub.engines(_ANSWER).values()))
@@ -194,6 +194,6 @@ def _versions(node: Node, manager: ServiceManager) -> Iterator[Finding]:
 
 
 def _boot(manager: ServiceManager) -> Iterator[Finding]:
-    what, _, remedy = manager.mortal().partition(": ")
-    if what:
-        yield Finding(what, remedy)
+    problem, _, remedy = manager.mortal().partition(": ")
+    if problem:
+        yield Finding(problem, remedy)

@@ -23,8 +23,8 @@ class Interrupted:
 
     def line(self) -> str:
         """Return it as a line."""
-        what = "was idle" if self.seconds is None else f"its task had run for {duration(self.seconds)}"
-        return f"interrupted {self.name}: {what}"
+        activity = "was idle" if self.seconds is None else f"its task had run for {duration(self.seconds)}"
+        return f"interrupted {self.name}: {activity}"
 
 
 def interrupt(node: Node, names: str, *, everyone: bool) -> list[Interrupted]:

@@ -102,11 +102,17 @@ def invitations(home: Path) -> list[Open]:
     found = record.invitations.items() if record else ()
     return sorted(
         (
-            Open(batch, each.made, each.deadline, str(each.settings.get("engines", "")), each.note)
-            for batch, each in found
-            if each.deadline > now
+            Open(
+                batch,
+                invitation.made,
+                invitation.deadline,
+                str(invitation.settings.get("engines", "")),
+                invitation.note,
+            )
+            for batch, invitation in found
+            if invitation.deadline > now
         ),
-        key=lambda each: each.made,
+        key=lambda invitation: invitation.made,
     )
 
 
@@ -132,12 +138,12 @@ def tell(node: Node, want: Want, console: Console) -> None:
 
 
 @contextlib.contextmanager
-def _warned(what: str, console: Console) -> Iterator[None]:
+def _warned(problem: str, console: Console) -> Iterator[None]:
     """Go on where a store fails, and say so."""
     try:
         yield
     except (CncpError, OSError) as error:
-        console.warn(f"{what}: {ours(error).message}")
+        console.warn(f"{problem}: {ours(error).message}")
 
 
 def shut_out(node: Node, console: Console) -> None:

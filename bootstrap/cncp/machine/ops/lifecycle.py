@@ -92,7 +92,7 @@ def chosen(node: Node, names: str) -> list[str]:
     return [_service(node, name) for name in names.split(",") if name] or list(node.services)
 
 
-def one(node: Node, name: str) -> str:
+def service(node: Node, name: str) -> str:
     """Return the one service of a name. Raises UsageError."""
     found = chosen(node, name)
     if len(found) > 1:

@@ -100,8 +100,8 @@ def _lost(current: Mapping[str, Process], seen: Answers, patience: Patience) -> 
         return []
     return [
         name
-        for name, one in current.items()
-        if one.uuid and one.uuid not in seen.known and name not in patience.working and late(one.pid)
+        for name, process in current.items()
+        if process.uuid and process.uuid not in seen.known and name not in patience.working and late(process.pid)
     ]
 
 
@@ -124,12 +124,12 @@ def _wait_for_processes(node: Node, digests: Mapping[str, str], patience: Patien
 
 
 def _unanswered(node: Node, seen: Answers, patience: Patience) -> CncpError:
-    for what in checks.full((Path(node.home), node.log_dir)):
-        return CncpError(f"{what}: services cannot start", "make room on that disk, then: cncp up")
+    for problem in checks.full((Path(node.home), node.log_dir)):
+        return CncpError(f"{problem}: services cannot start", "make room on that disk, then: cncp up")
     if not seen.controller:
         at = connection_files.dialled(node)
-        what = f"the controller did not answer at {at} within {patience.spent}{patience.ending('controller')}"
-        return CncpError(what, "look at: cncp logs --name controller")
+        problem = f"the controller did not answer at {at} within {patience.spent}{patience.ending('controller')}"
+        return CncpError(problem, "look at: cncp logs --name controller")
     missing = [str(number) for number in node.engine_ids if number not in seen.answering]
     first = f"engine-{missing[0]}"
     known = running(node)[first].uuid in seen.known

@@ -91,9 +91,9 @@ class Engine:
         task = said.task if said else None
         if task is None or task.session == self._session:
             return ""
-        whose = f"a task of another client ({task.username or 'unknown'})"
+        work = f"a task of another client ({task.username or 'unknown'})"
         since = duration(task.seconds)
-        return f"{self._name} is busy for {since} with {whose}: your cell waits. Ctrl-C interrupts that task.\n"
+        return f"{self._name} is busy for {since} with {work}: your cell waits. Ctrl-C interrupts that task.\n"
 
     def interrupt(self) -> str:
         """Interrupt what the engine computes; return a line where it does not answer."""
@@ -179,8 +179,8 @@ def _show(metadata: Mapping[str, Any], shown: Mapping[str, int], out: TextIO) ->
     return {**now, "outputs": len(outputs)}
 
 
-def _write(data: Mapping[str, str], out: TextIO) -> None:
-    text = data.get("text/plain", "")
+def _write(bundle: Mapping[str, str], out: TextIO) -> None:
+    text = bundle.get("text/plain", "")
     if text:
         out.write(text.rstrip("\n") + "\n")
         out.flush()

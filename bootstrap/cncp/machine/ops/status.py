@@ -64,9 +64,9 @@ def status(node: Node, manager: ServiceManager, timeout: float = 1.0) -> list[St
     processes = running(node)
     uuids = {name: process.uuid for name, process in processes.items()}
     # What goes on without its service manager runs as well: `check` says what to do.
-    for one in unkept(node, manager, states).services:
-        states[one.name] = replace(
-            states.get(one.name, ServiceState(one.name, running=True)), running=True, pid=one.pid
+    for process in unkept(node, manager, states).services:
+        states[process.name] = replace(
+            states.get(process.name, ServiceState(process.name, running=True)), running=True, pid=process.pid
         )
     hub = _at_hub(node, set(uuids.values()), timeout)
     found = []
@@ -115,10 +115,10 @@ def _with_process(node: Node, name: str, number: int | None, word: str, state: S
             uptime = max(0.0, time.time() - process.create_time())
             if process.status() == psutil.STATUS_STOPPED:
                 word = "stopped"
-            for one in family:
+            for member in family:
                 with contextlib.suppress(psutil.Error):
-                    memory += _memory(one)
-                    times = one.cpu_times()
+                    memory += _memory(member)
+                    times = member.cpu_times()
                     cpu += times.user + times.system
     return Status(
         name,
@@ -146,31 +146,31 @@ def rows(found: list[Status]) -> list[list[str]]:
     """Return the status as cells of a table, in units people read."""
     return [
         [
-            one.name,
-            "" if one.id is None else str(one.id),
-            one.host,
-            str(one.pid or ""),
-            f"{one.state} {duration(one.busy)}"
-            if one.busy >= 1 and (one.state == "busy" or one.name == MEMBER)
-            else one.state,
-            duration(one.uptime) if one.pid else "",
-            f"{one.memory / 2**20:.0f} MB" if one.pid else "",
-            f"{one.cpu:.1f} s" if one.pid else "",
-            str(one.restarts),
-            one.last_exit,
+            entry.name,
+            "" if entry.id is None else str(entry.id),
+            entry.host,
+            str(entry.pid or ""),
+            f"{entry.state} {duration(entry.busy)}"
+            if entry.busy >= 1 and (entry.state == "busy" or entry.name == MEMBER)
+            else entry.state,
+            duration(entry.uptime) if entry.pid else "",
+            f"{entry.memory / 2**20:.0f} MB" if entry.pid else "",
+            f"{entry.cpu:.1f} s" if entry.pid else "",
+            str(entry.restarts),
+            entry.last_exit,
         ]
-        for one in found
+        for entry in found
     ]
 
 
 def totals(found: list[Status]) -> str:
     """Return a line on all engines: how many are in which state, and what all services use; "" where none runs."""
-    engines = [one for one in found if split(one.name)[0] == "engine"]
+    engines = [entry for entry in found if split(entry.name)[0] == "engine"]
     if not any(engine.pid for engine in engines):
         return ""
     states = ", ".join(f"{count} {state}" for state, count in Counter(engine.state for engine in engines).most_common())
     hosts = len({engine.host for engine in engines})
-    memory = sum(one.memory for one in found) / 2**20
+    memory = sum(entry.memory for entry in found) / 2**20
     on = f" · {plural(hosts, 'host')}" if hosts > 1 else ""
     return f"{plural(len(engines), 'engine')}: {states}{on} · {memory:.0f} MB"
 

@@ -107,7 +107,8 @@ def units_planned(node: Node) -> list[str]:
     """Return in words what ``units`` would change."""
     goal = wanted(node)
     found = embedded.changes([resource for resource in goal.resources if resource.owner == "root"])
-    return [f"{one.what} {one.path}" for one in found] + [f"remove {path}" for path in stale_units(node, goal)]
+    planned = [f"{change.action} {change.path}" for change in found]
+    return planned + [f"remove {path}" for path in stale_units(node, goal)]
 
 
 def running(manager: ServiceManager) -> dict[str, str]:
@@ -256,12 +257,12 @@ def end_unkept(node: Node, manager: ServiceManager, say: Say) -> list[str]:
     left = unkept(node, manager, manager.states())
     if not left.services and not left.keepers:
         return []
-    names = ", ".join(sorted({one.name for one in left.services})) or "what kept services"
+    names = ", ".join(sorted({process.name for process in left.services})) or "what kept services"
     say(f"ending {names}: left by a service manager that is gone")
     # First those that would start the others anew; they end what they keep.
-    for pids in ([keeper.pid for keeper in left.keepers], [one.pid for one in left.services]):
+    for pids in ([keeper.pid for keeper in left.keepers], [process.pid for process in left.services]):
         _end(pids)
-    sweep(node, [one.name for one in left.services])
+    sweep(node, [process.name for process in left.services])
     return [f"ended {names}"]
 
 

@@ -71,9 +71,9 @@ class Authority:
         )
         return list(self._ask(asked, Changed).changed)
 
-    def remove(self, prefix: str, *, everything: bool = False) -> list[str]:
-        """Remove all units of a prefix, with ``everything`` root's copy of the code too; return what was removed."""
-        return list(self._ask(Remove(prefix, everything), Changed).changed)
+    def remove(self, prefix: str, *, code: bool = False) -> list[str]:
+        """Remove all units of a prefix, with ``code`` root's copy of the code too; return what was removed."""
+        return list(self._ask(Remove(prefix, code), Changed).changed)
 
     def disable(self, node: Node) -> None:
         """Take the target out of the boot."""
@@ -132,7 +132,7 @@ def began_by_root() -> bool:
     return os.geteuid() == 0 or (BY_ROOT in os.environ and reachable())
 
 
-def require(node: Node, sudo: str, what: str) -> None:
+def require(node: Node, sudo: str, verb: str) -> None:
     """Raise PreflightError, before anything is touched, where a step for this node is root's and root is not at hand.
 
     ``sudo`` is what `cncp.machine.facts.sudo` returned: how sudo runs a command here.
@@ -143,8 +143,8 @@ def require(node: Node, sudo: str, what: str) -> None:
     kept = Path(node.home) in Path(node.source).parents
     script = "ROOTS_OWN_CHECKOUT/baremetal.sh" if kept else shlex.quote(f"{node.source}/baremetal.sh")
     raise PreflightError(
-        f"{what} needs root: units of the system keep this cluster, and sudo cannot ask for a password here",
-        f"in a terminal sudo can ask; or, as root: CNCP_USER={node.account.name} bash {script} cncp {what}",
+        f"{verb} needs root: units of the system keep this cluster, and sudo cannot ask for a password here",
+        f"in a terminal sudo can ask; or, as root: CNCP_USER={node.account.name} bash {script} cncp {verb}",
     )
 
 
@@ -178,7 +178,7 @@ _begun: list[Process] = []
 def _begin(account: Account) -> str:
     """Have root at hand, through sudo where this is not root; it asks on the terminal where it must. Return where."""
     sudo = _sudo() if os.geteuid() != 0 else []
-    python = next((one for one in _PYTHONS if _fits(one)), os.path.realpath(sys.executable))
+    python = next((candidate for candidate in _PYTHONS if _fits(candidate)), os.path.realpath(sys.executable))
     argv = [*sudo, python, "-I", "-B", str(SOURCE / "bootstrap" / "asroot.py"), "serve", account.name]
     # What sudo asks and says is for the terminal.
     begun = begin(argv, stdin=PIPE, stdout=PIPE, stderr=None)

@@ -109,14 +109,14 @@ def _units(account: Account, asked: Units) -> Changed:
     _own(account, node.prefix)
     systemd.check_owner(node)
     wanted = list(systemd.files(node, services))
-    for one in wanted:
-        if isinstance(one, File):
-            _refuse_foreign(Path(one.path), account)
+    for resource in wanted:
+        if isinstance(resource, File):
+            _refuse_foreign(Path(resource.path), account)
     changed = embedded.changes(wanted)
     embedded.apply(changed, Actor(_ROOT))
-    gone = [Path(one) for one in systemd.stale(node.prefix, {one.path for one in wanted})]
+    gone = [Path(path) for path in systemd.stale(node.prefix, {resource.path for resource in wanted})]
     _take_away(gone, account)
-    said = (*(f"{one.what} {one.path}" for one in changed), *(f"remove {one}" for one in gone))
+    said = (*(f"{change.action} {change.path}" for change in changed), *(f"remove {path}" for path in gone))
     if said:
         _ran(["systemctl", "daemon-reload"])
     return Changed(said)
@@ -125,13 +125,13 @@ def _units(account: Account, asked: Units) -> Changed:
 def _remove(account: Account, asked: Remove) -> Changed:
     """Remove all units of a prefix; of an uninstalled cluster root's own copy of the code as well."""
     _own(account, asked.prefix)
-    gone = [Path(one) for one in systemd.stale(asked.prefix, set())]
+    gone = [Path(path) for path in systemd.stale(asked.prefix, set())]
     _take_away(gone, account)
     with contextlib.suppress(OSError):
         (systemd.SYSTEM / "default.target.wants").rmdir()
     if asked.all:
         _leaving.add(account.name)
-    return Changed(tuple(f"remove {one}" for one in gone))
+    return Changed(tuple(f"remove {path}" for path in gone))
 
 
 def _disable(account: Account, asked: Disable) -> Changed:

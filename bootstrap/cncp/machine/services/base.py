@@ -139,8 +139,8 @@ def guarded(kind: type[ServiceManager]) -> type[ServiceManager]:
             except (CncpError, OSError):
                 raise
             except Exception as error:
-                what = f"{asked} of the service manager {kind.name} ended with {type(error).__name__}: {error}"
-                raise CncpError(what, fault(kind.__module__.partition(".")[0])) from error
+                problem = f"{asked} of the service manager {kind.name} ended with {type(error).__name__}: {error}"
+                raise CncpError(problem, fault(kind.__module__.partition(".")[0])) from error
 
         return call
 
@@ -153,9 +153,9 @@ def guarded(kind: type[ServiceManager]) -> type[ServiceManager]:
 def command(node: Node, name: str, digest: str) -> list[str]:
     """Return the argument list of a service."""
     kind, instance = split(name)
-    what = [kind, instance] if instance else [kind]
+    words = [kind, instance] if instance else [kind]
     shared = ["--node", f"{node.home}/node.json", "--digest", digest]
-    return [str(node.python), *PYTHON, *remote.command("serve", *what, *shared)]
+    return [str(node.python), *PYTHON, *remote.command("serve", *words, *shared)]
 
 
 def running_process(node: Node, name: str) -> pidfile.Process:

@@ -43,7 +43,7 @@ class Ours:
     def unkept(self, pids: Collection[int], keepers: Collection[int]) -> Ours:
         """Return those that no service manager looks after, which knows these services and keepers."""
         return Ours(
-            tuple(one for one in self.services if one.pid not in pids and one.parent not in keepers),
+            tuple(process for process in self.services if process.pid not in pids and process.parent not in keepers),
             tuple(keeper for keeper in self.keepers if keeper.pid not in keepers),
         )
 
@@ -60,18 +60,19 @@ def ours(node: Node) -> Ours:
         elif _keeps(node, words):
             keepers.append(Found("", pid, _parent(pid)))
     # What a service has forked has its command line. Its own process is the one that none of these began.
-    of = {one.pid: one.name for one in services}
-    tops = [one for one in services if of.get(one.parent) != one.name]
-    return Ours(tuple(tops), tuple(keeper for keeper in keepers if keeper.parent not in {each.pid for each in keepers}))
+    names = {process.pid: process.name for process in services}
+    tops = [process for process in services if names.get(process.parent) != process.name]
+    keeping = {keeper.pid for keeper in keepers}
+    return Ours(tuple(tops), tuple(keeper for keeper in keepers if keeper.parent not in keeping))
 
 
 def running(node: Node) -> dict[str, pidfile.Process]:
     """Return the processes of all services that run, from their records or, where one is lost, as they are seen."""
     recorded = {name: pidfile.read(node.run_dir, name) for name in node.services}
-    if all(one.pid for one in recorded.values()):
+    if all(process.pid for process in recorded.values()):
         return recorded
-    seen = {one.name: as_recorded(node, one.pid) for one in ours(node).services}
-    return {name: one if one.pid else seen.get(name, pidfile.GONE) for name, one in recorded.items()}
+    seen = {process.name: as_recorded(node, process.pid) for process in ours(node).services}
+    return {name: process if process.pid else seen.get(name, pidfile.GONE) for name, process in recorded.items()}
 
 
 def as_recorded(node: Node, pid: int) -> pidfile.Process:
@@ -96,7 +97,7 @@ def leavings(node: Node, names: Collection[str]) -> list[int]:
     seen = ours(node)
     spared = {keeper.pid for keeper in seen.keepers}
     # A service that is kept runs: what it has started is not left.
-    kept = {one.name for one in seen.services if one.parent in spared and one.pid != os.getpid()}
+    kept = {process.name for process in seen.services if process.parent in spared and process.pid != os.getpid()}
     above = os.getpid()
     while above > 1:
         spared.add(above)

@@ -149,9 +149,9 @@ def stale(prefix: str, wanted: Collection[str]) -> list[str]:
         SYSTEM / "default.target.wants" / f"{prefix}.target",
         *(wants / name for name in links if kinds.of_unit(prefix, name)),
         wants,
-        *(SYSTEM / f"{one}.d" / DROP_IN for one in units),
-        *(SYSTEM / f"{one}.d" for one in units),
-        *(SYSTEM / one for one in units),
+        *(SYSTEM / f"{name}.d" / DROP_IN for name in units),
+        *(SYSTEM / f"{name}.d" for name in units),
+        *(SYSTEM / name for name in units),
         SYSTEM / f"{prefix}.target",
     ]
     return [str(path) for path in ours if os.path.lexists(path) and str(path) not in wanted]
@@ -274,7 +274,7 @@ class Systemd(ServiceManager):
     def clean_up(self) -> None:
         """Have systemd forget units whose files are gone; end the lingering that we began."""
         if self._system:
-            self._actor.root.remove(self._node.prefix, everything=True)
+            self._actor.root.remove(self._node.prefix, code=True)
         self.reload()
         if self._lingering_mark.exists():
             self._linger(on=False)

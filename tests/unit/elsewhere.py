@@ -19,7 +19,8 @@ def install(folder: Path, name: str, modules: Mapping[str, str], points: Mapping
     information.mkdir()
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     lines = [
-        f"[{group}]\n" + "".join(f"{kind} = {value}\n" for kind, value in of.items()) for group, of in points.items()
+        f"[{group}]\n" + "".join(f"{kind} = {value}\n" for kind, value in table.items())
+        for group, table in points.items()
     ]
     (information / "entry_points.txt").write_text("\n".join(lines))
 

@@ -80,7 +80,7 @@ class Module:
 
     def text(self, node: ast.stmt) -> str:
         """Return the source of a statement, with its decorators."""
-        first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))])
+        first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
         return "\n".join(self.lines[first - 1 : node.end_lineno])
 
 
@@ -88,7 +88,7 @@ def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     for node in body:
         yield node
         if isinstance(node, (ast.If, ast.Try)):
-            handlers = [one for handler in getattr(node, "handlers", ()) for one in handler.body]
+            handlers = [statement for handler in getattr(node, "handlers", ()) for statement in handler.body]
             yield from _flat([*node.body, *node.orelse, *handlers])
 
 
@@ -108,7 +108,9 @@ def targets(node: ast.stmt) -> list[ast.expr]:
     """Return what a statement gives a value to, or takes away."""
     if isinstance(node, (ast.Assign, ast.Delete)):
         return [
-            part for one in node.targets for part in (one.elts if isinstance(one, (ast.Tuple, ast.List)) else [one])
+            part
+            for target in node.targets
+            for part in (target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target])
         ]
     if isinstance(node, (ast.AnnAssign, ast.AugAssign)):
         return [node.target]
@@ -116,7 +118,7 @@ def targets(node: ast.stmt) -> list[ast.expr]:
 
 
 @dataclass(frozen=True, eq=False)
-class Thing:
+class Definition:
     """Something that a module defines: where, and the statement that does."""
 
     module: Module
@@ -138,17 +140,17 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def within(here: Module, name: str) -> Thing | None:
+def within(here: Module, name: str) -> Definition | None:
     """Return what a name at the top of a module is defined by: an import, where it is imported."""
     for node in reversed(here.top):
         if isinstance(node, (ast.ClassDef, *Function)) and node.name == name:
-            return Thing(here, name, node)
-        if any(isinstance(one, ast.Name) and one.id == name for one in targets(node)):
-            return Thing(here, name, node)
-    return Thing(here, name, here.imported[name][1]) if name in here.imported else None
+            return Definition(here, name, node)
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets(node)):
+            return Definition(here, name, node)
+    return Definition(here, name, here.imported[name][1]) if name in here.imported else None
 
 
-def resolved(dotted: str) -> Module | Thing | None:
+def resolved(dotted: str) -> Module | Definition | None:
     """Return the module, or what is defined in one, that a name with dots means, through all imports."""
     whole = module(dotted) if dotted else None
     if whole is not None:
@@ -157,9 +159,10 @@ def resolved(dotted: str) -> Module | Thing | None:
     here = module(parent) if parent else None
     if here is None:
         return None
-    thing = within(here, name)
-    if thing is not None:
-        return resolved(here.imported[name][0]) if isinstance(thing.node, (ast.Import, ast.ImportFrom)) else thing
+    definition = within(here, name)
+    if definition is not None:
+        imported = isinstance(definition.node, (ast.Import, ast.ImportFrom))
+        return resolved(here.imported[name][0]) if imported else definition
     stars = [node for node in here.top if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"]
     for star in stars:
         found = resolved(f"{here.origin(star)}.{name}")
@@ -168,13 +171,13 @@ def resolved(dotted: str) -> Module | Thing | None:
     return None
 
 
-def bases(of: Thing) -> Iterator[Thing]:
+def bases(definition: Definition) -> Iterator[Definition]:
     """Yield the classes that a class is made from, as far as they can be read."""
-    assert isinstance(of.node, ast.ClassDef)
-    for base in of.node.bases:
-        dotted = meant(of.module, base)
+    assert isinstance(definition.node, ast.ClassDef)
+    for base in definition.node.bases:
+        dotted = meant(definition.module, base)
         found = resolved(dotted) if dotted else None
-        if isinstance(found, Thing) and isinstance(found.node, ast.ClassDef):
+        if isinstance(found, Definition) and isinstance(found.node, ast.ClassDef):
             yield found
 
 
@@ -209,22 +212,22 @@ def _members(body: ast.ClassDef) -> Iterator[tuple[str, ast.stmt]]:
                 yield target.attr, statement
 
 
-def member(of: Thing, name: str) -> Thing | None:
+def member(definition: Definition, name: str) -> Definition | None:
     """Return what a class has under a name, its own or of a class that it is made from."""
-    assert isinstance(of.node, ast.ClassDef)
-    found = next((node for known, node in members(of.node) if known == name), None)
+    assert isinstance(definition.node, ast.ClassDef)
+    found = next((node for known, node in members(definition.node) if known == name), None)
     if found is not None:
-        return Thing(of.module, f"{of.name}.{name}", found)
-    return next(filter(None, (member(base, name) for base in bases(of))), None)
+        return Definition(definition.module, f"{definition.name}.{name}", found)
+    return next(filter(None, (member(base, name) for base in bases(definition))), None)
 
 
-def at(key: str) -> Module | Thing | None:
+def at(key: str) -> Module | Definition | None:
     """Return what is called so in the table: a module, or MODULE:NAME, with a dot before the member of a class."""
-    name, _, what = key.partition(":")
+    name, _, path = key.partition(":")
     here = module(name)
-    if here is None or not what:
+    if here is None or not path:
         return here
-    owner, _, attribute = what.partition(".")
+    owner, _, attribute = path.partition(".")
     found = within(here, owner)
     if found is None or not attribute:
         return found

@@ -15,9 +15,9 @@ import pytest
 from cncp.patches import PATCHES, Patch
 from tests.unit.source import (
     CODE,
+    Definition,
     Function,
     Module,
-    Thing,
     at,
     bases,
     meant,
@@ -42,7 +42,7 @@ class Finding:
     where: str
     key: str
     ours: ast.stmt | None = None
-    theirs: Thing | None = None
+    theirs: Definition | None = None
 
 
 def foreign(dotted: str) -> bool:
@@ -75,18 +75,18 @@ class Scan(ast.NodeVisitor):
         self.found: list[Finding] = []
         self._here = here
         self._within: list[str] = []
-        self._class: Thing | None = None
-        self._arguments: dict[str, Thing | None] = {}
+        self._class: Definition | None = None
+        self._arguments: dict[str, Definition | None] = {}
         self._own = set(_own(here.tree))
         self.visit(here.tree)
 
-    def _add(self, key: str, *names: str, ours: ast.stmt | None = None, theirs: Thing | None = None) -> None:
+    def _add(self, key: str, *names: str, ours: ast.stmt | None = None, theirs: Definition | None = None) -> None:
         name = ".".join([*self._within, *names])
         self.found.append(Finding(f"{self._here.name}:{name}" if name else self._here.name, key, ours, theirs))
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         """Note what a class overrides."""
-        before, self._class = self._class, Thing(self._here, node.name, node)
+        before, self._class = self._class, Definition(self._here, node.name, node)
         self._within.append(node.name)
         for name, statement in members(node):
             theirs = next(filter(None, (member(base, name) for base in bases(self._class))), None)
@@ -103,14 +103,14 @@ class Scan(ast.NodeVisitor):
         for number, argument in enumerate((*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)):
             found = resolved(meant(self._here, argument.annotation)) if argument.annotation else None
             own = self._class if number == 0 and argument.arg in ("self", "cls") else None
-            self._arguments[argument.arg] = found if isinstance(found, Thing) else own
+            self._arguments[argument.arg] = found if isinstance(found, Definition) else own
         self.generic_visit(node)
         self._within.pop()
         self._arguments = before
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815  # ast's name
 
-    def _owner(self, node: ast.expr) -> Module | Thing | str | None:
+    def _owner(self, node: ast.expr) -> Module | Definition | str | None:
         """Return what an expression is: a module or class, the name of one that cannot be read, None if unknown."""
         if isinstance(node, ast.Name) and node.id in self._arguments:
             return self._arguments[node.id]
@@ -119,20 +119,20 @@ class Scan(ast.NodeVisitor):
 
     def _taken(self, owner: ast.expr, name: str) -> None:
         """Note that something gets another value under a name, or that a private name of it is used."""
-        what = self._owner(owner)
-        if isinstance(what, Module):
-            if foreign(what.name):
-                self._add(f"{what.name}:{name}")
-        elif isinstance(what, Thing) and isinstance(what.node, ast.ClassDef):
-            theirs = member(what, name)
+        holder = self._owner(owner)
+        if isinstance(holder, Module):
+            if foreign(holder.name):
+                self._add(f"{holder.name}:{name}")
+        elif isinstance(holder, Definition) and isinstance(holder.node, ast.ClassDef):
+            theirs = member(holder, name)
             if theirs is not None and foreign(theirs.module.name) and not _is_settable(theirs):
                 self._add(theirs.key)
-            elif theirs is None and foreign(what.module.name):
-                self._add(f"{what.key}.{name}")
-        elif isinstance(what, str):
-            if foreign(what):
-                self._add(f"{what}:{name}")
-        elif what is None and is_private(name) and name not in self._own | _PYTHONS:
+            elif theirs is None and foreign(holder.module.name):
+                self._add(f"{holder.key}.{name}")
+        elif isinstance(holder, str):
+            if foreign(holder):
+                self._add(f"{holder}:{name}")
+        elif holder is None and is_private(name) and name not in self._own | _PYTHONS:
             self._add(f"?.{name}")
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
@@ -159,11 +159,11 @@ class Scan(ast.NodeVisitor):
         self.generic_visit(node)
 
 
-def _is_settable(thing: Thing) -> bool:
+def _is_settable(definition: Definition) -> bool:
     """Tell whether a property has a setter: it may be set by everybody."""
-    owner, _, name = thing.name.rpartition(".")
-    found = at(f"{thing.module.name}:{owner}")
-    assert isinstance(found, Thing)
+    owner, _, name = definition.name.rpartition(".")
+    found = at(f"{definition.module.name}:{owner}")
+    assert isinstance(found, Definition)
     assert isinstance(found.node, ast.ClassDef)
     setter = f"{name}.setter"
     functions = (node for known, node in members(found.node) if known == name and isinstance(node, Function))
@@ -249,7 +249,7 @@ def test_a_patch_names_the_libraries_that_it_read() -> None:
 def test_every_patch_is_in_the_table() -> None:
     """What our code overrides, replaces or uses of a library's private parts was read by somebody."""
     unknown = [finding for finding in findings() if not any(covers(patch, finding) for patch in PATCHES)]
-    assert not unknown, "write into patches.py: " + "; ".join(f"{one.where} needs {one.key}" for one in unknown)
+    assert not unknown, "write into patches.py: " + "; ".join(f"{patch.where} needs {patch.key}" for patch in unknown)
 
 
 def test_the_table_costs_no_start_of_an_engine() -> None:

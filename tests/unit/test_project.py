@@ -71,7 +71,9 @@ def test_the_unit_tests_run_on_every_python() -> None:
     lowest = re.search(r'^requires-python = ">=(3\.\d+)"$', (SOURCE / "pyproject.toml").read_text(), re.MULTILINE)
     assert lowest
     first = int(lowest[1].split(".")[1])
-    tried = [int(one) for one in re.findall(r"python3\.(\d+)", (SOURCE / "baremetal.sh").read_text(encoding="utf-8"))]
+    tried = [
+        int(minor) for minor in re.findall(r"python3\.(\d+)", (SOURCE / "baremetal.sh").read_text(encoding="utf-8"))
+    ]
     assert pythons == [f"3.{minor}" for minor in range(first, max(tried) + 1)]
     for job in jobs().values():
         for step in job["steps"]:

@@ -76,7 +76,7 @@ def tasks() -> set[str]:
 def test_what_is_named_exists(name: str) -> None:
     """Variables, options and tasks in the documents are those of the code."""
     text = USERS.get(name, CONTRIBUTING)
-    settings = {one.variable for one in SETTINGS}
+    settings = {setting.variable for setting in SETTINGS}
     assert set(re.findall(r"\bCNCP_[A-Z_]*[A-Z]\b", text)) <= settings | set(OTHER_VARIABLES) | set(VM_VARIABLES)
     known = options()
     for script in re.findall(r"baremetal\.sh(?: +[^\s`]+)*", text):

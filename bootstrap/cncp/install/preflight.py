@@ -184,7 +184,7 @@ _NAME_ONE = "install one (package python3), or name one with --python (its path,
 
 
 def _python(python: str) -> tuple[int, int]:
-    lacks = f"[one for one in {_MODULES} if not importlib.util.find_spec(one)]"
+    lacks = f"[name for name in {_MODULES} if not importlib.util.find_spec(name)]"
     shown = "*sys.version_info[:2], '%d.%d.%d' % sys.version_info[:3], sys.implementation.name"
     code = f"import importlib.util, sys; print({shown}, *{lacks})"
     try:

@@ -69,7 +69,7 @@ def test_a_password_is_handed_out_once_to_each_ssh() -> None:
         assert Path(desk.program).stat().st_mode & 0o777 == 0o700
         assert Path(desk.program).parent.stat().st_mode & 0o777 == 0o700
         asked = [subprocess.run([desk.program, "a@b's password: "], capture_output=True, check=False) for _ in "12"]
-        assert [(one.stdout, one.returncode) for one in asked] == [(b"correct horse\n", 0), (b"", 1)]
+        assert [(answer.stdout, answer.returncode) for answer in asked] == [(b"correct horse\n", 0), (b"", 1)]
     assert not Path(desk.program).parent.exists()
 
 
@@ -227,12 +227,12 @@ def test_profiles_keep_other_clusters_keys(home: Path) -> None:
 def test_show_prints_ranges_and_no_key(home: Path) -> None:
     """Ports are shown as ranges, keys as fingerprints."""
     Profile(home, "p").write(document())
-    (one,) = show.show(home)
-    assert one.ports == "20000,20009-20014"
-    assert one.address == "gold1"
-    assert len(one.key) == 16
-    assert "k" * 64 not in str(one)
-    assert "p" * 40 not in str(one)
+    (profile,) = show.show(home)
+    assert profile.ports == "20000,20009-20014"
+    assert profile.address == "gold1"
+    assert len(profile.key) == 16
+    assert "k" * 64 not in str(profile)
+    assert "p" * 40 not in str(profile)
 
 
 def test_unsent_bytes_are_those_of_our_ports(tmp_path: Path) -> None:

@@ -76,11 +76,16 @@ def test_there_and_back_without_what_is_mine(tmp_path: Path, home: Path) -> None
     }
     assert (there / "requirements.txt").read_text() == "numpy==2.0\n"
     assert hosts is not None
-    engines = {one.name.partition(".")[0]: one.settings.get("engines") for one in hosts.hosts}
-    assert engines == {**{f"gold{n}": 4 for n in (2, 4, 5, 6, 7)}, "gold3": 2, "silver01": None, "silver02": None}
-    silver = next(one for one in hosts.hosts if one.name == "silver02")
+    engines = {host.name.partition(".")[0]: host.settings.get("engines") for host in hosts.hosts}
+    assert engines == {
+        **{f"gold{number}": 4 for number in (2, 4, 5, 6, 7)},
+        "gold3": 2,
+        "silver01": None,
+        "silver02": None,
+    }
+    silver = next(host for host in hosts.hosts if host.name == "silver02")
     assert (silver.python, silver.offline, silver.port) == ("/opt/python3.12/bin/python3", True, 2222)
-    assert next(one for one in hosts.hosts if one.name == "gold3.example.org").jump == "gate,other:22"
+    assert next(host for host in hosts.hosts if host.name == "gold3.example.org").jump == "gate,other:22"
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -117,7 +122,7 @@ def test_what_is_no_export_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "it.json").write_text(content)
     done = cncp("profile.import", "it.json", folder=tmp_path, status=2)
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["home", "it.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "it.json"]
 
 
 PLAIN = """
@@ -163,7 +168,7 @@ def test_a_profile_of_plain_ipyparallel(tmp_path: Path) -> None:
     }
     assert hosts is not None
     assert hosts.controller.name == "gold1"
-    found = {one.name: (one.settings["engines"], one.user, one.port) for one in hosts.hosts}
+    found = {host.name: (host.settings["engines"], host.user, host.port) for host in hosts.hosts}
     assert found == {
         "gold2": (4, "", 0),
         "gold3": (4, "", 0),

@@ -211,7 +211,7 @@ def test_pools_hosts_and_lists(tmp_path: Path) -> None:
     assert settings == {"heartbeat": 300}
     assert hosts is not None
     assert hosts.controller is hosts.hosts[0]
-    shown = [(one.name, one.user, one.port, one.settings.get("engines"), one.address) for one in hosts.hosts]
+    shown = [(host.name, host.user, host.port, host.settings.get("engines"), host.address) for host in hosts.hosts]
     assert shown == [
         ("gold1", "ada", 22, 4, ""),
         ("gold2", "ada", 22, 2, "10.0.0.2"),
@@ -220,7 +220,7 @@ def test_pools_hosts_and_lists(tmp_path: Path) -> None:
         ("silver2", "", 0, None, ""),
         ("silver3", "bob", 22, None, ""),
     ]
-    assert [one.name for one in hosts.limited("gold[2-3],silver1")] == ["gold2", "gold3", "silver1"]
+    assert [host.name for host in hosts.limited("gold[2-3],silver1")] == ["gold2", "gold3", "silver1"]
     listed = sources.read(tmp_path / "more.txt")[1]
     assert listed is not None
-    assert [one.name for one in listed.everyone] == ["localhost", "silver1", "silver2", "silver3"]
+    assert [host.name for host in listed.everyone] == ["localhost", "silver1", "silver2", "silver3"]

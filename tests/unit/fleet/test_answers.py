@@ -142,9 +142,9 @@ def alone(work: Callable[[Host], Any]) -> Callable[[Host, Path], Any]:
 
 def surveyed(host: Host) -> object:
     seen = surveys.survey({"far": host})
-    for one in seen.results.values():
-        assert one.root.startswith("/")
-        assert isinstance(one.has_tunnels, bool)
+    for survey in seen.results.values():
+        assert survey.root.startswith("/")
+        assert isinstance(survey.has_tunnels, bool)
     return seen
 
 
@@ -220,7 +220,7 @@ def altered(good: Any) -> Iterator[Any]:
     members = list(good) if isinstance(good, dict) else list(range(len(good))) if isinstance(good, list) else []
     for member in members:
         if isinstance(good, dict):
-            yield {one: value for one, value in good.items() if one != member}
+            yield {name: value for name, value in good.items() if name != member}
         for inside in altered(good[member]) if isinstance(good[member], dict | list) else ODD:
             made = copy.copy(good)
             made[member] = inside
@@ -280,9 +280,9 @@ def test_any_answer_costs_that_host_alone(asked: str, tmp_path: Path, data: st.D
     members = sorted(good) if isinstance(good, dict) else []
     raw = data.draw(
         st.binary(max_size=40)
-        | VALUES.map(lambda it: json.dumps(it).encode())
+        | VALUES.map(lambda value: json.dumps(value).encode())
         | st.dictionaries(st.sampled_from(members or ["x"]), VALUES, max_size=3).map(
-            lambda it: json.dumps({**good, **it} if isinstance(good, dict) else [it]).encode()
+            lambda value: json.dumps({**good, **value} if isinstance(good, dict) else [value]).encode()
         )
     )
     costs_that_host_alone(asked, raw, tmp_path)
@@ -330,7 +330,7 @@ def test_nothing_of_it_is_an_order_to_the_terminal() -> None:
         tell(f"{bad}\nhint: mine")
     console.error(CncpError(f"{bad}\nhint: mine", f"do\n{bad}"))
     said = out.getvalue() + err.getvalue()
-    assert not {one for one in said if one != "\n" and shown(one, "\t") != one}
+    assert not {character for character in said if character != "\n" and shown(character, "\t") != character}
     assert len(err.getvalue().splitlines()) == 6
     assert out.getvalue().startswith("one\n\ttwo a\\x1b]0;title\\x07bred\\x9b2J\\x7f\\u202egnp\\u2028\\r\\ud800\n")
     assert CncpError("a\nb", "c").message == "a\\nb"

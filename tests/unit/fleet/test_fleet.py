@@ -115,15 +115,15 @@ def test_a_machine_named_twice_is_refused_before_anything_is_done(
 def test_numbers_of_things_are_words(tmp_path: Path) -> None:
     """One host is no hosts, anywhere; a number of what was counted is written by `plural`."""
     assert [plural(number, "host") for number in (0, 1, 2)] == ["0 hosts", "1 host", "2 hosts"]
-    things = re.compile(r"len\([^}]*\)\} (hosts|paths|files|machines|tasks|services|lines)\b")
+    counted = re.compile(r"len\([^}]*\)\} (hosts|paths|files|machines|tasks|services|lines)\b")
     found = [
         f"{path.name}: {line.strip()}"
         for path in Path(ups.__file__).parents[1].rglob("*.py")
         for line in path.read_text().splitlines()
-        if things.search(line)
+        if counted.search(line)
     ]
     # More than one by what stands before them.
-    assert [one for one in found if "services are more than one" not in one] == []
+    assert [line for line in found if "services are more than one" not in line] == []
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_shared_homes_are_those_whose_marks_are_seen(monkeypatch: pytest.MonkeyP
     """Homes that only look alike, as those of cloned disks do, stay apart."""
     same = {"home": "/home/ada", "home_id": [2, 3]}
     found = looked(monkeypatch, Fake("a", same), Fake("b", same), Fake("c", same), marks=[["a", "b"]])
-    assert {name: one.shared for name, one in found.results.items()} == {"a": ("a", "b"), "b": ("a", "b"), "c": ()}
+    assert {name: place.shared for name, place in found.results.items()} == {"a": ("a", "b"), "b": ("a", "b"), "c": ()}
     assert found.results["a"].root == f"/home/ada/{SHARED}"
     assert found.results["a"].home == f"/home/ada/{SHARED}/a"
     assert found.results["a"].environment["CNCP_INSTANCE"] == "a"
@@ -192,11 +192,11 @@ def test_limit_names_hosts_of_the_cluster(tmp_path: Path) -> None:
     file.write_text(FILE)
     _, hosts = sources.read(file)
     assert hosts is not None
-    assert [one.name for one in hosts.limited("gold[3],localhost")] == ["localhost", "gold3"]
+    assert [host.name for host in hosts.limited("gold[3],localhost")] == ["localhost", "gold3"]
     with pytest.raises(UsageError, match="names gold4") as caught:
         hosts.limited("gold4")
     assert "did you mean gold" in caught.value.hint
-    assert inventory.LOCAL in [one.name for one in hosts.limited("")]
+    assert inventory.LOCAL in [host.name for host in hosts.limited("")]
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def test_code_comes_whole_and_goes_without_a_trace(here: Local, home: Path) -> N
             tar.addfile(entry, io.BytesIO(content))
         call(here, rpc.RECEIVE, HOME, "digest", PARENTS, stdin=packed.getvalue())
         assert (home / HOME / "code/bootstrap/x.py").read_bytes() == content
-    assert {one.name for one in (home / HOME).iterdir()} == {"code", PARENTS}
+    assert {path.name for path in (home / HOME).iterdir()} == {"code", PARENTS}
     with pytest.raises(HostError):
         call(here, rpc.RECEIVE, HOME, "digest", PARENTS, stdin=b"cut off")
     assert (home / HOME / "code/bootstrap/x.py").read_bytes() == b"two"
@@ -267,16 +267,16 @@ def secret(port: int) -> EngineFile:
 
 def test_the_address_is_found_by_trying(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first that answers on all ports; else what is closed is named, with the address."""
-    one = Surveyed(Local(HostSpec("far")), facts_of())
+    far = Surveyed(Local(HostSpec("far")), facts_of())
     answers: dict[str, list[int]] = {"10.0.0.1": [], "10.0.0.2": [7]}
     monkeypatch.setattr("cncp.fleet.phases.start_engines.dial", lambda *_, **__: answers)
-    assert reachable(one, secret(7), ["10.0.0.1", "10.0.0.2"]) == "10.0.0.2"
+    assert reachable(far, secret(7), ["10.0.0.1", "10.0.0.2"]) == "10.0.0.2"
     assert len(secret(7).ports) == 9
     with pytest.raises(HostError, match=r"at none of 10.0.0.1"):
-        reachable(one, secret(8), ["10.0.0.1"])
+        reachable(far, secret(8), ["10.0.0.1"])
     partly = replace(secret(7), task=9)
     with pytest.raises(HostError, match=r"port 9 of 10.0.0.2 is closed"):
-        reachable(one, partly, ["10.0.0.1", "10.0.0.2"])
+        reachable(far, partly, ["10.0.0.1", "10.0.0.2"])
 
 
 def test_places_are_kept_without_settings(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_the_archive_of_the_code_is_always_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "what", "hint"),
+    ("said", "message", "hint"),
     [
         ("ada@x: Permission denied (publickey).", "lets us in with none", "keys.authorize --hosts x"),
         ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "not the one known", "ssh-keygen -R x"),
@@ -335,10 +335,10 @@ def test_the_archive_of_the_code_is_always_the_same() -> None:
         ("something new", "something new", "by hand: ssh x"),
     ],
 )
-def test_why_a_login_failed(said: str, what: str, hint: str) -> None:
+def test_why_a_login_failed(said: str, message: str, hint: str) -> None:
     """Ssh's own words become a line of what and a line of what to do."""
     error = refused(HostSpec("x"), said, 255)
-    assert what in error.message
+    assert message in error.message
     assert hint in error.hint
 
 
@@ -358,8 +358,8 @@ def test_an_error_of_a_host_is_told_in_its_words() -> None:
 )
 def test_platforms_are_named_as_wheels_do(libc: list[str], named: str) -> None:
     """PEP 600, with the host's own glibc."""
-    one = Surveyed(Local(HostSpec("x")), facts_of(libc=libc))
-    assert offline_bundle.platform(one) == named
+    machine = Surveyed(Local(HostSpec("x")), facts_of(libc=libc))
+    assert offline_bundle.platform(machine) == named
 
 
 def test_a_command_that_does_not_end_is_cut_off_with_its_last_words(here: Local) -> None:

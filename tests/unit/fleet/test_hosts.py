@@ -51,7 +51,7 @@ def cncp(*words: str, folder: Path, status: int = 0) -> subprocess.CompletedProc
 def names(hosts: str = "", limit: str = "", file: Path | None = None) -> list[str]:
     """Return whom a command line means."""
     home = Path(os.environ["HOME"]) / "cncp"
-    return [one.name for one in selection.chosen(str(file) if file else None, hosts, limit, {}, home)]
+    return [host.name for host in selection.chosen(str(file) if file else None, hosts, limit, {}, home)]
 
 
 def test_hosts_come_from_the_command_line_or_the_file(tmp_path: Path) -> None:
@@ -112,12 +112,14 @@ def test_an_interrupt_ends_the_commands(tmp_path: Path, number: signal.Signals) 
         f"echo on; exec sleep {UNIQUE}",
     ]
     env = {**os.environ, "PYTHONPATH": str(CODE)}
-    with subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
-        assert it.stdout is not None
-        assert it.stdout.readline() == "[localhost] on\n"
-        it.send_signal(number)
-        _, err = it.communicate(timeout=20)
-    assert it.returncode == 128 + number
+    with subprocess.Popen(
+        argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "[localhost] on\n"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
     assert err.splitlines()[-1] == "interrupted"
     assert "Traceback" not in err
     deadline = time.monotonic() + 5
@@ -177,8 +179,8 @@ def content(folder: Path) -> dict[bytes, tuple[int, bytes]]:
         for name in folders + files:
             path = os.path.join(top, name)
             mode = os.lstat(path).st_mode
-            data = os.readlink(path) if stat.S_ISLNK(mode) else b"" if name in folders else open(path, "rb").read()  # noqa: SIM115
-            found[os.path.relpath(path, os.fsencode(folder))] = (mode, data)
+            payload = os.readlink(path) if stat.S_ISLNK(mode) else b"" if name in folders else open(path, "rb").read()  # noqa: SIM115
+            found[os.path.relpath(path, os.fsencode(folder))] = (mode, payload)
     return found
 
 
@@ -190,8 +192,8 @@ def test_there_and_back(tmp_path: Path, home: Path) -> None:
     assert content(home / "new/-copy") == content(folder)
     transfer.get(HERE, "new/-copy", tmp_path / "got" / "-copy", 20, force=False)
     assert content(tmp_path / "got" / "-copy") == content(folder)
-    assert [one.name for one in (tmp_path / "got").iterdir()] == ["-copy"]
-    assert [one.name for one in (home / "new").iterdir()] == ["-copy"]
+    assert [path.name for path in (tmp_path / "got").iterdir()] == ["-copy"]
+    assert [path.name for path in (home / "new").iterdir()] == ["-copy"]
 
 
 def test_put_goes_into_folders_and_replaces_only_by_force(tmp_path: Path, home: Path) -> None:
@@ -207,7 +209,7 @@ def test_put_goes_into_folders_and_replaces_only_by_force(tmp_path: Path, home: 
     put("there")
     put("made/")
     put("~/plain")
-    assert [(home / one).read_bytes() for one in ("there/-file", "made/-file", "plain")] == [b"one"] * 3
+    assert [(home / name).read_bytes() for name in ("there/-file", "made/-file", "plain")] == [b"one"] * 3
     file.write_bytes(b"two")
     with pytest.raises(HostError, match="exists there"):
         put("plain")
@@ -218,7 +220,7 @@ def test_put_goes_into_folders_and_replaces_only_by_force(tmp_path: Path, home: 
     (home / "there" / "-file").mkdir()
     with pytest.raises(HostError, match="no file"):
         put("there", force=True)
-    assert sorted(one.name for one in home.iterdir()) == ["made", "plain", "there"]
+    assert sorted(path.name for path in home.iterdir()) == ["made", "plain", "there"]
 
 
 def test_get_never_overwrites(tmp_path: Path, home: Path) -> None:
@@ -234,7 +236,7 @@ def test_get_never_overwrites(tmp_path: Path, home: Path) -> None:
     assert target.read_text() == "new"
     with pytest.raises(HostError, match="there is no such file or folder"):
         transfer.get(HERE, "absent", tmp_path / "h" / "absent", 20, force=False)
-    assert [one.name for one in target.parent.iterdir()] == ["f"]
+    assert [path.name for path in target.parent.iterdir()] == ["f"]
     cncp("hosts.get", "--hosts=localhost", "f", "out", folder=tmp_path)
     done = cncp("hosts.get", "--hosts=localhost", "f", "out", folder=tmp_path, status=2)
     assert done.stderr.startswith("error: 'out/localhost/f' exists\nhint: ")
@@ -262,7 +264,7 @@ def test_an_archive_of_a_bad_host_stays_in_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     transfer.unpack(archive, folder)
-    assert sorted(str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*") if "home" not in one.parts) == [
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if "home" not in path.parts) == [
         "in",
         "in/good",
         "in/out",
@@ -305,8 +307,8 @@ def archive_of(links: Mapping[str, str], folders: Sequence[str], files: Sequence
 
 def leads_to(folder: Path) -> set[str]:
     """Return where the links in a folder lead, from it."""
-    found = {one for one in folder.rglob("*") if one.is_symlink()}
-    return {os.path.relpath(os.path.realpath(one), os.path.realpath(folder)) for one in found}
+    found = {link for link in folder.rglob("*") if link.is_symlink()}
+    return {os.path.relpath(os.path.realpath(link), os.path.realpath(folder)) for link in found}
 
 
 def test_links_of_a_bad_host_stay_in_the_copy(tmp_path: Path) -> None:
@@ -315,7 +317,7 @@ def test_links_of_a_bad_host_stay_in_the_copy(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     transfer.unpack(archive, folder)
-    made = {str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_symlink()}
+    made = {str(link.relative_to(folder)) for link in folder.rglob("*") if link.is_symlink()}
     assert made == {name for name, (_, wanted) in LINKS.items() if wanted}
     assert all(path == "it" or path.startswith("it/") for path in leads_to(folder))
 

@@ -79,7 +79,9 @@ class Fake(Pool):
         if self.error:
             raise self.error
         self.told.append(sorted(names))
-        self.members = [[replace(one, state=State.ENDED) if one.name in names else one for one in self.members[0]]]
+        self.members = [
+            [replace(member, state=State.ENDED) if member.name in names else member for member in self.members[0]]
+        ]
 
 
 def fleet_of(home: Path, *pools: Pool, hosts: Sequence[HostSpec] = (), whole: bool = True) -> Fleet:

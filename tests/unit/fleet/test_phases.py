@@ -315,7 +315,8 @@ def test_nothing_is_left_to_go_on_with(tmp_path: Path, monkeypatch: pytest.Monke
     for controller, failed, said in ((LOCAL, ["a", "b"], "no host"), ("far", ["far"], "the controller's host far")):
         found = {name: surveyed(name) for name in ("a", "b", "far") if name not in failed}
         errors = {name: HostError(name, "it is full", "make room") for name in failed}
-        monkeypatch.setattr(survey, "survey", lambda *_, f=found, e=errors: Outcome(f, e))
+        outcome = Outcome(found, errors)
+        monkeypatch.setattr(survey, "survey", lambda *_, outcome=outcome: outcome)
         run = run_of(tmp_path, HostSpec("a"), HostSpec("b"), controller=controller)
         with pytest.raises(PreflightError, match=said):
             take((Survey(),), run, Report())

@@ -55,8 +55,8 @@ def read(content: str, folder: Path) -> inventory.Inventory:
     path.write_text(content)
     _, hosts = sources.read(path)
     assert hosts is not None
-    for one in hosts.hosts:
-        sources.for_host(one, file=path, environment={}, flags={}, former=sources.Kept({}))
+    for spec in hosts.hosts:
+        sources.for_host(spec, file=path, environment={}, flags={}, former=sources.Kept({}))
     sources.gather(file=path, environment={}, flags={}, former=sources.Kept({}))
     return hosts
 
@@ -78,9 +78,9 @@ def test_equal_hosts_are_one_pool(tmp_path: Path) -> None:
     )
     content = text(specs, found)
     hosts = read(content, tmp_path)
-    assert [one.name for one in hosts.hosts] == ["gold2", "gold3", "gold4", "gpu1", "localhost"]
-    assert [one.settings["engines"] for one in hosts.hosts] == [4, 4, 8, "gpus", 2]
-    assert [one.user for one in hosts.hosts] == ["ada", "ada", "ada", "", ""]
+    assert [spec.name for spec in hosts.hosts] == ["gold2", "gold3", "gold4", "gpu1", "localhost"]
+    assert [spec.settings["engines"] for spec in hosts.hosts] == [4, 4, 8, "gpus", 2]
+    assert [spec.user for spec in hosts.hosts] == ["ada", "ada", "ada", "", ""]
     assert hosts.hosts[3].port == 2222
     assert 'hosts = ["ada@gold[2-3]"]' in content
     assert "# One home folder, with one installation: gold[2-3]\n" in content
@@ -92,7 +92,7 @@ def test_equal_hosts_are_one_pool(tmp_path: Path) -> None:
 def test_of_this_machine(tmp_path: Path) -> None:
     """The command prints a file that can be used, several words being several hosts."""
     done = cncp("init", "localhost", folder=tmp_path)
-    assert [one.name for one in read(done.stdout, tmp_path).hosts] == ["localhost"]
+    assert [spec.name for spec in read(done.stdout, tmp_path).hosts] == ["localhost"]
     words = ["a", "b,c", "--timeout", "5", "d"]
     assert {"hosts": "a,b,c,d", "host_keys": "accept-new", "timeout": 5}.items() <= line.read(
         "init", task("init"), words

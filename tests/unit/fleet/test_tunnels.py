@@ -30,7 +30,7 @@ SILVER = dataclasses.replace(GOLD, name="silver", host="silver", user="ada", por
 
 def content(home: Path) -> dict[str, tuple[int, bytes]]:
     """Return all files of the folder, with their modes."""
-    return {one.name: (one.stat().st_mode & 0o777, one.read_bytes()) for one in folder(home).iterdir()}
+    return {path.name: (path.stat().st_mode & 0o777, path.read_bytes()) for path in folder(home).iterdir()}
 
 
 def test_delivered_once_and_taken_away(tmp_path: Path) -> None:

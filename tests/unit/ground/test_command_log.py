@@ -54,9 +54,9 @@ def test_each_command_with_its_end(cluster: Path, capfd: pytest.CaptureFixture[s
         run(["sleep", "60"], timeout=0.01)
     with pytest.raises(CommandError):
         run(["/nonexistent/program"])
-    with begin(["cat"], told=Command(["ssh", "gold1", "cat"], "gold1", " < file")) as one:
-        assert one.ended() == 0
-        assert one.poll() == 0
+    with begin(["cat"], told=Command(["ssh", "gold1", "cat"], "gold1", " < file")) as running:
+        assert running.ended() == 0
+        assert running.poll() == 0
     lines = log(cluster).splitlines()
     ends = [re.sub(r"^\S+ up \d+ |\d+\.\d\d", "", line) for line in lines]
     assert ends == [
@@ -179,7 +179,7 @@ def test_it_stays_bounded(cluster: Path) -> None:
     words = [sys.executable, "-c", CODE, str(cluster), "40"]
     environment = {**os.environ, "PYTHONPATH": str(Path(command_log.__file__).parents[1])}
     writers = [subprocess.Popen([*words, letter * 30], env=environment) for letter in "abc"]
-    assert [one.wait() for one in writers] == [0, 0, 0]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
     assert sorted(path.name for path in cluster.iterdir()) == ["cncp.log", "cncp.log.1", "parents"]
     for path in cluster.glob("cncp.log*"):
         assert path.stat().st_size < command_log.SIZE + 3 * 31_000

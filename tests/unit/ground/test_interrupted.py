@@ -107,17 +107,17 @@ def test_while_it_works(number: signal.Signals, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    ) as it:
-        assert it.stdout is not None
-        assert it.stdout.readline() == "on\n"
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "on\n"
         # As a terminal does it: Ctrl-C is for all of the group, the others for the program alone.
         if number is signal.SIGINT:
-            os.killpg(it.pid, number)
+            os.killpg(process.pid, number)
         else:
-            it.send_signal(number)
-        _, err = it.communicate(timeout=30)
+            process.send_signal(number)
+        _, err = process.communicate(timeout=30)
     assert err == "interrupted\n"
-    assert it.returncode == 128 + number
+    assert process.returncode == 128 + number
     assert list(tmp_path.glob("tmp*")) == []
 
 
@@ -209,14 +209,14 @@ def test_while_it_logs_in(number: signal.Signals, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "cncp", "hosts.facts", "--hosts", "quick,slow"]
     with subprocess.Popen(
         words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as it:
+    ) as process:
         deadline = time.monotonic() + 60
         while len(list(scratch.glob("*/said"))) + len(list(scratch.glob("*/s"))) < 3 and time.monotonic() < deadline:
             time.sleep(0.02)
-        it.send_signal(number)
-        _, err = it.communicate(timeout=60)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
     assert err == "interrupted\n"
-    assert it.returncode == 128 + number
+    assert process.returncode == 128 + number
     assert list(scratch.iterdir()) == []
 
 
@@ -260,4 +260,4 @@ def test_no_file_takes_the_place_of_a_device(
     assert program.answer(line.split()) in (2, 3)
     assert " no file" in capfd.readouterr().err
     assert all(pipe.is_fifo() for pipe in pipes)
-    assert [one.name for one in home.rglob(".*-*")] == []
+    assert [path.name for path in home.rglob(".*-*")] == []

@@ -192,10 +192,10 @@ def test_nor_with_a_wrong_type_anywhere(
 
 
 def _places(value: Any) -> Any:
-    for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+    for key, child in value.items() if isinstance(value, dict) else enumerate(value):
         yield value, key
-        if isinstance(one, (dict, list)):
-            yield from _places(one)
+        if isinstance(child, (dict, list)):
+            yield from _places(child)
 
 
 def _read(name: str, home: Path) -> None:

@@ -88,7 +88,7 @@ def test_every_python_of_ours_is_isolated() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, (ast.List, ast.Tuple)):
                 continue
-            words = [ast.unparse(one) for one in node.elts]
+            words = [ast.unparse(word) for word in node.elts]
             for flag in ("'-m'", "'-c'"):
                 if flag not in words or not any("python" in word.lower() or "executable" in word for word in words):
                     continue
@@ -96,7 +96,7 @@ def test_every_python_of_ours_is_isolated() -> None:
                 if before[-1:] != ["'sh'"] and not {"*PYTHON", "*_PYTHON", "'-I'", "*here()"} & set(before):
                     wrong.append(f"{path.name}:{node.lineno}: {' '.join(words)}")
     # Its PYTHONPATH is the checkout that it runs from, and nothing else.
-    assert [one for one in wrong if not one.startswith("background.py")] == []
+    assert [line for line in wrong if not line.startswith("background.py")] == []
 
 
 def test_a_folder_of_any_name_is_found_in_any_locale(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_every_option_is_a_variable() -> None:
     with pytest.raises(UsageError, match="CNCP_QUIET = 'loud' is not possible"):
         stage0.parse([], {"CNCP_QUIET": "loud"})
     flags = {action.dest for action in stage0.parser()._actions}
-    assert {f"CNCP_{one.upper()}" for one in ("file", "offline", "python", "wait", *stage0.SWITCHES)} <= set(
+    assert {f"CNCP_{option.upper()}" for option in ("file", "offline", "python", "wait", *stage0.SWITCHES)} <= set(
         OTHER_VARIABLES
     )
     assert set(stage0.SWITCHES) <= flags
@@ -135,7 +135,7 @@ def test_names_that_programs_cannot_cope_with(name: str, why: str) -> None:
 def test_limits_are_found_before_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too few open files or processes for the engines wanted are named, with what would do."""
     hard = {resource.RLIMIT_NOFILE: 256, resource.RLIMIT_NPROC: resource.RLIM_INFINITY}
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (10, hard[which]))
+    monkeypatch.setattr(resource, "getrlimit", lambda limit: (10, hard[limit]))
     monkeypatch.setattr(preflight, "_tasks", lambda _: 30)
     preflight.limits(20, 1000)
     with pytest.raises(PreflightError, match=r"may open no more files than 256 .* 200 engines"):
@@ -220,7 +220,7 @@ def test_the_code_is_kept(tmp_path: Path) -> None:
     (there / "bootstrap" / "stage0.py").write_text("damaged")
     (there / "bootstrap" / "stale.py").touch()
     assert bring()
-    assert sorted(one.name for one in (there / "bootstrap").iterdir()) == ["stage0.py"]
+    assert sorted(path.name for path in (there / "bootstrap").iterdir()) == ["stage0.py"]
     assert not bring()
     # What a run that was cut off between two renames left is taken up.
     there.rename(there.with_name("code.old"))

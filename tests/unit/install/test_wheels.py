@@ -73,17 +73,17 @@ def test_a_marker_that_is_none(marker: str) -> None:
 def test_locks(lock: Path) -> None:
     """Every line has hashes, and for every Python there is one version of each project."""
     lines = [line for line in lock.read_text().splitlines() if line and not line.startswith((" ", "#"))]
-    everything = set()
+    packages = set()
     for minor in range(10, 15):
         for machine in ("x86_64", "aarch64"):
             found = wheels.read_lock(lock, markers.of((3, minor), machine))
-            assert len({one.name for one in found}) == len(found)
-            assert all(one.hashes for one in found)
-            everything.update(found)
+            assert len({package.name for package in found}) == len(found)
+            assert all(package.hashes for package in found)
+            packages.update(found)
     # What a bundle takes is chosen for 3.11, not for each of its releases.
     assert not re.search(r"python_full_version [<>=!]+ '3\.\d+\.[1-9]", lock.read_text())
-    elsewhere = [line for line in lines if any(f"'{one}'" in line for one in ("win32", "darwin", "pypy"))]
-    assert len(lines) - len(elsewhere) <= len(everything) <= len(lines)
+    elsewhere = [line for line in lines if any(f"'{platform}'" in line for platform in ("win32", "darwin", "pypy"))]
+    assert len(lines) - len(elsewhere) <= len(packages) <= len(lines)
 
 
 def test_locks_agree() -> None:
@@ -91,10 +91,10 @@ def test_locks_agree() -> None:
     for minor in range(10, 15):
         environment = markers.of((3, minor), "x86_64")
         locked = {
-            lock.stem: {one.name: one.version for one in wheels.read_lock(lock, environment)}
+            lock.stem: {package.name: package.version for package in wheels.read_lock(lock, environment)}
             for lock in LOCKS
             if lock.stem != "bootstrap"
         }
-        for other in ("jupyter", "dev", "ec2", "openstack", "store"):
-            shared = locked["compute"].keys() & locked[other].keys()
-            assert {name: locked[other][name] for name in shared} == {name: locked["compute"][name] for name in shared}
+        for group in ("jupyter", "dev", "ec2", "openstack", "store"):
+            shared = locked["compute"].keys() & locked[group].keys()
+            assert {name: locked[group][name] for name in shared} == {name: locked["compute"][name] for name in shared}

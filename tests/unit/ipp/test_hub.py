@@ -25,8 +25,8 @@ def stranger() -> Iterator[int]:
         def serve() -> None:
             with contextlib.suppress(OSError):
                 while True:
-                    with server.accept()[0] as one:
-                        one.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+                    with server.accept()[0] as client:
+                        client.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -31,12 +31,16 @@ def state(made: Node) -> Desired:
 
 def text_of(made: Node, ending: str) -> str:
     """Return the content of the file whose path ends like this."""
-    return next(one.text() for one in state(made).resources if isinstance(one, File) and one.path.endswith(ending))
+    return next(
+        resource.text()
+        for resource in state(made).resources
+        if isinstance(resource, File) and resource.path.endswith(ending)
+    )
 
 
-def changed(one: Node, other: Node) -> set[str]:
+def changed(old: Node, new: Node) -> set[str]:
     """Return which services have to restart between two nodes."""
-    before, after = state(one).services, state(other).services
+    before, after = state(old).services, state(new).services
     return {name for name in before.keys() & after.keys() if before[name] != after[name]}
 
 
@@ -77,7 +81,9 @@ def test_units_carry_account_limits_and_awkward_paths() -> None:
     made = node({"root": True}, memory="2G", engines="1")
     made = dataclasses.replace(made, home='/srv/a b/50%/$x"y')
     drop_in = next(
-        one.text() for one in systemd.files(made, {"engine-0": "d"}) if isinstance(one, File) and "10-cncp" in one.path
+        resource.text()
+        for resource in systemd.files(made, {"engine-0": "d"})
+        if isinstance(resource, File) and "10-cncp" in resource.path
     )
     lines = drop_in.splitlines()
     assert "User=ada" in lines
@@ -89,7 +95,7 @@ def test_units_carry_account_limits_and_awkward_paths() -> None:
 
 def test_profiles_of_one_account_stay_apart() -> None:
     """Another profile has other units and another profile folder."""
-    paths = {one.path for one in state(node({"can_linger": True}, profile="gold")).resources}
+    paths = {resource.path for resource in state(node({"can_linger": True}, profile="gold")).resources}
     assert "/home/ada/.config/systemd/user/cncp-gold-controller.service" in paths
     assert "/i/profile_gold/cncp.json" in paths
 
@@ -99,20 +105,24 @@ def test_hosts_that_share_a_home_leave_one_anothers_units_alone() -> None:
     made = dataclasses.replace(node(service_manager="systemd"), instance="gold2")
     assert made.prefix == "cncp-gold2"
     assert f"ConditionHost={made.host}\n" in text_of(made, "cncp-gold2-engine@.service.d/10-cncp.conf")
-    assert not [one.path for one in state(made).resources if one.path.endswith("/bin/cncp")]
+    assert not [resource.path for resource in state(made).resources if resource.path.endswith("/bin/cncp")]
     assert "ConditionHost" not in text_of(node(service_manager="systemd"), "cncp-engine@.service.d/10-cncp.conf")
 
 
 def test_enabled_is_a_link_like_any_other_file() -> None:
     """As many links as engines."""
-    links = [one for one in state(node({"can_linger": True}, engines="3")).resources if isinstance(one, Link)]
-    names = [Path(one.path).name for one in links]
+    links = [
+        resource for resource in state(node({"can_linger": True}, engines="3")).resources if isinstance(resource, Link)
+    ]
+    names = [Path(link.path).name for link in links]
     assert names == [
         "cncp.target",
         "cncp-controller.service",
         *(f"cncp-engine@{number}.service" for number in range(3)),
     ]
-    links = [one for one in state(node({"can_linger": True}, jupyter=True)).resources if isinstance(one, Link)]
+    links = [
+        resource for resource in state(node({"can_linger": True}, jupyter=True)).resources if isinstance(resource, Link)
+    ]
     assert Path(links[-1].path).name == "cncp-jupyter.service"
     assert links[-1].target == "../cncp-jupyter.service"
 
@@ -121,7 +131,9 @@ def test_the_tolerance_is_kept_by_scaling_the_misses() -> None:
     """Period times misses is the tolerance, on the controller and on the engines."""
     made = node(heartbeat="200", tolerance="60")
     content = next(
-        one.text() for one in state(made).resources if one.path.endswith("cncp.json") and isinstance(one, File)
+        resource.text()
+        for resource in state(made).resources
+        if resource.path.endswith("cncp.json") and isinstance(resource, File)
     )
     profile = json.loads(content)
     assert profile["heartmonitor_misses"] * 0.2 == 60
@@ -158,7 +170,7 @@ def test_converging_twice_changes_nothing(tmp_path: Path) -> None:
     assert embedded.changes(resources) == []
     (tmp_path / "cncp" / "libexec" / "keep").write_text("half")
     (tmp_path / "cncp" / "run").chmod(0o755)
-    found = {Path(one.path).name: one.action for one in embedded.changes(resources)}
+    found = {Path(change.path).name: change.action for change in embedded.changes(resources)}
     assert found == {"keep": "change file", "run": "mode"}
     embedded.apply(embedded.changes(resources), actor)
     assert embedded.changes(resources) == []
@@ -189,7 +201,9 @@ def test_the_shell_command_survives_any_path(tmp_path: Path) -> None:
     made = dataclasses.replace(node(), home=str(home), source=str(home / "code"))
     made = dataclasses.replace(made, account=dataclasses.replace(made.account, uid=os.getuid()))
     script = next(
-        one.text() for one in state(made).resources if isinstance(one, File) and one.path.endswith("bin/cncp")
+        resource.text()
+        for resource in state(made).resources
+        if isinstance(resource, File) and resource.path.endswith("bin/cncp")
     )
     python = home / "venv" / "bin" / "python"
 

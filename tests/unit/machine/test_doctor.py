@@ -45,8 +45,8 @@ def test_ids_without_an_engine_are_named(
     hub = SimpleNamespace(engines=lambda: {number: uuids[name] for number, name in engines.items()})
     monkeypatch.setattr("cncp.machine.ops.doctor.Hub", lambda *_: contextlib.nullcontext(hub))
     services = [seen("controller", "up"), seen("engine-0", "idle", uuids["now"]), seen("engine-9", "down", "", 0)]
-    said = [one.what for one in doctor._ids(node, services)]
+    said = [finding.what for finding in doctor._ids(node, services)]
     assert len(said) == len(found)
-    for what, pattern in zip(said, found, strict=True):
-        assert re.search(pattern, what)
+    for line, pattern in zip(said, found, strict=True):
+        assert re.search(pattern, line)
     assert not list(doctor._ids(node, [seen("controller", "silent")]))

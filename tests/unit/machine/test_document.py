@@ -87,23 +87,23 @@ def test_engines_to_keep_are_kept(environment: Mapping[str, str]) -> None:
 def test_resources_come_in_an_order_to_be_made_in(environment: Mapping[str, str]) -> None:
     """Every folder comes before what is in it, those above included, with an owner of their own."""
     made: set[Path] = set()
-    for one in asked(environment, "desired")["resources"]:
-        path = Path(one["path"])
+    for resource in asked(environment, "desired")["resources"]:
+        path = Path(resource["path"])
         assert path.parent in made or path.parent.is_dir(), path
         made.add(path)
-        assert one["owner"] in ("login", "root")
-        assert ("content" in one) + ("source" in one) == (one["kind"] == "file")
+        assert resource["owner"] in ("login", "root")
+        assert ("content" in resource) + ("source" in resource) == (resource["kind"] == "file")
 
 
 def test_it_holds_what_the_embedded_engine_installs(environment: Mapping[str, str]) -> None:
     """Path for path: the same content and the same modes."""
     node = described(environment)
-    told = {one["path"]: one for one in asked(environment, "desired")["resources"]}
+    told = {resource["path"]: resource for resource in asked(environment, "desired")["resources"]}
     embedded.apply(embedded.changes(steps.wanted(node).resources), Actor(node.account))
-    for path, one in told.items():
-        assert Path(path).stat().st_mode & 0o7777 == int(one["mode"], 8), path
-        if "content" in one:
-            assert Path(path).read_text() == one["content"]
+    for path, resource in told.items():
+        assert Path(path).stat().st_mode & 0o7777 == int(resource["mode"], 8), path
+        if "content" in resource:
+            assert Path(path).read_text() == resource["content"]
 
 
 def test_no_secret_is_in_it(environment: Mapping[str, str]) -> None:
@@ -125,7 +125,7 @@ def test_what_the_user_closed_stays_closed(environment: Mapping[str, str], home:
     own = profile / "ipengine_config.py"
     own.write_text("c.IPEngine.timeout = 99\n")
     own.chmod(0o640)
-    told = {one["path"]: one for one in asked(environment, "desired")["resources"]}
+    told = {resource["path"]: resource for resource in asked(environment, "desired")["resources"]}
     assert told[str(profile)]["mode"] == "0700"
     assert told[str(own)]["mode"] == "0640"
     assert told[str(own)]["content"].endswith("\nc.IPEngine.timeout = 99\n")

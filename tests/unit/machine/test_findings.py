@@ -37,22 +37,22 @@ def test_an_engine_has_a_moment_to_start_and_no_more() -> None:
 
 def test_engines_without_a_controller_are_its_fault() -> None:
     """One finding, and not one an engine."""
-    (one,) = found(replace(CONTROLLER, state="silent"), ENGINE, replace(ENGINE, name="engine-1"))
-    assert one.what == "controller runs but does not answer"
+    (finding,) = found(replace(CONTROLLER, state="silent"), ENGINE, replace(ENGINE, name="engine-1"))
+    assert finding.what == "controller runs but does not answer"
 
 
 def test_what_ends_again_and_again_is_not_told_to_be_restarted() -> None:
     """A restart is what it has had."""
-    (one,) = found(replace(CONTROLLER, state="silent", uptime=0.4, restarts=28, last_exit="exit code 1"))
-    assert one.what == "controller ends again and again (28 times): exit code 1"
-    assert "restart" not in one.remedy
+    (finding,) = found(replace(CONTROLLER, state="silent", uptime=0.4, restarts=28, last_exit="exit code 1"))
+    assert finding.what == "controller ends again and again (28 times): exit code 1"
+    assert "restart" not in finding.remedy
 
 
 def test_a_folder_of_logs_that_is_gone_is_found(home: Path) -> None:
     """Services that run write on; the next start fails for ever."""
     made = replace(node(engines="1"), profile_dir=str(home / "p"))
-    (one,) = doctor._logs(made)
-    assert one.remedy == "cncp up makes it again"
+    (finding,) = doctor._logs(made)
+    assert finding.remedy == "cncp up makes it again"
     made.log_dir.mkdir(parents=True)
     assert not list(doctor._logs(made))
 
@@ -60,8 +60,8 @@ def test_a_folder_of_logs_that_is_gone_is_found(home: Path) -> None:
 def test_a_full_disk_is_found(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the same words as up says it, and with more room to spare."""
     monkeypatch.setattr(checks, "full", lambda *_: ["the disk of /x has no room for more files"])
-    (one,) = doctor._disk(replace(node(), home=str(home)))
-    assert one.what == "the disk of /x has no room for more files"
+    (finding,) = doctor._disk(replace(node(), home=str(home)))
+    assert finding.what == "the disk of /x has no room for more files"
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ def test_what_is_opened_is_what_is_dialled(identity: Identity) -> None:
     assert (len(engines.ports), len(clients.ports)) == (9, 7)
     for kind in KINDS:
         text = "\n".join(KINDS[kind]([engines, clients]))
-        numbers = [tuple(map(int, re.split("[-:]", one))) for one in re.findall(r"\b2\d{4}(?:[-:]2\d{4})?\b", text)]
-        opened = {port for one in numbers for port in range(one[0], one[-1] + 1)}
+        numbers = [tuple(map(int, re.split("[-:]", span))) for span in re.findall(r"\b2\d{4}(?:[-:]2\d{4})?\b", text)]
+        opened = {port for span in numbers for port in range(span[0], span[-1] + 1)}
         assert opened == set(engines.ports) | set(clients.ports)
 
 
@@ -66,15 +66,15 @@ def test_nft_takes_its_rules(identity: Identity, listen: str, sources: list[str]
 
 def test_rules_of_the_others() -> None:
     """A rule a source, and to the one address where the controller listens on one."""
-    one = [Opening("engines", (20000, 20001, 20009), tuple(HOSTS), "10.1.2.9")]
-    assert list(ufw(one)) == [
+    opened = [Opening("engines", (20000, 20001, 20009), tuple(HOSTS), "10.1.2.9")]
+    assert list(ufw(opened)) == [
         f"ufw allow proto tcp from {host} to 10.1.2.9 port 20000:20001,20009 comment 'cncp engines'" for host in HOSTS
     ]
-    assert next(firewalld(one)) == (
+    assert next(firewalld(opened)) == (
         """firewall-cmd --permanent --add-rich-rule='rule family="ipv4" source address="10.1.2.3" """
         """destination address="10.1.2.9" port port="20000-20001" protocol="tcp" accept'"""
     )
-    assert list(firewalld(one))[-1] == "firewall-cmd --reload"
+    assert list(firewalld(opened))[-1] == "firewall-cmd --reload"
     assert " from any to any " in next(ufw([Opening("clients", (20000,))]))
 
 

@@ -119,7 +119,7 @@ def test_its_packages_restart_nothing_else(made: Node) -> None:
         services = steps.wanted(made).services
         seen.append((services["controller"], services["engine-0"], services["jupyter"]))
     assert seen[0][:2] == seen[1][:2] == seen[2][:2]
-    assert len({one[2] for one in seen[:3]}) == 3
+    assert len({digests[2] for digests in seen[:3]}) == 3
     assert seen[3][:2] != seen[4][:2]
 
 
@@ -128,7 +128,11 @@ def test_the_kernel_is_described(made: Node) -> None:
     service.write(made, Actor(made.account))
     known = service.load(made)
     assert known is not None
-    files = {Path(one.path).name: json.loads(one.text()) for one in service.resources(made) if isinstance(one, File)}
+    files = {
+        Path(resource.path).name: json.loads(resource.text())
+        for resource in service.resources(made)
+        if isinstance(resource, File)
+    }
     assert files["kernel.json"]["argv"][0] == f"{made.home}/venv/bin/python"
     assert files["kernel.json"]["argv"][-2:] == ["--profile-dir", made.profile_dir]
     assert known.token not in json.dumps(files) + json.dumps(environment(made))
@@ -146,7 +150,7 @@ def test_jupyter_keeps_to_loopback_and_to_its_folder(made: Node) -> None:
     folders = {key: value for key, value in environment(made).items() if key.startswith("JUPYTER_")}
     assert len(folders) == 4
     kept = [*folders.values(), settings["FileCheckpoints"]["root_dir"], *map(str, settings["LabApp"].values())]
-    assert [one for one in kept if "/" in one and not one.startswith(folder)] == []
+    assert [path for path in kept if "/" in path and not path.startswith(folder)] == []
 
 
 def test_notebooks_are_given_once(made: Node, home: Path) -> None:
@@ -155,13 +159,13 @@ def test_notebooks_are_given_once(made: Node, home: Path) -> None:
     memory = manifest.load(steps.manifest_path(made))
     written = notebooks.offer(made, memory, actor)
     place = home / notebooks.FOLDER
-    assert written == [str(place / one.name) for one in NOTEBOOKS]
+    assert written == [str(place / notebook.name) for notebook in NOTEBOOKS]
     (place / NOTEBOOKS[0].name).unlink()
     (place / NOTEBOOKS[1].name).write_text("mine")
     memory = manifest.load(steps.manifest_path(made))
     assert notebooks.offer(made, memory, actor) == []
     removal.take_copies(memory, actor)
-    assert [one.name for one in place.iterdir()] == [NOTEBOOKS[1].name]
+    assert [path.name for path in place.iterdir()] == [NOTEBOOKS[1].name]
     assert memory.made[str(place)] == ("login", "directory")
 
 

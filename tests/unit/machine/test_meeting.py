@@ -209,7 +209,7 @@ def test_addresses() -> None:
     """What was set comes first, then what this machine has; one address where it listens on one."""
     assert offering.addresses(node(listen="all", external="gold.example.org"))[0] == "gold.example.org"
     assert offering.addresses(node(listen="192.0.2.7"))[0] == "192.0.2.7"
-    assert not [one for one in offering.addresses(node(listen="all")) if one.startswith("127.")]
+    assert not [address for address in offering.addresses(node(listen="all")) if address.startswith("127.")]
 
 
 def test_an_offer_is_what_engines_need(tmp_path: Path) -> None:
@@ -231,11 +231,12 @@ def test_what_check_says(tmp_path: Path) -> None:
     said = {"held": "", "lost": "has lost its cluster", "stopped": "the engines wait: as told"}
     for state, expected in said.items():
         member_record.save(tmp_path, replace(known, state=state, why="as told"))  # type: ignore[arg-type]
-        assert "".join(what for what, _ in meeting_findings.findings(member)).count(expected or "x") == bool(expected)
+        told = "".join(message for message, _ in meeting_findings.findings(member))
+        assert told.count(expected or "x") == bool(expected)
     home = replace(here(node(listen="all"), tmp_path), rendezvous="owner")
     with owner.held(tmp_path, "a test"):
         record = owner.begin(tmp_path, Place("s3://lab/x"))
-    assert [what for what, _ in meeting_findings.findings(home)] == [
+    assert [message for message, _ in meeting_findings.findings(home)] == [
         "machines that have joined hear nothing new: no lease could be written to s3://lab/x"
     ]
     owner.save(tmp_path, replace(record, renewed=int(time.time())))

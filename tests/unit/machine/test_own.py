@@ -19,7 +19,7 @@ from cncp.machine import user_programs
 
 from ..refusal import ROOT
 
-SHELLS = [one for one in ("bash", "zsh", "fish", "tcsh", "dash") if shutil.which(one)]
+SHELLS = [shell for shell in ("bash", "zsh", "fish", "tcsh", "dash") if shutil.which(shell)]
 
 
 @pytest.fixture
@@ -95,11 +95,11 @@ def test_signals_reach_the_script(number: signal.Signals, venv: Path, tmp_path: 
         "print('on', flush=True)\n"
         "signal.pause()\n"
     )
-    with subprocess.Popen(argv("run", "wait.py"), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE) as it:
-        assert it.stdout is not None
-        assert it.stdout.readline() == b"on\n"
-        it.send_signal(number)
-        assert it.wait(timeout=30) == 9
+    with subprocess.Popen(argv("run", "wait.py"), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"on\n"
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 9
 
 
 def test_a_pipe_that_is_closed_is_no_news(venv: Path, tmp_path: Path) -> None:

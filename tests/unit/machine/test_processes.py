@@ -63,13 +63,13 @@ def made(tmp_path: Path) -> Node:
 @contextlib.contextmanager
 def begun(folder: str, words: list[str], env: Mapping[str, str] = os.environ) -> Iterator[Any]:
     """Run a program, which ends with the block."""
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder, env=env) as one:
-        assert one.stdin is not None
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder, env=env) as process:
+        assert process.stdin is not None
         try:
-            yield one
+            yield process
         finally:
-            one.kill()
-            one.stdin.close()
+            process.kill()
+            process.stdin.close()
 
 
 @contextlib.contextmanager
@@ -77,22 +77,22 @@ def ran(made: Node, name: str, digest: str = "d1") -> Iterator[tuple[int, int]]:
     """Run what has the command line of a service, and return it and a process that it has forked."""
     # Not isolated, so that the stand-in beside the home is found in its place.
     words = [sys.executable, *(word for word in command(made, name, digest)[1:] if word != "-I")]
-    with begun(str(Path(made.home).parent), words) as one:
-        yield one.pid, int(one.stdout.readline())
+    with begun(str(Path(made.home).parent), words) as process:
+        yield process.pid, int(process.stdout.readline())
 
 
 def test_services_are_seen_without_a_record(made: Node) -> None:
     """Each is found once, whatever it has forked, with the digest and the uuid that its record would have."""
     with ran(made, "engine-1") as (pid, child), ran(made, "controller", "d2") as (other, _):
-        found = {one.name: one for one in ours(made).services}
-        assert {name: (one.pid, one.digest) for name, one in found.items()} == {
+        found = {process.name: process for process in ours(made).services}
+        assert {name: (process.pid, process.digest) for name, process in found.items()} == {
             "engine-1": (pid, "d1"),
             "controller": (other, "d2"),
         }
         assert as_recorded(made, pid) == pidfile.Process(pid, "d1", uuid_of(made.host, 1, pid))
         assert slot(running_process(made, "engine-1").uuid) == (made.host, 1)
         pidfile.write(made.run_dir, "controller", "recorded", pid=other)
-        assert {name: one.pid for name, one in running(made).items()} == {
+        assert {name: process.pid for name, process in running(made).items()} == {
             "controller": other,
             "engine-0": 0,
             "engine-1": pid,
@@ -101,7 +101,7 @@ def test_services_are_seen_without_a_record(made: Node) -> None:
         # Of a service that has ended, what it forked is left.
         os.kill(pid, 9)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert child in [one.pid for one in ours(made).services]
+        assert child in [process.pid for process in ours(made).services]
     assert as_recorded(made, pid) == pidfile.GONE
 
 
@@ -113,7 +113,7 @@ def test_other_clusters_processes_are_not_ours(made: Node) -> None:
     with ran(made, "engine-0"), begun("/", named):
         assert ours(other).services == ()
         assert ours(stranger).services == ()
-        assert [one.name for one in ours(made).services] == ["engine-0"]
+        assert [process.name for process in ours(made).services] == ["engine-0"]
 
 
 def test_what_keeps_services_is_seen(made: Node) -> None:
@@ -124,7 +124,7 @@ def test_what_keeps_services_is_seen(made: Node) -> None:
     with begun(folder, daemon) as first, begun(folder, keep) as second, begun(folder, [*daemon[:-1], "/other.conf"]):
         first.stdout.readline()
         seen = ours(made)
-        assert sorted(one.pid for one in seen.keepers) == sorted([first.pid, second.pid])
+        assert sorted(keeper.pid for keeper in seen.keepers) == sorted([first.pid, second.pid])
         assert seen.services == ()
 
 
@@ -153,23 +153,23 @@ def test_what_nobody_looks_after(made: Node) -> None:
     """A service is looked after by who has begun it, or by a manager that knows its process; all else is ended."""
     with ran(made, "engine-0") as (pid, _), ran(made, "engine-1") as (other, _):
         known: Any = Manager({"engine-0": ServiceState("engine-0", running=True, pid=pid)})
-        assert [one.pid for one in unkept(made, known, known.states()).services] == [other]
+        assert [process.pid for process in unkept(made, known, known.states()).services] == [other]
         parent: Any = Manager(keepers={os.getpid()})
         assert unkept(made, parent, {}).services == ()
         gone: Any = Manager()
-        assert {one.pid for one in unkept(made, gone, {}).services} == {pid, other}
+        assert {process.pid for process in unkept(made, gone, {}).services} == {pid, other}
         said: list[str] = []
         assert steps.end_unkept(made, known, said.append) == ["ended engine-1"]
         assert said == ["ending engine-1: left by a service manager that is gone"]
-        assert [one.pid for one in ours(made).services if one.name == "engine-0"] == [pid]
+        assert [process.pid for process in ours(made).services if process.name == "engine-0"] == [pid]
 
 
 def test_what_has_ended_has_no_words() -> None:
     """Neither a command line nor an environment, and no error."""
-    with subprocess.Popen(["true"], env={"A": "1"}) as one:
-        one.wait()
-    assert command_line(one.pid) == []
-    assert environment(one.pid) == {}
+    with subprocess.Popen(["true"], env={"A": "1"}) as process:
+        process.wait()
+    assert command_line(process.pid) == []
+    assert environment(process.pid) == {}
     assert environment(os.getpid()).get("PATH") == os.environ.get("PATH")
 
 
@@ -190,8 +190,8 @@ def test_what_a_stopped_service_has_started_is_ended(made: Node) -> None:
         sweep(made, ["engine-0"])
         assert command_line(started.pid) == []
         assert processes.leavings(made, ["engine-0"]) in ([], [pid])
-        assert [one.poll() for one in (stranger, telling)] == [None, None]
-        assert other in [one.pid for one in ours(made).services]
+        assert [process.poll() for process in (stranger, telling)] == [None, None]
+        assert other in [process.pid for process in ours(made).services]
 
 
 def test_nobody_ends_the_command_that_sweeps(made: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,12 +98,12 @@ class Hub:
 
     def answering(self, idents: list[str], _: float) -> dict[str, Said]:
         """Say of one that it is busy."""
-        return {one: Said(Task(200.0, "s", "ada") if one == self.engines_by_id[1] else None) for one in idents}
+        return {ident: Said(Task(200.0, "s", "ada") if ident == self.engines_by_id[1] else None) for ident in idents}
 
     def signal(self, idents: list[str], number: int) -> dict[str, Said]:
         """Answer for all but those that are silent."""
         assert number == 2
-        return {one: Said(status="ok") for one in idents if one not in self.silent}
+        return {ident: Said(status="ok") for ident in idents if ident not in self.silent}
 
 
 FILE: Any = None
@@ -130,12 +130,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
 )
 def test_engines_are_interrupted_by_name(cluster: Any, names: str, everyone: bool, done: list[str]) -> None:
     """Of whatever machine; without a name the one that is busy."""
-    assert [one.name for one in interrupt(cluster, names, everyone=everyone)] == done
+    assert [interrupted.name for interrupted in interrupt(cluster, names, everyone=everyone)] == done
 
 
 def test_what_cannot_be_interrupted_is_named(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines that are not there, that do not answer, or that are not named where none or several are busy."""
-    assert [one.line() for one in interrupt(cluster, "0,1", everyone=False)] == [
+    assert [interrupted.line() for interrupted in interrupt(cluster, "0,1", everyone=False)] == [
         "interrupted engine-0: was idle",
         "interrupted engine-1: its task had run for 3 min",
     ]

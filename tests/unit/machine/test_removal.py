@@ -52,7 +52,7 @@ class Left:
 
     def files(self) -> set[str]:
         """Return what files there are."""
-        return {str(one.relative_to(self.own)) for one in self.own.rglob("*") if one.is_file()}
+        return {str(path.relative_to(self.own)) for path in self.own.rglob("*") if path.is_file()}
 
     def uninstall(self) -> list[str]:
         """Undo it without its virtualenv."""
@@ -89,7 +89,7 @@ def test_without_its_memory(home: Path, damage: str | None, capsys: pytest.Captu
     assert left.command.read_text() == "an older one"
     assert (left.profile / "ipengine_config.py").read_text() == "mine = 1\n"
     assert "is lost, in which stood what was written" in capsys.readouterr().err
-    assert any(one.endswith("history.sqlite") for one in named)
+    assert any(path.endswith("history.sqlite") for path in named)
 
 
 def test_of_another_cluster_nothing_goes(home: Path) -> None:
@@ -110,7 +110,7 @@ def test_former_places_are_cleaned_too(home: Path) -> None:
     (former / "log").mkdir(parents=True)
     (former / "log" / "engine-1.log").touch()
     memory = manifest.Manifest(left.home / "manifest.json")
-    memory.made = {str(one): ("login", "directory") for one in (former.parent, former, former / "log")}
+    memory.made = {str(folder): ("login", "directory") for folder in (former.parent, former, former / "log")}
     removal.written(memory, [left.profile], Actor(accounts.account(os.environ)))
     assert removal.folders(memory, left.home, Actor(accounts.account(os.environ))) == []
     assert not former.parent.exists()
@@ -138,22 +138,22 @@ def test_processes_are_ended_by_what_they_are(home: Path, tmp_path: Path) -> Non
     (tmp_path / "cncp" / "remote.py").write_text(code)
     words = [sys.executable, "-m", "cncp.remote", "serve", "engine", "--node"]
     ours, theirs = (
-        subprocess.Popen([*words, f"{one}/node.json"], stdout=subprocess.PIPE, cwd=tmp_path)
-        for one in (left.home, other)
+        subprocess.Popen([*words, f"{folder}/node.json"], stdout=subprocess.PIPE, cwd=tmp_path)
+        for folder in (left.home, other)
     )
     try:
-        for one in (ours, theirs):
-            assert one.stdout is not None
-            one.stdout.readline()
+        for process in (ours, theirs):
+            assert process.stdout is not None
+            process.stdout.readline()
         assert list(bare_uninstall.processes(left.home, os.geteuid())) == [ours.pid]
         bare_uninstall._signal([ours.pid], signal.SIGKILL)
         ours.wait()
         assert bare_uninstall.end(left.home, os.geteuid()) == 0
         assert theirs.poll() is None
     finally:
-        for one in (ours, theirs):
-            one.kill()
-            one.wait()
+        for process in (ours, theirs):
+            process.kill()
+            process.wait()
 
 
 def test_it_needs_the_standard_library_alone() -> None:
@@ -208,21 +208,21 @@ def test_what_has_still_to_tell_a_hub_is_ended(home: Path, tmp_path: Path) -> No
     (tmp_path / "cncp" / "remote.py").write_text(code)
     ours, theirs = (
         subprocess.Popen(
-            [f"{one}/venv/bin/python", *remote.command("death", "file")],
+            [f"{folder}/venv/bin/python", *remote.command("death", "file")],
             executable=sys.executable,
             stdout=subprocess.PIPE,
             cwd=tmp_path,
         )
-        for one in (left.home, other)
+        for folder in (left.home, other)
     )
     try:
-        for one in (ours, theirs):
-            assert one.stdout is not None
-            one.stdout.readline()
+        for process in (ours, theirs):
+            assert process.stdout is not None
+            process.stdout.readline()
         bare_uninstall.end_tellers(left.home, os.geteuid())
         assert ours.wait(30) == -signal.SIGKILL
         assert theirs.poll() is None
     finally:
-        for one in (ours, theirs):
-            one.kill()
-            one.communicate()
+        for process in (ours, theirs):
+            process.kill()
+            process.communicate()

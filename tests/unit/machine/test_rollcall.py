@@ -38,7 +38,7 @@ def test_engines_say_for_how_long_they_are_busy(said: dict[str, Any], busy: floa
 
 def test_a_busy_engine_shows_for_how_long() -> None:
     """From a second on; what is not busy has no time to show."""
-    one = Status("engine-0", "here", 0, 7, "busy", 1, 0, 0, 0, "", "u", 200.5)
-    shown = [rows([replace(one, state=state, busy=busy)])[0][4] for state, busy in [("busy", 200.5), ("busy", 0.2)]]
+    engine = Status("engine-0", "here", 0, 7, "busy", 1, 0, 0, 0, "", "u", 200.5)
+    shown = [rows([replace(engine, state=state, busy=busy)])[0][4] for state, busy in [("busy", 200.5), ("busy", 0.2)]]
     assert shown == ["busy 3 min", "busy"]
-    assert rows([replace(one, state="idle", busy=0.0)])[0][4] == "idle"
+    assert rows([replace(engine, state="idle", busy=0.0)])[0][4] == "idle"

@@ -101,8 +101,8 @@ def test_units_are_the_accounts_and_go_again(ran: list[Sequence[str]], record: d
     assert ran == [["systemctl", "daemon-reload"]]
     assert answer(record) == {"changed": []}
     fewer = {**record, "services": {"controller": "0a"}}
-    assert [one for one in answer(fewer)["changed"] if not one.startswith("remove ")] == []
-    assert sorted(tree(tmp_path / "system")) == [one for one in sorted(found) if "engine" not in one]
+    assert [change for change in answer(fewer)["changed"] if not change.startswith("remove ")] == []
+    assert sorted(tree(tmp_path / "system")) == [unit for unit in sorted(found) if "engine" not in unit]
     answer({"do": "remove", "prefix": "cncp", "all": False})
     assert list((tmp_path / "system").iterdir()) == []
 
@@ -160,10 +160,10 @@ def test_root_renders_what_the_account_expects(
     services = dict.fromkeys((*node.services, "tunnel-x", "jupyter"), "0a")
     monkeypatch.setattr(Authority, "_ask", lambda _, asked, __: step.perform(ADA, asked.asked()))
     Authority(ADA).units(node, services)
-    expected = {one.path: one for one in systemd.files(node, services)}
+    expected = {resource.path: resource for resource in systemd.files(node, services)}
     found = {str(tmp_path / "system" / name): text for name, text in tree(tmp_path / "system").items()}
-    files = {path: one.text() for path, one in expected.items() if isinstance(one, File)}
-    links = {path: one.target for path, one in expected.items() if isinstance(one, Link)}
+    files = {path: resource.text() for path, resource in expected.items() if isinstance(resource, File)}
+    links = {path: resource.target for path, resource in expected.items() if isinstance(resource, Link)}
     assert found == {**files, **links}
 
 

@@ -128,8 +128,8 @@ def test_with_the_controller_all_that_works_is_lost(cluster: Any) -> None:
 
 def plan(made: Any, **changed: Any) -> apply.Plan:
     """Return a plan that changes nothing but this."""
-    nothing = apply.Plan(made, SimpleNamespace(services={}), (), (), (), (), (), "")  # type: ignore[arg-type]
-    return replace(nothing, **changed)
+    unchanged = apply.Plan(made, SimpleNamespace(services={}), (), (), (), (), (), "")  # type: ignore[arg-type]
+    return replace(unchanged, **changed)
 
 
 @pytest.mark.parametrize(

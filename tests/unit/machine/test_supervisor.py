@@ -57,10 +57,10 @@ def test_a_home_of_any_name(tmp_path: Path, name: str) -> None:
     made = dataclasses.replace(node(engines="1", service_manager="supervisor"), home=str(tmp_path / name / "cncp"))
     made.run_dir.mkdir(parents=True)
     services = {"controller": "d", "engine-0": "d"}
-    for one in Supervisor.files(made, services):
-        path = Path(one.path)
-        if hasattr(one, "text"):
-            path.write_text(one.text())
+    for file in Supervisor.files(made, services):
+        path = Path(file.path)
+        if hasattr(file, "text"):
+            path.write_text(file.text())
         else:
             path.mkdir(parents=True, exist_ok=True)
     configuration = str(Path(made.home, "supervisor", "supervisord.conf"))
@@ -69,7 +69,7 @@ def test_a_home_of_any_name(tmp_path: Path, name: str) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     commands, main, out = done.stdout.splitlines()
-    assert [shlex.split(one) for one in eval(commands)] == [command(made, one, "d") for one in services]  # noqa: S307
+    assert [shlex.split(line) for line in eval(commands)] == [command(made, service, "d") for service in services]  # noqa: S307
     assert main == f"{made.run_dir}/supervisord.log 64 1 {supervisor._identity()}"
     # Below the run folder, where it is.
     assert out == "controller.out"

@@ -45,7 +45,7 @@ def read(folder: Path, text: str, outside: dict[str, str] | None = None, **flags
 def test_one_form_for_all_origins(tmp_path: Path) -> None:
     """A table, words and a file say the same; the same variables are the same bytes."""
     said = ({"B": "two words", "A": 1}, "A=1 B='two words'", 'B="two words"   A=1')
-    assert {parse("environment", one, "x") for one in said} == {"A=1 'B=two words'"}
+    assert {parse("environment", text, "x") for text in said} == {"A=1 'B=two words'"}
     (tmp_path / "v.txt").write_text("# mine\nB='two words'\nA=1\n")
     assert parse("environment", f"@{tmp_path}/v.txt", "x") == "A=1 'B=two words'"
     assert parse("environment", {"A": "a\nb=c '\"$%"}, "x") == parse("environment", "A='a\nb=c '\"'\"'\"$%'", "x")
@@ -88,7 +88,7 @@ def test_only_engines_restart(tmp_path: Path) -> None:
     restarted = changed(node(engines="1"), node(engines="1", environment="A=1"))
     assert restarted == {"engine-0"}
     made = dataclasses.replace(node(environment="TOKEN=secret"), home=str(tmp_path))
-    texts = [one.text() for one in state(made).resources if hasattr(one, "text")]
+    texts = [resource.text() for resource in state(made).resources if hasattr(resource, "text")]
     assert not [text for text in texts if "secret" in text]
 
 

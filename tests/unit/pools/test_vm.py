@@ -102,7 +102,7 @@ def test_ports_of_loopback_lead_in() -> None:
     assert outer.count("hostfwd=tcp:127.0.0.1:") == outer.count("hostfwd=") == 19
     assert "hostfwd=tcp:127.0.0.1:2201-:22" in outer
     assert "hostfwd=tcp:127.0.0.1:20017-:20017" in outer
-    groups = {word for one in (FIRST, SECOND) for word in command(one) if "mcast" in word}
+    groups = {word for machine in (FIRST, SECOND) for word in command(machine) if "mcast" in word}
     assert groups == {"socket,id=inner,mcast=239.93.7.1:30000,localaddr=127.0.0.1"}
     assert len({*FIRST.macs, *SECOND.macs}) == 4
     assert FIRST.address != SECOND.address
@@ -116,13 +116,13 @@ def test_the_file_names_them_as_hosts(tmp_path: Path) -> None:
     assert settings == {"listen": "all", "ports": "20000-20017"}
     assert hosts is not None
     assert hosts.controller.name == "cncp-vm1"
-    assert [one.settings for one in hosts.hosts] == [{"engines": 0}, {}]
+    assert [host.settings for host in hosts.hosts] == [{"engines": 0}, {}]
     way = HostSpec("cncp-vm2", user="cncp", port=2202, address="127.0.0.1", offline=True)
     assert hosts.hosts[1] == way
     path.write_text(cluster_toml([guest(FIRST)]))
     alone = sources.read(path)[1]
     assert alone is not None
-    assert [one.settings for one in alone.hosts] == [{}]
+    assert [host.settings for host in alone.hosts] == [{}]
 
 
 def test_what_cloud_init_is_told(tmp_path: Path) -> None:
@@ -195,11 +195,11 @@ def test_ssh_knows_them_while_they_are_there(tmp_path: Path) -> None:
     run(["ssh-keygen", "-q", "-H", "-f", path])
     path.with_suffix(".old").unlink()
     path.write_text(f"other {former}\n{path.read_text()}cncp-vm1 {former}")
-    know(tmp_path, {one.name: one.host_key for one in (FIRST, SECOND)})
+    know(tmp_path, {machine.name: machine.host_key for machine in (FIRST, SECOND)})
     assert path.read_text() == f"other {former}\ncncp-vm1 ssh-ed25519 AAAA\ncncp-vm2 ssh-ed25519 BBBB\n"
     know(tmp_path, dict.fromkeys(("cncp-vm1", "cncp-vm2"), ""))
     assert path.read_text() == f"other {former}\n"
-    assert [one.name for one in path.parent.iterdir()] == ["known_hosts"]
+    assert [file.name for file in path.parent.iterdir()] == ["known_hosts"]
 
 
 def test_a_machine_is_read_as_it_was_kept(tmp_path: Path) -> None:
@@ -219,9 +219,9 @@ def test_what_a_machine_cannot_hold_is_refused(tmp_path: Path) -> None:
     machines.check(Wanted(1, 1, 1))
     with pytest.raises(CncpError, match=r"33554432 MiB are wanted, and \d+ MiB are free"):
         machines.check(Wanted(32, 2**20, 1))
-    for one in (FIRST, SECOND):
-        machines.of(one.name).path.mkdir(parents=True)
-        machines.of(one.name).save(one)
+    for machine in (FIRST, SECOND):
+        machines.of(machine.name).path.mkdir(parents=True)
+        machines.of(machine.name).save(machine)
     machines.check(Wanted(2, 2**20, 1))
     with pytest.raises(CncpError, match="2 machines there already"):
         machines.check(Wanted(1, 768, 1))
@@ -231,10 +231,10 @@ def test_no_port_is_given_twice() -> None:
     """Machines to be made have ports of their own, before any of them listens."""
     made = list(planned([FIRST], Wanted(8, 768, 2)))
     assert made[0] == FIRST
-    assert [one.name for one in made] == [f"cncp-vm{number}" for number in range(1, 9)]
-    ports = [port for one in made for port in (one.ssh_port, *one.forwards)]
+    assert [machine.name for machine in made] == [f"cncp-vm{number}" for number in range(1, 9)]
+    ports = [port for machine in made for port in (machine.ssh_port, *machine.forwards)]
     assert len(ports) == len(set(ports)) == 8 + 18
-    assert {one.group for one in made} == {FIRST.group}
+    assert {machine.group for machine in made} == {FIRST.group}
     assert FIRST.group not in ports
 
 

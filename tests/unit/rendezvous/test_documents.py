@@ -101,7 +101,7 @@ def test_no_field_outside_the_seal_can_be_changed(invited: tuple[Seed, bytes], n
 
 
 @pytest.mark.parametrize(
-    ("changes", "what"),
+    ("changes", "fault"),
     [
         ({"key": ""}, "no_keys"),
         ({"ssh": "evil@host"}, ""),
@@ -115,10 +115,10 @@ def test_no_field_outside_the_seal_can_be_changed(invited: tuple[Seed, bytes], n
         ({"signature_scheme": "none"}, "signatures"),
     ],
 )
-def test_connection_files_from_elsewhere(changes: dict[str, Any], what: str) -> None:
+def test_connection_files_from_elsewhere(changes: dict[str, Any], fault: str) -> None:
     """What an engine would run, import or fail on is not taken, whoever has the key."""
     document = {**ENGINE, **changes}
-    if not what:
+    if not fault:
         assert MemberFile.from_json(document, "it").ssh == ""
         return
     with pytest.raises(Misfit):

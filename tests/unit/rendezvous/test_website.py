@@ -128,8 +128,8 @@ def test_strangers(served: Served) -> None:
         with socket.create_connection(("127.0.0.1", served.port)) as raw, context.wrap_socket(raw) as secure:
             secure.sendall(request)
             assert b" 200 " not in secure.recv(200)
-    for one in silent:
-        one.close()
+    for client in silent:
+        client.close()
 
 
 def test_a_certificate_stays(tmp_path: Path) -> None:

@@ -34,9 +34,9 @@ def written(text: str) -> bytes:
 def codes(made: types.CodeType) -> Iterator[types.CodeType]:
     """Yield a code object and all that are in it."""
     yield made
-    for one in made.co_consts:
-        if isinstance(one, types.CodeType):
-            yield from codes(one)
+    for constant in made.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from codes(constant)
 
 
 def test_what_this_python_compiles_is_never_refused() -> None:
@@ -46,8 +46,8 @@ def test_what_this_python_compiles_is_never_refused() -> None:
 
     folders = [Path(module.__file__ or "").parent for module in (asyncio, json, foreign_code)]
     for path in (path for folder in folders for path in folder.rglob("*.py")):
-        for one in codes(compile(path.read_bytes(), str(path), "exec")):
-            foreign_code.check(one)
+        for code in codes(compile(path.read_bytes(), str(path), "exec")):
+            foreign_code.check(code)
 
 
 @pytest.mark.parametrize("version", [version for version in COMPILED if version != HERE])
@@ -92,7 +92,7 @@ def test_functions_come_through_as_they_were(monkeypatch: pytest.MonkeyPatch) ->
 
 def _made(factor: int) -> Callable[[int], list[int]]:
     def function(number: int) -> list[int]:
-        return [factor * number * one for one in range(3) if one]
+        return [factor * number * value for value in range(3) if value]
 
     return function
 

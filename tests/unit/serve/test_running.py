@@ -38,8 +38,10 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_controller_s_profile_says_that_it_has_a_cluster(jupyter: bool) -> None:
     """With and without Jupyter; a machine of engines has none to find."""
     made = node(jupyter=jupyter)
-    files = [one for one in desired(made, environment="", identity="").resources if isinstance(one, File)]
-    (found,) = (one for one in files if one.path.endswith("/security/cluster-.json"))
+    files = [
+        resource for resource in desired(made, environment="", identity="").resources if isinstance(resource, File)
+    ]
+    (found,) = (file for file in files if file.path.endswith("/security/cluster-.json"))
     assert json.loads(found.text())["cluster"]["profile_dir"] == made.profile_dir
     assert found.mode == 0o600
 
@@ -63,7 +65,7 @@ def test_ipyparallel_finds_the_cluster(profile: Path, monkeypatch: pytest.Monkey
 def test_nobody_else_starts_and_stops_it(profile: Path) -> None:
     """Every way to do so ends with the sentence that says who does."""
     found = ipyparallel.Cluster.from_file(profile_dir=str(profile))
-    ways = [f"{verb}_{what}" for verb in ("start", "stop") for what in ("cluster", "controller", "engines")]
+    ways = [f"{verb}_{target}" for verb in ("start", "stop") for target in ("cluster", "controller", "engines")]
     for way in (*ways, "restart_engines"):
         with pytest.raises(HTTPError, match="cncp keeps this cluster running"):
             getattr(found, f"{way}_sync")()

@@ -216,7 +216,7 @@ def test_queues_are_awaited() -> None:
     context = zmq.Context()
     try:
         held, late, never = (context.socket(kind) for kind in (zmq.ROUTER, zmq.SUB, zmq.ROUTER))
-        ports = [one.bind_to_random_port("tcp://127.0.0.1") for one in (held, late, never)]
+        ports = [socket.bind_to_random_port("tcp://127.0.0.1") for socket in (held, late, never)]
         late.unbind(f"tcp://127.0.0.1:{ports[1]}")
         never.unbind(f"tcp://127.0.0.1:{ports[2]}")
 
@@ -350,8 +350,8 @@ def test_a_lost_engine_s_tasks_end_with_it(tmp_path: Path) -> None:
     assert registered(hub, later, 0) == 0
     assert hub.ended == [("lost", former)]
     hub.queues[0] = ["other"]
-    for one in hub.later:
-        one()
+    for callback in hub.later:
+        callback()
     assert hub.ended == [("lost", former)]
     assert hub.queues[0] == ["other"]
     assert hub.pending == {"other"}

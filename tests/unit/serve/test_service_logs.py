@@ -58,7 +58,7 @@ def test_a_log_is_still_rotated(log: logging.Logger, tmp_path: Path) -> None:
     """At its size, and only so many old ones are kept."""
     for _ in range(5):
         log.warning("x" * 700_000)
-    assert sorted(one.name for one in (tmp_path / "log").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "log").iterdir()) == [
         "engine-0.log",
         "engine-0.log.1",
         "engine-0.log.2",

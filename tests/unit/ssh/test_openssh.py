@@ -76,7 +76,7 @@ def test_every_ssh_of_ours_keeps_a_person_s_settings_out(said: Path, tmp_path: P
         # The first connection is told to go into the background itself, with -f.
         assert ("ForkAfterAuthentication=no" in words) == ("-f" not in words)
         for jump in (word for word in words if word.startswith("ProxyCommand=")):
-            assert all(jump.count(one) == 2 for one in wanted)
+            assert all(jump.count(setting) == 2 for setting in wanted)
     assert "SessionType=default" in way.words
 
 
@@ -90,7 +90,7 @@ def test_only_settings_that_ssh_knows(monkeypatch: pytest.MonkeyPatch, tmp_path:
     found = openssh.settings(session=True)
     openssh._known.cache_clear()
     assert "RemoteCommand=none" in found
-    assert not any(one.startswith(("SessionType", "StdinNull", "IgnoreUnknown")) for one in found)
+    assert not any(setting.startswith(("SessionType", "StdinNull", "IgnoreUnknown")) for setting in found)
 
 
 def test_they_win_over_a_real_configuration(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_options_that_would_do_nothing_are_refused(option: str, order: str, caps
     """Before the verb or after it; `down` is not done."""
     assert answer(order.format(option).split()) == 2
     said = capsys.readouterr().err.splitlines()
-    assert [one.partition(":")[0] for one in said] == ["error", "hint"]
+    assert [text.partition(":")[0] for text in said] == ["error", "hint"]
     assert option.partition(" ")[0].partition("=")[0] in said[0]
 
 
@@ -134,7 +134,7 @@ def test_a_value_of_another_setting(key: str, value: str, hint: str) -> None:
 def test_the_same_by_another_name() -> None:
     """The commonest other names of verbs do what is meant."""
     names = {"start": "up", "stop": "down", "ps": "status", "ls": "status", "log": "logs"}
-    assert {other: line.verb_of(other) for other in names} == names
+    assert {alias: line.verb_of(alias) for alias in names} == names
 
 
 def test_words_without_options() -> None:
@@ -209,14 +209,14 @@ def test_the_version_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
     """Ours, Python's, ipyparallel's, where the code is, and what keeps the cluster running."""
     assert answer(["--version"]) == answer(["version"]) == 0
     said = capsys.readouterr().out
-    assert [one.split()[0] for one in said.splitlines()[:5]] == ["cncp", "Python", "ipyparallel", "code:", "service"]
+    assert [text.split()[0] for text in said.splitlines()[:5]] == ["cncp", "Python", "ipyparallel", "code:", "service"]
 
 
 @pytest.mark.parametrize("name", VERBS)
 def test_switches_are_variables_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """CNCP_JSON, CNCP_QUIET and CNCP_FORGET count with every verb that has the option; what is no switch is refused."""
     seen: dict[str, object] = {}
-    given = {one.name: None for one in line.context(name, task(name)).args.values()}
+    given = {argument.name: None for argument in line.context(name, task(name)).args.values()}
     mine = [option for option in SWITCHES if option in given]
 
     def body(context: object, **named: object) -> None:

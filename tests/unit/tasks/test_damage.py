@@ -210,16 +210,16 @@ def _path(cluster: Node, name: str) -> Path:
     return Path(cluster.home if name in IN_HOME else cluster.profile_dir) / name
 
 
-def _answered(verb: str, what: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def _answered(verb: str, damage: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     try:
         code = program.answer(verb.split())
     except Exception as error:  # noqa: BLE001  # any of them is what this is about
-        pytest.fail(f"{verb}, {what}: {error!r}")
+        pytest.fail(f"{verb}, {damage}: {error!r}")
     said = capsys.readouterr().err.splitlines()
-    assert code in (0, 1, 2, 4), (verb, what, said)
+    assert code in (0, 1, 2, 4), (verb, damage, said)
     errors = [line for line in said if line.startswith("error: ")]
     hints = [line for line in said if line.startswith("hint: ")]
-    assert len(errors) == len(hints) <= 1, (verb, what, said)
+    assert len(errors) == len(hints) <= 1, (verb, damage, said)
     return said
 
 

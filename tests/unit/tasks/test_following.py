@@ -12,7 +12,7 @@ import pytest
 from cncp.accounts import Account
 from cncp.tasks import following
 
-SHELLS = [one for one in ("sh", "bash", "zsh", "fish", "tcsh") if shutil.which(one)]
+SHELLS = [shell for shell in ("sh", "bash", "zsh", "fish", "tcsh") if shutil.which(shell)]
 
 
 @pytest.fixture

@@ -39,12 +39,12 @@ class Fake(Machine):
         self.asked = asked
         self.failure = failure
 
-    def _said(self, what: str) -> Said:
-        self.console.warn(f"at {what}")
-        self.asked.append(f"{self.name or 'here'} {what}")
+    def _said(self, verb: str) -> Said:
+        self.console.warn(f"at {verb}")
+        self.asked.append(f"{self.name or 'here'} {verb}")
         if self.failure is not None:
             raise self.failure
-        return [f"did {what}"]
+        return [f"did {verb}"]
 
     def status(self) -> list[Status]:
         self._said("status")

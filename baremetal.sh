@@ -474,16 +474,16 @@ try:
         if known:
             sys.exit(3)
         code = {}
-        for one in archive:
-            if one.offset == first.offset:
+        for entry in archive:
+            if entry.offset == first.offset:
                 continue
-            if not one.isreg() or one.name not in members or ".." in one.name.split("/") or one.name[:1] == "/":
-                refuse(one.name + " is not in its manifest")
-            content = archive.extractfile(one).read()
-            if hashlib.sha256(content).hexdigest() != members.pop(one.name):
-                refuse("it is damaged: " + one.name + " is not what it was")
-            if one.name.startswith("code/"):
-                code[one.name[5:]] = (content, one.mode & 0o755)
+            if not entry.isreg() or entry.name not in members or ".." in entry.name.split("/") or entry.name[:1] == "/":
+                refuse(entry.name + " is not in its manifest")
+            content = archive.extractfile(entry).read()
+            if hashlib.sha256(content).hexdigest() != members.pop(entry.name):
+                refuse("it is damaged: " + entry.name + " is not what it was")
+            if entry.name.startswith("code/"):
+                code[entry.name[5:]] = (content, entry.mode & 0o755)
         if members:
             refuse("it is damaged: " + sorted(members)[0] + " is missing")
 except (OSError, EOFError, ValueError, KeyError, TypeError, tarfile.TarError) as error:

@@ -63,7 +63,7 @@ def room() -> int:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.uids().real == 0:
-                used += sum(os.readlink(one) == "anon_inode:inotify" for one in _files(process.pid))
+                used += sum(os.readlink(path) == "anon_inode:inotify" for path in _files(process.pid))
     return (int(_INSTANCES.read_text()) - used) // _INSTANCES_EACH - 1
 
 
@@ -123,7 +123,7 @@ class Farm:
     def logins(self, hosts: int) -> int:
         """Count the logins that the sshds of the first hosts have let in."""
         accepted = f"Accepted publickey for {_USER} "
-        return sum(one.journal("--unit=ssh", "--output=cat").count(accepted) for one in self.hosts[:hosts])
+        return sum(host.journal("--unit=ssh", "--output=cat").count(accepted) for host in self.hosts[:hosts])
 
     def stop(self, command: Callable[[], object]) -> float:
         """Have a cluster stopped; return seconds until that was said to be done and none of its processes is left."""
@@ -131,14 +131,16 @@ class Farm:
         command()
         while left := self.running(*SERVICES, STARTER):
             if time.monotonic() - began > _TIMEOUT:
-                raise BenchError(f"not stopped: {', '.join(sorted({line(one) for one in left}))}")
+                raise BenchError(f"not stopped: {', '.join(sorted({line(process) for process in left}))}")
             time.sleep(0.1)
         return time.monotonic() - began
 
     def running(self, *words: str) -> list[psutil.Process]:
         """Return the processes on the master and the hosts that have one of these words on their command lines."""
         machines = [self.master.host, *self.hosts]
-        return [one for host in machines for one in processes(host) if any(word in line(one) for word in words)]
+        return [
+            process for host in machines for process in processes(host) if any(word in line(process) for word in words)
+        ]
 
 
 def processes(host: Host) -> list[psutil.Process]:

@@ -72,18 +72,18 @@ class Pair:
         return self.farm.stop(self._interrupt)
 
     def _interrupt(self) -> None:
-        for one in self.farm.running(STARTER):
-            one.send_signal(signal.SIGINT)
+        for process in self.farm.running(STARTER):
+            process.send_signal(signal.SIGINT)
 
 
 def fleet(farm: Farm, options: Options) -> list[Row]:
     """Measure start and stop of both, and what they take of ssh and of memory."""
     hosts, engines = options.fleet
-    what = f"{hosts} hosts x {engines} engines"
-    usable, stopped = (Row("fleet", f"{what} {state}", "s", _THEM, _AIM) for state in ("usable", "stopped"))
-    returned = Row("fleet", f"{what}: cncp up returns", "s")
+    size = f"{hosts} hosts x {engines} engines"
+    usable, stopped = (Row("fleet", f"{size} {state}", "s", _THEM, _AIM) for state in ("usable", "stopped"))
+    returned = Row("fleet", f"{size}: cncp up returns", "s")
     logins = [Row("fleet", f"logins to each host, {verb}", "", _THEM) for verb in ("start", "stop")]
-    memory = Row("fleet", f"{what}: peak memory of what starts them", "MB", _THEM)
+    memory = Row("fleet", f"{size}: peak memory of what starts them", "MB", _THEM)
     pair = Pair(farm, hosts, engines)
     pair.prepare()
     sides: dict[str, tuple[Callable[[], tuple[float, float]], Callable[[], float]]] = {

@@ -44,11 +44,11 @@ def hosts(farm: Farm, options: Options) -> list[Row]:
                 if row is up:
                     share.ours.append(psutil.cpu_percent())
             _down(farm, file)
-    one = rows[min(files)]
-    for count, of in rows.items():
-        for row, first in zip(of[:2], one[:2], strict=True):
+    fewest = rows[min(files)]
+    for count, group in rows.items():
+        for row, first in zip(group[:2], fewest[:2], strict=True):
             row.theirs = [*first.ours] if count != min(files) else []
-    return [row for of in rows.values() for row in of] + memory
+    return [row for group in rows.values() for row in group] + memory
 
 
 def _down(farm: Farm, file: str) -> None:

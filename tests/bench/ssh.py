@@ -23,7 +23,9 @@ def ssh(farm: Farm, options: Options) -> list[Row]:
     farm.run([farm.python, "-I", "-m", "pip", "install", "--quiet", "fabric"])
     for count in options.ssh_hosts:
         names = [host.name for host in farm.hosts[:count]]
-        timed = {key: Row("ssh", f"{count} hosts: {what}", unit, _THEM) for key, (what, unit) in _QUANTITIES.items()}
+        timed = {
+            key: Row("ssh", f"{count} hosts: {quantity}", unit, _THEM) for key, (quantity, unit) in _QUANTITIES.items()
+        }
         memory = Row("ssh", f"{count} hosts: peak memory", "MB", _THEM)
         rows += [*timed.values(), memory]
         for _ in range(options.repetitions):

@@ -136,7 +136,7 @@ def cost(site: Site, options: Options) -> list[Row]:
         ("CPU", "for each engine until usable", "s"),
         ("CPU", f"idle for {options.idle:g} s, for each engine", "s"),
     )
-    rows = [Row(point, what, unit, _THEM) for point, what, unit in names]
+    rows = [Row(point, quantity, unit, _THEM) for point, quantity, unit in names]
     pair.prepare(engines)
     for _ in range(options.repetitions):
         for side in ("ours", "theirs"):

@@ -28,7 +28,7 @@ def wait(connection_file: Path, engines: int, timeout: float = 120.0) -> None:
             _pause(deadline, f"{len(client.ids)} of {engines} engines are registered")
         # Of two tasks for each engine, to be answered by as many processes; hosts may use a number twice.
         asked = [client[:].apply_async(task) for task in (socket.gethostname, os.getpid)]
-        answered = set(zip(*(one.get(timeout=timeout) for one in asked), strict=True))
+        answered = set(zip(*(result.get(timeout=timeout) for result in asked), strict=True))
         if len(answered) != engines:
             raise NotUsable(f"{len(answered)} of {engines} engines answered")
     finally:

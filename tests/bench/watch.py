@@ -28,7 +28,7 @@ class Watch:
         self.peak = 0.0
         self.ssh = 0.0
         self._host = host
-        self._before = {one.pid for one in processes(host)}
+        self._before = {process.pid for process in processes(host)}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look)
 
@@ -45,10 +45,10 @@ class Watch:
     def _look(self) -> None:
         while not self._end.wait(_STEP):
             ours: dict[bool, list[psutil.Process]] = {True: [], False: []}
-            for one in processes(self._host):
-                words = line(one)
-                if one.pid not in self._before and words and not any(other in words for other in _OTHERS):
-                    ours[words.startswith(("ssh", "scp", "/usr/bin/ssh"))].append(one)
+            for process in processes(self._host):
+                words = line(process)
+                if process.pid not in self._before and words and not any(other in words for other in _OTHERS):
+                    ours[words.startswith(("ssh", "scp", "/usr/bin/ssh"))].append(process)
             ssh = memory(ours[True])
             total = ssh + memory(ours[False])
             if total > self.peak:

@@ -30,7 +30,7 @@ from cncp.machine.converge import chef
 from cncp.machine.actor import Actor
 from cncp.machine.node import installed
 node = installed(Path({home!r}))
-print(json.dumps([one.resource for one in chef.converge(node, chef.find(), Actor(node.account))]))
+print(json.dumps([change.resource for change in chef.converge(node, chef.find(), Actor(node.account))]))
 """
 
 
@@ -114,7 +114,7 @@ class Site:
         (theirs / "metadata.rb").write_text("name 'theirs'\nversion '1.0.0'\ndepends 'cncp'\n")
         (theirs / "recipes" / "default.rb").write_text(f"{resource}('cncp') {{ action :{action} }}\n")
         report = self.solo(program, attributes, *options, runs="recipe[theirs]")
-        return [str(one["resource"]) for one in report["updated"]]
+        return [str(update["resource"]) for update in report["updated"]]
 
     def tree(self) -> dict[str, tuple[int, int, str]]:
         """Return mode, owner and content of all that stays, by path; keys and digests are left out."""

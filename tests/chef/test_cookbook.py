@@ -28,7 +28,7 @@ time.sleep(600)
 
 def _engine(site: Site) -> dict[str, Any]:
     found: list[dict[str, Any]] = json.loads(site.cncp("status", "--json").stdout)
-    return next(one for one in found if one["name"] == "engine-0")
+    return next(service for service in found if service["name"] == "engine-0")
 
 
 def _settings(site: Site) -> dict[str, object]:
@@ -55,11 +55,11 @@ def test_attributes_are_applied(site: Site, program: Path) -> None:
     site.solo(program, {"heartbeat": 600, "threads": 1})
     assert _settings(site)["heartbeat"] == 600
     dry = site.solo(program, {"heartbeat": 400, "threads": 1}, "--why-run")
-    assert any(line.startswith('+  "heartbeat": 400') for one in dry["updated"] for line in one["lines"])
+    assert any(line.startswith('+  "heartbeat": 400') for update in dry["updated"] for line in update["lines"])
     assert _settings(site)["heartbeat"] == 600
     site.solo(program, {"engines": 2, "threads": 1})
     assert _settings(site)["heartbeat"] == 500
-    assert [one["id"] for one in json.loads(site.cncp("status", "--json").stdout)] == [None, 0, 1]
+    assert [service["id"] for service in json.loads(site.cncp("status", "--json").stdout)] == [None, 0, 1]
 
 
 def test_without_rights(user_site: Site, program: Path) -> None:
@@ -83,16 +83,20 @@ def test_what_makes_no_sense_changes_nothing(site: Site, program: Path) -> None:
         with pytest.raises(AssertionError, match=said):
             site.solo(program, wrong)
     again = site.cncp("status", "--json").stdout
-    assert [one["pid"] for one in json.loads(again)] == [one["pid"] for one in json.loads(running)]
+    assert [service["pid"] for service in json.loads(again)] == [service["pid"] for service in json.loads(running)]
 
 
 def test_only_what_changes_is_updated(site: Site, program: Path) -> None:
     """An engine that goes is the engines' matter: the controller is not reported, which others may subscribe to."""
     site.solo(program, {"engines": 2, "threads": 1})
     for options in (("--why-run",), ()):
-        updated = [one["resource"] for one in site.solo(program, {"engines": 1, "threads": 1}, *options)["updated"]]
-        assert any(one.startswith("cncp_engines") for one in updated)
-        assert not [one for one in updated if one.startswith(("cncp_controller", "cncp_tunnels", "cncp_jupyter"))]
+        updated = [
+            update["resource"] for update in site.solo(program, {"engines": 1, "threads": 1}, *options)["updated"]
+        ]
+        assert any(resource.startswith("cncp_engines") for resource in updated)
+        assert not [
+            resource for resource in updated if resource.startswith(("cncp_controller", "cncp_tunnels", "cncp_jupyter"))
+        ]
 
 
 def test_engines_at_work(site: Site, program: Path) -> None:

@@ -43,8 +43,8 @@ def index(wheelhouse: Path, tmp_path: Path) -> Iterator[IndexServer]:
     """Serve the wheels; a test may add its own to the folder served."""
     folder = tmp_path / "served"
     folder.mkdir()
-    for one in wheelhouse.iterdir():
-        (folder / one.name).hardlink_to(one)
+    for wheel in wheelhouse.iterdir():
+        (folder / wheel.name).hardlink_to(wheel)
     with serving(folder) as server:
         yield server
 

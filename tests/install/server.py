@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         expected = "Basic " + base64.b64encode(self.server.login.encode()).decode()
         if self.server.login and self.headers.get("Authorization") != expected:
             return 401, "text/plain", b"who are you?"
-        parts = [unquote(one) for one in urlsplit(self.path).path.split("/") if one]
+        parts = [unquote(part) for part in urlsplit(self.path).path.split("/") if part]
         if parts[:1] == ["simple"] and len(parts) == 2:
             page = self.server.page(parts[1])
             return (200, "text/html", page.encode()) if page else (404, "text/plain", b"no such project")

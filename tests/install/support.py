@@ -25,7 +25,7 @@ def clean(home: Path, **variables: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(hostile)}
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SUDO_USER"):
         kept.pop(name, None)
-    for name in [one for one in kept if one.lower().endswith("_proxy")]:
+    for name in [variable for variable in kept if variable.lower().endswith("_proxy")]:
         del kept[name]
     return {**kept, "HOME": str(home), "PIP_CONFIG_FILE": os.devnull, **variables}
 
@@ -67,7 +67,7 @@ class Site:
     def versions(self) -> dict[str, str]:
         """Return what is installed."""
         folders = self.state.glob("venv/lib/python3*/site-packages/*.dist-info")
-        return {one.name.split("-")[0]: one.name.split("-")[1].removesuffix(".dist") for one in folders}
+        return {folder.name.split("-")[0]: folder.name.split("-")[1].removesuffix(".dist") for folder in folders}
 
     def works(self) -> bool:
         """Tell whether all that controller and engines need can be imported."""
@@ -85,7 +85,7 @@ def wheel(
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     files = {
         f"{name}.py": source or f"version = {version!r}\n",
-        f"{info}/METADATA": metadata + "".join(f"Requires-Dist: {one}\n" for one in requires),
+        f"{info}/METADATA": metadata + "".join(f"Requires-Dist: {requirement}\n" for requirement in requires),
         **({f"{info}/entry_points.txt": points} if points else {}),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
@@ -135,13 +135,15 @@ def authority(folder: Path) -> tuple[Path, Path]:
     from cryptography.x509.oid import NameOID
 
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, one)]) for one in ("A private authority", "127.0.0.1")]
+    names = [
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("A private authority", "127.0.0.1")
+    ]
     now = datetime.datetime.now(datetime.timezone.utc)
     alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))])
     made = []
-    for which, extra in ((0, x509.BasicConstraints(ca=True, path_length=0)), (1, alternative)):
-        builder = x509.CertificateBuilder(names[0], names[which], keys[which].public_key())
-        builder = builder.serial_number(x509.random_serial_number()).add_extension(extra, critical=which == 0)
+    for index, extra in ((0, x509.BasicConstraints(ca=True, path_length=0)), (1, alternative)):
+        builder = x509.CertificateBuilder(names[0], names[index], keys[index].public_key())
+        builder = builder.serial_number(x509.random_serial_number()).add_extension(extra, critical=index == 0)
         builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
         made.append(builder.sign(keys[0], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     private = keys[1].private_bytes(

@@ -180,13 +180,13 @@ def test_without_fabric(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("content", "what"),
+    ("content", "message"),
     [(None, "does not exist"), ("engines = [", "is not TOML"), ("[[pool]]\n", "names no hosts")],
 )
-def test_a_file_that_makes_no_sense(content: str | None, what: str, tmp_path: Path) -> None:
+def test_a_file_that_makes_no_sense(content: str | None, message: str, tmp_path: Path) -> None:
     """It is refused at once, not at the first use."""
     path = tmp_path / "cluster.toml"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(cncp.CncpError, match=what):
+    with pytest.raises(cncp.CncpError, match=message):
         cncp.Cluster.from_file(path)

@@ -35,8 +35,8 @@ class Lone:
 
     def git(self, *words: str, at: Path | None = None) -> str:
         """Run git in the repository."""
-        who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-        argv = ["git", "-C", str(at or self.repository), *who, *words]
+        author = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        argv = ["git", "-C", str(at or self.repository), *author, *words]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
     def commit(self, word: str) -> str:
@@ -177,7 +177,7 @@ def test_a_run_that_is_killed_harms_no_later_one(lone: Lone) -> None:
     (new / "bootstrap" / "stage0.py").unlink()
     lone.code.rename(old)
     assert lone.run().stdout.startswith("second")
-    assert sorted(one.name for one in lone.code.parent.iterdir()) == ["code", "code.lock", "parents"]
+    assert sorted(path.name for path in lone.code.parent.iterdir()) == ["code", "code.lock", "parents"]
 
 
 def test_two_runs_at_a_time(lone: Lone) -> None:
@@ -263,9 +263,9 @@ def bundled(path: Path, word: str, **altered: bytes | None) -> str:
             members[name] = new
     if extra := altered.get("extra"):
         members["code/extra.py"] = extra
-    everything = {"manifest.json": to_json({"members": listed}), **members}
+    archived = {"manifest.json": to_json({"members": listed}), **members}
     with path.open("wb") as stream:
-        source_code.pack(stream, [(name, content, 0o644) for name, content in everything.items()])
+        source_code.pack(stream, [(name, content, 0o644) for name, content in archived.items()])
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -56,8 +56,8 @@ def test_what_is_in_it(bundle_file: Path, index: IndexServer, tmp_path: Path) ->
 def test_other_machines(index: IndexServer, tmp_path: Path) -> None:
     """Each Python and platform has its wheels by its markers; what has none is named."""
     environment = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index.url, "HOME": str(tmp_path)}
-    two = bundle.targets("x86_64,musllinux_1_2_aarch64", "3.10,3.13")
-    assert [str(one) for one in two] == [
+    targets = bundle.targets("x86_64,musllinux_1_2_aarch64", "3.10,3.13")
+    assert [str(target) for target in targets] == [
         f"Python {python} on {name}"
         for python in ("3.10", "3.13")
         for name in ("manylinux_2_28_x86_64", "musllinux_1_2_aarch64")
@@ -80,11 +80,11 @@ def test_a_lone_script_with_a_bundle(bundle_file: Path, home: Path) -> None:
     assert "installed in" in site.install("--offline", str(bundle_file))
     assert site.works()
     assert (site.state / "code" / "bootstrap" / "stage0.py").is_file()
-    assert {one.name for one in site.state.iterdir()} == {
+    assert {path.name for path in site.state.iterdir()} == {
         *("cache", "cncp.log", "code", "code.lock", "install.lock", "parents", "tools", "venv")
     }
     assert site.install("--offline", str(bundle_file)) == ""
-    assert {one.name for one in home.iterdir()} == {".local", "a folder"}
+    assert {path.name for path in home.iterdir()} == {".local", "a folder"}
 
 
 def test_a_checkout_with_a_bundle_and_requirements(bundle_file: Path, home: Path) -> None:

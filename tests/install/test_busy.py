@@ -26,7 +26,7 @@ def work(path):
     while not os.path.exists(path):
         time.sleep(0.1)
 task = client.load_balanced_view().apply_async(work, sys.argv[1])
-while not any(one["tasks"] + one["queue"] for one in client.queue_status().values() if isinstance(one, dict)):
+while not any(queue["tasks"] + queue["queue"] for queue in client.queue_status().values() if isinstance(queue, dict)):
     time.sleep(0.1)
 print("at work", flush=True)
 task.get()
@@ -75,7 +75,7 @@ def task(site: Site) -> Iterator[Path]:
 def state(site: Site) -> list[bytes | None]:
     """Return what is to stay: packages, the code kept, what runs."""
     files = (stamp_path(site.state), site.state / "code" / ".digest", site.state / "run" / "engine-0.json")
-    return [read_bytes(one) for one in files]
+    return [read_bytes(path) for path in files]
 
 
 def test_it_is_asked_before_packages_are_changed(cluster: Site) -> None:

@@ -56,8 +56,8 @@ def uvx(wheelhouse: Path, tmp_path: Path) -> Path:
     (packed,) = wheelhouse.glob("uv-*.whl")
     shutil.unpack_archive(packed, tmp_path / "uv", "zip")
     (program,) = (tmp_path / "uv").glob("*/scripts/uvx")
-    for one in program.parent.iterdir():
-        one.chmod(0o755)
+    for file in program.parent.iterdir():
+        file.chmod(0o755)
     return program
 
 
@@ -117,9 +117,9 @@ def test_an_editable_installation_runs_from_the_checkout(tmp_path: Path) -> None
 
 def test_uvx_runs_what_is_there(site: Site, index: IndexServer, backend: Path, uvx: Path) -> None:
     """`uvx --from .` builds and runs it, and builds it anew once the code has been edited."""
-    for one in backend.glob("*.whl"):
-        if not (index.folder / one.name).exists():
-            shutil.copy(one, index.folder)
+    for file in backend.glob("*.whl"):
+        if not (index.folder / file.name).exists():
+            shutil.copy(file, index.folder)
     checkout = site.home / "checkout"
     checkout.mkdir()
     for name in source_code.CODE:

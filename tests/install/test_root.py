@@ -45,9 +45,9 @@ def test_under_sudo(open_folder: Path, index: IndexServer) -> None:
     for name in ("bootstrap", "cookbooks", "roles"):
         shutil.copytree(ROOT / name, repository / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "baremetal.sh", repository)
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
-        subprocess.run(["git", "-C", str(repository), *who, *words], check=True)
+        subprocess.run(["git", "-C", str(repository), *author, *words], check=True)
     script = open_folder / "baremetal.sh"
     shutil.copy(ROOT / "baremetal.sh", script)
     # root's own home is closed to the user, and so is the folder root stands in.

@@ -75,8 +75,8 @@ def test_an_index_with_a_password_and_no_hashes(site: Site, index: IndexServer) 
     assert site.install() == ""
     assert index.asked == []
     # All that was needed in between is in our own folder, or gone.
-    assert {one.name for one in site.home.iterdir()} == {".local"}
-    assert {one.name for one in site.state.iterdir()} == KEPT
+    assert {path.name for path in site.home.iterdir()} == {".local"}
+    assert {path.name for path in site.state.iterdir()} == KEPT
 
 
 def test_a_private_authority_a_proxy_and_two_indexes(site: Site, index: IndexServer, tmp_path: Path) -> None:
@@ -151,7 +151,11 @@ def test_without_uv_pip_installs(copied: Site, index: IndexServer) -> None:
     index.hidden = {"uv"}
     # A short lock, because pip takes its time.
     lock = copied.code / "bootstrap" / "locks" / "compute.txt"
-    few = [one.line() for one in wheels.read_lock(lock, wheels.here().environment) if one.name in ("tornado", "tqdm")]
+    few = [
+        package.line()
+        for package in wheels.read_lock(lock, wheels.here().environment)
+        if package.name in ("tornado", "tqdm")
+    ]
     lock.write_text("\n".join(few))
     wheel(index.folder, "wanted", "1.0", ["tqdm"])
     wheel(index.folder, "stubborn", "1.0", ["tornado<4"])
@@ -166,10 +170,10 @@ def test_without_uv_pip_installs(copied: Site, index: IndexServer) -> None:
     assert set(copied.versions()) == {"pip", "tornado", "tqdm"}
 
 
-@pytest.mark.parametrize("what", ["a wrong file", "no index"])
-def test_what_cannot_be_had_is_said(site: Site, index: IndexServer, what: str) -> None:
+@pytest.mark.parametrize("fault", ["a wrong file", "no index"])
+def test_what_cannot_be_had_is_said(site: Site, index: IndexServer, fault: str) -> None:
     """A file that the lock does not name is refused; an index that is not there is named."""
-    if what == "no index":
+    if fault == "no index":
         index.shutdown()
         index.server_close()
         site.variables["PIP_RETRIES"] = "0"
@@ -200,5 +204,5 @@ def test_an_installation_that_is_killed_is_repaired(site: Site) -> None:
             process.wait()
     site.install()
     assert site.works()
-    assert {one.name for one in site.state.iterdir()} == KEPT
+    assert {path.name for path in site.state.iterdir()} == KEPT
     assert site.install() == ""

@@ -73,7 +73,7 @@ def test_every_way_to_a_pip(home: Path, index: IndexServer, monkeypatch: pytest.
             assert kit.uv() is not None
             assert "virtualenv" in version(kit, "virtualenv")
             assert version(kit, "uv").startswith("uv ")
-            assert [one.name for one in (home / way).iterdir()] == ["tools"]
+            assert [path.name for path in (home / way).iterdir()] == ["tools"]
     index.asked.clear()
     assert make(home / "pip", {}).uv() is not None
     assert index.asked == []
@@ -122,7 +122,9 @@ def test_an_index_of_several(home: Path, index: IndexServer) -> None:
     """One that does not have a project, or does not answer, is no obstacle while another has it."""
     options = {"index-url": "http://127.0.0.1:9/simple", "extra-index-url": f"{index.url}/nowhere {index.url}"}
     locked = next(
-        one for one in wheels.read_lock(bootstrap_tools.LOCK, wheels.here().environment) if one.name == "distlib"
+        package
+        for package in wheels.read_lock(bootstrap_tools.LOCK, wheels.here().environment)
+        if package.name == "distlib"
     )
     name, content = Index(options, Web(options, {})).fetch(locked, wheels.here())
     assert locked.is_wheel(name)

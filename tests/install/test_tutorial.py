@@ -61,10 +61,10 @@ def agree(shown: Sequence[str], said: Sequence[str], *, exact: bool) -> bool:
 def _line(line: str, *, exact: bool) -> str:
     words = [re.escape(word) for word in line.split()]
     if not exact:
-        anything = [word.startswith("/") or word == "node7" for word in words]
+        variable = [word.startswith("/") or word == "node7" for word in words]
         words = [
             r"\S+" if any_ else re.sub(r"\d+(\\\.\d+)?", r"[\\d.]+", word)
-            for any_, word in zip(anything, words, strict=True)
+            for any_, word in zip(variable, words, strict=True)
         ]
     return " ".join(words)
 

@@ -55,7 +55,7 @@ class Lab:
 
     def services(self) -> dict[str, dict[str, Any]]:
         """Return `cncp status --json` by service."""
-        return {one["name"]: one for one in json.loads(self.site.cncp("status", "--json").stdout)}
+        return {service["name"]: service for service in json.loads(self.site.cncp("status", "--json").stdout)}
 
     def run_notebook(self, path: Path, folder: Path) -> list[str]:
         """Run a notebook with the kernel that Jupyter offers; return what its code cells show, as text."""
@@ -67,6 +67,6 @@ class Lab:
 
 
 def _text(output: dict[str, Any]) -> str:
-    data = output.get("data", {})
-    image = ["an image"] if len(data.get("image/png", "")) > 1000 else []
-    return "\n".join([*image, output.get("text") or data.get("text/plain", "")])
+    bundle = output.get("data", {})
+    image = ["an image"] if len(bundle.get("image/png", "")) > 1000 else []
+    return "\n".join([*image, output.get("text") or bundle.get("text/plain", "")])

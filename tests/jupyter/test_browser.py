@@ -65,5 +65,5 @@ def test_a_cell_that_uses_all_engines(lab: Lab, page: Page, tmp_path: Path) -> N
     expect(cluster).to_contain_text("Number of engines: 2")
     # No question about news or updates is in the way, and nothing was asked of anybody else.
     assert page.locator(".Toastify__toast").count() == 0
-    assert [one for one in asked if not one.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
+    assert [request for request in asked if not request.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
     page.screenshot(path=Path(os.environ.get("SCREENSHOTS", tmp_path)) / "jupyter.png")

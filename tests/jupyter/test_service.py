@@ -37,7 +37,7 @@ def test_it_is_switched_on_beside_a_running_cluster(site: Site) -> None:
         "error: Jupyter is switched off here",
         "hint: switch it on: cncp jupyter.up",
     ]
-    before = {name: one["pid"] for name, one in lab.services().items()}
+    before = {name: service["pid"] for name, service in lab.services().items()}
     assert sorted(before) == ["controller", "engine-0", "engine-1"]
     said = site.cncp("jupyter.up").stdout
     assert f"jupyter: {lab.access['url']} · cncp jupyter.open" in said
@@ -58,8 +58,8 @@ def test_down_leaves_the_rest_and_up_comes_back_the_same(lab: Lab) -> None:
     lab.site.cncp("jupyter.up", "--quiet")
     after = lab.services()
     assert lab.access == access
-    assert {name: one["pid"] for name, one in after.items() if name != "jupyter"} == {
-        name: one["pid"] for name, one in before.items() if name != "jupyter"
+    assert {name: service["pid"] for name, service in after.items() if name != "jupyter"} == {
+        name: service["pid"] for name, service in before.items() if name != "jupyter"
     }
 
 
@@ -77,10 +77,10 @@ def test_nobody_gets_in_without_the_token(lab: Lab) -> None:
 def test_it_listens_on_loopback_alone(lab: Lab) -> None:
     """Its process has one listening socket, and no kernel or helper listens elsewhere."""
     process = psutil.Process(lab.services()["jupyter"]["pid"])
-    for one in (process, *process.children(recursive=True)):
-        listening = [socket.laddr for socket in one.net_connections("tcp") if socket.status == psutil.CONN_LISTEN]
+    for member in (process, *process.children(recursive=True)):
+        listening = [socket.laddr for socket in member.net_connections("tcp") if socket.status == psutil.CONN_LISTEN]
         assert {address.ip for address in listening} <= {"127.0.0.1"}
-        if one == process:
+        if member == process:
             assert lab.access["port"] in {address.port for address in listening}
 
 
@@ -110,8 +110,8 @@ def test_the_labs_extension_sees_the_cluster(lab: Lab) -> None:
     """As running, with its engines; its button connects; it can neither start nor stop it, and is told why."""
     status, clusters = lab.ask("/ipyparallel/clusters")
     assert status == 200
-    ours = [one for one in clusters if one["cluster"]["profile_dir"] == str(lab.site.profile)]
-    assert [(one["id"], one["engines"]["n"], "controller" in one) for one in ours] == [("cncp:", 2, True)]
+    ours = [entry for entry in clusters if entry["cluster"]["profile_dir"] == str(lab.site.profile)]
+    assert [(entry["id"], entry["engines"]["n"], "controller" in entry) for entry in ours] == [("cncp:", 2, True)]
     python = lab.site.cncp_home / "venv" / "bin" / "python"
     said = lab.site.run(python, "-s", "-c", CLIENT, ours[0]["cluster_file"]).stdout
     assert said.strip() == "[0, 1] [1024, 1024]"
@@ -119,7 +119,7 @@ def test_the_labs_extension_sees_the_cluster(lab: Lab) -> None:
         status, refusal = lab.ask("/ipyparallel/clusters/cncp:", method)
         assert status == 409
         assert "cncp keeps this cluster running" in refusal["message"]
-    assert {one["state"] for one in lab.services().values()} <= {"up", "idle"}
+    assert {service["state"] for service in lab.services().values()} <= {"up", "idle"}
 
 
 def test_it_comes_back_with_the_same_port_and_token(lab: Lab) -> None:
@@ -142,7 +142,7 @@ def test_settings_of_the_users_own(lab: Lab) -> None:
 
     def shown() -> set[str]:
         lab.site.cncp("restart", "--name", "jupyter")
-        return {one["name"] for one in lab.ask("/api/contents")[1]["content"]}
+        return {entry["name"] for entry in lab.ask("/api/contents")[1]["content"]}
 
     try:
         assert "cncp-notebooks" not in shown()
@@ -185,7 +185,9 @@ def test_in_a_session(bundle_with_jupyter: Path, manager: str) -> None:
         os.kill(pid, signal.SIGKILL)
         until(lambda: lab.services()["jupyter"]["state"] == "up" and lab.services()["jupyter"]["pid"] != pid, 30)
         place = other.folder / "home" / notebooks.FOLDER
-        assert sorted(one.name for one in place.iterdir()) == sorted(one.name for one in ROOT.glob("notebooks/*.ipynb"))
+        assert sorted(path.name for path in place.iterdir()) == sorted(
+            path.name for path in ROOT.glob("notebooks/*.ipynb")
+        )
         mine = place / "first_steps.ipynb"
         mine.write_text("mine")
         said_last = other.cncp("uninstall").stdout
@@ -203,7 +205,7 @@ def test_both_engines_of_convergence(bundle_with_jupyter: Path) -> None:
     ours = ("cncp/jupyter/share", "cncp/jupyter/config/labconfig", "cncp/supervisor", "home/cncp-notebooks")
 
     def tree() -> dict[str, object]:
-        return {name: what for name, what in other.tree().items() if name.startswith(ours)}
+        return {name: content for name, content in other.tree().items() if name.startswith(ours)}
 
     try:
         before = sorted(other.folder.rglob("*"))

@@ -15,13 +15,13 @@ def kept() -> Lab | None:
     return Lab.find(found) if found else None
 
 
-def up(n: int = 1, suite: str = "bookworm") -> None:
-    """See to it that hosts n1 to n``n`` are up, and print how to log in to them.
+def up(count: int = 1, suite: str = "bookworm") -> None:
+    """See to it that hosts n1 to n``count`` are up, and print how to log in to them.
 
     Hosts that are there already stay as they are, whatever their suite.
     """
     lab = kept() or Lab(keep=True).start()
-    for name in (f"n{number}" for number in range(1, n + 1)):
+    for name in (f"n{number}" for number in range(1, count + 1)):
         if name not in lab.hosts:
             lab.host(name, suite)
     lab.boot()

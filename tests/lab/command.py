@@ -65,11 +65,11 @@ def run(
     """
     words = [str(word) for word in argv]
     told = list(shown) if shown is not None else words
-    data = input.encode() if isinstance(input, str) else input
+    stdin = input.encode() if isinstance(input, str) else input
     try:
         done = subprocess.run(
             words,
-            input=data if data is not None else b"",
+            input=stdin if stdin is not None else b"",
             capture_output=True,
             timeout=timeout,
             env=None if env is None else dict(env),

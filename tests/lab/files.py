@@ -45,10 +45,10 @@ class Files(ABC):
 
     def write(self, path: str, text: str, owner: str = "root", mode: int = 0o644) -> None:
         """Write a text file on the host; the folders above it are made as needed."""
-        data = text.encode()
+        content = text.encode()
         entry = tarfile.TarInfo(PurePosixPath(path).name)
-        entry.size, entry.mode, entry.mtime = len(data), mode, int(time.time())
-        self._unpack(path, owner, lambda tar, own: tar.addfile(own(entry), io.BytesIO(data)))
+        entry.size, entry.mode, entry.mtime = len(content), mode, int(time.time())
+        self._unpack(path, owner, lambda tar, own: tar.addfile(own(entry), io.BytesIO(content)))
 
     def put(self, src: str | Path, dst: str, owner: str = "root") -> None:
         """Copy a file or a folder to ``dst`` (the copy's own path) on the host."""

@@ -59,16 +59,16 @@ class Fleet:
     def status(self) -> dict[str, dict[str, Any]]:
         """Return `cncp status --json` by host and service."""
         shown = json.loads(self.master.cncp("status", "--json").stdout)
-        return {f"{one['host']} {one['name']}": one for one in shown}
+        return {f"{service['host']} {service['name']}": service for service in shown}
 
     def ids(self) -> dict[str, int | None]:
         """Return the engines' ids by host and service."""
-        return {name: one["id"] for name, one in self.status().items()}
+        return {name: service["id"] for name, service in self.status().items()}
 
     def trees(self) -> dict[str, dict[str, str]]:
         """Return what is on every machine, but for what ssh itself learns."""
         return {
-            site.host.name: {path: what for path, what in site.tree().items() if ".ssh" not in path}
+            site.host.name: {path: content for path, content in site.tree().items() if ".ssh" not in path}
             for site in (self.master, *self.hosts.values())
         }
 
@@ -93,12 +93,12 @@ def trust(master: Site, others: Sequence[Host], user: str = "bob") -> None:
     key = f"{master.home}/.ssh/id_ed25519"
     host.exec(["runuser", "-u", master.user, "--", "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
     public = host.read(f"{key}.pub")
-    known = "".join(f"{one.address} {one.name}\n" for one in others)
+    known = "".join(f"{other.address} {other.name}\n" for other in others)
     host.exec(["sh", "-c", "cat >> /etc/hosts"], input=known)
-    for one in others:
-        one.exec(["install", "-d", "-m", "700", "-o", user, "-g", user, f"/home/{user}/.ssh"])
+    for other in others:
+        other.exec(["install", "-d", "-m", "700", "-o", user, "-g", user, f"/home/{user}/.ssh"])
         path = f"/home/{user}/.ssh/authorized_keys"
-        one.exec(["sh", "-c", f"cat > {path} && chown {user}: {path} && chmod 600 {path}"], input=public)
+        other.exec(["sh", "-c", f"cat > {path} && chown {user}: {path} && chmod 600 {path}"], input=public)
 
 
 def assemble(master: Site, machines: Sequence[Host], *, trusted: bool = True) -> Fleet:

@@ -45,9 +45,9 @@ class Laptop(Site):
         terminal: pexpect.spawn[str] = self.host.shell_tty(self.words(*words), self.user, timeout=120)
         prompts = list(answers)
         said = ""
-        while (which := terminal.expect([*prompts, pexpect.EOF])) < len(prompts):
+        while (index := terminal.expect([*prompts, pexpect.EOF])) < len(prompts):
             said += str(terminal.before) + str(terminal.after)
-            terminal.sendline(answers[prompts[which]])
+            terminal.sendline(answers[prompts[index]])
         said += str(terminal.before)
         terminal.close()
         return int(terminal.exitstatus or 0), said

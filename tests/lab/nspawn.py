@@ -1,9 +1,9 @@
 """A lab: some hosts on one bridge, made for a test and gone after it.
 
     with Lab() as lab:
-        one = lab.host("one")
-        one.boot()
-        one.run(["id"], user="ada")
+        host = lab.host("gold")
+        host.boot()
+        host.run(["id"], user="ada")
 
 The hosts are systemd-nspawn containers on overlay mounts, with a real systemd,
 logind and sshd each. Nothing of the machine they run on is changed beyond a
@@ -164,7 +164,7 @@ class Lab:
             "suite": suite,
             "machine": f"l{self.record.octet}h{index}",
             "address": self.bridge.host_address(index),
-            "users": [asdict(User.named(who)) for who in users],
+            "users": [asdict(User.named(user)) for user in users],
             "key": "",
         }
         base = base_tree(suite, extra)

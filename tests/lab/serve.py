@@ -116,13 +116,13 @@ class _IndexHandler(http.server.BaseHTTPRequestHandler):
         if chosen is None:
             self.send_error(404)
             return
-        with chosen.open("rb") as data:
+        with chosen.open("rb") as stream:
             self.send_response(200)
             self.send_header("Content-Type", "application/octet-stream")
             self.send_header("Content-Length", str(chosen.stat().st_size))
             self.end_headers()
             if self.command == "GET":
-                shutil.copyfileobj(data, self.wfile)
+                shutil.copyfileobj(stream, self.wfile)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name upstream
         """Say nothing: the tests' output is for the tests."""

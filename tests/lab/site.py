@@ -71,7 +71,7 @@ class Site:
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Return `cncp status --json` by service."""
-        return {one["name"]: one for one in json.loads(self.cncp("status", "--json").stdout)}
+        return {service["name"]: service for service in json.loads(self.cncp("status", "--json").stdout)}
 
     def python(self, code: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run code with the virtualenv's Python as a login of this user."""
@@ -97,7 +97,7 @@ class Site:
 
         def ready() -> dict[str, dict[str, Any]] | None:
             shown = self.status()
-            answering = [name for name, one in shown.items() if one["state"] in ("idle", "busy")]
+            answering = [name for name, service in shown.items() if service["state"] in ("idle", "busy")]
             return shown if len(answering) == count else None
 
         return dict(until(ready, timeout, f"{count} engines of {self.user}@{self.host.name}"))
@@ -133,7 +133,7 @@ class Site:
         return found
 
 
-def until(probe: Callable[[], Any], timeout: float, what: str) -> Any:
+def until(probe: Callable[[], Any], timeout: float, condition: str) -> Any:
     """Ask until the answer is true and return it; fail after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -141,7 +141,7 @@ def until(probe: Callable[[], Any], timeout: float, what: str) -> Any:
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout:g} s: {what}")
+            raise AssertionError(f"not within {timeout:g} s: {condition}")
         time.sleep(0.1)
 
 

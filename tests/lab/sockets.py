@@ -15,7 +15,7 @@ def stop_listening(pid: int, port: int) -> bool:
     """Have a process, by its pid out here, no longer listen on a port without knowing; tell whether it did before."""
     table = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     inodes = {f"socket:[{row[9]}]" for row in table if row[3] == _LISTEN and int(row[1].split(":")[1], 16) == port}
-    handles = [one for one in Path(f"/proc/{pid}/fd").iterdir() if _target(one) in inodes]
+    handles = [path for path in Path(f"/proc/{pid}/fd").iterdir() if _target(path) in inodes]
     process = os.pidfd_open(pid)
     try:
         for handle in handles:

@@ -58,9 +58,9 @@ class Record:
 
 def load(folder: Path) -> Record:
     """Read the lab that the folder describes."""
-    data = json.loads((folder / "lab.json").read_text())
-    owner = Process(**data["owner"]) if data["owner"] else None
-    return Record(**{**data, "owner": owner})
+    document = json.loads((folder / "lab.json").read_text())
+    owner = Process(**document["owner"]) if document["owner"] else None
+    return Record(**{**document, "owner": owner})
 
 
 def records() -> list[Record]:

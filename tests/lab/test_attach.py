@@ -109,11 +109,11 @@ def test_attaching_to_a_session(ada: Site, manager: str, leave: str) -> None:
     terminal.expect("Completed registration with id 0")
     second = on_tty(ada, "attach", "--name", "engine-0")
     second.expect("Completed registration with id 0")
-    for one in (second, terminal):
-        one.send(leave)
-        one.expect("detached")
-        one.expect(pexpect.EOF)
-        one.close()
+    for session in (second, terminal):
+        session.send(leave)
+        session.expect("detached")
+        session.expect(pexpect.EOF)
+        session.close()
     assert ada.ask_engines() == before
     refused = ada.cncp("attach", check=False)
     assert refused.returncode == 1

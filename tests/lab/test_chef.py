@@ -62,7 +62,7 @@ def test_recipes_and_embedded_engine_agree(
     site.await_engines(3)
     # All that differs is the setting that says who converges, and what follows from it: nothing.
     planned = json.loads(site.cncp("plan", "--converge=embedded", "--json").stdout)
-    assert [Path(one["path"]).name for one in planned["files"]] == ["node.json"]
+    assert [Path(file["path"]).name for file in planned["files"]] == ["node.json"]
     assert (planned["remove"], planned["start"], planned["stop"]) == ([], [], [])
     site.cncp("uninstall")
     assert site.tree() == before
@@ -88,7 +88,7 @@ def test_the_cookbook_alone_by_root_for_another_account(with_chef: Host, make_si
         with_chef.run([str(to_lend().link), *words], "root", timeout=240)
         report = json.loads(with_chef.read("/root/solo/report.json"))
         assert report["success"], report
-        return [one["resource"] for one in report["updated"]]
+        return [resource["resource"] for resource in report["updated"]]
 
     assert converge(engines=1)
     assert sorted(bob.ask_engines()) == ["0"]

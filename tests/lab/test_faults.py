@@ -80,11 +80,11 @@ def test_a_port_of_a_living_controller_is_closed(site: Site) -> None:
     port = identity["ports"]["all"][3]
     before = site.status()["controller"]["pid"]
     processes = [
-        one
-        for one in psutil.process_iter(["cmdline"])
-        if {"cncp.remote", "serve", "controller"} <= {*(one.info["cmdline"] or ())}
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if {"cncp.remote", "serve", "controller"} <= {*(process.info["cmdline"] or ())}
     ]
-    assert any(stop_listening(one.pid, port) for one in processes)
+    assert any(stop_listening(process.pid, port) for process in processes)
     until(lambda: site.status()["controller"]["pid"] not in (0, before), 30, "another controller")
     site.await_engines(ENGINES, 30)
     assert sorted(site.ask_engines()) == [str(number) for number in range(ENGINES)]
@@ -109,10 +109,10 @@ def test_engine_suspended_beyond_the_tolerance(site: Site) -> None:
 def test_service_manager_restarted(site: Site) -> None:
     """A service manager that is restarted, or dies, costs nothing that one `cncp up` does not bring back."""
     manager = json.loads(site.host.read(f"{site.state}/node.json"))["manager"]
-    before = {name: one["pid"] for name, one in site.status().items()}
+    before = {name: service["pid"] for name, service in site.status().items()}
     if manager == "systemd":
         site.host.run(["systemctl", "--user", "daemon-reexec"], site.user)
-        assert {name: one["pid"] for name, one in site.status().items()} == before
+        assert {name: service["pid"] for name, service in site.status().items()} == before
         return
     killed = {"supervisor": "supervisord -c", "tmux": "tmux -L cncp"}[manager]
     site.host.exec(["pkill", "-KILL", "-u", site.user, "-f", killed])

@@ -70,7 +70,8 @@ def test_from_nothing_to_engines_that_answer(fleet: Fleet, before: dict[str, dic
     again = fleet.master.cncp("up")
     assert "nothing to change" in again.stdout
     shown = json.loads(fleet.master.cncp("status", "--json").stdout)
-    assert sorted((one["host"], one["name"], one["state"]) for one in shown if one["name"] != "controller") == [
+    engines = [service for service in shown if service["name"] != "controller"]
+    assert sorted((engine["host"], engine["name"], engine["state"]) for engine in engines) == [
         (host, f"engine-{number}", "idle") for host in ("alpha1", "alpha2") for number in (0, 1)
     ]
 
@@ -102,7 +103,7 @@ def test_a_plan_for_all(fleet: Fleet) -> None:
     assert "[alpha2] start engine-2" in lines
     assert "[alpha9] set up: nothing of ours is there" in lines
     document = json.loads(fleet.master.cncp("plan", "--limit", "alpha[1-2]", "--json").stdout)
-    assert {name: one["start"] for name, one in document.items()} == {"alpha1": [], "alpha2": ["engine-2"]}
+    assert {name: plan["start"] for name, plan in document.items()} == {"alpha1": [], "alpha2": ["engine-2"]}
     fleet.master.host.exec(["rm", f"{fleet.master.home}/cluster.toml"])
     fleet.file(POOL)
     # What was asked of each host is noted there.

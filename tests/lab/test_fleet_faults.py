@@ -130,7 +130,7 @@ def test_an_engine_that_stays_silent_is_restarted(fleet: Fleet) -> None:
     """One that the controller has given up, and that does nothing: `up` starts it anew, and no other."""
     fleet.master.cncp("up")
     before = fleet.status()
-    pids = {name: str(one["pid"]) for name, one in before.items()}
+    pids = {name: str(service["pid"]) for name, service in before.items()}
     fleet.hosts["delta2"].host.exec(["kill", "-STOP", pids["delta2 engine-1"]])
     others = [*NAMES]
     others.remove("delta2")
@@ -180,9 +180,10 @@ def test_a_firewall_on_one_port_is_named(fleet: Fleet) -> None:
     second.exec(["nft", f"add rule inet wall out tcp dport {port} drop"])
     try:
         found = json.loads(fleet.master.cncp("check", "--from-hosts", "--json", check=False).stdout)
-        mine = [one for one in found if one["host"] == "delta2"]
-        assert [str(port) in one["what"] and fleet.master.host.address in one["what"] for one in mine] == [True]
-        assert not [one for one in found if one["host"] in ("delta1", "delta3")]
+        (mine,) = (finding["what"] for finding in found if finding["host"] == "delta2")
+        assert str(port) in mine
+        assert fleet.master.host.address in mine
+        assert not [finding for finding in found if finding["host"] in ("delta1", "delta3")]
         refused = fleet.master.cncp("up", check=False)
         assert refused.returncode == 3
         assert f"port {port} of" in refused.stderr
@@ -194,5 +195,5 @@ def test_a_firewall_on_one_port_is_named(fleet: Fleet) -> None:
 def test_down_and_up_again(fleet: Fleet) -> None:
     """`down` stops all of it, over a reboot too; `up` brings all of it back."""
     fleet.master.cncp("down")
-    assert {one["state"] for one in fleet.status().values()} == {"down"}
+    assert {service["state"] for service in fleet.status().values()} == {"down"}
     assert "6/6 engines answer" in fleet.master.cncp("up").stdout

@@ -18,7 +18,8 @@ def test_hosts_that_share_a_home(make_fleet: MakeFleet, tmp_path: Path) -> None:
     assert "4/4 engines answer" in done.stdout
     assert sorted(fleet.ask_engines()) == ["share1", "share2", "share2", "share3"]
     shared = home / "bob" / ".local/share/cncp/shared"
-    assert [str(one.relative_to(shared)) for one in shared.rglob("cncp-installed.json")] == ["venv/cncp-installed.json"]
+    stamps = [str(path.relative_to(shared)) for path in shared.rglob("cncp-installed.json")]
+    assert stamps == ["venv/cncp-installed.json"]
     assert (shared / "share2" / "venv").is_symlink()
     assert "nothing to change" in fleet.master.cncp("up").stdout
     # Each host's services come back by themselves, and none of another's.
@@ -36,7 +37,7 @@ def test_controller_on_a_host(make_fleet: MakeFleet) -> None:
     done = fleet.master.baremetal()
     assert "2/2 engines answer" in done.stdout
     shown = fleet.status()
-    assert {name: one["state"] for name, one in shown.items()} == {
+    assert {name: service["state"] for name, service in shown.items()} == {
         "head1 controller": "up",
         "head1 engine-0": "idle",
         "head2 engine-0": "idle",

@@ -53,7 +53,7 @@ def test_six_hosts(make_fleet: MakeFleet, tmp_path: Path) -> None:
         [name, "4/4"] for name in NAMES
     ]
     assert tasks(fleet) == dict.fromkeys(NAMES, 4)
-    assert Counter(one["state"] for one in fleet.status().values()) == {"idle": 24, "up": 1}
+    assert Counter(service["state"] for service in fleet.status().values()) == {"idle": 24, "up": 1}
     assert "all is well" in master.cncp("check", "--from-hosts").stdout
     shown = master.cncp("logs", "--name", "engine-3", "--lines", "1", "--limit", "six[1-6]").stdout
     assert [line.split("]")[0] for line in shown.splitlines()] == [f"[{name}" for name in NAMES]
@@ -62,9 +62,10 @@ def test_six_hosts(make_fleet: MakeFleet, tmp_path: Path) -> None:
     before = fleet.status()
     master.cncp("restart", "--limit", "six2", "--name", "engine-1")
     fleet.await_count(20, "gold")
-    assert {name for name, one in fleet.status().items() if one["pid"] != before[name]["pid"]} == {"six2 engine-1"}
+    anew = {name for name, service in fleet.status().items() if service["pid"] != before[name]["pid"]}
+    assert anew == {"six2 engine-1"}
     master.cncp("down")
-    assert {one["state"] for one in fleet.status().values()} == {"down"}
+    assert {service["state"] for service in fleet.status().values()} == {"down"}
     assert "24/24 engines answer" in master.cncp("up").stdout
     master.cncp("uninstall")
     for site in fleet.hosts.values():

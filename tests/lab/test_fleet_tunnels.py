@@ -85,7 +85,7 @@ def test_nothing_listens_wider_than_it_must(fleet: Fleet) -> None:
     ports = set(map(str, identity["ports"]["all"]))
     for site in (fleet.master, *fleet.hosts.values()):
         listening = [line.split()[3] for line in site.host.exec(["ss", "-Hltn"]).stdout.splitlines()]
-        ours = [one.rpartition(":")[0] for one in listening if one.rpartition(":")[2] in ports]
+        ours = [listener.rpartition(":")[0] for listener in listening if listener.rpartition(":")[2] in ports]
         assert set(ours) == {"127.0.0.1"}, site.host.name
 
 
@@ -148,7 +148,7 @@ def test_a_host_that_is_away_keeps_its_tunnel(fleet: Fleet) -> None:
     try:
         assert fleet.master.cncp("up", check=False).returncode == 3
         found = json.loads(fleet.master.cncp("check", "--limit", "localhost", "--json", check=False).stdout)
-        assert {one["what"] for one in found} == {"tunnel-tau1 is not connected"}
+        assert {finding["what"] for finding in found} == {"tunnel-tau1 is not connected"}
         assert "tau1" in fleet.master.cncp("logs", "--limit", "localhost", "--name", "tunnel-tau1").stdout
     finally:
         first.network(True)

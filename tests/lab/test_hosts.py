@@ -241,4 +241,4 @@ def test_a_shared_home_is_seen(
     lab.give_key(desk.host, "ada")
     said = desk.cncp("init", "nfs1", "nfs2", "gold1").stdout
     assert "# One home folder, with one installation: nfs[1-2]\n" in said
-    assert [one.name for one in (shared / "ada").glob(".cncp*")] == []
+    assert [path.name for path in (shared / "ada").glob(".cncp*")] == []

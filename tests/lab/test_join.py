@@ -20,7 +20,7 @@ from .sites import MakeSite
 
 WATCHER = """
 import glob, json, os, sys
-wanted = [one.encode() for one in json.load(open("/var/wanted.json"))]
+wanted = [word.encode() for word in json.load(open("/var/wanted.json"))]
 found = set()
 print("ready", flush=True)
 while not os.path.exists("/tmp/enough"):
@@ -29,7 +29,7 @@ while not os.path.exists("/tmp/enough"):
             content = open(path, "rb").read()
         except OSError:
             continue
-        found.update(path.rpartition("/")[2] for one in wanted if one in content)
+        found.update(path.rpartition("/")[2] for word in wanted if word in content)
 print(sorted(found))
 """
 """Looks at all processes again and again for what stands nowhere but in pipes."""
@@ -238,7 +238,7 @@ def test_a_line_that_is_taken_back(pair: Pair) -> None:
     made = pair.invite()
     assert pair.gold.cncp("invite", "--revoke", made["batch"][:6]).stdout == f"taken back: {made['batch']}\n"
     listed = json.loads(pair.gold.cncp("invite", "--list", "--json").stdout)
-    assert made["batch"] not in [one["batch"] for one in listed["invitations"]]
+    assert made["batch"] not in [invitation["batch"] for invitation in listed["invitations"]]
 
 
 def test_a_revocation_shuts_members_out(pair: Pair) -> None:

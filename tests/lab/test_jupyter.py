@@ -83,7 +83,7 @@ def test_units_of_the_system(make_seat: Callable[[str], Site]) -> None:
     root = make_seat("root")
     before = root.tree()
     root.baremetal("--engines=2")
-    pids = {name: one["pid"] for name, one in root.status().items()}
+    pids = {name: service["pid"] for name, service in root.status().items()}
     said = root.cncp("jupyter.up").stdout
     known = access(root)
     assert known["url"] in said
@@ -95,13 +95,13 @@ def test_units_of_the_system(make_seat: Callable[[str], Site]) -> None:
 
     port = known["port"]
     listening = [line.split()[3] for line in root.host.exec(["ss", "-Hltn"]).stdout.splitlines()]
-    assert [one for one in listening if one.endswith(f":{port}")] == [f"127.0.0.1:{port}"]
+    assert [listener for listener in listening if listener.endswith(f":{port}")] == [f"127.0.0.1:{port}"]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((root.host.address, port), timeout=5)
     assert ask(root, port, "/api/contents")[0] == 403
     assert ask(root, port, "/api/contents", known["token"])[0] == 200
     clusters = ask(root, port, "/ipyparallel/clusters", known["token"])[1]
-    assert [one["engines"]["n"] for one in clusters if one["id"] == "cncp:"] == [2]
+    assert [cluster["engines"]["n"] for cluster in clusters if cluster["id"] == "cncp:"] == [2]
 
     kill(root)
     root.host.reboot()
@@ -133,7 +133,7 @@ def test_units_of_the_user(make_seat: Callable[[str], Site]) -> None:
     assert access(bob) == known
     copies = f"{bob.home}/cncp-notebooks"
     assert sorted(bob.host.run(["ls", copies], "bob").stdout.split()) == sorted(
-        one.name for one in (ROOT / "notebooks").glob("*.ipynb")
+        path.name for path in (ROOT / "notebooks").glob("*.ipynb")
     )
     bob.cncp("uninstall")
     assert bob.tree() == before
@@ -190,8 +190,8 @@ def test_with_the_controller_on_a_host(seats: Fleet) -> None:
     known = json.loads(here.cncp("jupyter.token", "--json").stdout)
     assert known["port"] == port
     clusters = ask(here, port, "/ipyparallel/clusters", known["token"])[1]
-    assert [one["engines"]["n"] for one in clusters if one["id"] == "cncp:"] == [2]
-    assert {name: one["state"] for name, one in seats.status().items()} == {
+    assert [cluster["engines"]["n"] for cluster in clusters if cluster["id"] == "cncp:"] == [2]
+    assert {name: service["state"] for name, service in seats.status().items()} == {
         "seat1 controller": "up",
         "seat1 engine-0": "idle",
         "seat1 engine-1": "idle",

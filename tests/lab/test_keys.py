@@ -97,7 +97,7 @@ def fingerprint(site: Site, profile: str = "cncp") -> str:
     """Return the fingerprint of the client file that a user has."""
     task = site.task if isinstance(site, Laptop) else site.cncp
     shown = json.loads(task("keys.show", "--profile", profile, "--json").stdout)
-    return str(next(one["key"] for one in shown if one["holds"].startswith("client")))
+    return str(next(entry["key"] for entry in shown if entry["holds"].startswith("client")))
 
 
 def test_shown_without_a_secret(net: Net) -> None:
@@ -320,7 +320,7 @@ print(sorted(seen))
 @contextmanager
 def watched(host: Host, secrets: list[str]) -> Iterator[None]:
     """Look at all arguments and environments all the time; hold that none of the secrets was seen."""
-    host.write("/root/secrets", "".join(f"{one}\n" for one in secrets), mode=0o600)
+    host.write("/root/secrets", "".join(f"{secret}\n" for secret in secrets), mode=0o600)
     host.write("/root/watch.py", WATCH)
     argv = [*host.ssh_command("root"), "python3", "-u", "/root/watch.py"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as watcher:

@@ -21,7 +21,7 @@ def uid(host: Host) -> str:
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
-def each(request: pytest.FixtureRequest, make_host: MakeHost) -> Host:
+def booted(request: pytest.FixtureRequest, make_host: MakeHost) -> Host:
     """Boot a host of each suite the project is tested on."""
     made = make_host(f"on-{request.param}", suite=request.param, users=("ada", "bob"))
     made.boot()
@@ -34,101 +34,101 @@ def user_manager_pid(host: Host) -> str:
     return shown.stdout.strip()
 
 
-def test_boots_without_a_failed_unit(each: Host) -> None:
+def test_boots_without_a_failed_unit(booted: Host) -> None:
     """A unit that fails here would hide one that the project breaks."""
-    assert each.exec(["systemctl", "is-system-running"]).stdout.strip() == "running"
-    assert each.suite in each.read("/etc/os-release")
+    assert booted.exec(["systemctl", "is-system-running"]).stdout.strip() == "running"
+    assert booted.suite in booted.read("/etc/os-release")
 
 
-def test_login_is_a_real_session(each: Host) -> None:
+def test_login_is_a_real_session(booted: Host) -> None:
     """Ssh goes through PAM: logind knows the session and made the runtime folder."""
-    said = each.run(["sh", "-c", 'id -un; loginctl show-session "$XDG_SESSION_ID"'], user="ada")
+    said = booted.run(["sh", "-c", 'id -un; loginctl show-session "$XDG_SESSION_ID"'], user="ada")
     assert said.stdout.startswith("ada\n")
     assert "Service=sshd" in said.stdout
-    assert each.run(["printenv", "XDG_RUNTIME_DIR"], user="ada").stdout == f"/run/user/{uid(each)}\n"
+    assert booted.run(["printenv", "XDG_RUNTIME_DIR"], user="ada").stdout == f"/run/user/{uid(booted)}\n"
 
 
-def test_user_manager_runs(each: Host) -> None:
+def test_user_manager_runs(booted: Host) -> None:
     """``systemctl --user`` works for a plain login, as per-user services need."""
-    state = each.run(["systemctl", "--user", "is-system-running", "--wait"], user="ada")
+    state = booted.run(["systemctl", "--user", "is-system-running", "--wait"], user="ada")
     assert state.stdout == "running\n"
 
 
-def test_arguments_arrive_as_given(each: Host) -> None:
+def test_arguments_arrive_as_given(booted: Host) -> None:
     """No shell on the way takes an argument, the environment or the input apart."""
     words = ["a b", "$HOME", "'", '"', "", "*", "\n"]
-    said = each.run(["printf", "%s|", *words], user="bob")
+    said = booted.run(["printf", "%s|", *words], user="bob")
     assert said.stdout == "".join(f"{word}|" for word in words)
-    assert each.run(["printenv", "X"], env={"X": "$y 'z'"}).stdout == "$y 'z'\n"
-    assert each.run(["cat"], input="given").stdout == "given"
+    assert booted.run(["printenv", "X"], env={"X": "$y 'z'"}).stdout == "$y 'z'\n"
+    assert booted.run(["cat"], input="given").stdout == "given"
 
 
-def test_failure_says_what_and_where(each: Host) -> None:
+def test_failure_says_what_and_where(booted: Host) -> None:
     """A command's error names the host, the command and what it printed."""
-    with pytest.raises(CommandError, match=rf"{each.name}: ls /absent ended .* No such file"):
-        each.run(["ls", "/absent"])
-    assert each.run(["false"], check=False).returncode == 1
+    with pytest.raises(CommandError, match=rf"{booted.name}: ls /absent ended .* No such file"):
+        booted.run(["ls", "/absent"])
+    assert booted.run(["false"], check=False).returncode == 1
     with pytest.raises(LabTimeoutError, match="sleep 60"):
-        each.run(["sleep", "60"], timeout=0.5)
+        booted.run(["sleep", "60"], timeout=0.5)
 
 
-def test_sudo_asks_on_a_terminal(each: Host) -> None:
+def test_sudo_asks_on_a_terminal(booted: Host) -> None:
     """The user ada becomes root with her password; bob may not."""
-    with_tty = each.shell_tty(["sudo", "-k", "id", "-u"], "ada")
+    with_tty = booted.shell_tty(["sudo", "-k", "id", "-u"], "ada")
     with_tty.expect("password for ada:")
-    with_tty.sendline(each.users["ada"].password)
+    with_tty.sendline(booted.users["ada"].password)
     with_tty.expect(r"\b0\r\n")
     with_tty.expect_exact(with_tty.delimiter)
-    denied = each.shell_tty(["sudo", "-k", "id", "-u"], "bob")
+    denied = booted.shell_tty(["sudo", "-k", "id", "-u"], "bob")
     denied.expect("password for bob:")
-    denied.sendline(each.users["bob"].password)
+    denied.sendline(booted.users["bob"].password)
     denied.expect("not in the sudoers file")
 
 
-def test_files_arrive_with_owner_and_mode(each: Host, tmp_path: Path) -> None:
+def test_files_arrive_with_owner_and_mode(booted: Host, tmp_path: Path) -> None:
     """Files can be put where only the host sees, such as its /tmp."""
-    each.write("/run/new/deep/file", "text\n", owner="ada", mode=0o600)
-    assert each.read("/run/new/deep/file") == "text\n"
-    told = each.run(["stat", "-c", "%U %G %a", "/run/new/deep/file", "/run/new/deep"], user="ada")
+    booted.write("/run/new/deep/file", "text\n", owner="ada", mode=0o600)
+    assert booted.read("/run/new/deep/file") == "text\n"
+    told = booted.run(["stat", "-c", "%U %G %a", "/run/new/deep/file", "/run/new/deep"], user="ada")
     assert told.stdout == "ada ada 600\nada ada 755\n"
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "one").write_text("1")
-    each.put(tmp_path, "/home/bob/copy", owner="bob")
-    assert each.run(["cat", "copy/inner/one"], user="bob").stdout == "1"
+    booted.put(tmp_path, "/home/bob/copy", owner="bob")
+    assert booted.run(["cat", "copy/inner/one"], user="bob").stdout == "1"
 
 
-def test_reboot_is_a_new_boot_and_linger_survives_it(each: Host) -> None:
+def test_reboot_is_a_new_boot_and_linger_survives_it(booted: Host) -> None:
     """A lingering user's manager comes back with nobody logged in."""
-    each.run(["loginctl", "enable-linger", "ada"])
-    assert each.exists(LINGER)
-    boot = each.read("/proc/sys/kernel/random/boot_id")
-    each.reboot()
-    assert each.read("/proc/sys/kernel/random/boot_id") != boot
-    assert each.exec(["systemctl", "is-active", f"user@{uid(each)}.service"]).stdout == "active\n"
-    assert user_manager_pid(each) != "0"
-    each.exec(["loginctl", "disable-linger", "ada"])
+    booted.run(["loginctl", "enable-linger", "ada"])
+    assert booted.exists(LINGER)
+    boot = booted.read("/proc/sys/kernel/random/boot_id")
+    booted.reboot()
+    assert booted.read("/proc/sys/kernel/random/boot_id") != boot
+    assert booted.exec(["systemctl", "is-active", f"user@{uid(booted)}.service"]).stdout == "active\n"
+    assert user_manager_pid(booted) != "0"
+    booted.exec(["loginctl", "disable-linger", "ada"])
 
 
-def test_power_cut_keeps_the_disk(each: Host) -> None:
+def test_power_cut_keeps_the_disk(booted: Host) -> None:
     """Nothing is asked to end, and what was on the disk is there after the next boot."""
-    each.run(["sh", "-c", "echo kept > kept"], user="ada")
+    booted.run(["sh", "-c", "echo kept > kept"], user="ada")
     stop = "--property=ExecStop=/usr/bin/touch /root/asked"
-    each.run(["systemd-run", "--unit=probe", stop, "sleep", "infinity"])
-    each.power_cut()
-    assert not each.running
-    assert each.run(["true"], check=False, timeout=10).returncode == 255
-    assert each.read("/home/ada/kept") == "kept\n"  # of a host that is off: its disk
-    each.boot()
-    assert each.run(["cat", "kept"], user="ada").stdout == "kept\n"
-    assert not each.exists("/root/asked")
+    booted.run(["systemd-run", "--unit=probe", stop, "sleep", "infinity"])
+    booted.power_cut()
+    assert not booted.running
+    assert booted.run(["true"], check=False, timeout=10).returncode == 255
+    assert booted.read("/home/ada/kept") == "kept\n"  # of a host that is off: its disk
+    booted.boot()
+    assert booted.run(["cat", "kept"], user="ada").stdout == "kept\n"
+    assert not booted.exists("/root/asked")
 
 
-def test_power_off_and_on(each: Host) -> None:
+def test_power_off_and_on(booted: Host) -> None:
     """An orderly end is one that the journal of the next boot calls orderly."""
-    each.power_off()
-    assert not each.running
-    each.boot()
-    assert "Reached target" in each.journal("--boot=-1", "--unit=shutdown.target")
+    booted.power_off()
+    assert not booted.running
+    booted.boot()
+    assert "Reached target" in booted.journal("--boot=-1", "--unit=shutdown.target")
 
 
 def test_network_cut_and_back(host: Host) -> None:
@@ -170,12 +170,12 @@ def test_hosts_know_and_reach_each_other(lab: Lab, host: Host, make_host: MakeHo
 def test_numbers_of_users_agree_and_a_home_can_be_shared(lab: Lab, make_host: MakeHost, tmp_path: Path) -> None:
     """What ada writes on one host is hers on the other, as with NFS."""
     carol = User("carol", False, "s e'c$ret")
-    one = make_host("nfs1", users=("ada", carol), shared_home=tmp_path)
-    two = make_host("nfs2", users=(carol, "ada"), shared_home=tmp_path)
-    lab.boot(one, two)
-    one.run(["sh", "-c", "umask 077; echo mine > file"], user="carol")
-    assert two.run(["cat", "file"], user="carol").stdout == "mine\n"
-    assert two.run(["cat", "/home/carol/file"], user="ada", check=False).returncode == 1
+    first = make_host("nfs1", users=("ada", carol), shared_home=tmp_path)
+    second = make_host("nfs2", users=(carol, "ada"), shared_home=tmp_path)
+    lab.boot(first, second)
+    first.run(["sh", "-c", "umask 077; echo mine > file"], user="carol")
+    assert second.run(["cat", "file"], user="carol").stdout == "mine\n"
+    assert second.run(["cat", "/home/carol/file"], user="ada", check=False).returncode == 1
 
 
 def test_boot_that_hangs_is_reported_and_ended(make_host: MakeHost) -> None:
@@ -203,14 +203,14 @@ def test_host_that_ends_while_booting_is_reported(make_host: MakeHost) -> None:
         broken.boot()
 
 
-def test_limits_are_enforced_where_the_host_says_so(each: Host) -> None:
+def test_limits_are_enforced_where_the_host_says_so(booted: Host) -> None:
     """A test that needs limits can ask first; hardening works in any case."""
     eat = ["python3", "-c", "len(b'a' * 200_000_000)"]
     limits = ["-p", "MemoryMax=50M", "-p", "MemorySwapMax=0"]
-    ate = each.run(["systemd-run", "--wait", *limits, *eat], check=False)
-    assert (ate.returncode != 0) == each.enforces_limits
+    ate = booted.run(["systemd-run", "--wait", *limits, *eat], check=False)
+    assert (ate.returncode != 0) == booted.enforces_limits
     strict = ["-p", "ProtectSystem=strict", "-p", "NoNewPrivileges=yes", "-p", "PrivateTmp=yes"]
-    refused = each.run(["systemd-run", "--wait", *strict, "touch", "/etc/new"], check=False)
+    refused = booted.run(["systemd-run", "--wait", *strict, "touch", "/etc/new"], check=False)
     assert refused.returncode == 1
 
 

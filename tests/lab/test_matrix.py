@@ -70,7 +70,8 @@ def test_plain_user_chooses(bob: Site, manager: str) -> None:
     """Each manager takes over from the one before, with the same keys; settings that change are applied."""
     bob.baremetal("--engines=2", f"--service-manager={manager}")
     hold(bob, 2, manager, "user")
-    assert sorted(name for name, one in bob.status().items() if one["pid"]) == ["controller", "engine-0", "engine-1"]
+    running = sorted(name for name, service in bob.status().items() if service["pid"])
+    assert running == ["controller", "engine-0", "engine-1"]
     bob.baremetal("--engines=1", "--heartbeat=300")
     hold(bob, 1, manager, "user")
 

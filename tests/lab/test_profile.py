@@ -47,8 +47,8 @@ def engines(site: Site) -> list[list[int]]:
     for pid, (mine, of_thread), _ in json.loads(site.python(AFFINITY).stdout):
         assert mine == of_thread
         shown = site.host.exec(["grep", "Cpus_allowed_list", f"/proc/{pid}/status"]).stdout.split()[1]
-        numbers = [one.split("-") for one in shown.split(",")]
-        assert mine == [cpu for one in numbers for cpu in range(int(one[0]), int(one[-1]) + 1)]
+        numbers = [span.split("-") for span in shown.split(",")]
+        assert mine == [cpu for span in numbers for cpu in range(int(span[0]), int(span[-1]) + 1)]
         found.append(mine)
     return found
 
@@ -85,7 +85,7 @@ def test_one_engine_a_node_has_all_cores(site: Site) -> None:
 def test_firewall_rules_of_a_cluster(site: Site) -> None:
     """The ports of this cluster, for the hosts of its file; on loopback nothing has to be opened."""
     security = f"{site.home}/.ipython/profile_cncp/security"
-    files = [json.loads(site.host.read(f"{security}/ipcontroller-{one}.json")) for one in ("engine", "client")]
+    files = [json.loads(site.host.read(f"{security}/ipcontroller-{kind}.json")) for kind in ("engine", "client")]
     dialled = {
         port for file in files for value in file.values() for port in (value if isinstance(value, list) else [value])
     }
@@ -104,9 +104,9 @@ def test_firewall_rules_of_a_cluster(site: Site) -> None:
     near = site.cncp("firewall", "--file=/tmp/near.toml", "--kind=ufw").stdout
     assert near.startswith("# No engine dials the controller")
     assert "ufw allow" not in near
-    everything = site.cncp("firewall").stdout
+    rules = site.cncp("firewall").stdout
     for words in ("# nftables", "# ufw", "# firewalld", "There is no list of hosts"):
-        assert words in everything
+        assert words in rules
     assert site.cncp("firewall", "--kind=iptables", check=False).returncode == 2
 
 

@@ -45,7 +45,7 @@ def test_controller_and_engines_on_two_hosts(
     engine_file = near.host.read(f"{near.home}/{SECURITY}/ipcontroller-engine.json")
     far.host.write(f"{far.home}/{SECURITY}/ipcontroller-engine.json", engine_file, "bob", 0o600)
     assert "2 engines run" in far.baremetal("--role=engine", "--engines=2").stdout
-    assert {one["state"] for one in far.status().values()} == {"running"}
+    assert {service["state"] for service in far.status().values()} == {"running"}
 
     connection = tmp_path / "client.json"
     connection.write_text(near.host.read(f"{near.home}/{SECURITY}/ipcontroller-client.json"))
@@ -55,7 +55,7 @@ def test_controller_and_engines_on_two_hosts(
         assert sorted(names) == ["bare", "far", "far"]
         # The first host's own engine is told apart from the other's of the same number.
         assert "nothing to change" in near.baremetal().stdout
-        assert {name: one["id"] for name, one in near.status().items()} == {"controller": None, "engine-0": 0}
+        assert {name: service["id"] for name, service in near.status().items()} == {"controller": None, "engine-0": 0}
         before = dict(zip(client.ids, client[:].apply_sync(os.getpid), strict=True))
         far_host.exec(["pkill", "-KILL", "-u", "bob", "-f", "cncp.remote serve engine"])
         # Both engines of that host come back under the ids they had, not those they first asked for.
@@ -68,6 +68,6 @@ def test_controller_and_engines_on_two_hosts(
     identity = json.loads(near.host.read(f"{near.home}/{SECURITY}/cncp-identity.json"))
     listening = near.host.exec(["ss", "-Hltn"]).stdout.split()
     for port in identity["ports"]["internal"]:
-        assert [one for one in listening if one.endswith(f":{port}")] == [f"127.0.0.1:{port}"]
+        assert [listener for listener in listening if listener.endswith(f":{port}")] == [f"127.0.0.1:{port}"]
     for site in (far, near):
         site.cncp("uninstall")

@@ -61,8 +61,8 @@ def test_threads_and_gpus(site: Site) -> None:
     """Each engine has its number of threads, and with gpus its own GPU."""
     site.baremetal("--engines=gpus", "--threads=3", CUDA_VISIBLE_DEVICES="4,GPU-7")
     seen = json.loads(site.python(ENVIRONMENT).stdout)
-    assert [one["CUDA_VISIBLE_DEVICES"] for one in seen] == ["4", "GPU-7"]
-    assert {one[name] for one in seen for name in one if name.endswith("THREADS")} == {"3"}
+    assert [engine["CUDA_VISIBLE_DEVICES"] for engine in seen] == ["4", "GPU-7"]
+    assert {engine[name] for engine in seen for name in engine if name.endswith("THREADS")} == {"3"}
     # Half of an engine's cost would be a debugger that nobody attaches to.
     loaded = "import ipyparallel; print(ipyparallel.Client(profile='cncp')[:].apply_sync(eval, CODE))"
     code = "'debugpy.server' in __import__('sys').modules"
@@ -81,7 +81,7 @@ def test_results_outlive_client_and_controller(site: Site) -> None:
 def test_scaling_leaves_busy_engines(site: Site) -> None:
     """Idle engines go first; a busy one goes only when forced; the others keep their processes."""
     site.baremetal("--engines=4", "--database=memory")
-    before = {name: one["pid"] for name, one in site.status().items()}
+    before = {name: service["pid"] for name, service in site.status().items()}
     argv = [*site.host.ssh_command(site.user), f"{site.state}/venv/bin/python", "-u", "-", "1", "3"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdin is not None
@@ -91,7 +91,7 @@ def test_scaling_leaves_busy_engines(site: Site) -> None:
         assert client.stdout.readline().strip() == "busy"
         assert site.status()["engine-3"]["state"] == "busy"
         site.cncp("scale", "2")
-        after = {name: one["pid"] for name, one in site.status().items()}
+        after = {name: service["pid"] for name, service in site.status().items()}
         assert after == {name: before[name] for name in ("controller", "engine-1", "engine-3")}
         refused = site.cncp("scale", "1", check=False)
         assert refused.returncode == 1
@@ -110,7 +110,7 @@ def test_scaling_leaves_busy_engines(site: Site) -> None:
 def test_down_stays_down(site: Site) -> None:
     """What was taken down stays down over a reboot, until the next up."""
     site.cncp("down")
-    assert {one["state"] for one in site.status().values()} == {"down"}
+    assert {service["state"] for service in site.status().values()} == {"down"}
     site.host.reboot()
     running = site.host.exec(["pgrep", "-u", site.user, "-f", "cncp.remote serve"], check=False).stdout
     assert running == ""
@@ -122,11 +122,11 @@ def test_supervisord_ends_with_the_session(site: Site) -> None:
     """At shutdown it is sent SIGTERM and SIGHUP at once, and ends; a SIGHUP alone restarts nothing."""
     site.baremetal("--engines=2", "--service-manager=supervisor")
     daemon = site.host.read(f"{site.state}/run/supervisord.pid").strip()
-    before = {name: one["pid"] for name, one in site.status().items()}
+    before = {name: service["pid"] for name, service in site.status().items()}
     # Sent to a suspended process, all signals are there when it goes on.
     for signal in ("STOP", "HUP", "CONT"):
         site.host.exec(["kill", f"-{signal}", daemon])
-    assert {name: one["pid"] for name, one in site.status().items()} == before
+    assert {name: service["pid"] for name, service in site.status().items()} == before
     for signal in ("STOP", "HUP", "TERM", "CONT"):
         site.host.exec(["kill", f"-{signal}", daemon])
     until(

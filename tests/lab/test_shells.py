@@ -89,7 +89,7 @@ def before(desk: Site, far: Host) -> dict[str, dict[str, str]]:
 
 def trees(desk: Site, far: Host) -> dict[str, dict[str, str]]:
     """Return what is on both machines, but for what ssh itself learns and the user's new keys."""
-    near = {path: what for path, what in desk.tree().items() if ".ssh" not in path}
+    near = {path: content for path, content in desk.tree().items() if ".ssh" not in path}
     return {"shell0": near, "shell1": Site(far, "of-tcsh").tree()}
 
 
@@ -104,9 +104,9 @@ def test_a_cluster_with_an_engine_in_a_tcsh_account(desk: Site, before: dict[str
 def test_arguments_arrive_and_noise_does_not(desk: Site) -> None:
     """In every shell a word is that word; what login files print is no part of what a command says."""
     shown = json.loads(desk.cncp("hosts.run", "--hosts", ALL, "--json", "--", "printf", r"%s\n", ODD).stdout)
-    assert {name: one["stdout"] for name, one in shown["hosts"].items()} == dict.fromkeys(SHELLS, ODD.split("\n"))
+    assert {name: answer["stdout"] for name, answer in shown["hosts"].items()} == dict.fromkeys(SHELLS, ODD.split("\n"))
     said = desk.cncp("hosts.run", "--hosts", ALL, "--", "sh", "-c", 'echo "$0"\nid -un', "x y").stdout
-    assert sorted(said.splitlines()) == sorted(f"[{name}] {what}" for name in SHELLS for what in ("x y", f"of-{name}"))
+    assert sorted(said.splitlines()) == sorted(f"[{name}] {text}" for name in SHELLS for text in ("x y", f"of-{name}"))
 
 
 def test_a_folder_there_and_back(desk: Site) -> None:
@@ -125,7 +125,7 @@ def test_facts_of_all(desk: Site) -> None:
     """Every account is a machine with a Python."""
     found = json.loads(desk.cncp("hosts.facts", "--hosts", ALL, "--json").stdout)
     assert sorted(found) == sorted(SHELLS)
-    assert all(one["pythons"] for one in found.values())
+    assert all(host["pythons"] for host in found.values())
 
 
 def test_a_key_of_ours_comes_beside_the_user_s(desk: Site) -> None:

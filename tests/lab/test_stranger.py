@@ -66,7 +66,8 @@ def test_from_install_to_uninstall(stranger: Site) -> None:
         def busy() -> bool:
             # What tcsh says comes before it.
             shown = json.loads(stranger.cncp("status", "--json").stdout.partition("\n")[2])
-            return {one["name"]: one["state"] for one in shown}.items() >= dict.fromkeys(ENGINES, "busy").items()
+            states = {service["name"]: service["state"] for service in shown}
+            return states.items() >= dict.fromkeys(ENGINES, "busy").items()
 
         until(busy, 60, "both engines at work")
         stranger.cncp("interrupt", "--all")

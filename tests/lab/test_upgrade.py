@@ -86,12 +86,12 @@ class Kept:
 
 def kept(site: Site) -> Kept:
     """Look at a cluster from the machine in charge: its engines' ids, its keys, its ports and who listens there."""
-    ids = {f"{one['host']} {one['name']}": one["id"] for one in statuses(site)}
+    ids = {f"{service['host']} {service['name']}": service["id"] for service in statuses(site)}
     names = ("cncp-identity.json", "ipcontroller-client.json", "ipcontroller-engine.json")
     secrets = {name: site.host.read(f"{site.home}/{SECURITY}/{name}") for name in names}
     ports = {str(port) for port in json.loads(secrets["cncp-identity.json"])["ports"]["all"]}
     listening = [line.split()[3] for line in site.host.exec(["ss", "-Hltn"]).stdout.splitlines()]
-    return Kept(ids, secrets, sorted(one for one in listening if one.rpartition(":")[2] in ports))
+    return Kept(ids, secrets, sorted(listener for listener in listening if listener.rpartition(":")[2] in ports))
 
 
 def statuses(site: Site) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ def statuses(site: Site) -> list[dict[str, Any]]:
 
 def services(site: Site) -> set[tuple[str, int]]:
     """Return the processes of all services by host."""
-    return {(one["host"], one["pid"]) for one in statuses(site)}
+    return {(service["host"], service["pid"]) for service in statuses(site)}
 
 
 def processes(*sites: Site) -> set[str]:

@@ -93,15 +93,18 @@ def test_a_cluster_of_two(bob: Site) -> None:
     task(bob, "keys.copy", "--host", "cncp-vm1")
     assert bob.python(ASK).stdout == "['cncp-vm2']\n"
     shown = json.loads(task(bob, "vm.status", "--json"))
-    assert [(one["machine"], one["state"]) for one in shown] == [("cncp-vm1", "running"), ("cncp-vm2", "running")]
+    assert [(machine["machine"], machine["state"]) for machine in shown] == [
+        ("cncp-vm1", "running"),
+        ("cncp-vm2", "running"),
+    ]
     listening = [line.split()[3] for line in bob.host.exec(["ss", "-Hltn"]).stdout.splitlines()]
-    wide = [one for one in listening if not one.startswith("127.")]
-    assert [one.rpartition(":")[2] for one in wide if not one.endswith(":22")] == []
+    wide = [listener for listener in listening if not listener.startswith("127.")]
+    assert [listener.rpartition(":")[2] for listener in wide if not listener.endswith(":22")] == []
     engines = json.loads(task(bob, "status", "--json"))
-    assert [one["host"] for one in engines] == ["cncp-vm1", "cncp-vm2"]
+    assert [engine["host"] for engine in engines] == ["cncp-vm1", "cncp-vm2"]
 
     assert "cncp-vm1, cncp-vm2" in task(bob, "vm.down")
-    assert {one["state"] for one in json.loads(task(bob, "vm.status", "--json"))} == {"off"}
+    assert {machine["state"] for machine in json.loads(task(bob, "vm.status", "--json"))} == {"off"}
     again = task(bob, "vm.up", "--count", "2", "--memory", "768")
     assert "1/1 engines answer" in again
     assert "nothing to change" in again
@@ -155,11 +158,11 @@ def test_an_engine_out_of_memory(bob: Site) -> None:
     task(bob, "vm.up", "--memory", "1024", "--cores", "2")
     task(bob, "up", "--memory", "200M")
     task(bob, "keys.copy", "--force", "--host", "cncp-vm1")
-    before = {one["name"]: one for one in json.loads(task(bob, "status", "--json"))}
+    before = {service["name"]: service for service in json.loads(task(bob, "status", "--json"))}
     bob.python(HOG)
 
     def killed() -> dict[str, dict[str, object]]:
-        shown = {one["name"]: one for one in json.loads(task(bob, "status", "--json"))}
+        shown = {service["name"]: service for service in json.loads(task(bob, "status", "--json"))}
         return shown if shown["engine-1"]["state"] == "idle" and shown["engine-1"]["restarts"] else {}
 
     after = until(killed, 120, "the engine to be started again")
@@ -208,7 +211,7 @@ def two_answer(bob: Site, port: int) -> bool:
     """Tell whether two engines of a machine answer."""
     said = inside(bob, port, ".local/bin/cncp status --json", check=False)
     services = json.loads(said) if said.startswith("[") else []
-    return [one["state"] for one in services].count("idle") == 2
+    return [service["state"] for service in services].count("idle") == 2
 
 
 def test_a_package(bob: Site) -> None:
@@ -305,7 +308,7 @@ def test_by_way_of_vagrant(vagrant: Site) -> None:
     assert "machines of another provider" in refused(bob, "vm.up", "--provider", "qemu")
     assert "under qemu" in refused(bob, "vm.package")
     assert "cncp-vm1, cncp-vm2" in task(bob, "vm.down")
-    assert {one["state"] for one in json.loads(task(bob, "vm.status", "--json"))} == {"shutoff"}
+    assert {machine["state"] for machine in json.loads(task(bob, "vm.status", "--json"))} == {"shutoff"}
     assert "nothing to change" in task(bob, "vm.up", "--count", "2", "--memory", "768")
     assert bob.python(ASK).stdout == "['cncp-vm2']\n"
     task(bob, "vm.destroy")
@@ -326,7 +329,7 @@ def by_vagrant_alone(bob: Site, **settings: str) -> tuple[str, list[str]]:
     assert '"threads": 1' in threads
     run([*words, "vagrant", "destroy", "--force"])
     assert domains(bob) == []
-    return said, [one["state"] for one in shown]
+    return said, [service["state"] for service in shown]
 
 
 def test_by_vagrant_alone(vagrant: Site) -> None:

@@ -87,10 +87,10 @@ def test_a_users_own_manager_and_root(bob: Site) -> None:
     """What bob has set up stays with bob's supervisord when root runs the main job, or a verb, for bob."""
     before = bob.tree()
     bob.baremetal("--engines=1")
-    pids = {name: one["pid"] for name, one in bob.status().items()}
+    pids = {name: service["pid"] for name, service in bob.status().items()}
     again = json.loads(by_root(bob, "--json").stdout)
     assert (again["service_manager"], again["scope"], again["changed"]) == ("supervisor", "user", False)
-    assert {name: one["pid"] for name, one in bob.status().items()} == pids
+    assert {name: service["pid"] for name, service in bob.status().items()} == pids
     by_root(bob, "cncp", "scale", "2")
     assert kept_by(bob) == ("supervisor", "user")
     assert sorted(bob.ask_engines()) == ["0", "1"]

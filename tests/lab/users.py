@@ -19,9 +19,9 @@ class User:
     password: str = "correct horse"
 
     @classmethod
-    def named(cls, who: User | str) -> User:
+    def named(cls, user: User | str) -> User:
         """Take a user as given, or by name: ``ada`` may use sudo, nobody else may."""
-        return who if isinstance(who, User) else cls(who, sudo=who == "ada")
+        return user if isinstance(user, User) else cls(user, sudo=user == "ada")
 
 
 def add_user(root: Path, user: User, uid: int) -> None:

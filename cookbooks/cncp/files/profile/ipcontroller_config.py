@@ -15,7 +15,7 @@ c = get_config()  # noqa: F821
 
 # A cluster beside ours, with an id of its own (ipyparallel.Cluster makes one), has its own keys and ports.
 _service = _os.environ.get("CNCP_SERVICE", "").startswith(f"controller {_os.getpid()} ")
-_ids = [_os.environ.get("IPP_CLUSTER_ID", ""), *(one[13:] for one in _sys.argv if one.startswith("--cluster-id="))]
+_ids = [_os.environ.get("IPP_CLUSTER_ID", ""), *(word[13:] for word in _sys.argv if word.startswith("--cluster-id="))]
 
 if not _service and any(_ids):
     c.IPController.enable_curve = _cncp["encryption"]

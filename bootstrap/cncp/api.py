@@ -127,10 +127,10 @@ class Cluster:
             scene.insist()
         return found
 
-    def scale(self, engines: int | str, *, limit: str = "", wait: int = 0, force: bool = False) -> None:
+    def scale(self, engines: int | str, *, limit: str = "", pool: str = "", wait: int = 0, force: bool = False) -> None:
         """Run so many engines, of several hosts on each; "+1" and "-1" are so many more or fewer. No other is touched.
 
-        Where a pool of the file has a number of machines, it is that which changes.
+        Where a pool of the file has a number of machines, it is that which changes; ``pool`` names one of several.
         Busy engines are not ended: ``wait`` and ``force`` are as for ``up``.
         """
         count = str(engines)
@@ -138,13 +138,13 @@ class Cluster:
             raise UsageError(f"scale {engines} is not possible", f'fewer engines are "{engines}", as text')
         lifecycle.check_count(count)
         with _manners(wait, force=force) as manners, self._scene(limit) as scene:
-            pool = scene.scalable("")
-            if pool is None:
+            found = scene.scalable(pool)
+            if found is None:
                 operations.scale(scene, count, manners)
             else:
-                operations.scale_pool(scene, pool, count, manners)
+                operations.scale_pool(scene, found, count, manners)
             scene.insist()
-        if pool is not None:
+        if found is not None:
             self.up(wait=wait, force=force)
 
     def down(self, *, limit: str = "", wait: int = 0, force: bool = False) -> None:

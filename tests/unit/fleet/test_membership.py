@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from cncp.api import Cluster
 from cncp.config.inventory import LOCAL, HostSpec, Inventory, PoolTable
 from cncp.config.parsers import within
 from cncp.console import Console, Stopwatch
@@ -401,3 +403,21 @@ def test_which_pool_is_scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert scalable(first) is None
     with pytest.raises(UsageError, match="which is no pool"):
         scalable(first, named="a")
+
+
+def test_a_program_names_a_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The members of that one are more or fewer, and what is missing comes with `up`."""
+    first, second = Fake(tmp_path, "a", count=1), Fake(tmp_path, "b", count=2)
+    scene, _ = scene_of(tmp_path, [first, second])
+    cluster = Cluster(None, progress=False)
+    followed: list[dict[str, Any]] = []
+    monkeypatch.setattr(cluster, "_scene", lambda _: contextlib.nullcontext(scene))
+    monkeypatch.setattr(cluster, "up", lambda **options: followed.append(options))
+    cluster.scale("+3", pool="b", wait=7)
+    assert (first.count, second.count) == (1, 5)
+    assert followed == [{"wait": 7, "force": False}]
+    with pytest.raises(UsageError, match="there are 2 pools"):
+        cluster.scale(3)
+    with pytest.raises(UsageError, match="--pool c, which is no pool"):
+        cluster.scale(3, pool="c")
+    assert len(followed) == 1

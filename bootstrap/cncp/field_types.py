@@ -74,7 +74,7 @@ class Sized:
 
 
 @dataclass(frozen=True)
-class Held:
+class Checked:
     """What ``holds`` says of it is so, beside its type."""
 
     holds: Callable[[Any], bool]

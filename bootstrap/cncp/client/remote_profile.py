@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from cncp.errors import CncpError
 from cncp.ipp.connection_file import CLIENT, ClientFile
-from cncp.records import Misfit, Record
+from cncp.machine.node import PartialNode
+from cncp.records import Misfit
 from cncp.ssh import answers
 from cncp.ssh.connection import Host
 from cncp.ssh.host_errors import HostError
@@ -60,17 +61,10 @@ def _home_in(command: str) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class _Node(Record):
-    """What of the node that cncp set up there is of use here."""
-
-    profile_dir: str = ""
-
-
 def _profile(said: bytes) -> str:
     """Return the folder of the profile that cncp set up there, "" where it did not."""
     try:
-        return _Node.from_json(answers.of_object(said), "node.json").profile_dir
+        return PartialNode.from_json(answers.of_object(said), "node.json").profile
     except Misfit:
         return ""
 

@@ -21,7 +21,7 @@ _HINT = "make one with: cncp bundle.make, and name that file"
 
 
 @dataclass(frozen=True)
-class Held(Record):
+class BundleManifest(Record):
     """What a bundle's manifest says is in it: for what, and each member with its SHA-256."""
 
     platforms: tuple[str, ...]
@@ -109,13 +109,13 @@ def _wheels(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
 def read(path: Path) -> Bundle:
     """Read the manifest of a bundle. Raises UsageError where there is none."""
     try:
-        held = Held.from_json(_manifest(path), "its manifest")
+        manifest = BundleManifest.from_json(_manifest(path), "its manifest")
     except FileNotFoundError:
         raise UsageError(f"there is no bundle {path}", _HINT) from None
     except (OSError, EOFError, ValueError, Misfit, tarfile.TarError) as error:
         # tarfile lists every way of reading that it has tried.
         raise UsageError(f"{path} is not a bundle: {str(error).partition(chr(10))[0].rstrip(':')}", _HINT) from None
-    return Bundle(path, held.platforms, held.pythons, held.members, held.jupyter)
+    return Bundle(path, manifest.platforms, manifest.pythons, manifest.members, manifest.jupyter)
 
 
 def _manifest(path: Path) -> bytes:

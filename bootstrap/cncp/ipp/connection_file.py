@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from cncp.field_types import Held, Matching, Port, Sized
+from cncp.field_types import Checked, Matching, Port, Sized
 from cncp.records import OTHERS, Others, Record
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _MAY_BE_EMPTY = ("location", "curve_serverkey", "task_scheme")
 _CURVE = 40
 """Characters of a key in Z85, which is 32 bytes: zmq_curve(7)."""
 
-CurveKey = Annotated[str, Held(lambda key: len(key) == _CURVE and key.isascii(), "a key of CurveZMQ")]
+CurveKey = Annotated[str, Checked(lambda key: len(key) == _CURVE and key.isascii(), "a key of CurveZMQ")]
 SigningKey = Annotated[str, Matching(r"[\x20-\x7e]{0,1024}", "a key")]
 _Scheme = Annotated[str, Matching(r"[\x20-\x7e]{0,255}", "a word")]
 

@@ -19,7 +19,7 @@ Made = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Written(Record):
+class ManifestFile(Record):
     """What is stored of a `Manifest`, whose fields it has."""
 
     made: Mapping[str, tuple[Literal["login", "root"], Literal["directory", "file", "block", "whole", "link"]]]
@@ -28,7 +28,7 @@ class Written(Record):
     copies: Mapping[str, str]
 
 
-STORE = StateFile("manifest.json", Written, "cncp up notes what it writes from now on", "what was written")
+STORE = StateFile("manifest.json", ManifestFile, "cncp up notes what it writes from now on", "what was written")
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Manifest:
 
     def save(self, actor: Actor) -> None:
         """Write the manifest if it changed."""
-        written = Written(self.made, self.kept, self.modes, self.copies)  # type: ignore[arg-type]  # owners and forms
+        written = ManifestFile(self.made, self.kept, self.modes, self.copies)  # type: ignore[arg-type]  # owners and forms
         STORE.save(self.path.parent, written, actor.write)
 
 
@@ -91,7 +91,7 @@ def whole(path: Path) -> bool:
 
 def load(path: Path) -> Manifest:
     """Read the manifest; an empty one where there is none, or only a damaged one."""
-    stored = STORE.intact(path.parent) or Written({}, {}, {}, {})
+    stored = STORE.intact(path.parent) or ManifestFile({}, {}, {}, {})
     above = (read_bytes(path.parent / PARENTS) or b"").decode(errors="surrogateescape").splitlines()
     made: dict[str, Made] = dict.fromkeys(above, ("login", "directory"))
     made.update(stored.made)

@@ -136,8 +136,16 @@ def installed(home: Path) -> Node:
 
 
 @dataclass(frozen=True)
-class _Profile(Record):
-    profile_dir: str = ""
+class PartialNode(Record):
+    """What is gone by of a node's record that may be damaged otherwise, or that another version wrote."""
+
+    scope: object = ""
+    profile_dir: object = ""
+
+    @property
+    def profile(self) -> str:
+        """The folder of the profile, "" where that cannot be known."""
+        return self.profile_dir if isinstance(self.profile_dir, str) else ""
 
 
 def check_profile(node: Node) -> None:
@@ -145,8 +153,8 @@ def check_profile(node: Node) -> None:
     home = cluster_file.home(Path(node.profile_dir))
     if node.instance or not node.services or home in ("", node.home):
         return
-    past = read_record(node_path(Path(home)), _Profile)
-    if past and past.profile_dir == node.profile_dir:
+    past = read_record(node_path(Path(home)), PartialNode)
+    if past and past.profile == node.profile_dir:
         raise UsageError(
             f"the profile {node.settings.profile} is that of the cluster in {home}",
             "name another for this one with --profile NAME, or leave CNCP_HOME out",

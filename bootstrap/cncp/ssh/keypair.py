@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cncp.field_types import Held
+from cncp.field_types import Checked
 from cncp.process import run
 from cncp.records import Odd, Reader
 
@@ -46,7 +46,7 @@ class _OfTunnel:
         return identity
 
 
-PublicKey = Annotated[str, Held(is_public, "a public key")]
+PublicKey = Annotated[str, Checked(is_public, "a public key")]
 """That of an sshd."""
 
 TunnelKey = Annotated[str, _OfTunnel()]

@@ -49,7 +49,7 @@ FILES: list[tuple[StateFile[Any], Record]] = [
     (stamp.STAMP, stamp.Wanted("a", "", "/usr/bin/python3", "/s", "", "none")),
     (keys.IDENTITY, keys.Identity.new("k", (b"p" * 40, b"s" * 40), tuple(range(20000, 20018)))),
     (NODE, MACHINE),
-    (manifest.STORE, manifest.Written({"/a": ("login", "file")}, {"/a": "b"}, {"/a": 448}, {})),
+    (manifest.STORE, manifest.ManifestFile({"/a": ("login", "file")}, {"/a": "b"}, {"/a": 448}, {})),
     (tunnels.STORE, tunnels.Tunnels((TUNNEL,))),
     (login_environment.STORE, login_environment.Login(0o022, {"PATH": "/bin"})),
     (service.ACCESS, service.Access(8888, "t")),

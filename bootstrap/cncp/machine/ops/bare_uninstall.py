@@ -13,7 +13,6 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from cncp import accounts, remote
@@ -24,8 +23,8 @@ from cncp.errors import CncpError, plural
 from cncp.files import read_record
 from cncp.machine import removal
 from cncp.machine.actor import Actor
+from cncp.machine.node import PartialNode, node_path
 from cncp.machine.services.processes import command_line, of_account
-from cncp.records import Record
 from cncp.waiting import wait_until
 
 _PATIENCE = 10.0  # seconds that processes have to end by themselves
@@ -54,26 +53,18 @@ def instead(lacking: ImportError) -> int:
     return Console().error(CncpError(message, hint))
 
 
-@dataclass(frozen=True)
-class _Node(Record):
-    """What of a node's record, which may be damaged otherwise, is needed here."""
-
-    scope: object = ""
-    profile_dir: object = ""
-
-
 def uninstall(home: Path, account: Account, console: Console) -> list[str]:
     """End and remove all that can be seen to belong to the cluster in ``home``; return what is left in its folders."""
     if not home.is_dir():
         raise CncpError(f"there is no cluster in {home}", "make one: bash ./baremetal.sh")
     actor = Actor(account)
-    node = read_record(home / "node.json", _Node) or _Node()
+    node = read_record(node_path(home), PartialNode) or PartialNode()
     if node.scope == "system" and os.geteuid() != 0:
         raise CncpError(
             "units of the system run this cluster, and its record of them is damaged",
             "bash ./baremetal.sh as root mends it; then uninstall it as root",
         )
-    named = [Path(node.profile_dir)] if isinstance(node.profile_dir, str) and node.profile_dir else []
+    named = [Path(node.profile)] if node.profile else []
     own = Path(account.home)
     folders = {accounts.ipython_folder(os.environ, account), own / ".ipython", *(profile.parent for profile in named)}
     memory = removal.remembered(home, own, folders, SOURCE / "notebooks", console.warn)

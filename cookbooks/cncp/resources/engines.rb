@@ -13,6 +13,7 @@ property :timeout, Integer, desired_state: false,
          callbacks: { 'must be 0 or more' => ->(given) { given >= 0 } },
          description: 'Seconds that engines have to answer after something was started; 0: do not wait.'
 
+# That of the partial, which then waits.
 action :start do
   description 'Install what is missing, and start or restart what does not run as it is to.'
 

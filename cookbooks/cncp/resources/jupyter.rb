@@ -7,9 +7,3 @@ description 'JupyterLab beside the controller as a service: its files, and that 
 
 use 'partial/_cluster'
 use 'partial/_service'
-
-action :start do
-  description 'Install what is missing, and start or restart what does not run as it is to.'
-
-  cncp_start
-end

@@ -7,9 +7,3 @@ description 'The service by which machines join this cluster by themselves, or b
 
 use 'partial/_cluster'
 use 'partial/_service'
-
-action :start do
-  description 'Install what is missing, and start or restart what does not run as it is to.'
-
-  cncp_start
-end

@@ -7,9 +7,3 @@ description 'ssh as services, for engines behind a firewall: their files, and th
 
 use 'partial/_cluster'
 use 'partial/_service'
-
-action :start do
-  description 'Install what is missing, and start or restart what does not run as it is to.'
-
-  cncp_start
-end

@@ -7,6 +7,12 @@ load_current_value { digests({}) }
 
 default_action :start
 
+action :start do
+  description 'Install what is missing, and start or restart what does not run as it is to.'
+
+  cncp_start
+end
+
 action :stop do
   description 'Stop what runs, until it is started again or the machine is.'
 

@@ -40,6 +40,7 @@ try:
     from cncp import accounts, command_log
     from cncp.config import sources
     from cncp.config.settings import FORMER_FLAGS, SETTINGS, Cluster
+    from cncp.config.variables import switched
     from cncp.console import Console
     from cncp.errors import CncpError, UsageError
     from cncp.install import bundle_reader, bytecode, environment, preflight, source_code, stamp
@@ -119,7 +120,7 @@ def parse(argv: Sequence[str], variables: Mapping[str, str]) -> argparse.Namespa
     """Read the command line, and of the environment what is not a setting. Raises UsageError."""
     given = parser().parse_args(argv)
     for switch in SWITCHES:
-        on = sources.switched(variables, "CNCP_" + switch.upper())
+        on = switched(variables, "CNCP_" + switch.upper())
         setattr(given, switch, getattr(given, switch) or on)
     named = given.python or variables.get("CNCP_PYTHON")
     given.python = preflight.executable(named) if named else sys.executable
@@ -164,7 +165,7 @@ def main(argv: Sequence[str], variables: Mapping[str, str]) -> int:
         if wanted.seed:
             seeds.insist_on_answer(wanted.seed)
             seeds.keep(wanted.seed, wanted.home)
-        here = given.in_place or sources.switched(variables, "CNCP_HERE")
+        here = given.in_place or switched(variables, "CNCP_HERE")
         keep = None if here else source_code.read(sources.SOURCE, wanted.home)
         installed = install(wanted, given, keep, console)
     except (CncpError, OSError) as error:

@@ -18,7 +18,8 @@ from sphinx.util.rst import escape
 
 from cncp.config import inventory
 from cncp.config.settings import SETTINGS
-from cncp.config.sources import OTHER_VARIABLES, STATIC, VM_VARIABLES
+from cncp.config.sources import STATIC
+from cncp.config.variables import OTHER_VARIABLES, VM_VARIABLES
 from cncp.pools.base import Want
 from cncp.pools.cloud import cloud_table
 from cncp.pools.vm.machines import Machines

@@ -11,7 +11,8 @@ import pytest
 
 from cncp import errors
 from cncp.config.settings import SETTINGS
-from cncp.config.sources import OTHER_VARIABLES, SOURCE, VM_VARIABLES
+from cncp.config.sources import SOURCE
+from cncp.config.variables import OTHER_VARIABLES, VM_VARIABLES
 from cncp.tasks import guide, helptext
 
 

@@ -227,8 +227,8 @@ def test_stage0_is_standard_library_only() -> None:
 
 UNTYPED = {
     "api": (2, "options of ipyparallel's client, handed on"),
-    "config.inventory": (2, "TOML, each key of which has a parser"),
     "config.ipyparallel_profile": (4, "traits of a profile, which can be anything"),
+    "config.pool_tables": (2, "TOML, each key of which has a parser"),
     "config.rendezvous_table": (1, "TOML, each key of which has a parser"),
     "inheritance": (4, "begins before anything else of ours is imported"),
     "install.uv_config": (4, "uv's own settings, handed on"),

@@ -20,7 +20,8 @@ from invoke.parser.parser import Parser
 
 from cncp.config import sources
 from cncp.config.settings import SETTINGS
-from cncp.config.sources import OTHER_VARIABLES, SOURCE, VM_VARIABLES
+from cncp.config.sources import SOURCE
+from cncp.config.variables import OTHER_VARIABLES, VM_VARIABLES
 from cncp.release.installer import options
 from cncp.tasks import guide, line
 from cncp.tasks.verbs import task

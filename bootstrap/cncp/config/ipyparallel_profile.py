@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cncp.config import inventory
+from cncp.config import pool_tables
 from cncp.config.inventory import LOCAL, HostSpec, Inventory
 from cncp.config.parsers import Invalid
 from cncp.config.python_literals import assignments
@@ -45,7 +45,7 @@ def read(path: Path) -> Read:
     engines: dict[str, Any] = {}
     for file in files:
         # What we wrote ourselves says nothing new.
-        source = "".join(split_block(inventory.content_of(file, f"name an {FILES[0]}"))[::2])
+        source = "".join(split_block(pool_tables.content_of(file, f"name an {FILES[0]}"))[::2])
         for group, trait, value, line in assignments(source, file.name, found.notes):
             where = f"{file.name}, line {line}: c.{group}.{trait}"
             if trait == "engines" and group.startswith("SSH") and isinstance(value, dict):
@@ -75,7 +75,7 @@ def _hosts(found: Read, engines: Mapping[str, Any]) -> None:
         where = f"engines of {name!r}"
         try:
             engines_there = BY_KEY["engines"].parse(count)
-            spec = HostSpec(LOCAL) if name in _HERE else inventory.spec(str(name), where)
+            spec = HostSpec(LOCAL) if name in _HERE else pool_tables.spec(str(name), where)
         except (Invalid, UsageError) as error:
             found.notes.append(f"{where} = {raw!r} is left out: {getattr(error, 'message', error)}")
             continue
@@ -103,7 +103,7 @@ def _external(found: Read, value: Any, where: str) -> None:
 
 def _controller(found: Read, value: Any, where: str) -> None:
     try:
-        found.controller = HostSpec(LOCAL) if value in _HERE else inventory.spec(str(value), where)
+        found.controller = HostSpec(LOCAL) if value in _HERE else pool_tables.spec(str(value), where)
     except UsageError as error:
         found.notes.append(f"{error.message}; the controller runs on this machine")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from cncp.config import hostlist, inventory, sources
+from cncp.config import hostlist, pool_tables, sources
 from cncp.config.inventory import LOCAL, HostSpec, Inventory
 from cncp.errors import UsageError
 
@@ -44,7 +44,7 @@ def named(hosts: str, listed: Inventory | None = None, where: str = "command lin
     spoken_of = {host.name: host for host in (listed.everyone if listed else ())}
     for pattern in hostlist.split(hosts):
         for text in hostlist.expand(pattern, where):
-            host = inventory.spec(text, where)
+            host = pool_tables.spec(text, where)
             if host.name in found:
                 raise UsageError(f"{where}: {host.name} is named twice", "name every host once")
             # What the command line says of the way to a host wins.

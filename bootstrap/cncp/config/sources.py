@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cncp.config import inventory, machine_layers, rendezvous_table
+from cncp.config import inventory, machine_layers, pool_tables, rendezvous_table
 from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.parsers import Value
 from cncp.config.rendezvous_table import RendezvousTable
 from cncp.config.settings import BY_KEY, FORMER_VARIABLES, RENAMED, Cluster, Layer, cluster, layer, merged
+from cncp.config.variables import INTERNAL, OTHER_VARIABLES, VM_VARIABLES, switched
 from cncp.errors import UsageError
 from cncp.records import Odd, Record
 from cncp.records import read as read_json
@@ -37,54 +38,6 @@ SOURCE = _PACKAGE / "_code" if INSTALLED else _PACKAGE.parents[1]
 
 STATIC = SOURCE / "cookbooks" / "cncp" / "files"
 """Everything that is installed byte for byte."""
-
-OTHER_VARIABLES = {
-    "CNCP_CHEF_INSTALL": "no: never install Cinc, whoever asks",
-    "CNCP_DEBUG": "true: show each command that is run, where, for how long and how it ended",
-    "CNCP_FILE": "path of cluster.toml",
-    "CNCP_FORCE": "true: go on although engines are busy; their tasks are lost",
-    "CNCP_FORGET": "true: leave out what earlier command lines said",
-    "CNCP_HOME": "folder for the virtualenv and all state (~/.local/share/cncp)",
-    "CNCP_INSTALL_ONLY": "true: end when the virtualenv is there",
-    "CNCP_JSON": "true: print the result as JSON",
-    "CNCP_OFFLINE": "bundle to install from instead of any network",
-    "CNCP_OFFLINE_DIGEST": "SHA-256 that the bundle must have",
-    "CNCP_PLAIN_URL": "true: take code from a plain http:// or git:// URL, for which nobody vouches",
-    "CNCP_PYTHON": "Python to build the virtualenv with",
-    "CNCP_QUIET": "true: print no progress",
-    "CNCP_REF": "branch, tag or commit of the code that a lone baremetal.sh gets",
-    "CNCP_REPO_URL": "where a lone baremetal.sh gets the code",
-    "CNCP_USER": "account the cluster runs as, where root sets it up",
-    "CNCP_VERBOSE": "true: say how long each phase takes",
-    "CNCP_WAIT": "seconds to wait for engines that are busy",
-}
-"""Variables of ours that are not settings of the cluster."""
-
-VM_VARIABLES = {
-    "CNCP_VM_BOX": "the box (cncp-compute)",
-    "CNCP_VM_BUNDLE": "bundle for machines without a network",
-    "CNCP_VM_CORES": "cores of each machine (1)",
-    "CNCP_VM_COUNT": "how many machines (1)",
-    "CNCP_VM_DRIVER": "kvm, or qemu where KVM does not run guests",
-    "CNCP_VM_HOME": "folder of the virtual machines (~/.local/share/cncp-vm)",
-    "CNCP_VM_MEMORY": "MiB of each machine (1024)",
-    "CNCP_VM_NETWORK": "first three numbers of the private network (192.168.93)",
-    "CNCP_VM_PROVISIONER": "baremetal or chef_solo",
-}
-"""Those of virtual machines; all but the folder are read by vm/compute/Vagrantfile."""
-
-_INTERNAL = {"CNCP_BEGAN", "CNCP_BY_ROOT", "CNCP_HERE", "CNCP_INSTANCE", "CNCP_ROOT"}
-"""Variables by which baremetal.sh, stage0 and `cncp up`, here and on other hosts, hand things to one another."""
-
-
-def switched(environment: Mapping[str, str], name: str) -> bool:
-    """Tell whether a variable of ours that is on or off is on. Raises UsageError."""
-    value = environment.get(name, "").lower()
-    if value in ("", "0", "false", "no", "off"):
-        return False
-    if value in ("1", "true", "yes", "on"):
-        return True
-    raise UsageError(f"environment: {name} = {environment[name]!r} is not possible", f"{name} must be true or false")
 
 
 def gather(
@@ -250,20 +203,20 @@ def read(path: Path | None) -> tuple[dict[str, object], Inventory | None]:
     """
     if path is None:
         return {}, None
-    settings, hosts, _ = _parsed(path, inventory.content_of(path, _READABLE))
+    settings, hosts, _ = _parsed(path, pool_tables.content_of(path, _READABLE))
     return dict(settings), hosts
 
 
 def rendezvous(path: Path | None) -> RendezvousTable:
     """Read where machines find the cluster by themselves. Raises UsageError."""
-    return RendezvousTable() if path is None else _parsed(path, inventory.content_of(path, _READABLE))[2]
+    return RendezvousTable() if path is None else _parsed(path, pool_tables.content_of(path, _READABLE))[2]
 
 
 @functools.lru_cache(maxsize=4)
 def _parsed(path: Path, content: str) -> tuple[Mapping[str, object], Inventory | None, RendezvousTable]:
     """Parse the content of a file, once: it is asked for by every step, and for every host."""
     if path.suffix != ".toml":
-        return {}, inventory.listed(path, content), RendezvousTable()
+        return {}, pool_tables.listed(path, content), RendezvousTable()
     toml = _toml_reader()
     if toml is None:
         return {}, None, RendezvousTable()
@@ -277,7 +230,7 @@ def _parsed(path: Path, content: str) -> tuple[Mapping[str, object], Inventory |
     except ValueError as error:
         # Of TOML itself, or of a number with more digits than Python reads.
         raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io for the syntax") from None
-    hosts = inventory.parse(values, str(path), path.parent)
+    hosts = pool_tables.parse(values, str(path), path.parent)
     table = rendezvous_table.parse(values.get(rendezvous_table.TABLE, {}), str(path), path.parent)
     settings = {key: value for key, value in values.items() if key not in inventory.TABLES}
     return with_paths(settings, path.parent), hosts, table
@@ -335,7 +288,7 @@ def _environment(environment: Mapping[str, str]) -> Layer:
     known = {setting.variable: setting.key for setting in BY_KEY.values()}
     found = {}
     for name, value in environment.items():
-        if not name.startswith("CNCP_") or name in {*OTHER_VARIABLES, *VM_VARIABLES, *_INTERNAL}:
+        if not name.startswith("CNCP_") or name in {*OTHER_VARIABLES, *VM_VARIABLES, *INTERNAL}:
             continue
         if name in FORMER_VARIABLES:
             raise UsageError(f"environment: {name} has another name now", f"set {FORMER_VARIABLES[name]}={value}")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from cncp.config.inventory import LOCAL
-from cncp.config.sources import switched
+from cncp.config.variables import switched
 from cncp.errors import CncpError
 from cncp.files import PARENTS
 from cncp.fleet import membership, registry, tunnel_grants

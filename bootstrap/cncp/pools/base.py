@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cncp.config import inventory
+from cncp.config import pool_tables
 from cncp.config.inventory import HostSpec, Inventory, PoolTable
 from cncp.config.parsers import Value
 from cncp.errors import UsageError
@@ -209,7 +209,7 @@ class Pool(ABC):
 
 def _described(host: HostSpec, table: PoolTable, wants: Collection[str]) -> HostSpec:
     shared = {key: value for key, value in table.values.items() if key not in wants}
-    return inventory.described(host, shared, table.where, list(wants))
+    return pool_tables.described(host, shared, table.where, list(wants))
 
 
 def _read(key: str, want: Want, table: PoolTable) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cncp.config import inventory
+from cncp.config import pool_tables
 from cncp.config.host_way import OF_SSH
 from cncp.config.inventory import HostSpec, PoolTable
 from cncp.errors import CncpError, UsageError
@@ -71,11 +71,11 @@ class Guarded(Pool):
 
     def _host(self, host: HostSpec, operation: str) -> HostSpec:
         try:
-            plain = inventory.spec(host.name, self.name)
+            plain = pool_tables.spec(host.name, self.name)
             if plain != HostSpec(host.name) or plain.local:
                 raise self._fault(f"{operation} gave {host.name!r}, which is no name of a host of a pool")
             ways = {key: getattr(host, key) for key in OF_SSH if getattr(host, key) != getattr(plain, key)}
-            return self._inner.described(inventory.described(plain, {**ways, **host.settings}, self.name))
+            return self._inner.described(pool_tables.described(plain, {**ways, **host.settings}, self.name))
         except (UsageError, TypeError) as error:
             raise self._fault(f"{operation} gave a host that cannot be: {error}") from error
 

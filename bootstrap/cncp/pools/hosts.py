@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cncp.config import inventory
-from cncp.config.inventory import HostSpec, PoolTable
+from cncp.config import pool_tables
+from cncp.config.inventory import HOSTS, HostSpec, PoolTable
 from cncp.pools.base import Member, Pool, Say, State, Want
 
 
@@ -18,17 +18,17 @@ def _anything(raw: Any) -> Any:
 class Hosts(Pool):
     """Hosts that are there, and that ssh reaches by the names in the table."""
 
-    kind: ClassVar = inventory.HOSTS
+    kind: ClassVar = HOSTS
 
     wants: ClassVar[Mapping[str, Want]] = {
         # These are read with the file, before there is a virtualenv, and together.
-        inventory.HOSTS: Want(_anything, '["gold[2-7]"]', "names and ranges, or a file of them"),
+        HOSTS: Want(_anything, '["gold[2-7]"]', "names and ranges, or a file of them"),
         "host": Want(_anything, "TABLES", "what is different on one host", {}),
     }
 
     def __init__(self, table: PoolTable, wanted: Mapping[str, Any], name: str, home: Path) -> None:
         super().__init__(table, wanted, name, home)
-        self._hosts = tuple(inventory.named_hosts(table))
+        self._hosts = tuple(pool_tables.named_hosts(table))
 
     def plan(self) -> Sequence[str]:
         """Nothing is to be made."""

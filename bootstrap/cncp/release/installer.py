@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cncp.config.settings import SETTINGS
-from cncp.config.sources import OTHER_VARIABLES, SOURCE, STATIC
+from cncp.config.sources import SOURCE, STATIC
+from cncp.config.variables import OTHER_VARIABLES
 from cncp.errors import CncpError, UsageError
 from cncp.files import write_atomic
 from cncp.records import read

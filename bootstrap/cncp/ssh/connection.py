@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
 from cncp.config.inventory import HostSpec
-from cncp.config.inventory import spec as spec_of
+from cncp.config.pool_tables import spec as spec_of
 from cncp.process import Command, Completed, begin, run
 from cncp.ssh import openssh
 from cncp.ssh.command import LOGINS, Line, Running, Way, checked, late, never_begun, ran, refuse_when_stopped

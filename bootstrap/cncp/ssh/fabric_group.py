@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cncp.config.inventory import HostSpec
-from cncp.config.inventory import spec as spec_of
+from cncp.config.pool_tables import spec as spec_of
 from cncp.errors import CncpError
 from cncp.ssh.connection import KEY
 

@@ -12,7 +12,7 @@ from cncp import accounts
 from cncp.config import sources
 from cncp.config.asked import Request, request
 from cncp.config.inventory import ALONE, LOCAL, HostSpec, Inventory
-from cncp.config.sources import switched
+from cncp.config.variables import switched
 from cncp.console import Console
 from cncp.errors import CncpError, ours
 from cncp.fleet.any_machine import Machine

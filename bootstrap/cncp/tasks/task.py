@@ -17,7 +17,7 @@ from invoke.tasks import Task, task
 
 from cncp import accounts, command_log, interrupted
 from cncp.config.settings import SETTINGS
-from cncp.config.sources import switched
+from cncp.config.variables import switched
 from cncp.errors import CncpError, ours
 
 SWITCHES = {"json": "CNCP_JSON", "quiet": "CNCP_QUIET", "verbose": "CNCP_VERBOSE", "forget": "CNCP_FORGET"}

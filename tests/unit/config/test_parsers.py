@@ -12,11 +12,22 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cncp.config import hostlist, inventory, ipyparallel_profile, parsers, profile_export, selection, sources, writer
+from cncp.config import (
+    hostlist,
+    inventory,
+    ipyparallel_profile,
+    parsers,
+    pool_tables,
+    profile_export,
+    selection,
+    sources,
+    writer,
+)
 from cncp.config.asked import request
 from cncp.config.hostlist import fold
 from cncp.config.inventory import HostSpec
 from cncp.config.sources import Kept
+from cncp.config.variables import switched
 from cncp.errors import CncpError, UsageError
 from cncp.ipp.connection_file import ClientFile
 from cncp.tasks import rollout_report, scenes
@@ -73,6 +84,21 @@ def test_ranges_are_all_their_numbers(first: str, bounds: list[tuple[int, int]])
         assert wanted == 0 or wanted > hostlist.MAX_HOSTS
     else:
         assert len(found) == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "on"),
+    [(None, False), ("", False), ("no", False), ("0", False), ("TRUE", True), ("1", True), ("on", True)],
+)
+def test_a_switch_is_on_or_off(value: str | None, on: bool) -> None:
+    """A variable that is not set is off, in whatever case the others are written."""
+    assert switched({} if value is None else {"CNCP_JSON": value}, "CNCP_JSON") is on
+
+
+def test_a_switch_is_nothing_else() -> None:
+    """What is neither is refused by the name of the variable."""
+    with pytest.raises(UsageError, match="environment: CNCP_JSON = 'maybe' is not possible"):
+        switched({"CNCP_JSON": "maybe"}, "CNCP_JSON")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +171,7 @@ def test_bad_files_are_refused_in_a_line(content: bytes, name: str, tmp_path: Pa
 @pytest.mark.parametrize("name", ["/dev/zero", "/nowhere", "/", "/etc/shadow/x", "a\0b", "~nosuch/x"])
 def test_files_that_are_none(name: str) -> None:
     """Endless, missing, a folder, or no name at all."""
-    for read in (sources.read, inventory.read_names, profile_export.load, ipyparallel_profile.read):
+    for read in (sources.read, pool_tables.read_names, profile_export.load, ipyparallel_profile.read):
         ours(functools.partial(read, Path(name)))
 
 
@@ -213,7 +239,7 @@ def test_any_file_is_read_or_refused(content: str) -> None:
 def test_any_words_are_hosts_or_refused(words: str, raw: bytes) -> None:
     """Those of a command line, and connection files."""
     ours(lambda: selection.named(words))
-    ours(lambda: inventory.spec(words, "test"))
+    ours(lambda: pool_tables.spec(words, "test"))
     ours(lambda: ClientFile.read(raw, "test"))
     ours(lambda: ClientFile.read(b"[" * 100_000, "test"))
 
@@ -226,13 +252,13 @@ def test_a_file_is_parsed_once_for_all_its_hosts(tmp_path: Path, monkeypatch: py
     path = tmp_path / "cluster.toml"
     path.write_text(MANY)
     parsed: list[str] = []
-    real = inventory.parse
+    real = pool_tables.parse
 
     def parse(values: Mapping[str, Any], origin: str, folder: Path) -> inventory.Inventory | None:
         parsed.append(origin)
         return real(values, origin, folder)
 
-    monkeypatch.setattr(inventory, "parse", parse)
+    monkeypatch.setattr(pool_tables, "parse", parse)
     asked = request({"HOME": str(tmp_path)}, file=str(path), flags={}, forget=True)
     hosts = scenes.inventory(asked)
     assert len(rollout_report.fleet(asked, hosts, limit="", strict=False).settings) == 1025

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import stage0
-from cncp.config.sources import OTHER_VARIABLES
+from cncp.config.variables import OTHER_VARIABLES
 from cncp.errors import PreflightError, UsageError
 from cncp.install import preflight, source_code
 

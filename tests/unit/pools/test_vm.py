@@ -15,6 +15,7 @@ import pytest
 
 from cncp.config import sources
 from cncp.config.inventory import HostSpec
+from cncp.config.variables import VM_VARIABLES
 from cncp.errors import CncpError
 from cncp.pools.vm import box, image, seed, vagrant
 from cncp.pools.vm.guest import Folder, Machine, command
@@ -316,4 +317,4 @@ def test_the_settings_of_the_vagrantfile() -> None:
     text = (ROOT / "vm" / "compute" / "Vagrantfile").read_text()
     read = {f"CNCP_VM_{name}" for name in re.findall(r"\b(?:setting|number|one_of)\('(\w+)'", text)}
     explained = set(re.findall(r"^#   (CNCP_VM_\w+)", text, re.MULTILINE))
-    assert read == explained == set(sources.VM_VARIABLES) - {"CNCP_VM_HOME"}
+    assert read == explained == set(VM_VARIABLES) - {"CNCP_VM_HOME"}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from operator import not_
 
-from cncp.config.sources import switched
+from cncp.config.variables import switched
 from cncp.errors import CncpError, UsageError
 from cncp.ipp.engine_uuid import slot
 from cncp.ipp.hub import IDLE, Hub, Load, NoAnswer

@@ -118,6 +118,40 @@ PATCHES: tuple[Patch, ...] = (
         },
     ),
     Patch(
+        name="engines that get no more tasks, and keep those that they have",
+        versions=(_IPYPARALLEL,),
+        by=(
+            "cncp.serve.draining:DrainingScheduler",
+            "cncp.serve.draining:relay",
+            "cncp.serve.controller:Controller",
+        ),
+        why="the scheduler knows who is there and who is gone, whose tasks it fails: nobody can be let go in between",
+        look="how engines are chosen, with and without a high-water mark; what is kept of those that compute; what "
+        "comes as an answer of the hub; whether engines can be drained by now",
+        read={
+            "ipyparallel.controller.app:TaskScheduler": "",
+            "ipyparallel.controller.app:IPController.init_schedulers": "34a657fa7428",
+            "ipyparallel.controller.hub:Hub.dispatch_query": "9a7f95866bf2",
+            "ipyparallel.controller.task_scheduler:TaskScheduler.start": "d52289d86377",
+            "ipyparallel.controller.task_scheduler:TaskScheduler.dispatch_query_reply": "778776a5d6c4",
+            "ipyparallel.controller.task_scheduler:TaskScheduler.available_engines": "398044567f1b",
+            "ipyparallel.controller.task_scheduler:TaskScheduler.maybe_run": "dbfbd666bdb5",
+            "ipyparallel.controller.task_scheduler:TaskScheduler.submit_task": "4fa4bb48f505",
+            "ipyparallel.controller.task_scheduler:TaskScheduler._unregister_engine": "a7b2b21c968a",
+        },
+    ),
+    Patch(
+        name="connections that end when the other machine is gone",
+        versions=(_IPYPARALLEL,),
+        by=("cncp.serve.controller:Controller", "cncp.serve.draining:bind_alive"),
+        why="a client that is gone without a word would be connected for ever",
+        look="whether sockets are still bound by this function, and by which name it is called",
+        read={
+            "ipyparallel.util:bind": "a7be0d3df6d0",
+            "ipyparallel.controller.scheduler:launch_scheduler": "bb2ca1e03835",
+        },
+    ),
+    Patch(
         name="a heart monitor that does not make engines wait",
         versions=(_IPYPARALLEL,),
         by=("cncp.serve.heartbeat:PromptMonitor", "cncp.serve.controller:Controller"),

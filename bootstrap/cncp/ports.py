@@ -63,6 +63,16 @@ def connected(pid: int) -> bool:
     return False
 
 
+def connections(port: int, own: int = 0) -> int:
+    """Return how many TCP connections there are to a port of this machine, but for those of the process ``own``."""
+    mine: set[object] = set()
+    if own:
+        with contextlib.suppress(psutil.Error):
+            mine.update(seen.laddr for seen in psutil.Process(own).net_connections("tcp"))
+    there = (seen for seen in psutil.net_connections("tcp") if seen.status == psutil.CONN_ESTABLISHED)
+    return sum(seen.laddr[1:] == (port,) and seen.raddr not in mine for seen in there)
+
+
 def listening(pids: Iterable[int]) -> set[int]:
     """Return the ports on which processes listen; those that are gone have none."""
     found: set[int] = set()

@@ -6,6 +6,8 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,31 @@ image = "{image}"
 flavor = "t3.micro"
 engines = 1
 price = 0.25
+"""
+
+STREAM = """
+import collections, json, os, sys
+import ipyparallel
+client = ipyparallel.Client(profile="cncp", timeout=20)
+def work(number):
+    import time
+    time.sleep(0.1)
+    return number
+view = client.load_balanced_view()
+results, ended = [], False
+while not ended:
+    results.append(view.map_async(work, range(40), chunksize=1))
+    results[-1].wait(60)
+    open(sys.argv[1], "w").close()
+    ended = os.path.exists(sys.argv[2])
+print(json.dumps(collections.Counter(status for result in results for status in result.status)))
+"""
+
+CONNECTED = """
+# only connected
+import ipyparallel, time
+client = ipyparallel.Client(profile="cncp", timeout=20)
+time.sleep(600)
 """
 
 AWS = "[default]\nregion = eu-west-1\nendpoint_url = {endpoint}\naws_access_key_id = t\naws_secret_access_key = t\n"
@@ -58,6 +85,21 @@ class Owner:
         """Return the security groups that are ours."""
         found = self.region.client.describe_security_groups()["SecurityGroups"]
         return [group["GroupName"] for group in found if group["GroupName"].startswith("cncp-")]
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Have a client send tasks all the time; each has ended, and well, by the end of the block."""
+        begun, over = (f"{self.gold.home}/{name}" for name in ("begun", "over"))
+        self.gold.host.exec(["rm", "-f", begun, over])
+        with ThreadPoolExecutor(1) as threads:
+            client = threads.submit(self.gold.python, STREAM, begun, over)
+            try:
+                until(lambda: client.done() or (self.gold.host.root / begun[1:]).exists(), 60, "tasks that end")
+                yield
+            finally:
+                self.gold.host.exec(["touch", over])
+        found = json.loads(client.result().stdout)
+        assert found.keys() == {"ok"}, found
 
     def engines(self) -> list[str]:
         """Return the hosts that engines compute on."""
@@ -99,8 +141,11 @@ def test_from_nothing_to_engines_and_back(owner: Owner) -> None:
     assert {(one["price"], one["orphan"]) for one in listed} == {(0.25, "")}
     owner.cncp("scale", "3")
     until(lambda: len(owner.engines()) == 3, 60, "a third engine")
-    owner.cncp("scale", "1")
-    assert len(owner.region.running) == 1
+    with owner.streaming():
+        assert "busy" in owner.cncp("scale", "1", check=False).stderr
+        assert len(owner.region.running) == 3
+        owner.cncp("scale", "1", "--wait", "60")
+        assert len(owner.region.running) == 1
     [left] = owner.region.running.values()
     stray = owner.region.client.run_instances(
         ImageId=owner.region.image(), InstanceType="t3.micro", MinCount=1, MaxCount=1,
@@ -114,6 +159,9 @@ def test_from_nothing_to_engines_and_back(owner: Owner) -> None:
     assert stray in owner.region.running
     owner.cncp("cloud.sweep", "--yes")
     assert list(owner.region.running) == [left["InstanceId"]]
+    with owner.streaming():
+        assert "would lose" in owner.cncp("down", "--wait", "1", check=False).stderr
+        assert list(owner.region.running) == [left["InstanceId"]]
     owner.cncp("down")
     assert owner.region.running == {}
     assert owner.groups == []
@@ -149,5 +197,26 @@ def test_without_work_they_end(owner: Owner) -> None:
     until(lambda: len(owner.region.running) == 1, 240, "one to be ended")
     until(lambda: len(owner.engines()) == 1, 60, "one engine")
     assert json.loads(owner.cncp("status", "--json").stdout)
+    owner.cncp("down")
+    assert owner.region.running == {}
+
+
+@pytest.mark.slow(held="tests/unit/pools/test_tending.py")
+def test_without_a_client_they_end(owner: Owner) -> None:
+    """All of them, a while after the last client has gone, and not before; the next `up` makes them anew."""
+    owner.write(1, 'idle_client = "1m"\n')
+    with ThreadPoolExecutor(1) as threads:
+        owner.cncp("up", "--file", f"{owner.gold.home}/cluster.toml")
+        client = threads.submit(owner.gold.python, CONNECTED)
+        with pytest.raises(AssertionError, match="it to be ended"):
+            until(lambda: not owner.region.running, 150, "it to be ended")
+        owner.gold.host.exec(["pkill", "-f", "only connected"])
+        client.exception()
+        gone = time.monotonic()
+    until(lambda: not owner.region.running, 240, "it to be ended")
+    assert time.monotonic() - gone > 55
+    until(lambda: "no client for" in owner.cncp("logs", "rendezvous").stdout, 60, "a reason in the log")
+    owner.cncp("up")
+    assert len(owner.engines()) == 1
     owner.cncp("down")
     assert owner.region.running == {}

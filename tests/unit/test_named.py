@@ -53,7 +53,6 @@ ELSEWHERE = {
     "pools.cloud.openstack": "cloud/test_contract.py",
     "pools.vm.accel": "lab/test_vm.py",
     "pools.vm.package": "unit/ground/test_interrupted.py",
-    "ports": "unit/machine/test_checks.py",
     "release.bundle": "install/test_bundle.py",
     "rendezvous.places": "install/test_stores.py",
     "rendezvous.store": "install/test_stores.py",

@@ -14,7 +14,7 @@ from cncp.fleet import membership, registry, tunnel_grants
 from cncp.fleet.any_machine import Machine, Said
 from cncp.fleet.model import SHARED
 from cncp.fleet.scene import Scene
-from cncp.machine.ops import joined_engines, steps
+from cncp.machine.ops import busy_engines, joined_engines, steps
 from cncp.machine.ops.busy_engines import Manners
 from cncp.machine.ops.doctor import Finding
 from cncp.machine.ops.engine_states import EngineState
@@ -121,12 +121,17 @@ def down(scene: Scene, manners: Manners) -> dict[str, Said]:
 
 
 def scale_pool(scene: Scene, pool: Pool, count: str, manners: Manners) -> dict[str, Said]:
-    """Have a pool be so large from here on. Members that are more are let go, but for those with busy engines.
+    """Have a pool be so large from here on. Members that are more are let go, busy ones as ``manners`` say.
 
-    Those that are fewer come with the next `up`.
+    Those that are fewer come with the next `up`. Where it is refused nothing has changed.
     """
     pool.scale(int(count) + ((pool.count or 0) if count[0] in "-+" else 0))
     surplus = list(pool.surplus())
+    try:
+        busy_engines.insist(lambda: list(pool.drain(surplus)), f"scale {count}", manners, scene.console.phase)
+    except BaseException:
+        pool.drain(surplus, hold=False)
+        raise
     said = scene.each(lambda machine: machine.down(manners), surplus)
     # One that cannot be reached has nobody's engines any more.
     going = [name for name in surplus if name not in scene.machines or name in said]

@@ -99,6 +99,11 @@ class Work(Record):
         return {**members, "engines": {name: load for name, load in members.items() if name.isdecimal()}}
 
 
+@dataclass(frozen=True)
+class _Drained(Record):
+    tasks: Mapping[str, Number]
+
+
 class _Reply(NamedTuple):
     to: object
     content: Mapping[str, object]
@@ -154,6 +159,14 @@ class Hub:
         """Return how many tasks are queued or running, on engines or for none yet. Raises NoAnswer."""
         found = self.work(timeout)
         return found.unassigned + sum(load.queue + load.tasks for load in found.engines.values())
+
+    def drain(self, idents: Collection[str], seconds: float, timeout: float = 1.0) -> Mapping[str, int]:
+        """Have engines get no load-balanced task for so many s; return how many each still has. Raises NoAnswer.
+
+        With 0 they get tasks again. The scheduler itself answers, which knows of a task before the hub does.
+        """
+        content = {"uuids": list(idents), "seconds": seconds}
+        return self._request("drain_request", content, timeout, _Drained).tasks
 
     def _request(self, kind: str, content: Mapping[str, object], timeout: float, answer: type[R]) -> R:
         """Ask the hub and return its reply. ``timeout`` in seconds."""

@@ -168,6 +168,13 @@ class Pool(ABC):
         """Return which members are more than are wanted, those to be released first at the front."""
         return ()
 
+    def drain(self, names: Collection[str], *, hold: bool = True) -> Sequence[str]:
+        """Have no new work go to members, or with ``hold`` false again; return those that still compute.
+
+        Asked again and again while they are waited for. Whoever ends hosts sees to their engines by itself.
+        """
+        return ()
+
     def check(self) -> None:  # noqa: B027  # what is to be had always needs no look
         """Raise CncpError where what is wanted cannot be had, before anything is changed anywhere."""
 

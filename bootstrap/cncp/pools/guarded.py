@@ -105,6 +105,10 @@ class Guarded(Pool):
         """Ask the pool inside."""
         return self._list("surplus", self._inner.surplus, str)
 
+    def drain(self, names: Collection[str], *, hold: bool = True) -> Sequence[str]:
+        """Ask the pool inside."""
+        return self._list("drain", lambda: self._inner.drain(names, hold=hold), str)
+
     def check(self) -> None:
         """Ask the pool inside."""
         self._asked("check", self._inner.check)

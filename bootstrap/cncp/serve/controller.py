@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ipyparallel import util
 from ipyparallel.controller import app as controller_app
 from ipyparallel.controller import heartmonitor
 from ipyparallel.controller.hub import Hub
@@ -20,6 +21,7 @@ from tornado.ioloop import PeriodicCallback
 from cncp.ipp.engine_uuid import host_in, slot
 from cncp.machine.node import Node
 from cncp.ports import listening
+from cncp.serve.draining import DrainingScheduler, bind_alive, relay
 from cncp.serve.engine_ids import Places
 from cncp.serve.heartbeat import PromptMonitor, expect_hearts
 from cncp.serve.log_files import RotatedFile, log_to
@@ -48,11 +50,15 @@ class Controller(controller_app.IPController):  # type: ignore[misc]  # ipyparal
         Hub._save_engine_state = lambda hub: save_engines(hub, places)  # noqa: SLF001
         # The heart monitor is a child that is forked from here, and takes its class from its module.
         heartmonitor.HeartMonitor = PromptMonitor
+        # The same of the task scheduler, and of how it binds.
+        controller_app.TaskScheduler = DrainingScheduler
+        util.bind = bind_alive
         # init_hub sleeps for a quarter of a second before it connects to the task scheduler, which zmq
         # does not ask for; nothing else in that module uses the clock.
         controller_app.time = SimpleNamespace(sleep=lambda _: None)
         super().init_hub()
         guard(self.hub, places)
+        relay(self.hub)
         monitor = PromptMonitor(parent=self)
         tolerance = monitor.period * monitor.max_heartmonitor_misses / 1000
         self.loop.call_later(tolerance, expect_hearts(self.hub))

@@ -36,7 +36,7 @@ class Errand:
             try:
                 # No pipe: nobody reads while it runs, and one that is full would hold it up for ever.
                 self._said = tempfile.TemporaryFile()  # noqa: SIM115  # read and closed once that has ended
-                self._running = begin([self._home / "venv/bin/cncp", "cloud.tend", "--quiet"], stderr=self._said)
+                self._running = begin([self._home / "venv/bin/cncp", "cloud.tend"], stderr=self._said)
             except OSError as error:
                 self._log.warning("cloud.tend: %s", error.strerror)
                 self._due = now + EVERY

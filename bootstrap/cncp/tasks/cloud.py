@@ -14,10 +14,7 @@ from cncp import accounts
 from cncp.config import sources
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError, plural
-from cncp.ipp.hub import Hub
-from cncp.machine import connection_files
-from cncp.machine.node import installed
-from cncp.pools.cloud import journal, outputs, roster, tending
+from cncp.pools.cloud import journal, outputs, registered, roster, tending
 from cncp.pools.cloud.admission import owner_tag
 from cncp.pools.cloud.cloud_pool import CloudPool
 from cncp.pools.cloud.patience import Clock
@@ -156,18 +153,16 @@ def sweep(context: Context, file: str | None = None, yes: bool = False, quiet: b
 
 @command({**CLUSTER_FILE, **QUIET})
 def tend(context: Context, file: str | None = None, quiet: bool = False) -> None:
-    """Look once at pools with `idle`: end instances that have no work, and make more where tasks wait for engines."""
-    console, home = Console(quiet=quiet), accounts.home(os.environ)
+    """Look once at pools with `idle` or `idle_client`: end instances, and make more where tasks wait for engines."""
+    console = Console(quiet=quiet)
     chosen = tending.wanted(_pools(file))
     if not chosen:
-        console.note("no pool of instances has idle")
+        console.note("no pool of instances has idle or idle_client")
         return
-    node = installed(home)
-    document = connection_files.client(node)
-    if document is None:
-        raise CncpError("the cluster has no keys yet", "bring it up: cncp up")
-    with Hub(document, connection_files.local_address(node)) as hub:
-        more = [tending.tend(pool, hub, console.phase) for pool in chosen]
+    gate = chosen[0].gate
+    with gate.hub() as hub:
+        there = registered.work(hub)
+    more = [tending.tend(pool, there, gate.clients(), console.phase) for pool in chosen]
     if any(more):
         main_job.converge(console, {}, file=file)
 

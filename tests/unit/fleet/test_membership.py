@@ -364,6 +364,33 @@ def test_fewer_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (pool.count, again.count) == (1, 1)
 
 
+def test_fewer_members_that_compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They get nothing new; what they compute is waited for, or lost with --force; else nothing changes at all."""
+    monkeypatch.setattr(Fake, "surplus", lambda _: ["m4", "m5"])
+    asked: list[tuple[list[str], bool]] = []
+    tasks = [["m5"]]
+
+    def drain(_: Fake, names: Collection[str], *, hold: bool = True) -> list[str]:
+        asked.append((list(names), hold))
+        return tasks.pop() if len(tasks) > 1 else tasks[0]
+
+    monkeypatch.setattr(Fake, "drain", drain)
+    pool = Fake(tmp_path, count=4)
+    scene, _ = scene_of(tmp_path, [pool])
+    with pytest.raises(CncpError, match="m5 is busy: scale 2 would lose its task"):
+        operations.scale_pool(scene, pool, "2", Manners())
+    assert asked == [(["m4", "m5"], True), (["m4", "m5"], False)]
+    assert pool.told == []
+    again = Fake(tmp_path, count=4)
+    counts.restore([again], tmp_path)
+    assert again.count == 4
+    operations.scale_pool(scene, pool, "2", Manners(force=True))
+    tasks = [[], ["m5"], ["m5"]]
+    operations.scale_pool(scene, pool, "2", Manners(wait=20.0))
+    assert tasks == [[]]
+    assert pool.told == [["m4", "m5"]] * 2
+
+
 def test_uninstall_leaves_nothing_of_pools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hosts first, then what pools have made, then this machine; which stays where a pool fails."""
     monkeypatch.setattr(operations, "_clear", lambda *_: None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,6 +41,8 @@ class Door:
         self.unregistered: list[str] = []
         self.busy: list[str] = []
         self.opened = 0
+        self.drained: list[str] = []
+        self.answers = True
 
     def begin(self, _: PoolTable) -> None:
         self.cluster = ID
@@ -56,7 +58,12 @@ class Door:
 
     def work(self) -> Work:
         engines = {host: [(number, "")] * count for number, (host, count) in enumerate(self.registered.items())}
-        return Work(engines, {list(self.registered).index(host): 1 for host in self.busy})
+        busy = {list(self.registered).index(host): 1 for host in self.busy}
+        return Work(engines, busy, answered=self.answers)
+
+    def drain(self, instances: Collection[str], *, hold: bool) -> list[str]:
+        self.drained = [name for name in self.drained if name not in instances] + [*(instances if hold else ())]
+        return [name for name in instances if name in self.busy]
 
     def unregister(self, instances: list[str]) -> None:
         self.unregistered += instances
@@ -150,6 +157,16 @@ def test_more_and_fewer(tmp_path: Path) -> None:
     counts.keep(pool)
     door.busy = ["host-4"]
     assert pool.surplus() == ["host-5", "host-2", "host-1"]
+    # Those that compute come last, and are told: what is to become of their tasks the verb decides.
+    door.busy = ["host-1", "host-4"]
+    assert pool.surplus() == ["host-5", "host-2", "host-3"]
+    pool.scale(1)
+    assert pool.surplus() == ["host-5", "host-2", "host-3", "host-4"]
+    assert pool.drain(pool.surplus()) == ["host-4"]
+    assert sorted(door.drained) == ["host-2", "host-3", "host-4", "host-5"]
+    assert pool.drain(["host-4"], hold=False) == ["host-4"]
+    assert "host-4" not in door.drained
+    pool.scale(2)
     door.busy = []
     assert pool.surplus() == ["host-5", "host-2", "host-4"]
     pool.release(pool.surplus(), print)
@@ -183,6 +200,31 @@ def test_what_is_told_on_the_console(tmp_path: Path) -> None:
     late = {member.name: member for member in pool.observe()}
     assert late["host-1"].state is State.FAILED
     assert "it has not joined in time: boot · cncp: fetching" in late["host-1"].cause
+
+
+def test_one_that_never_joins(tmp_path: Path) -> None:
+    """The next `up` ends it and makes another, once the controller says that its engines are not there."""
+    cloud, door = Memory(), Door()
+    up(made(tmp_path, cloud, door))
+    door.registered = {"host-1": 1, "host-2": 1}
+    assert states(made(tmp_path, cloud, door))["host-3"] == "booting"
+    up(made(tmp_path, cloud, door))
+    assert len(cloud.alive) == 3
+    cloud.clock.time += 1300
+    door.registered, door.answers = {}, False
+    up(made(tmp_path, cloud, door))
+    assert sorted(one.name for one in cloud.alive) == ["host-1", "host-2", "host-3"]
+    door.registered, door.answers = {"host-1": 1, "host-2": 1}, True
+    said = up(made(tmp_path, cloud, door))
+    assert "ending 1 instance that run no engines any more" in said
+    assert sorted(one.name for one in cloud.alive) == ["host-1", "host-2", "host-4"]
+    door.registered["host-4"] = 1
+    assert set(states(made(tmp_path, cloud, door)).values()) == {"joined"}
+    # All have joined once: that their engines are away for a while has none ended.
+    cloud.clock.time += 1300
+    door.registered = {}
+    up(made(tmp_path, cloud, door))
+    assert sorted(one.name for one in cloud.alive) == ["host-1", "host-2", "host-4"]
 
 
 def test_those_that_end_by_themselves(tmp_path: Path) -> None:
@@ -344,6 +386,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"idle": "0m"}, "idle must be"),
     ({"idle": "2d"}, "idle must be"),
     ({"idle": "999999h"}, "idle must be"),
+    ({"idle_client": "30s"}, "idle_client must be a time from 1m to 168h"),
+    ({"idle_client": "8d"}, "idle_client must be"),
+    ({"idle_client": 8}, "idle_client must be"),
+    ({"idle_client": False}, "idle_client must be"),
     ({"deadline": "1m"}, "deadline must be a time from 10m to 24h"),
     ({"deadline": "25h"}, "deadline must be"),
     ({"price": -1}, "price must be"),
@@ -381,7 +427,8 @@ def test_what_a_table_can_say(tmp_path: Path) -> None:
     """Everything at once, as the cloud is given it."""
     (tmp_path / "lab.pem").write_text("text\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\nmore\n")
     keys = {
-        "instances": "2-40", "idle": "30m", "zones": ["a", "b"], "spot": True, "deadline": "2h", "network": "lab",
+        "instances": "2-40", "idle": "30m", "idle_client": "8h", "zones": ["a", "b"],
+        "spot": True, "deadline": "2h", "network": "lab",
         "key": "ada", "groups": ["default"], "controller_group": "sg-1", "price": 0.1, "certificate": "lab.pem",
         "index": "https://u:p@pypi.example/simple", "engines": 4, "cloud": "griffin", "region": "One",
     }  # fmt: skip
@@ -392,6 +439,7 @@ def test_what_a_table_can_say(tmp_path: Path) -> None:
     )
     assert pool._certificate == "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     assert (pool.count, pool.wanted["idle"], pool.patience) == (2, 1800, 1200.0)
+    assert pool.wanted["idle_client"] == 8 * 3600
     assert pool.settings == {"engines": 4}
     assert cloud_table.duration(1, 86400)("24h") == 86400
 

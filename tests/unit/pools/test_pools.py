@@ -230,6 +230,7 @@ FAULTY: dict[str, tuple[str, str, str]] = {
     "a release that raises": ("release", "lambda self, names, say: 1 / 0", "release ended with ZeroDivisionError"),
     "a publish that raises": ("publish", "lambda self, it, say: 1 / 0", "publish ended with ZeroDivisionError"),
     "a surplus of none": ("surplus", "lambda self: [None]", "surplus gave None, which is no str"),
+    "a drain of none": ("drain", "lambda self, names, hold: [None]", "drain gave None, which is no str"),
     "a discard that raises": ("discard", "lambda self, say: 1 / 0", "discard ended with ZeroDivisionError"),
     "a number that it does not take": ("scale", "lambda self, count: 1 / 0", "scale ended with ZeroDivisionError"),
 }
@@ -246,6 +247,7 @@ def test_a_pool_that_does_it_wrong(
         "acquire": (print,),
         "scale": (1,),
         "release": ([], print),
+        "drain": ([],),
         "publish": (None, print),
         "discard": (print,),
     }

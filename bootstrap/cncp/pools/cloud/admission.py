@@ -26,16 +26,21 @@ from cncp.ipp.hub import Hub, NoAnswer
 from cncp.machine import connection_files, offering
 from cncp.machine.node import Node, installed
 from cncp.machine.ops import inviting
+from cncp.machine.services.base import running_process
 from cncp.pools.base import Rendezvous, Say
 from cncp.pools.cloud import registered
 from cncp.pools.cloud.launch import Boot
 from cncp.pools.cloud.registered import Work
 from cncp.pools.cloud.user_data import user_data
+from cncp.ports import connections
 from cncp.release import bundle
 from cncp.rendezvous import owner, publishing
 from cncp.rendezvous.documents import Cluster
 from cncp.rendezvous.sealing import SETTINGS
 from cncp.rendezvous.store import ROOT, Exists, Store
+
+HOLD = 900.0
+"""Seconds for which no task goes to instances that are to end: longer than that takes, and not for ever."""
 
 
 def owner_tag(home: Path) -> str:
@@ -170,8 +175,23 @@ class Gate:
             return registered.work(hub)
         return Work()
 
+    def clients(self) -> int:
+        """Return how many clients are connected to the controller."""
+        document = connection_files.client(self._node)
+        # The hub is a client of the task scheduler as well.
+        return connections(document.task, running_process(self._node, "controller").pid) if document else 0
+
+    def drain(self, instances: Iterable[str], *, hold: bool) -> list[str]:
+        """Have no new task go to the engines of instances, or again; return which still compute.
+
+        None where the controller does not answer: nobody gives them any.
+        """
+        with contextlib.suppress(NoAnswer), self.hub() as hub:
+            return registered.drain(hub, instances, HOLD if hold else 0.0)
+        return []
+
     def unregister(self, instances: Iterable[str]) -> None:
-        """Have no task go to the engines of instances any more, as far as the controller answers."""
+        """Have the controller know that instances are gone, as far as it answers."""
         with contextlib.suppress(NoAnswer), self.hub() as hub:
             registered.unregister(hub, instances)
 

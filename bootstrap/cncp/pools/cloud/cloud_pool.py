@@ -86,12 +86,18 @@ class CloudPool(Pool):
         self._count = count
 
     def surplus(self) -> Sequence[str]:
-        """Return those that are more than are wanted and compute nothing: who has not joined, then the youngest."""
+        """Return those that are more than are wanted: who has not joined, who computes nothing, then the youngest."""
         members = [member for member in self.observe() if member.state is State.JOINED or member.state.coming]
         work = self.gate.work()
-        idle = [member for member in members if not work.tasks_of(member.name)]
-        idle.sort(key=lambda member: (member.state is State.JOINED, -member.since))
-        return [member.name for member in idle[: max(0, len(members) - self.count)]]
+        members.sort(key=lambda member: (member.state is State.JOINED, bool(work.tasks_of(member.name)), -member.since))
+        return [member.name for member in members[: max(0, len(members) - self.count)]]
+
+    def drain(self, names: Collection[str], *, hold: bool = True) -> Sequence[str]:
+        """Have the task scheduler leave their engines out, for as long as their end may take."""
+        there = self._mine(self.journal)
+        chosen = {name: there[key].name for key, name in _distinct(there.values()).items() if {key, name} & set(names)}
+        busy = set(self.gate.drain(chosen.values(), hold=hold)) if chosen else set()
+        return [name for name, instance in chosen.items() if instance in busy]
 
     # Before anything is made ------------------------------------------------
 
@@ -129,12 +135,22 @@ class CloudPool(Pool):
                     say("looking for instances that were asked for by a command that was cut off")
                     reclaim.settled(self.provider, kept, batch, self.clock)
             there = self._without_gone(kept)
-            useless = [instance.id for instance in there.values() if instance.state in ("failed", "stopped")]
+            useless = [key for key, instance in there.items() if instance.state in ("failed", "stopped")]
+            useless += self._never_joined(kept, {key: there[key] for key in there.keys() - set(useless)})
             if useless:
                 say(f"ending {plural(len(useless), 'instance')} that run no engines any more")
                 reclaim.end(self.provider, kept, useless, self.clock)
             self._forget()
         return ()
+
+    def _never_joined(self, kept: Journal, there: Mapping[str, Instance]) -> list[str]:
+        """Return the ids of those that run and have failed to join: what stays of them would count for ever."""
+        work = self.gate.work()
+        # One that has joined once is not given up because the controller was away, or is not there yet.
+        joined = {key for batch in kept.open(self.name) if batch.stage == "JOINED" for key in batch.ids}
+        found = there.keys() - joined if work.answered else ()
+        engines = {key: len(registered.of(there[key].name, work.engines)) for key in found}
+        return [key for key in found if self._state(there[key], engines[key])[0] is State.FAILED]
 
     def publish(self, rendezvous: Rendezvous, say: Say) -> None:
         """Make what is missing: the controller answers now, so whoever comes finds it."""
@@ -157,6 +173,7 @@ class CloudPool(Pool):
                 made = Launcher(self.provider, kept, wish, self.clock, say).bring(missing)
             finally:
                 self._forget()
+            self._begin_anew()
             say(f"{plural(len(made), 'instance')} made in {self.provider.where}")
 
     @property
@@ -164,11 +181,23 @@ class CloudPool(Pool):
         """Where what was seen of its load is kept; while it is there the service beside the controller looks."""
         return load_store(self.name).path(self.home)
 
+    @property
+    def tended(self) -> bool:
+        """Whether it follows the work there is, or ends when nobody is there."""
+        return bool(self.wanted["idle"] or self.wanted["idle_client"])
+
     def _have_it_tended(self) -> None:
-        if not self.wanted["idle"]:
+        if not self.tended:
             self.load_file.unlink(missing_ok=True)
         elif not self.load_file.exists():
             load_store(self.name).save(self.home, Memory())
+
+    def _begin_anew(self) -> None:
+        """Give new ones the whole time in which somebody may connect, where it was over for those before them."""
+        store, limit = load_store(self.name), self.wanted["idle_client"]
+        known = store.intact(self.home) if limit else None
+        if known and self.clock.now() - known.alone >= limit:
+            store.save(self.home, replace(known, alone=0.0))
 
     @property
     def patience(self) -> float:
@@ -194,6 +223,10 @@ class CloudPool(Pool):
         joined = {member.name for member in found if member.state is State.JOINED}
         self._note_joined(kept, {key for key, name in names.items() if name in joined})
         return found
+
+    def present(self) -> set[str]:
+        """Return the names of those that the cloud has, whatever their state."""
+        return set(_distinct(self._mine(self.journal).values()).values())
 
     def _mine(self, kept: Journal) -> dict[str, Instance]:
         """Return this pool's instances by id, as the cloud has just said."""
@@ -270,8 +303,10 @@ class CloudPool(Pool):
             ids = [key for key, name in _distinct(there.values()).items() if {key, name} & set(names)]
             if ids:
                 say(f"ending {plural(len(ids), 'instance')} of {self.provider.where}")
-                self.gate.unregister([there[key].name for key in ids])
+                # They stay registered until they are gone: an engine that the hub does not know begins anew.
+                self.gate.drain([there[key].name for key in ids], hold=True)
                 reclaim.end(self.provider, kept, ids, self.clock)
+                self.gate.unregister([there[key].name for key in ids])
             self._forget()
             self._without_gone(kept)
             if not any(batch.ids for batch in kept.open(self.name)):
@@ -279,13 +314,15 @@ class CloudPool(Pool):
 
     def discard(self, say: Say) -> None:
         """End all, also those that a command was cut off from, and what was made besides."""
+        # One that has none for now is looked at all the same: tasks may wait, or a client come.
+        self.load_file.unlink(missing_ok=True)
         if not self.gate.cluster:
             return
         with journal.locked(self.home, "ending instances"):
             kept = self.journal
             self._forget()
             if kept.open(self.name):
-                self.gate.unregister([instance.name for instance in self._mine(kept).values()])
+                self.gate.drain([instance.name for instance in self._mine(kept).values()], hold=True)
             self._leave(kept, say)
 
     def _leave(self, kept: Journal, say: Say) -> None:
@@ -293,7 +330,6 @@ class CloudPool(Pool):
         reclaim.close(kept, self.name, self._reached, self.clock, say)
         kept.note_short(self.name, "")
         self._forget()
-        self.load_file.unlink(missing_ok=True)
         if not kept.sites:
             kept.forget()
 

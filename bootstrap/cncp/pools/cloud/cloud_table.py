@@ -118,6 +118,12 @@ WANTS: Mapping[str, Want] = {
         _spot, "no|yes|fallback", "cheaper ones that the cloud may take away; fallback: others for the rest", "no"
     ),
     "idle": Want(duration(60, 86400), "TIME", "how long one has no work until it is ended, as in 30m", 0),
+    "idle_client": Want(
+        duration(60, 7 * 86400),
+        "TIME",
+        "how long no client is connected until all are ended, whatever they compute, as in 8h; never without",
+        0,
+    ),
     "deadline": Want(duration(600, 86400), "TIME", "how long after it was made one can still join", 3600),
     "network": Want(_NAME, "NAME", "of OpenStack, where the project has several", ""),
     "key": Want(_NAME, "NAME", "a key pair of the cloud, for ssh to instances; none without", ""),

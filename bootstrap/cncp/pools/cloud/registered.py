@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cncp.ipp.engine_uuid import host_in, slot
-from cncp.ipp.hub import Hub
+from cncp.ipp.hub import Hub, NoAnswer
 
 Engines = Mapping[str, Sequence[tuple[int, str]]]
 """Ids and uuids of engines, by the host that the uuids name."""
@@ -34,11 +35,15 @@ def of(instance: str, there: Engines) -> list[tuple[int, str]]:
 
 @dataclass(frozen=True)
 class Work:
-    """What the hub says: each host's engines with ids and uuids, the tasks of each engine, and how many wait."""
+    """What the hub says: each host's engines with ids and uuids, the tasks of each engine, and how many wait.
+
+    ``answered`` is whether it says anything.
+    """
 
     engines: Engines = field(default_factory=dict)
     tasks: Mapping[int, int] = field(default_factory=dict)
     queued: int = 0
+    answered: bool = False
 
     def tasks_of(self, instance: str) -> int:
         """Return how many tasks the engines of an instance have."""
@@ -48,11 +53,27 @@ class Work:
 def work(hub: Hub) -> Work:
     """Ask a hub. Raises NoAnswer."""
     there, said = engines(hub), hub.work()
-    return Work(there, {number: load.queue + load.tasks for number, load in said.loads.items()}, said.unassigned)
+    return Work(there, {number: load.queue + load.tasks for number, load in said.loads.items()}, said.unassigned, True)
+
+
+def drain(hub: Hub, instances: Iterable[str], seconds: float) -> list[str]:
+    """Have no new task go to the engines of instances for so many s; return which still compute. Raises NoAnswer.
+
+    0 has them get tasks again. A hub whose scheduler cannot do that only says who computes.
+    """
+    there = engines(hub)
+    mine = {instance: of(instance, there) for instance in instances}
+    uuids = [uuid for each in mine.values() for _, uuid in each]
+    given: Mapping[str, int] = {}
+    if uuids:
+        with contextlib.suppress(NoAnswer):
+            given = hub.drain(uuids, seconds)
+    tasks = work(hub).tasks
+    return [name for name, each in mine.items() if any(given.get(uuid) or tasks.get(number) for number, uuid in each)]
 
 
 def unregister(hub: Hub, instances: Iterable[str]) -> None:
-    """Tell the hub that the engines of instances are gone: no task goes to them any more. Raises NoAnswer."""
+    """Tell the hub that the engines of instances are gone, rather than have it wait for them. Raises NoAnswer."""
     there = engines(hub)
     for instance in instances:
         for number, uuid in of(instance, there):

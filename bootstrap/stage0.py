@@ -282,6 +282,8 @@ def install(wanted: Wanted, given: argparse.Namespace, keep: source_code.Code | 
     """Bring the virtualenv to what is wanted, from the network or from a bundle; tell whether that took anything."""
     home = wanted.home
     began = console.elapsed()
+    # What is installed for later is for whatever comes then, if it is not said here.
+    role = wanted.flags.get("role") if given.install_only else wanted.settings.role
     changed = environment.ensure(
         home,
         given.python,
@@ -289,6 +291,7 @@ def install(wanted: Wanted, given: argparse.Namespace, keep: source_code.Code | 
         requirements=wanted.settings.requirements,
         # It runs beside the controller.
         jupyter=wanted.settings.jupyter and not wanted.idle,
+        engines_alone=role == "engine",
         offline=Path(given.offline) if given.offline else None,
         say=console.phase,
         keep=keep,

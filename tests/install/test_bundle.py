@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -85,6 +86,65 @@ def test_a_lone_script_with_a_bundle(bundle_file: Path, home: Path) -> None:
     }
     assert site.install("--offline", str(bundle_file)) == ""
     assert {path.name for path in home.iterdir()} == {".local", "a folder"}
+
+
+UNLOADED = {
+    # What makes the virtualenv.
+    *("distlib", "filelock", "packaging", "platformdirs", "python-discovery", "virtualenv"),
+    # What IPython and ipyparallel load when somebody's code first asks for it.
+    *("asttokens", "decorator", "executing", "ipython-pygments-lexers", "matplotlib-inline", "nest-asyncio2"),
+    *("prompt-toolkit", "pure-eval", "pycparser", "stack-data", "tqdm", "wcwidth"),
+    "supervisor",  # has the engines where there is no systemd
+}
+LOADED = """
+import sys
+import cncp.serve.engine, cncp.tasks.join, cncp.rendezvous.sealing, ipyparallel
+from IPython.core.interactiveshell import InteractiveShell
+from importlib import metadata
+shell = InteractiveShell()
+for line in ("!true", "x = [1", "1 / 0", "%time 1"):
+    shell.run_cell(line)
+found = metadata.packages_distributions()
+print("loaded:", *{name for top in found if top in sys.modules for name in found[top]})
+"""
+"""What an engine of ours imports, and what comes with lines as users send them."""
+
+
+def of_venv(site: Site, code: str) -> str:
+    """Return what the Python of a virtualenv prints."""
+    python = site.state / "venv" / "bin" / "python"
+    return subprocess.run([python, "-I", "-c", code], check=True, capture_output=True, text=True, cwd="/").stdout
+
+
+def test_for_engines_alone(bundle_file: Path, index: IndexServer, home: Path, tmp_path: Path) -> None:
+    """It has half the size, nothing that engines do not load, and is enough for them; a whole cluster is refused."""
+    environment = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index.url, "HOME": str(tmp_path)}
+    lean = tmp_path / "engines.tar"
+    names = bundle.make(lean, "", "", environment, engines_only=True)
+    assert lean.stat().st_size < 0.5 * bundle_file.stat().st_size
+    code = {name for name in manifest(lean)["members"] if name.startswith("code/")}  # type: ignore[attr-defined]
+    assert not [name for name in code if "/locks/dev" in name or "/locks/jupyter" in name or "/notebooks/" in name]
+    lone = home / "a folder"
+    lone.mkdir()
+    shutil.copy(ROOT / "baremetal.sh", lone)
+    site = Site(home, code=lone, variables=NOTHING)
+    said = site.install("--offline", str(lean), status=4)
+    assert "holds only what engines need" in said
+    assert "--role engine" in said
+    assert not (site.state / "venv").exists()
+    assert "installed in" in site.install("--offline", str(lean), "--role", "engine")
+    assert site.install("--offline", str(lean), "--role", "engine") == ""
+    loaded = of_venv(site, LOADED).rpartition("loaded:")[2].split()
+    there = {wheels.normal(name.split("-")[0]) for name in names}
+    assert {"jedi", "debugpy", "parso", "uv"}.isdisjoint(there)
+    assert there - {wheels.normal(name) for name in loaded} <= UNLOADED
+    # Nothing is taken away from one that has all, and all comes where the machine is to have a controller.
+    site.install("--offline", str(bundle_file))
+    assert of_venv(site, "import debugpy, jedi; print(jedi.__name__)").strip() == "jedi"
+    assert "installed in" not in site.install("--offline", str(lean), "--role", "engine")
+    assert of_venv(site, "import debugpy, jedi; print(jedi.__name__)").strip() == "jedi"
+    with pytest.raises(UsageError, match="exclude each other"):
+        bundle.make(tmp_path / "x.tar", "", "", environment, jupyter=True, engines_only=True)
 
 
 def test_a_checkout_with_a_bundle_and_requirements(bundle_file: Path, home: Path) -> None:

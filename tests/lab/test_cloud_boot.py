@@ -7,11 +7,14 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
 
 import pytest
 
 from cncp.install.bundle_reader import sha256
 from cncp.pools.cloud.user_data import progress, user_data
+from cncp.pools.vm import image
 from cncp.release import bundle
 from cncp.rendezvous.documents import Seed
 
@@ -30,6 +33,7 @@ class Ground:
     """A controller's machine, and where instances get their code."""
 
     gold: Site
+    file: Path
     bundle: str
     digest: str
 
@@ -51,13 +55,13 @@ def ground(
 ) -> Iterator[Ground]:
     """Boot the controller's machine, and serve what instances install from."""
     folder = tmp_path_factory.mktemp("store")
-    bundle.make(folder / "cncp.tar", "", "3.11", os.environ)
+    bundle.make(folder / "cncp.tar", "", "3.11", os.environ, engines_only=True)
     host = make_host("gold", "bookworm", ("cron", "python3-venv"), users=("bob",))
     host.boot()
     gold = make_site(host, "bob")
     gold.baremetal("--engines=0", "--listen=all")
     with cloud.serving(folder, lab.address) as url:
-        yield Ground(gold, f"{url}/cncp.tar", sha256(folder / "cncp.tar"))
+        yield Ground(gold, folder / "cncp.tar", f"{url}/cncp.tar", sha256(folder / "cncp.tar"))
 
 
 def console(host: Host) -> str:
@@ -71,6 +75,10 @@ def test_from_boot_to_engines(ground: Ground, make_host: Callable[..., Host]) ->
     text = user_data(seed)
     assert len(text) < 4096
     made = cloud.instance(make_host, "ip-10-0-0-5", text)
+    # Of an image with another version's code, which is not what is wanted.
+    former = made.root / HAS[1:]
+    former.parent.mkdir()
+    former.write_bytes(b"other")
     made.boot(cloud.BOOTS)
     assert progress(console(made)) == ("joined", ""), made.read("/var/log/cncp-boot.log")
     assert ground.engines() == ["ip-10-0-0-5"] * 2
@@ -89,6 +97,58 @@ def test_from_boot_to_engines(ground: Ground, make_host: Callable[..., Host]) ->
         assert seed.key not in made.read(path)
     made.exec(["touch", "/home/cncp/.local/share/cncp/run/power-off"])
     until(lambda: not made.running, 60, "it to power off")
+
+
+HAS = "/var/lib/cncp-image/cncp.tar"
+
+
+def packaged(make_host: Callable[..., Host], ground: Ground, name: str, text: str) -> Host:
+    """Make an instance of an image as vm.package leaves one: installed, and its account may do all."""
+    made = cloud.instance(make_host, name, text)
+    lab = made.root / "etc/cloud/cloud.cfg.d/99-lab.cfg"
+    plain = json.loads(lab.read_text())
+    del plain["datasource_list"]
+    lab.write_text(json.dumps(plain) + "\n")
+    (made.root / "etc/cloud/cloud.cfg.d/10_cncp.cfg").write_text(image._CLOUD_CFG)
+    (made.root / "etc/cloud/ds-identify.cfg").write_text(image._IDENTIFY)
+    seed = made.root / "var/lib/cloud/seed/nocloud"
+    aside = seed.rename(seed.with_name("aside"))
+    # With no seed in any of these places cloud-init does its work all the same, and at once.
+    made.boot(cloud.BOOTS)
+    assert "DataSourceNone" in made.read("/run/cloud-init/result.json")
+    made.exec(["useradd", "--create-home", "--shell", "/bin/bash", "cncp"])
+    made.write("/etc/sudoers.d/90-cloud-init-users", "cncp ALL=(ALL) NOPASSWD:ALL\n")
+    made.put(ground.file, HAS)
+    made.exec(["chmod", "-R", "a+rX", str(Path(HAS).parent)])
+    made.write("/srv/baremetal.sh", made.exec(["tar", "-xOf", HAS, "code/baremetal.sh"]).stdout)
+    words = ["bash", "/srv/baremetal.sh", "--install-only", "--role=engine", f"--offline={HAS}"]
+    made.exec(["env", "CNCP_USER=cncp", *words], timeout=300)
+    unit = resources.files("cncp.pools.vm").joinpath("first-boot.service").read_text()
+    made.write("/etc/systemd/system/cncp-first-boot.service", unit)
+    made.exec(["systemctl", "enable", "cncp-first-boot.service"])
+    made.exec(["touch", "/var/lib/cncp-first-boot"])
+    made.exec(["cloud-init", "clean", "--logs"])
+    made.power_off()
+    aside.rename(seed)
+    return made
+
+
+def test_an_image_that_has_it_all(ground: Ground, make_host: Callable[..., Host]) -> None:
+    """What it has is what is wanted: nothing is fetched or installed, and no cluster of its own is made."""
+    seed = ground.seed("--engines=2")
+    made = packaged(make_host, ground, "ip-10-0-0-8", user_data(replace(seed, bundle=f"{ground.bundle}.none")))
+    made.boot(cloud.BOOTS)
+    log = made.read("/var/log/cncp-boot.log")
+    assert progress(console(made)) == ("joined", ""), log
+    assert "waiting: " not in log
+    assert "installing the locked packages" not in log
+    assert ground.engines().count("ip-10-0-0-8") == 2
+    assert not made.exists("/var/lib/cncp-first-boot")
+    assert (
+        made.exec(["systemctl", "show", "-P", "ExecMainStartTimestamp", "cncp-first-boot.service"]).stdout.strip() == ""
+    )
+    assert made.exec(["runuser", "-u", "cncp", "--", "sudo", "-n", "true"], check=False).returncode
+    made.power_off()
 
 
 def _inside(text: str, value: str) -> str:

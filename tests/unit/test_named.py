@@ -51,6 +51,7 @@ ELSEWHERE = {
     "pools.cloud.admission": "lab/test_cloud_ec2.py",
     "pools.cloud.ec2": "cloud/test_ec2.py",
     "pools.cloud.openstack": "cloud/test_contract.py",
+    "pools.vm.about": "unit/ground/test_state_files.py",
     "pools.vm.accel": "lab/test_vm.py",
     "pools.vm.package": "unit/ground/test_interrupted.py",
     "release.bundle": "install/test_bundle.py",

@@ -28,6 +28,7 @@ class BundleManifest(Record):
     pythons: tuple[str, ...]
     members: Mapping[str, str]
     jupyter: bool = False
+    engines_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,18 @@ class Bundle:
     pythons: tuple[str, ...]
     members: Mapping[str, str]
     jupyter: bool = False
+    engines_only: bool = False
 
-    def check(self, target: Target, *, jupyter: bool = False) -> None:
-        """Raise PreflightError unless the bundle was made for ``target`` and, where that is wanted, with Jupyter."""
+    def check(self, target: Target, *, jupyter: bool = False, engines_alone: bool = False) -> None:
+        """Raise PreflightError unless the bundle was made for ``target`` and holds what is wanted.
+
+        That is Jupyter as well, or for ``engines_alone`` not more than they need.
+        """
+        if self.engines_only and not engines_alone:
+            raise PreflightError(
+                f"{self.path} holds only what engines need",
+                "make one that holds all: cncp bundle.make without --engines-only, or install with --role engine",
+            )
         if jupyter and not self.jupyter:
             raise PreflightError(
                 f"{self.path} holds no Jupyter",
@@ -115,7 +125,7 @@ def read(path: Path) -> Bundle:
     except (OSError, EOFError, ValueError, Misfit, tarfile.TarError) as error:
         # tarfile lists every way of reading that it has tried.
         raise UsageError(f"{path} is not a bundle: {str(error).partition(chr(10))[0].rstrip(':')}", _HINT) from None
-    return Bundle(path, manifest.platforms, manifest.pythons, manifest.members, manifest.jupyter)
+    return Bundle(path, manifest.platforms, manifest.pythons, manifest.members, manifest.jupyter, manifest.engines_only)
 
 
 def _manifest(path: Path) -> bytes:

@@ -25,6 +25,9 @@ LOCK = SOURCE / "bootstrap" / "locks" / "compute.txt"
 JUPYTER = LOCK.with_name("jupyter.txt")
 """The lock of what Jupyter needs; where both name a package, they name the same version."""
 
+NOT_FOR_ENGINES = ("debugpy", "jedi", "parso")
+"""Packages of the lock that a machine with engines alone does without: a debugger, and what completes lines better."""
+
 _RUN_VIRTUALENV = (
     "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
     "runpy.run_module('virtualenv', run_name='__main__', alter_sys=True)"
@@ -59,6 +62,7 @@ def ensure(
     *,
     requirements: str,
     jupyter: bool,
+    engines_alone: bool,
     offline: Path | None,
     say: Say,
     keep: source_code.Code | None = None,
@@ -66,7 +70,8 @@ def ensure(
 ) -> bool:
     """Bring the virtualenv in ``home`` to what is wanted; return whether there was anything to do.
 
-    ``requirements`` is the setting: "none", an absolute path or a URL; ``jupyter`` is the other one.
+    ``requirements`` is the setting: "none", an absolute path or a URL; ``jupyter`` is the other one. Where
+    ``engines_alone`` run, and nothing of the user's is added, what they do without is left out.
     ``offline`` is a bundle, the only source then. ``keep`` is code to be kept in ``home`` and run from
     there; None leaves it where it runs from. ``before`` is called before anything is changed that
     services depend on, and told whether engines are among them; it raises where that cannot be. Raises
@@ -76,8 +81,9 @@ def ensure(
     options = {} if bundle else pip_config.read(environment)
     web = Web(options, environment)
     user = _requirements(requirements, home, web, say)
+    lean = engines_alone and not jupyter and user is None
     wanted = Wanted(
-        lock=hashlib.sha256(LOCK.read_bytes()).hexdigest(),
+        lock=_digest(lean=lean),
         jupyter=hashlib.sha256(JUPYTER.read_bytes()).hexdigest() if jupyter else "",
         python=os.path.realpath(python),
         source=str(source_code.kept(home) if keep else SOURCE),
@@ -90,7 +96,7 @@ def ensure(
         return False
     target = wheels.here(preflight.check(home, python))
     if bundle:
-        bundle.check(target, jupyter=jupyter)
+        bundle.check(target, jupyter=jupyter, engines_alone=lean)
     stamped = STAMP.intact(home)
     if stamped is not None and stamped != wanted:
         before(of_engines(stamped) != of_engines(wanted))
@@ -108,22 +114,38 @@ def ensure(
             file = None if user is None else _file(requirements, user, Path(scratch))
             say("getting virtualenv and uv")
             kit = bootstrap_tools.ensure(home, python, target, Index(options, web), folder)
-            locks = (LOCK, JUPYTER) if jupyter else (LOCK,)
+            locks = (LOCK, JUPYTER) if jupyter else (_lean(Path(scratch), target) if lean else LOCK,)
             holding = packages.Packages(home, locks, file, target, sources)
             _install(_Job(home, python, wanted, kit, holding, say))
         _keep(home, requirements, user)
     return True
 
 
+def _digest(*, lean: bool) -> str:
+    """Return what tells locks apart, ``lean`` the one without what engines do without."""
+    less = " ".join(NOT_FOR_ENGINES).encode() if lean else b""
+    return hashlib.sha256(LOCK.read_bytes() + less).hexdigest()
+
+
+def _lean(folder: Path, target: wheels.Target) -> Path:
+    """Write the lock without what engines do without; return where it is."""
+    path = folder / "engines.txt"
+    locked = wheels.read_lock(LOCK, target.environment)
+    path.write_text("".join(f"{each.line()}\n" for each in locked if each.name not in NOT_FOR_ENGINES))
+    return path
+
+
 def _whole(home: Path, wanted: Wanted) -> bool:
     """Tell whether all that is wanted is there.
 
     Jupyter's packages that are no longer wanted stay until something else changes: engines may have
-    loaded some of them, and they are soon switched on again.
+    loaded some of them, and they are soon switched on again. So do those that engines alone do without.
     """
     stamped = STAMP.intact(home)
     if stamped and not wanted.jupyter:
         stamped = replace(stamped, jupyter="")
+    if stamped and stamped.lock == _digest(lean=False):
+        stamped = replace(stamped, lock=wanted.lock if wanted.lock == _digest(lean=True) else stamped.lock)
     return stamped == wanted and _sound(home / "venv")
 
 

@@ -101,7 +101,8 @@ class Packages:
             words = [str(uv), "pip", "install", "--quiet", "--exact", "--python", self._python, *options]
             words += [*(["--offline"] if sources.offline else []), *sources.arguments(), *self._locks]
             # With requirements of the user's own, hashes are checked where there are any: in the lock.
-            words += ["-r", str(self.user)] if self.user else ["--require-hashes"]
+            # The lock names all that is wanted, which may be less than its packages ask for.
+            words += ["-r", str(self.user)] if self.user else ["--no-deps", "--require-hashes"]
             # Not where the user stands: the configuration of a project there is none of ours.
             run(words, env=settings, cwd=self.home, timeout=_TIMEOUT)
 

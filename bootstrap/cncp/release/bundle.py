@@ -20,6 +20,7 @@ from cncp.errors import CncpError, UsageError
 from cncp.files import insist_on_file, to_json
 from cncp.install import pip_config, wheels
 from cncp.install.bundle_reader import MANIFEST
+from cncp.install.environment import NOT_FOR_ENGINES
 from cncp.install.http import Web
 from cncp.install.simple_index import Index, NoWheel
 from cncp.install.source_code import code, pack
@@ -28,26 +29,48 @@ from cncp.install.wheels import Locked, Target
 LOCKS = tuple(SOURCE / "bootstrap" / "locks" / f"{name}.txt" for name in ("bootstrap", "compute"))
 JUPYTER = LOCKS[0].with_name("jupyter.txt")
 
+_WHEELS_NOT_FOR_ENGINES = (*NOT_FOR_ENGINES, "uv")
+"""pip, which virtualenv brings, installs so few wheels as well."""
+
+_CODE_NOT_FOR_ENGINES = (
+    *(f"bootstrap/locks/{name}." for name in ("dev", "ec2", "jupyter", "openstack", "store")),
+    *("cookbooks/cncp/documentation/", "cookbooks/cncp/spec/", "notebooks/"),
+)
+"""What begins so is read by no machine that only has engines. Our modules stay: verbs import each other's."""
+
 
 def make(
-    output: Path, platforms: str, pythons: str, environment: Mapping[str, str], *, jupyter: bool = False
+    output: Path,
+    platforms: str,
+    pythons: str,
+    environment: Mapping[str, str],
+    *,
+    jupyter: bool = False,
+    engines_only: bool = False,
 ) -> list[str]:
-    """Write a bundle, with ``jupyter`` one that holds Jupyter as well, and return the names of its wheels.
+    """Write a bundle, and return the names of its wheels.
 
+    With ``jupyter`` it holds Jupyter as well, with ``engines_only`` not more than a machine with engines alone needs.
     ``platforms`` and ``pythons`` are lists with commas, "" meaning this machine's and this
     Python's. Raises UsageError, CncpError where a package has no wheel for a target.
     """
     wanted = targets(platforms, pythons)
+    if jupyter and engines_only:
+        raise UsageError("--jupyter and --engines-only exclude each other", "Jupyter runs beside the controller")
     if output.is_dir():
         raise UsageError(f"{output} is a folder", f"name a file in it: --output {output / 'cncp.tar'}")
     insist_on_file(output)
     options = pip_config.read(environment)
     locks = (*LOCKS, JUPYTER) if jupyter else LOCKS
-    files = dict(_wheels(_needed(wanted, locks), Index(options, Web(options, environment))))
+    left_out = _WHEELS_NOT_FOR_ENGINES if engines_only else ()
+    needed = {locked: asking for locked, asking in _needed(wanted, locks).items() if locked.name not in left_out}
+    files = dict(_wheels(needed, Index(options, Web(options, environment))))
     members = {f"wheels/{name}": (content, 0o644) for name, content in files.items()}
-    members.update({f"code/{name}": entry for name, entry in code(SOURCE)})
+    unread = _CODE_NOT_FOR_ENGINES if engines_only else ()
+    members.update({f"code/{name}": entry for name, entry in code(SOURCE) if not name.startswith(unread)})
     manifest = {
         "cncp": __version__,
+        "engines_only": engines_only,
         "jupyter": jupyter,
         "members": {name: hashlib.sha256(content).hexdigest() for name, (content, _) in members.items()},
         "platforms": sorted({target.platform for target in wanted}),

@@ -19,18 +19,25 @@ from cncp.tasks.task import command
         "platforms": "list: manylinux_2_28_x86_64,manylinux_2_28_aarch64 (or x86_64,aarch64); this machine's without",
         "pythons": "list: 3.11,3.13; this Python's version without",
         "jupyter": "hold what --jupyter=true needs as well",
+        "engines_only": "hold only what machines need that have engines alone, such as those that join",
     }
 )
 def make(
-    context: Context, output: str = "dist/cncp.tar", platforms: str = "", pythons: str = "", jupyter: bool = False
+    context: Context,
+    output: str = "dist/cncp.tar",
+    platforms: str = "",
+    pythons: str = "",
+    jupyter: bool = False,
+    engines_only: bool = False,
 ) -> None:
     """Write one file with code and wheels, for: bash ./baremetal.sh --offline FILE."""
     path = Path(output)
-    names = bundle.make(path, platforms, pythons, os.environ, jupyter=jupyter)
+    names = bundle.make(path, platforms, pythons, os.environ, jupyter=jupyter, engines_only=engines_only)
     console = Console()
     digest = bundle_reader.sha256(path)
     console.say(f"{path}: {len(names)} wheels, {path.stat().st_size / 1e6:.0f} MB, SHA-256 {digest}")
-    console.say(f"next, on a machine that reaches nothing: bash ./baremetal.sh --offline {path.name}")
+    role = " --role engine" if engines_only else ""
+    console.say(f"next, on a machine that reaches nothing: bash ./baremetal.sh --offline {path.name}{role}")
     console.say(f"    that nobody exchanges it on the way: --offline-digest {digest}")
 
 

@@ -26,7 +26,7 @@ from cncp.machine.jupyter import service
 from cncp.machine.node import NODE, Node
 from cncp.pools import counts
 from cncp.pools.cloud import cloud_pool, idle_policy, journal
-from cncp.pools.vm import guest, vagrant
+from cncp.pools.vm import about, guest, vagrant
 from cncp.records import Record
 from cncp.rendezvous import member_record, owner
 from cncp.rendezvous.documents import Access
@@ -62,6 +62,7 @@ FILES: list[tuple[StateFile[Any], Record]] = [
     (journal.store("0" * 16), journal._Content("c", "ada", (BATCH,))),
     (cloud_pool.load_store("p"), idle_policy.Memory({"host-1": 1.0}, 2.0)),
     (counts.STORE, counts.Counts({"p": counts.Count(3, 2)})),
+    (about.ABOUT, about.About("d" * 64, "c" * 64)),
     (guest.STORE, guest.Machine("v", 1, 1024, 1, 2222, (1, 2), 3, "k")),
     (vagrant.STORE, vagrant.Settings({"CNCP_VM_COUNT": "1"})),
 ]
@@ -90,7 +91,7 @@ def test_it_is_read_as_it_was_written(file: StateFile[Any], record: Record, fold
     assert file.save(folder, record)
     assert file.load(folder) == file.intact(folder) == record
     path = file.path(folder)
-    mode = 0o644 if file is stamp.STAMP else 0o600
+    mode = 0o644 if file in (stamp.STAMP, about.ABOUT) else 0o600
     assert path.stat().st_mode & 0o7777 == mode
     assert not file.save(folder, record)
     path.chmod(0o666)

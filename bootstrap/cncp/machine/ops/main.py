@@ -74,6 +74,7 @@ def _install(node: Node, bundle: Path | None, console: Console) -> None:
         os.environ,
         requirements=node.settings.requirements,
         jupyter=service.wanted(node),
+        engines_alone=node.settings.role == "engine",
         offline=bundle,
         say=console.phase,
         keep=source_code.of_package(Path(node.home)),

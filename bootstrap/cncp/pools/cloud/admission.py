@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import platform
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -141,7 +142,8 @@ class Gate:
             say("making what instances install from")
             for former in path.parent.glob("bundle-*.tar"):
                 former.unlink()
-            bundle.make(path, "", wanted["pythons"], os.environ)
+            # Not for this machine's own C library, which an image may have an older one than.
+            bundle.make(path, platform.machine(), wanted["pythons"], os.environ, engines_only=True)
         return path
 
     def admit(self) -> Boot:

@@ -48,12 +48,18 @@ boot
 """
 
 _CLOUD_CFG = """\
-# Of this image: seeds come on a disk, and networkd does what they say.
-datasource_list: [NoCloud, None]
+# Of this image: seeds come on a disk, or from a cloud that shows itself as one; networkd does what they say.
+datasource_list: [NoCloud, ConfigDrive, OpenStack, Ec2, None]
+datasource: {Ec2: {strict_id: true}}
 locale: C.UTF-8
 system_info:
   network:
     renderers: [networkd]
+"""
+
+_IDENTIFY = """\
+# Of several places for seeds none may have one: cloud-init still makes what is particular to a machine.
+policy: search,found=all,maybe=all,notfound=enabled
 """
 
 _QUIET = ("apt-daily.timer", "apt-daily-upgrade.timer")
@@ -140,6 +146,7 @@ def _prepare(tree: Path) -> None:
     (tree / "etc/hostname").unlink(missing_ok=True)
     (tree / "etc/fstab").write_text(f"LABEL={_LABEL} / ext4 errors=remount-ro 0 1\n")
     (tree / "etc/cloud/cloud.cfg.d/10_cncp.cfg").write_text(_CLOUD_CFG)
+    (tree / "etc/cloud/ds-identify.cfg").write_text(_IDENTIFY)
     grub = tree / "boot/grub"
     grub.mkdir(parents=True, exist_ok=True)
     (grub / "grub.cfg").write_text(_GRUB_CFG)

@@ -2,12 +2,13 @@
 
 Done on a copy that is switched on: what is installed stays, the cluster and its keys are uninstalled,
 the virtualenv is made anew, and what is particular to the machine is taken out by the machine itself
-(clean.sh). Its first boot makes a cluster, as large as the machine, with keys of its own.
+(clean.sh). Its first boot makes a cluster, as large as the machine, with keys of its own; as an instance of a cloud
+(`cncp cloud.image`) it joins the one that it is given, and has what it would install from (files/cloud/instance.sh).
 """
 
 from __future__ import annotations
 
-import hashlib
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,22 +20,26 @@ from cncp.config.inventory import HostSpec, Inventory
 from cncp.console import Console
 from cncp.errors import CncpError
 from cncp.fleet import deploy
-from cncp.fleet.model import HOME, Fleet
+from cncp.fleet.model import HOME, Fleet, Surveyed
 from cncp.fleet.phases.install import Installer
 from cncp.fleet.phases.survey import survey
+from cncp.install.bundle_reader import sha256
 from cncp.pools.vm import box, image, seed
+from cncp.pools.vm.about import ABOUT, About
 from cncp.pools.vm.guest import Machine
 from cncp.pools.vm.qemu import Qemu
 from cncp.pools.vm.site import know, named
 from cncp.ports import free_block
+from cncp.release import bundle
 from cncp.ssh.connection import Remote
 
 IMAGE, BOX, SUMS = "cncp-compute.qcow2", "cncp-compute.box", "SHA256SUMS"
-"""The files of a package."""
+"""The files of a package, besides what is said of it."""
 
 _COPY = "cncp-package"
 _UNIT, _SCRIPT = "first-boot.service", "clean.sh"
-_THERE = "/tmp/clean.sh"  # noqa: S108  # on a machine that is ours alone
+_THERE, _WHEELS = "/tmp/clean.sh", "/tmp/cncp.tar"  # noqa: S108  # on a machine that is ours alone
+_KEPT = "/var/lib/cncp-image/cncp.tar"  # where instance.sh looks
 _CLEAN = 600.0  # s, emulated
 
 _UNINSTALL = f"""
@@ -46,7 +51,7 @@ rm -rf "$HOME/{HOME}"
 
 def files(folder: Path) -> tuple[Path, ...]:
     """Return the files of a package in a folder."""
-    return tuple(folder / name for name in (IMAGE, BOX, SUMS))
+    return tuple(folder / name for name in (IMAGE, BOX, ABOUT.name, SUMS))
 
 
 def package(machines: Qemu, source: Machine, folder: Path, home: Path, state: Path, console: Console) -> None:
@@ -59,26 +64,45 @@ def package(machines: Qemu, source: Machine, folder: Path, home: Path, state: Pa
         made = Path(beside)
         with _copy(machines, source, home) as one:
             console.phase(f"starting a copy of {source.name}")
-            _clean(machines.start([one])[0].spec, state, console)
+            code = _clean(machines.start([one])[0].spec, state, console)
             machines.stop(one.name)
             console.phase("writing the image")
             image.reduce(machines.of(one.name).disk, made / IMAGE)
         console.phase("writing the box")
         box.pack(made / IMAGE, made / BOX)
-        sums = "".join(f"{_digest(made / one)}  {one}\n" for one in (IMAGE, BOX))
+        ABOUT.save(made, About(sha256(made / IMAGE), code))
+        sums = "".join(f"{sha256(made / name)}  {name}\n" for name in (IMAGE, BOX, ABOUT.name))
         (made / SUMS).write_text(sums)
         for path in files(made):
             path.replace(folder / path.name)
 
 
-def _clean(way: HostSpec, state: Path, console: Console) -> None:
+def _clean(way: HostSpec, state: Path, console: Console) -> str:
+    """Have the machine as it is to be given away; return the digest of the code that instances of it find there."""
     with Remote(way, strict=True) as remote:
         console.phase("taking out what is particular to it")
         remote.run(["sh", "-c", _UNINSTALL], timeout=_CLEAN)
-        _install(remote, state, console)
+        code = _bring_bundle(remote, _install(remote, state, console), console)
         unit, script = (resources.files("cncp.pools.vm").joinpath(name).read_bytes() for name in (_UNIT, _SCRIPT))
         remote.put(script, _THERE, 0o700)
         remote.run(["sudo", "sh", _THERE], input=unit, timeout=_CLEAN)
+    return code
+
+
+def _bring_bundle(remote: Remote, there: Surveyed, console: Console) -> str:
+    """Bring what an instance of this image installs from; return its digest, "" where it cannot be had here."""
+    python = ".".join(map(str, there.facts.version[:2]))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "cncp.tar")
+            bundle.make(path, there.facts.processor, python, os.environ, engines_only=True)
+            remote.put(path.read_bytes(), _WHEELS)
+            digest = sha256(path)
+    except CncpError as error:
+        console.warn(f"instances of this image have to fetch what they install from: {error.message}")
+        return ""
+    remote.run(["sudo", "install", "-D", "-m", "0644", _WHEELS, _KEPT])
+    return digest
 
 
 def source(machines: Qemu, name: str) -> Machine:
@@ -105,7 +129,7 @@ def _copy(machines: Qemu, source: Machine, home: Path) -> Iterator[Machine]:
         know(home, {one.name: ""})
 
 
-def _install(remote: Remote, state: Path, console: Console) -> None:
+def _install(remote: Remote, state: Path, console: Console) -> Surveyed:
     """Bring our code and a virtualenv, and start nothing: there are no keys before the first boot."""
     spec = remote.spec
     found = survey({spec.name: remote})
@@ -113,11 +137,4 @@ def _install(remote: Remote, state: Path, console: Console) -> None:
     installed = Installer(fleet, deploy.code(), console).install_all(found.results)
     for error in (*found.failures.values(), *installed.failures.values()):
         raise error
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+    return found.results[spec.name]

@@ -178,6 +178,9 @@ class Pool(ABC):
     def check(self) -> None:  # noqa: B027  # what is to be had always needs no look
         """Raise CncpError where what is wanted cannot be had, before anything is changed anywhere."""
 
+    def check_controller(self, head: HostSpec) -> None:  # noqa: B027  # hosts are set up from anywhere
+        """Raise UsageError where it is of no use with the controller on this machine, before anything is asked."""
+
     @abstractmethod
     def plan(self) -> Sequence[str]:
         """Return what ``acquire`` would do, a line each; none where there is nothing to do."""

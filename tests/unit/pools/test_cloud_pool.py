@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import pytest
 
 from cncp.config import sources
-from cncp.config.inventory import PoolTable
+from cncp.config.asked import request
+from cncp.config.inventory import HostSpec, PoolTable
 from cncp.errors import CncpError, UsageError
 from cncp.pools import counts
 from cncp.pools.base import Rendezvous, State
@@ -22,6 +23,7 @@ from cncp.pools.cloud.registered import Work, is_host
 from cncp.pools.guarded import Guarded
 from cncp.pools.providers import pools
 from cncp.rendezvous.publishing import new_batch
+from cncp.tasks import rollout_report, scenes
 
 from ..elsewhere import install
 from .memory_cloud import Killed, Memory
@@ -356,6 +358,18 @@ def test_others_are_left(tmp_path: Path) -> None:
     assert set(states(pool)) == {"host-1"}
     pool.release(["other", "db", "i-8", "i-9"], print)
     assert cloud.ended == {}
+
+
+def test_a_controller_elsewhere(tmp_path: Path) -> None:
+    """Where nobody could let them in, it is said before any host or cloud is asked, and where to do it."""
+    file = tmp_path / "cluster.toml"
+    table = '[[pool]]\nprovider = "ec2"\ninstances = 2\nimage = "ami-1"\nflavor = "m"\n'
+    file.write_text(f'controller = "gold1"\n{table}[[pool]]\nhosts = ["gold1"]\n')
+    asked = request({"HOME": str(tmp_path)}, file=str(file), flags={}, forget=True)
+    with pytest.raises(UsageError, match="looked after by the controller's machine: gold1, not this one") as caught:
+        rollout_report.fleet(asked, scenes.inventory(asked), limit="", strict=False)
+    assert "run cncp up on gold1" in caught.value.hint
+    made(tmp_path, Memory()).check_controller(HostSpec("localhost"))
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

@@ -101,6 +101,15 @@ class CloudPool(Pool):
 
     # Before anything is made ------------------------------------------------
 
+    def check_controller(self, head: HostSpec) -> None:
+        """Refuse a controller elsewhere: who lets instances in, and looks after them, is its machine."""
+        if not head.local:
+            raise UsageError(
+                f"{self.table.where}: instances are made and looked after by the controller's machine: {head.name}, not"
+                " this one",
+                f"run cncp up on {head.name}, whose account has access to the cloud, with a file without controller",
+            )
+
     def check(self) -> None:
         """Have the cloud say whether we may, and whether there is room. Raises CncpError."""
         self.clock.asked(self.provider.check)

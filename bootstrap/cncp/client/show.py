@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cncp.client.profile import IDENTITY
+from cncp.errors import duration
 from cncp.files import read_record
 from cncp.ipp.connection_file import CLIENT, ENGINE, ClientFile, ConnectionFile, EngineFile
 from cncp.records import Record
@@ -75,13 +76,6 @@ def _ranges(numbers: list[int]) -> str:
 def rows(found: list[Shown]) -> list[list[str]]:
     """Return them as cells of a table."""
     return [
-        [row.profile, row.holds, row.key, row.curve or "not encrypted", row.address, row.ports, _duration(row.age)]
+        [row.profile, row.holds, row.key, row.curve or "not encrypted", row.address, row.ports, duration(row.age)]
         for row in found
     ]
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -14,10 +14,9 @@ from invoke.context import Context
 from cncp import accounts
 from cncp.config import settings, sources
 from cncp.console import Console
-from cncp.errors import UsageError, plural
+from cncp.errors import UsageError, duration, plural
 from cncp.machine.node import Node, installed
 from cncp.machine.ops import inviting, joined_engines
-from cncp.machine.ops.status import duration
 from cncp.rendezvous.documents import Seed
 from cncp.tasks import scenes
 from cncp.tasks.options import CLUSTER_FILE, JSON, QUIET

@@ -11,12 +11,11 @@ from cncp.config.asked import Request
 from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.parsers import Value
 from cncp.console import Console
-from cncp.errors import CncpError, plural
+from cncp.errors import CncpError, duration, plural
 from cncp.fleet.model import Fleet
 from cncp.fleet.phases.base import Report
 from cncp.machine.node import kept_by
 from cncp.machine.ops import summary
-from cncp.machine.ops.status import duration
 from cncp.pools.providers import pools
 from cncp.ssh.pool import SomeHostsFailed
 

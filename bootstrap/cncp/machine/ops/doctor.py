@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cncp.errors import duration
 from cncp.field_types import ShortText, Text
 from cncp.ipp import keys
 from cncp.ipp.connection_file import CLIENT, ENGINE
@@ -17,7 +18,7 @@ from cncp.machine.jupyter import service
 from cncp.machine.node import Node
 from cncp.machine.ops import checks, meeting_findings, port_check, steps
 from cncp.machine.ops.readiness import REGISTERS
-from cncp.machine.ops.status import Status, duration, status
+from cncp.machine.ops.status import Status, status
 from cncp.machine.services import ServiceManager, logs
 from cncp.machine.services.base import unkept
 from cncp.records import Record

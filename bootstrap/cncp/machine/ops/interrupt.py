@@ -6,12 +6,11 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cncp.errors import CncpError, UsageError
+from cncp.errors import CncpError, UsageError, duration
 from cncp.ipp.engine_uuid import host_in, slot
 from cncp.ipp.hub import Hub
 from cncp.machine.node import Node
 from cncp.machine.ops import repl
-from cncp.machine.ops.status import duration
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TextIO
 
-from cncp.errors import CncpError, UsageError
+from cncp.errors import CncpError, UsageError, duration
 from cncp.ipp.connection_file import ClientFile
 from cncp.ipp.engine_uuid import host_in, slot
 from cncp.ipp.hub import Hub
 from cncp.machine import connection_files
 from cncp.machine.node import Node
-from cncp.machine.ops.status import duration
 
 _LEAVING = re.compile(r"\s*(?:exit|quit)\s*(?:\(\s*\))?\s*;?\s*")
 """What would end an engine (ipykernel, ``ask_exit``), and is meant to end the prompt."""

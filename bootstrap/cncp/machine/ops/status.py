@@ -12,7 +12,7 @@ from typing import Annotated
 
 import psutil
 
-from cncp.errors import plural
+from cncp.errors import duration, plural
 from cncp.field_types import Bytes, EngineUuid, Name, Number, Seconds, ShortText, Text, Within, Word
 from cncp.ipp.hub import Hub
 from cncp.machine import connection_files, parking_mark
@@ -176,11 +176,3 @@ def totals(found: list[Status]) -> str:
 
 
 HEADER = ["SERVICE", "ID", "HOST", "PID", "STATE", "UPTIME", "MEMORY", "CPU", "RESTARTS", "LAST EXIT"]
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the unit that people would take."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

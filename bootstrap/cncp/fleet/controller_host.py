@@ -126,7 +126,7 @@ class There:
     """The controller on a host."""
 
     def __init__(self, surveyed: Surveyed, settings: Mapping[str, Value], say: Line, ours: deploy.Code) -> None:
-        self._one = surveyed
+        self._surveyed = surveyed
         self._ours = ours
         self.host = surveyed.host
         self._settings = settings
@@ -135,18 +135,18 @@ class There:
 
     def up(self) -> MachineReport:
         """Install and converge that host."""
-        done = deploy.up(self._one, self._settings, self._say, self._ours)
+        done = deploy.up(self._surveyed, self._settings, self._say, self._ours)
         self._profile_dir = done.profile_dir
         return done
 
     def engine_file(self) -> EngineFile:
         """Fetch it over the connection; it is on no disk of this machine."""
-        return _content(self.name, self._one.host.get(f"{self._profile_dir}/security/{ENGINE}"))
+        return _content(self.name, self._surveyed.host.get(f"{self._profile_dir}/security/{ENGINE}"))
 
     def addresses(self) -> list[str]:
         """Return the host's addresses and names."""
-        spec = self._one.host.spec
-        return [*([spec.address] if spec.address else []), *self._one.facts.addresses, spec.name]
+        spec = self._surveyed.host.spec
+        return [*([spec.address] if spec.address else []), *self._surveyed.facts.addresses, spec.name]
 
     @property
     def external(self) -> str:
@@ -156,17 +156,17 @@ class There:
     @property
     def name(self) -> str:
         """Return its name in the inventory."""
-        return self._one.name
+        return self._surveyed.name
 
     @property
     def user(self) -> str:
         """Return the account that we log in to."""
-        return self._one.facts.user
+        return self._surveyed.facts.user
 
     @property
     def has_tunnels(self) -> bool:
         """Return what the host has said of itself."""
-        return self._one.has_tunnels
+        return self._surveyed.has_tunnels
 
     def way_to(self, surveyed: Surveyed) -> HostSpec:
         """Have that host try."""
@@ -176,11 +176,11 @@ class There:
 
     def leave(self, wanted: Sequence[Tunnel], keep: Collection[str]) -> Delivered:
         """Bring it there."""
-        return leave(Placed.of(self._one), self.host, wanted, keep)
+        return leave(Placed.of(self._surveyed), self.host, wanted, keep)
 
     def roll_call(self, uuids: Collection[str], patience: float) -> RollCall:
         """Have that host ask its hub."""
-        return remote_roll_call(Placed.of(self._one), self._one.host, uuids, patience)
+        return remote_roll_call(Placed.of(self._surveyed), self._surveyed.host, uuids, patience)
 
 
 def remote_roll_call(placed: Placed, host: Host, uuids: Collection[str], patience: float) -> RollCall:

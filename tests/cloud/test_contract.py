@@ -89,26 +89,26 @@ def test_made_found_and_ended(subject: Subject) -> None:
     provider.check()
     wanted, others = order(3), order(1, OTHER)
     made, other = provider.create(wanted), provider.create(others)
-    assert len({one.id for one in made}) == 3
-    assert len({one.name for one in made}) == 3
+    assert len({instance.id for instance in made}) == 3
+    assert len({instance.name for instance in made}) == 3
     found = provider.instances({CLUSTER: CLUSTER_ID})
-    assert {one.id for one in found} == {one.id for one in made}
-    assert {one.id for one in provider.instances({BATCH: wanted.batch})} == {one.id for one in made}
+    assert {instance.id for instance in found} == {instance.id for instance in made}
+    assert {instance.id for instance in provider.instances({BATCH: wanted.batch})} == {instance.id for instance in made}
     assert len(provider.instances({OWNER: "ada@gold"})) == 4
     assert provider.instances({CLUSTER: CLUSTER_ID, OWNER: "bob@gold"}) == []
-    for one in found:
-        assert one.state in ("requested", "running")
-        assert one.costs
-        assert wanted.tags.items() <= one.tags.items()
-        assert one.address
-        assert one.flavor
-        assert one.since > 1.7e9
+    for instance in found:
+        assert instance.state in ("requested", "running")
+        assert instance.costs
+        assert wanted.tags.items() <= instance.tags.items()
+        assert instance.address
+        assert instance.flavor
+        assert instance.since > 1.7e9
     assert subject.given(made[0].id) == USER_DATA
     assert isinstance(provider.console(made[0].id), str)
-    provider.delete([one.id for one in made])
-    assert [one for one in provider.instances({CLUSTER: CLUSTER_ID}) if one.costs] == []
-    provider.delete([one.id for one in made])
-    assert [one.id for one in provider.instances({CLUSTER: OTHER}) if one.costs] == [other[0].id]
+    provider.delete([instance.id for instance in made])
+    assert [instance for instance in provider.instances({CLUSTER: CLUSTER_ID}) if instance.costs] == []
+    provider.delete([instance.id for instance in made])
+    assert [instance.id for instance in provider.instances({CLUSTER: OTHER}) if instance.costs] == [other[0].id]
 
 
 def test_what_is_not_there_is_no_error(subject: Subject) -> None:
@@ -117,7 +117,7 @@ def test_what_is_not_there_is_no_error(subject: Subject) -> None:
     [made] = provider.create(order(1))
     stranger = "i-0123456789abcdef0" if made.id.startswith("i-") else "00000000-0000-4000-8000-000000000000"
     provider.delete([stranger, made.id])
-    assert [one for one in provider.instances({CLUSTER: CLUSTER_ID}) if one.costs] == []
+    assert [instance for instance in provider.instances({CLUSTER: CLUSTER_ID}) if instance.costs] == []
     assert provider.console(stranger) == ""
 
 
@@ -126,7 +126,7 @@ def test_nothing_is_left(subject: Subject) -> None:
     provider = subject.provider
     assert provider.tidy(CLUSTER_ID)
     made = provider.create(order(2))
-    provider.delete([one.id for one in made])
+    provider.delete([instance.id for instance in made])
     assert provider.tidy(CLUSTER_ID)
     assert provider.tidy(CLUSTER_ID)
 
@@ -150,7 +150,7 @@ def test_a_whole_life(subject: Subject, tmp_path: Path) -> None:
     made = Launcher(provider, journal, wish, clock, print).bring(22)
     assert len(made) == len(census(provider, journal, clock)) == 22
     assert [batch.stage for batch in journal.batches] == ["RUNNING", "RUNNING"]
-    assert {one.price for one in made if one.price != 0.1} <= {0.5}
+    assert {instance.price for instance in made if instance.price != 0.1} <= {0.5}
     sites = []
 
     def connect(site: Any) -> Provider:
@@ -159,7 +159,7 @@ def test_a_whole_life(subject: Subject, tmp_path: Path) -> None:
 
     close(journal, "", connect, clock, print)
     assert sites == [dict(provider.site)]
-    assert [one for one in provider.instances({CLUSTER: CLUSTER_ID}) if one.costs] == []
+    assert [instance for instance in provider.instances({CLUSTER: CLUSTER_ID}) if instance.costs] == []
     assert journal.open() == []
     assert journal.sites == ()
 

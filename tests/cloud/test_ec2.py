@@ -86,8 +86,8 @@ def test_what_is_asked_for(region: Ec2) -> None:
     }
     assert words["Placement"] == {"AvailabilityZone": "eu-west-1b"}
     assert words["InstanceMarketOptions"]["MarketType"] == "spot"
-    for each in words["TagSpecifications"]:
-        assert {"Key": CLUSTER, "Value": ID} in each["Tags"]
+    for specification in words["TagSpecifications"]:
+        assert {"Key": CLUSTER, "Value": ID} in specification["Tags"]
 
 
 def test_no_answer(region: Ec2, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_limits(region: Ec2, monkeypatch: pytest.MonkeyPatch) -> None:
         limits = region.limits()
         stub.add_client_error("get_service_quota", "AccessDeniedException", "may not", 400, expected_params=asked)
         assert region.limits() == Limits()
-    assert limits.each == {"vCPUs": 2}
+    assert limits.per_instance == {"vCPUs": 2}
     assert 28 <= limits.free["vCPUs"] < 32
     with pytest.raises(
         QuotaExceeded, match=r"room for \d+ of 40 more instances: they need 80 vCPUs where \d+ are free"
@@ -155,7 +155,7 @@ def test_the_group(ec2: str) -> None:
     [rule] = group(theirs)["IpPermissions"]
     assert (rule["FromPort"], rule["ToPort"], rule["IpRanges"]) == (20000, 20017, [])
     assert [pair["GroupId"] for pair in rule["UserIdGroupPairs"]] == [ours]
-    region.delete([one.id for one in made])
+    region.delete([instance.id for instance in made])
     assert region.tidy(ID)
     assert group(theirs)["IpPermissions"] == []
     assert region._groups(ID) == []
@@ -179,8 +179,8 @@ def test_a_subnet_as_zone(ec2: str) -> None:
     vpc = client.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     subnet = client.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
     region = Ec2({}, Template("ami-03cf127a", "t3.micro", zones=(subnet,)))
-    [one] = region.create(Order(**{**vars(ORDER), "count": 1, "zone": subnet}))
-    assert one.address.startswith("10.9.1.")
+    [instance] = region.create(Order(**{**vars(ORDER), "count": 1, "zone": subnet}))
+    assert instance.address.startswith("10.9.1.")
     assert client.describe_security_groups(GroupIds=region._groups(ID))["SecurityGroups"][0]["VpcId"] == vpc
 
 

@@ -70,9 +70,9 @@ def test_killed_at_random_moments(ec2: str, tmp_path: Path, kills: int) -> None:
     assert process.returncode == 0
     assert ended > 0
     cloud, journal = Ec2({"provider": "ec2"}, Template()), Journal.of(tmp_path, ID, "ada@gold")
-    there = {one.id for one in cloud.instances({CLUSTER: ID}) if one.costs}
+    there = {instance.id for instance in cloud.instances({CLUSTER: ID}) if instance.costs}
     assert len(there) == WANTED
     assert there == journal.ids
     close(journal, "", lambda _: cloud, Clock(), print)
-    assert [one for one in cloud.instances({CLUSTER: ID}) if one.costs] == []
+    assert [instance for instance in cloud.instances({CLUSTER: ID}) if instance.costs] == []
     assert cloud._groups(ID) == []

@@ -108,7 +108,11 @@ class Region:
     def described(self, *states: str) -> dict[str, Mapping[str, Any]]:
         """Return the instances in these states, by id."""
         found = self.client.describe_instances(Filters=[{"Name": "instance-state-name", "Values": list(states)}])
-        return {one["InstanceId"]: one for each in found["Reservations"] for one in each["Instances"]}
+        return {
+            document["InstanceId"]: document
+            for reservation in found["Reservations"]
+            for document in reservation["Instances"]
+        }
 
     @property
     def running(self) -> dict[str, Mapping[str, Any]]:
@@ -130,8 +134,8 @@ class Region:
     def _look(self) -> None:
         there = self.described("pending", "running")
         for name in there.keys() - self.hosts.keys():
-            data = self.client.describe_instance_attribute(InstanceId=name, Attribute="userData")["UserData"]
-            text = base64.b64decode(data.get("Value", "")).decode()
+            user_data = self.client.describe_instance_attribute(InstanceId=name, Attribute="userData")["UserData"]
+            text = base64.b64decode(user_data.get("Value", "")).decode()
             host = instance(self._lab.host, str(there[name]["PrivateDnsName"]).partition(".")[0], text)
             self.hosts[name] = host
             self._boots[name] = self._pool.submit(self._boot, name, host)

@@ -51,9 +51,9 @@ class Refused(CncpError):
         self.reason = reason
 
 
-def damaged(what: str, why: object) -> Refused:
+def damaged(subject: str, why: object) -> Refused:
     """Return the refusal of what is no document of ours, or not whole."""
-    return Refused("damaged", f"{what} is damaged: {why}")
+    return Refused("damaged", f"{subject} is damaged: {why}")
 
 
 def new_key() -> str:
@@ -150,11 +150,11 @@ def _unwrapped(content: str | bytes) -> str:
     return re.sub(r"[\r\n]+ *", "", text).strip().lstrip("\ufeff")
 
 
-def expired(what: str, late: float) -> Refused:
+def expired(subject: str, late: float) -> Refused:
     """Return the refusal of what was for ``late`` s before now."""
     minutes = late / 60
     ago = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
-    return Refused("expired", f"{what} expired {ago} ago, as this machine's clock has it")
+    return Refused("expired", f"{subject} expired {ago} ago, as this machine's clock has it")
 
 
 @dataclass(frozen=True)
@@ -230,32 +230,32 @@ def associated(cluster: str, kind: Kind, name: str, serial: int) -> bytes:
 
 def read(content: bytes, *, cluster: str, kind: Kind, name: str) -> Document:
     """Read a document that should be of this cluster and name. Raises Refused."""
-    what = f"the {kind} document"
+    subject = f"the {kind} document"
     try:
         found = records.read(Document, content, "it")
     except Misfit as error:
-        raise damaged(what, error) from None
+        raise damaged(subject, error) from None
     if found.format != FORMAT:
-        raise Refused("version", f"{what} is of format {found.format}, and this cncp reads {FORMAT}", "update cncp")
+        raise Refused("version", f"{subject} is of format {found.format}, and this cncp reads {FORMAT}", "update cncp")
     if found.cluster != cluster:
         raise Refused(
             "foreign",
-            f"{what} is of the cluster {found.cluster[:16]}, and the seed is of {cluster}",
+            f"{subject} is of the cluster {found.cluster[:16]}, and the seed is of {cluster}",
             "use its own seed",
         )
     if (found.kind, found.name) != (kind, name):
-        raise Refused("foreign", f"{what} is another one: {found.kind} {found.name[:16]}", "use its own seed")
+        raise Refused("foreign", f"{subject} is another one: {found.kind} {found.name[:16]}", "use its own seed")
     return found
 
 
-def check(body: Body, what: str, *, now: float, seen: int, ipyparallel: str) -> None:
+def check(body: Body, subject: str, *, now: float, seen: int, ipyparallel: str) -> None:
     """Raise Refused where a body that could be opened is not to be used.
 
     ``seen`` is the highest serial so far, ``ipyparallel`` the version that is here.
     """
     if body.serial < seen:
         raise Refused(
-            "stale", f"{what} is an older one put in its place: serial {body.serial}, and {seen} was there", AGAIN
+            "stale", f"{subject} is an older one put in its place: serial {body.serial}, and {seen} was there", AGAIN
         )
     if body.issued > now + SKEW:
         raise Refused(
@@ -264,7 +264,7 @@ def check(body: Body, what: str, *, now: float, seen: int, ipyparallel: str) -> 
             "set the clock (timedatectl set-ntp true), then try again",
         )
     if now > body.not_after:
-        raise expired(what, now - body.not_after)
+        raise expired(subject, now - body.not_after)
     ours, theirs = (version.split(".")[:2] for version in (ipyparallel, body.content.ipyparallel))
     if ours != theirs:
         raise Refused(

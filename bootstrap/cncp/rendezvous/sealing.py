@@ -53,20 +53,20 @@ def opened(
     ``seen`` is the highest serial so far, ``ipyparallel`` the version that is here.
     """
     document = read(content, cluster=cluster, kind=kind, name=name)
-    what = f"the {kind} document"
+    subject = f"the {kind} document"
     try:
         nonce = base64.b64decode(document.nonce, validate=True)
         sealed = base64.b64decode(document.sealed, validate=True)
         inside = ChaCha20Poly1305(secret(key)).decrypt(nonce, sealed, document.associated)
     except InvalidTag:
-        raise Refused("key", f"the key does not open {what}: it is not the one it was sealed with", AGAIN) from None
+        raise Refused("key", f"the key does not open {subject}: it is not the one it was sealed with", AGAIN) from None
     except ValueError as error:
-        raise damaged(what, error) from None
+        raise damaged(subject, error) from None
     try:
         body = _whole(records.read(Body, inside, "it"), document)
     except (Misfit, UsageError) as error:
-        raise damaged(what, error) from None
-    check(body, what, now=now, seen=seen, ipyparallel=ipyparallel)
+        raise damaged(subject, error) from None
+    check(body, subject, now=now, seen=seen, ipyparallel=ipyparallel)
     return body
 
 

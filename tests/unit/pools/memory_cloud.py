@@ -82,7 +82,7 @@ class Memory:
     @property
     def alive(self) -> list[Instance]:
         """All that has to be paid for."""
-        return [one for one in self.made.values() if one.id not in self.ended]
+        return [instance for instance in self.made.values() if instance.id not in self.ended]
 
     def check(self) -> None:
         self._call("check")
@@ -100,7 +100,7 @@ class Memory:
         if self.quota is not None and len(self.alive) + order.count > self.quota:
             raise QuotaExceeded("InstanceLimitExceeded", "have the quota raised")
         room = self.spot_capacity if order.spot else self.capacity.get(order.zone)
-        there = [one for one in self.alive if one.zone == order.zone]
+        there = [placed for placed in self.alive if placed.zone == order.zone]
         if room is not None and len(there) + 1 > room:
             raise NoCapacity("InsufficientInstanceCapacity", "try another zone")
         count = min(number for number in (order.count, room, self.at_once) if number is not None)
@@ -124,8 +124,8 @@ class Memory:
         self._call("instances")
         self.after("instances")
         now = self.clock.now()
-        seen = [self._seen(one) for one in self.made.values() if one.since + self.hidden <= now]
-        return [one for one in seen if one.state != "gone" and tags.items() <= one.tags.items()]
+        seen = [self._seen(instance) for instance in self.made.values() if instance.since + self.hidden <= now]
+        return [instance for instance in seen if instance.state != "gone" and tags.items() <= instance.tags.items()]
 
     def _seen(self, instance: Instance) -> Instance:
         now = self.clock.now()
@@ -152,8 +152,8 @@ class Memory:
     def tidy(self, cluster: str) -> bool:
         self._call("tidy")
         self.held -= 1
-        theirs = [one for one in self.made.values() if one.tags.get(CLUSTER) == cluster]
-        if self.held >= 0 or any(self._seen(one).state != "gone" for one in theirs):
+        theirs = [instance for instance in self.made.values() if instance.tags.get(CLUSTER) == cluster]
+        if self.held >= 0 or any(self._seen(instance).state != "gone" for instance in theirs):
             return cluster not in self.groups
         self.groups.discard(cluster)
         return True

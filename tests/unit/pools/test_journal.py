@@ -71,7 +71,7 @@ WRONG: list[dict[str, Any]] = [
         json.dumps({**GOOD, "format": 2}),
         json.dumps({**GOOD, "cluster": "f" * 16}),
         json.dumps({key: value for key, value in GOOD.items() if key != "batches"} | {"batches": {}}),
-        *(json.dumps({**GOOD, "batches": [{**ENTRY, **each}]}) for each in WRONG),
+        *(json.dumps({**GOOD, "batches": [{**ENTRY, **wrong}]}) for wrong in WRONG),
     ],
 )
 def test_a_damaged_one_is_told(tmp_path: Path, content: str) -> None:

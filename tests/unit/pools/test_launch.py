@@ -61,7 +61,7 @@ class Owner:
 
     def knows(self) -> bool:
         """Tell whether the journal has every instance that costs."""
-        return {one.id for one in self.cloud.alive} <= self.journal.ids
+        return {instance.id for instance in self.cloud.alive} <= self.journal.ids
 
 
 def test_forty_in_two_calls(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_next_zone(tmp_path: Path) -> None:
     """A zone without capacity is passed over, one with some is used up (ray#20774)."""
     owner = Owner(tmp_path, Memory(zones=("a", "b", "c"), capacity={"a": 0, "b": 3}))
     made = owner.make(5)
-    assert sorted(one.zone for one in made) == ["b", "b", "b", "c", "c"]
+    assert sorted(instance.zone for instance in made) == ["b", "b", "b", "c", "c"]
     assert owner.journal.short("memory") == ""
     assert [batch.stage for batch in owner.journal.batches] == ["CLOSED", "RUNNING", "RUNNING"]
 
@@ -139,7 +139,7 @@ def test_those_that_fail_later(tmp_path: Path) -> None:
     """Servers that end in an error are taken away, and the next zone has the rest; the others stay."""
     owner = Owner(tmp_path, Memory(zones=("a", "b"), broken=2))
     made = owner.make(4)
-    assert sorted(one.zone for one in made) == ["a", "a", "b", "b"]
+    assert sorted(instance.zone for instance in made) == ["a", "a", "b", "b"]
     assert sorted(owner.cloud.ended) == ["i-1", "i-2"]
     assert any("No valid host was found" in line for line in owner.said)
 
@@ -197,7 +197,7 @@ def test_new_instances_that_are_not_listed(tmp_path: Path) -> None:
     young = Owner(tmp_path / "other", Memory(hidden=40.0))
     journal, order = young.journal, owner.cloud.orders[0]
     batch = journal.note(Batch("b" * 16, "memory", SITE, 1, young.cloud.clock.now(), 0.0))
-    ids = tuple(one.id for one in young.cloud.create(replace(order, batch=batch.id, count=1)))
+    ids = tuple(instance.id for instance in young.cloud.create(replace(order, batch=batch.id, count=1)))
     journal.note(replace(batch, stage="REQUESTED", ids=ids))
     end(young.cloud, journal, ids, young.cloud.clock)
     assert young.cloud.alive == []

@@ -36,7 +36,7 @@ def cloud() -> Memory:
         instance("i-6", HERE, owner="bob@gold/00000000"),
         Instance("i-7", "db", "running"),
     ]
-    return Memory(made={one.id: one for one in made}, groups={HERE, GONE}, dies=0.0)
+    return Memory(made={machine.id: machine for machine in made}, groups={HERE, GONE}, dies=0.0)
 
 
 @pytest.fixture

@@ -165,9 +165,9 @@ def clusters(home: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def locked(home: Path, what: str) -> Iterator[None]:
+def locked(home: Path, operation: str) -> Iterator[None]:
     """Keep other commands from making and ending instances meanwhile."""
     folder = home / "cloud"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with files.lock(folder / "lock", what):
+    with files.lock(folder / "lock", operation):
         yield

@@ -121,25 +121,28 @@ class Limits:
     """
 
     free: Mapping[str, int] = field(default_factory=dict)
-    each: Mapping[str, int] = field(default_factory=dict)
+    per_instance: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def room(self) -> int | None:
         """How many instances there is room for, None where nobody knows."""
-        return min((max(0, self.free[what]) // self.each[what] for what in self._known), default=None)
+        return min(
+            (max(0, self.free[resource]) // self.per_instance[resource] for resource in self._known), default=None
+        )
 
     @property
     def _known(self) -> list[str]:
-        return [what for what, needed in self.each.items() if needed > 0 and what in self.free]
+        return [resource for resource, needed in self.per_instance.items() if needed > 0 and resource in self.free]
 
     def insist(self, count: int, where: str) -> None:
         """Raise QuotaExceeded, with numbers, where there is no room for so many more. ``where`` names the cloud."""
         room = self.room
         if room is None or count <= room:
             return
-        short = [what for what in self._known if self.free[what] < count * self.each[what]]
+        short = [resource for resource in self._known if self.free[resource] < count * self.per_instance[resource]]
         needs = ", ".join(
-            f"{count * self.each[what]} {what} where {max(0, self.free[what])} are free" for what in short
+            f"{count * self.per_instance[resource]} {resource} where {max(0, self.free[resource])} are free"
+            for resource in short
         )
         raise QuotaExceeded(
             f"the quota of {where} has room for {room} of {plural(count, 'more instance')}: they need {needs}",

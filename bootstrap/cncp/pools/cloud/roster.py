@@ -55,8 +55,11 @@ def known(home: Path, owner: str) -> list[Journal]:
 def entries(provider: Provider, owner: str, kept: Sequence[Journal], clock: Clock) -> list[Entry]:
     """Return the owner's instances in a cloud, the oldest first."""
     listed = clock.asked(lambda: provider.instances({OWNER: owner}))
-    there = sorted((each for each in listed if each.state != "gone"), key=lambda each: (each.since, each.id))
-    return [Entry(each, provider.where, judged(each, kept)) for each in there]
+    there = sorted(
+        (instance for instance in listed if instance.state != "gone"),
+        key=lambda instance: (instance.since, instance.id),
+    )
+    return [Entry(instance, provider.where, judged(instance, kept)) for instance in there]
 
 
 def judged(instance: Instance, kept: Iterable[Journal]) -> str:

@@ -54,7 +54,7 @@ def user_data(seed: Seed, certificate: str = "", index: str = "") -> str:
 def progress(console: str) -> tuple[str, str]:
     """Return how far an instance is by what it wrote to its console, and why it failed; "" where it says nothing."""
     said = list(_SAID.finditer(console.replace("\r\n", "\n")))
-    last = next((each for each in reversed(said) if each["step"] in (*_STEPS, "failed")), None)
+    last = next((record for record in reversed(said) if record["step"] in (*_STEPS, "failed")), None)
     return (last["step"], last["why"] or "") if last else ("", "")
 
 

@@ -36,14 +36,14 @@ def own_site() -> Site:
     return Site(Path(named).absolute() if named else account_home() / ".local" / "share" / "cncp-vm")
 
 
-def qemu(of: Site) -> Qemu:
+def qemu(site: Site) -> Qemu:
     """Return the machines under plain qemu."""
-    return Qemu(of.folder, account_home())
+    return Qemu(site.folder, account_home())
 
 
-def provider_of(of: Site, named: str = "") -> Provider:
+def provider_of(site: Site, named: str = "") -> Provider:
     """Return what runs the machines there are, else the one that was named. Raises UsageError."""
-    vagrant, machines = Vagrant(of.folder / "vagrant", account_home(), named), qemu(of)
+    vagrant, machines = Vagrant(site.folder / "vagrant", account_home(), named), qemu(site)
     by_vagrant = vagrant.there() or named in (LIBVIRT, VIRTUALBOX)
     if by_vagrant and (machines.known() or named == QEMU):
         raise UsageError("there are machines of another provider", "take them away first: cncp vm.destroy")
@@ -96,9 +96,9 @@ class Machines(Pool):
         """Name what is not there, or off."""
         states = {row.machine: row.state for row in self._provider.machines()}
         missing = [name for name in self._names() if name not in states]
-        what = f"of {self.wanted['memory']} MiB, cores: {self.wanted['cores']}"
+        size = f"of {self.wanted['memory']} MiB, cores: {self.wanted['cores']}"
         off = [name for name in self._names() if states.get(name, "running") != "running"]
-        return [*(f"make {name} {what}" for name in missing), *(f"start {name}" for name in off)]
+        return [*(f"make {name} {size}" for name in missing), *(f"start {name}" for name in off)]
 
     def acquire(self, say: Say) -> Sequence[HostSpec]:
         """Make those that are missing, start those that are off, and wait until all let us in."""

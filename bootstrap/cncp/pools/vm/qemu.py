@@ -41,7 +41,7 @@ class Qemu:
     def known(self) -> list[Machine]:
         """Return all machines there are, in order."""
         found = [Folder(path.parent).load() for path in self._machines.glob("*/machine.json")]
-        return sorted(found, key=lambda one: one.number)
+        return sorted(found, key=lambda machine: machine.number)
 
     def machines(self) -> list[Row]:
         """Return what each machine is."""
@@ -74,11 +74,11 @@ class Qemu:
     def up(self, wanted: Wanted, authorized: tuple[str, ...], say: Say) -> list[Guest]:
         """Make machines that are missing, start those that are off, and wait until all let ``authorized`` in."""
         machines = list(planned(self.known(), wanted))[: wanted.count]
-        for number, one in enumerate(machines):
-            if not one.host_key:
-                say(f"making {one.name}")
-                machines[number] = self.make(one, authorized, self._base(wanted))
-                self.of(one.name).save(machines[number])
+        for number, machine in enumerate(machines):
+            if not machine.host_key:
+                say(f"making {machine.name}")
+                machines[number] = self.make(machine, authorized, self._base(wanted))
+                self.of(machine.name).save(machines[number])
         how = "KVM" if accel.kvm() else "no KVM here: emulated, which takes minutes"
         say(f"starting {plural(len(machines), 'machine')} ({how})")
         return self.start(machines)
@@ -125,7 +125,11 @@ class Qemu:
 
     def down(self, names: Collection[str] | None = None) -> list[str]:
         """Shut machines down, those of these names or all; return the names of those that ran."""
-        running = [one.name for one in self.known() if self.of(one.name).pid and (names is None or one.name in names)]
+        running = [
+            machine.name
+            for machine in self.known()
+            if self.of(machine.name).pid and (names is None or machine.name in names)
+        ]
         at_once({name: name for name in running}, self.stop)
         return running
 
@@ -146,7 +150,7 @@ def planned(known: Sequence[Machine], wanted: Wanted) -> Iterator[Machine]:
     yield from known
     group = known[0].group if known else free_block(1)[0]
     # Nobody listens on these yet, or on those of machines that are off.
-    taken = {group, *(port for one in known for port in (one.ssh_port, *one.forwards))}
+    taken = {group, *(port for machine in known for port in (machine.ssh_port, *machine.forwards))}
     for number in range(len(known) + 1, wanted.count + 1):
         forwards = free_block(PORTS_NEEDED, taken) if number == 1 else ()
         ssh_port = free_block(1, {*taken, *forwards})[0]

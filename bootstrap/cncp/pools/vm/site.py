@@ -89,10 +89,10 @@ class Site:
         return self.folder / "cluster.toml"
 
     @contextlib.contextmanager
-    def locked(self, what: str) -> Iterator[None]:
+    def locked(self, operation: str) -> Iterator[None]:
         """Keep other runs away."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with files.lock(self.folder / "lock", what):
+        with files.lock(self.folder / "lock", operation):
             yield
 
     def hosts(self) -> dict[str, HostSpec]:
@@ -113,7 +113,7 @@ class Site:
         names = self.hosts()
         if names:
             know(home, dict.fromkeys(names, ""))
-            places.save(state, {name: one for name, one in places.load(state).items() if name not in names})
+            places.save(state, {name: place for name, place in places.load(state).items() if name not in names})
         former = sources.kept(state)
         if former.file == str(self.file):
             remember(account, state, Kept(former.settings), {}, None)

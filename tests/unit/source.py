@@ -12,6 +12,21 @@ from pathlib import Path
 
 CODE = Path(__file__).resolve().parents[2] / "bootstrap"
 
+
+@functools.cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Return all that the source of a file is made of."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+def written(node: ast.AST) -> str:
+    """Return an expression such as ``os.path.join`` as it is written, "" for any other."""
+    if isinstance(node, ast.Attribute):
+        before = written(node.value)
+        return f"{before}.{node.attr}" if before else ""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
 Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -208,7 +223,7 @@ def _members(body: ast.ClassDef) -> Iterator[tuple[str, ast.stmt]]:
                 yield target.id, node
     for statement in (node for node in ast.walk(body) if isinstance(node, ast.stmt)):
         for target in targets(statement):
-            if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+            if isinstance(target, ast.Attribute) and written(target.value) == "self":
                 yield target.attr, statement
 
 

@@ -16,6 +16,12 @@ from cncp.config.variables import OTHER_VARIABLES, VM_VARIABLES
 from cncp.tasks import guide, helptext
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where documents are built; what was read for one form is not read again for the next."""
+    return tmp_path_factory.mktemp("docs")
+
+
 def built(builder: str, folder: Path) -> Path:
     """Build the documents as `bash tests/run` does; return where they are."""
     words: list[str | Path] = ["-W", "--keep-going", "-n", "-q", "-b", builder]
@@ -32,9 +38,9 @@ def squeezed(text: str) -> str:
     return " ".join(text.replace('"', "").split())
 
 
-def test_the_reference_is_whole(tmp_path: Path) -> None:
+def test_the_reference_is_whole(folder: Path) -> None:
     """Every setting, verb, option, example, variable and exit code of the code is in it."""
-    pages = built("text", tmp_path) / "reference"
+    pages = built("text", folder) / "reference"
     text = {path.stem: squeezed(path.read_text(encoding="utf-8")) for path in pages.glob("*.txt")}
     for setting in SETTINGS:
         assert f"{setting.key} {setting.help} {setting.values}; without, " in text["settings"]
@@ -51,9 +57,9 @@ def test_the_reference_is_whole(tmp_path: Path) -> None:
         assert f" {code} " in text["exit-codes"]
 
 
-def test_the_man_page(tmp_path: Path) -> None:
+def test_the_man_page(folder: Path) -> None:
     """The reference is also a page that man shows."""
-    page = built("man", tmp_path) / "cncp.1"
+    page = built("man", folder) / "cncp.1"
     assert page.read_text(encoding="utf-8").startswith('.\\" Man page generated from reStructuredText')
     if shutil.which("man") is None:
         pytest.skip("there is no man")

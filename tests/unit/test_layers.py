@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.source import nodes, written
+
 CODE = Path(__file__).resolve().parents[2] / "bootstrap" / "cncp"
 
 LAYERS = (
@@ -86,12 +88,12 @@ MODULES = {module(file) for file in FILES}
 
 def imports(file: str) -> Iterator[str]:
     """Yield the modules of cncp that a file imports, wherever it does, but for those that only types need."""
-    nodes: list[ast.AST] = [ast.parse((CODE / file).read_text())]
-    while nodes:
-        node = nodes.pop()
+    left: list[ast.AST] = [nodes(CODE / file)[0]]
+    while left:
+        node = left.pop()
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             continue
-        nodes.extend(ast.iter_child_nodes(node))
+        left.extend(ast.iter_child_nodes(node))
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cncp":
             package = (node.module or "").removeprefix("cncp").lstrip(".")
             for alias in node.names:
@@ -138,11 +140,11 @@ def test_programs_are_started_in_one_place() -> None:
     """Time-outs, environments, errors and what is written of commands are the same for all of them."""
     found = {}
     for file in FILES:
-        for node in ast.walk(ast.parse((CODE / file).read_text())):
+        for node in nodes(CODE / file):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             if "subprocess" in (*names, getattr(node, "module", "")):
                 found[file] = "subprocess"
-            of_os = re.match(r"os\.(\w+)$", ast.unparse(node)) if isinstance(node, ast.Attribute) else None
+            of_os = re.match(r"os\.(\w+)$", written(node))
             if of_os and _STARTING.fullmatch(of_os[1]):
                 found[file] = of_os[0]
     assert found.keys() == STARTS.keys()
@@ -164,12 +166,12 @@ SLEEPS = {
 
 def sleeps(node: ast.AST) -> bool:
     """Tell whether this is a sleep."""
-    return isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep"
+    return written(node) == "time.sleep"
 
 
 def test_what_is_waited_for_is_so_in_one_place() -> None:
     """A look before the first sleep and after the last, and an end in time, are the same for all of them."""
-    found = {file for file in FILES for node in ast.walk(ast.parse((CODE / file).read_text())) if sleeps(node)}
+    found = {file for file in FILES for node in nodes(CODE / file) if sleeps(node)}
     assert found == SLEEPS.keys()
 
 
@@ -188,7 +190,7 @@ def test_code_in_strings_names_what_is_there() -> None:
     texts = [
         node.value
         for path in sorted([*CODE.parent.rglob("*.py"), *CODE.parents[1].glob("tests/**/*.py")])
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
     named = [
@@ -216,7 +218,7 @@ def test_stage0_is_standard_library_only() -> None:
     """stage0, and all that it imports of ours once it runs, works with no site packages, environment or user folder."""
     later = sorted(
         f"{node.module}.{alias.name}" if (CODE.parent / node.module.replace(".", "/")).is_dir() else node.module
-        for node in ast.walk(ast.parse((CODE.parent / "stage0.py").read_text()))
+        for node in nodes(CODE.parent / "stage0.py")
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "cncp"
         for alias in node.names
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .source import CODE
+from .source import CODE, nodes
 
 UNIT = Path(__file__).parent
 
@@ -114,7 +114,7 @@ def named(folder: Path) -> set[str]:
     """Return everything of cncp that the tests of a folder import, modules and what is in them."""
     found = set()
     for path in folder.glob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.ImportFrom) and node.module:
                 found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
             elif isinstance(node, ast.Import):

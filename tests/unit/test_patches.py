@@ -26,6 +26,7 @@ from tests.unit.source import (
     module,
     parse,
     resolved,
+    written,
 )
 
 _NOBODYS = {"_replace"}
@@ -61,7 +62,7 @@ def _own(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, (ast.ClassDef, *Function)):
             yield node.name
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and written(node.value) == "self":
             yield node.attr
 
 
@@ -144,7 +145,7 @@ class Scan(ast.NodeVisitor):
     def visit_Subscript(self, node: ast.Subscript) -> None:
         """Note what is put into a table of somebody else's, as if it were another table."""
         if not isinstance(node.ctx, ast.Load) and isinstance(node.value, ast.Attribute):
-            if ast.unparse(node.value) == "sys.modules":
+            if written(node.value) == "sys.modules":
                 self._add("sys.modules")
             else:
                 self._taken(node.value.value, node.value.attr)
@@ -167,7 +168,7 @@ def _is_settable(definition: Definition) -> bool:
     assert isinstance(found.node, ast.ClassDef)
     setter = f"{name}.setter"
     functions = (node for known, node in members(found.node) if known == name and isinstance(node, Function))
-    return any(ast.unparse(decorator) == setter for node in functions for decorator in node.decorator_list)
+    return any(written(decorator) == setter for node in functions for decorator in node.decorator_list)
 
 
 @functools.cache

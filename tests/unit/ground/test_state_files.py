@@ -31,6 +31,7 @@ from cncp.records import Record
 from cncp.rendezvous import member_record, owner
 from cncp.rendezvous.documents import Access
 from cncp.state_files import Damaged, StateFile
+from tests.unit.source import nodes, written
 
 CODE = Path(state_files.__file__).parent
 
@@ -207,8 +208,8 @@ def calls(*names: str) -> Counter[str]:
     return Counter(
         ".".join(path.relative_to(CODE).with_suffix("").parts)
         for path in sorted(CODE.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in names
+        for node in nodes(path)
+        if isinstance(node, ast.Call) and written(node.func) in names
     )
 
 

@@ -14,6 +14,7 @@ from cncp import surroundings
 from cncp.errors import CncpError
 from cncp.install import environment, http, packages
 from cncp.process import CommandError, Completed, error_line, run
+from tests.unit.source import nodes
 
 CODE = Path(__file__).resolve().parents[3] / "bootstrap" / "cncp"
 
@@ -85,7 +86,7 @@ def test_every_python_of_ours_is_isolated() -> None:
     """Wherever a module or a line of Python is run by a command line of ours, PYTHON stands before it."""
     wrong = []
     for path in CODE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if not isinstance(node, (ast.List, ast.Tuple)):
                 continue
             words = [ast.unparse(word) for word in node.elts]

@@ -18,6 +18,7 @@ from cncp.process import PACKAGES, CommandError, run
 from cncp.ssh import forward, openssh
 from cncp.ssh.client_tunnel import Tunnel
 from cncp.ssh.connection import Remote
+from tests.unit.source import nodes
 
 OF_A_PERSON = """
 Host *
@@ -172,7 +173,7 @@ def test_every_program_that_is_started_by_name_is_in_the_table() -> None:
     folder = Path(cncp.__file__).parent
     found = set()
     for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.List)):
                 continue
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

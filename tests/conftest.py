@@ -44,15 +44,19 @@ def _far_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 THIS_MACHINE = {"chef", "install", "jupyter"}
 """Folders of tests whose clusters run on this machine itself, where two could choose the same ports."""
 
+LONGEST = (
+    *("fleet_faults", "fleet_tunnels", "fleet", "settings", "matrix", "chef", "join", "keys", "upgrade"),
+    *("rendezvous_store", "fleet_homes", "jupyter", "faults", "mishaps", "logout"),
+)
+"""Files of the lab that take minutes, the longest first: begun last, one would leave the other workers idle."""
+
 
 class Schedule(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Gives workers of pytest-xdist, each of which has a lab of its own, what must stay together."""
+    """Gives workers of pytest-xdist, each of which has a lab of its own, what must stay together: files."""
 
     def _split_scope(self, nodeid: str) -> str:
-        *folders, file = Path(nodeid.partition("::")[0]).parts
-        if "unit" in folders:
-            return nodeid
-        return "this machine" if THIS_MACHINE & {*folders} else file
+        file = nodeid.partition("::")[0]
+        return "this machine" if THIS_MACHINE & {*Path(file).parts} else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -61,8 +65,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule:
     return Schedule(config, log)
 
 
+def _begun(item: pytest.Item) -> int:
+    """Return when the file of a test is begun: what has one worker to itself, the longest, any other, unit tests."""
+    *folders, file = item.path.relative_to(item.config.rootpath).parts
+    if THIS_MACHINE & {*folders}:
+        return -1
+    if folders[1:] == ["lab"] and (name := file[5:-3]) in LONGEST:
+        return LONGEST.index(name)
+    return len(LONGEST) + ("unit" in folders)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave some tests for those who ask for them."""
+    items.sort(key=_begun)
     for name, reason in ON_DEMAND.items():
         if name in config.option.markexpr.split() or (name == "slow" and config.option.all):
             continue

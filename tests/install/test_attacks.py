@@ -13,12 +13,13 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from .server import IndexServer
+from .server import serving
 from .support import ROOT, clean
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -98,6 +99,20 @@ class Victim:
         path.symlink_to(target)
         os.lchown(path, self.account.pw_uid, self.account.pw_gid)
 
+    def keep(self, name: str) -> None:
+        """Keep the home as it is, to begin with."""
+        subprocess.run(["cp", "-a", self.home, self.folder / name], check=True)
+
+    def begin(self, name: str) -> None:
+        """Bring back a home that was kept, a closed folder with its file, and a proof of nothing."""
+        for path in (self.home, self.closed):
+            shutil.rmtree(path, ignore_errors=True)
+        subprocess.run(["cp", "-a", self.folder / name, self.home], check=True)
+        self.closed.mkdir(mode=0o700)
+        (self.closed / "file").write_text("root's\n")
+        self.proof.write_text("")
+        self.proof.chmod(0o666)
+
     @property
     def says_who(self) -> str:
         """A shell script that notes whose rights it has."""
@@ -115,9 +130,9 @@ class Victim:
         return "0" not in ran and held == {"file": "root's\n"} and stat.S_IMODE(self.closed.stat().st_mode) == 0o700
 
 
-@pytest.fixture
-def victim(index: IndexServer) -> Iterator[Victim]:
-    """Make an account, and root's own checkout."""
+@pytest.fixture(scope="module")
+def account(wheelhouse: Path) -> Iterator[Victim]:
+    """Make an account, and root's own checkout, for all of these tests."""
     if shutil.which("useradd") is None or not os.access(PYTHON, os.X_OK):
         pytest.skip("there is no useradd, or no Python that everybody may run")
     folder = Path(tempfile.mkdtemp(prefix="cncp-"))
@@ -127,25 +142,55 @@ def victim(index: IndexServer) -> Iterator[Victim]:
     home = ["--create-home", "--home-dir", str(folder / "home"), "--shell", "/bin/bash"]
     subprocess.run(["useradd", *numbers, *home, _NAME], check=True)
     try:
-        made = Victim(
-            folder, pwd.getpwnam(_NAME), {"PIP_INDEX_URL": index.url, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-        )
-        made.closed.mkdir(mode=0o700)
-        (made.closed / "file").write_text("root's\n")
-        made.proof.touch()
-        made.proof.chmod(0o666)
-        for name in ("bootstrap", "cookbooks", "roles", "notebooks"):
-            shutil.copytree(ROOT / name, made.code / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "baremetal.sh", made.code)
-        subprocess.run(["chmod", "-R", "go-w", made.code], check=True)
+        with serving(wheelhouse) as index:
+            path = "/usr/sbin:/usr/bin:/sbin:/bin"
+            made = Victim(folder, pwd.getpwnam(_NAME), {"PIP_INDEX_URL": index.url, "PATH": path})
+            made.keep("new")
+            for name in ("bootstrap", "cookbooks", "roles", "notebooks"):
+                shutil.copytree(ROOT / name, made.code / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy(ROOT / "baremetal.sh", made.code)
+            subprocess.run(["chmod", "-R", "go-w", made.code], check=True)
+            yield made
+    finally:
+        subprocess.run(["userdel", "--force", _NAME], check=False, capture_output=True)
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _attacked(made: Victim, home: str) -> Iterator[Victim]:
+    """Have the account begin with a home that was kept, and root with a closed folder; nothing of it goes on."""
+    made.begin(home)
+    try:
         yield made
         made.root("cncp", "uninstall")
     finally:
         _end(made.account.pw_uid)
         # A table that is left belongs to a number, and the next account of this name may have another.
         subprocess.run(["crontab", "-u", _NAME, "-r"], check=False, capture_output=True)
-        subprocess.run(["userdel", "--force", _NAME], check=False, capture_output=True)
-        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def victim(account: Victim) -> Iterator[Victim]:
+    """Return the account with a new home."""
+    with _attacked(account, "new") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def installed(account: Victim) -> str:
+    """Have root install a virtualenv for the account, which takes longer than most attacks; return what home has it."""
+    account.begin("new")
+    done = account.root("--install-only")
+    assert done.returncode == 0, done.stderr
+    account.keep("installed")
+    return "installed"
+
+
+@pytest.fixture
+def target(account: Victim, installed: str) -> Iterator[Victim]:
+    """Return the account with a home that has the virtualenv."""
+    with _attacked(account, installed) as made:
+        yield made
 
 
 def _end(uid: int) -> None:
@@ -236,12 +281,12 @@ ATTACKS: dict[str, Callable[[Victim], None]] = {
 
 
 @pytest.mark.parametrize("plant", ATTACKS.values(), ids=ATTACKS)
-def test_nothing_planted_has_roots_rights(plant: Callable[[Victim], None], victim: Victim) -> None:
+def test_nothing_planted_has_roots_rights(plant: Callable[[Victim], None], target: Victim) -> None:
     """Whatever the account has put into its home, root's commands for it do root no harm."""
-    done = victim.up()
+    done = target.up()
     assert done.returncode == 0, done.stderr
-    assert {path.lstat().st_uid for path in victim.home.rglob("*")} == {victim.account.pw_uid}
-    plant(victim)
+    assert {path.lstat().st_uid for path in target.home.rglob("*")} == {target.account.pw_uid}
+    plant(target)
     for words in (
         ("cncp", "status"),
         ("cncp", "up"),
@@ -250,8 +295,8 @@ def test_nothing_planted_has_roots_rights(plant: Callable[[Victim], None], victi
         ("cncp", "down"),
         ("cncp", "uninstall"),
     ):
-        victim.root(*words, "--quiet") if not words else victim.root(*words)
-        assert victim.untouched(), (words, victim.proof.read_text())
+        target.root(*words, "--quiet") if not words else target.root(*words)
+        assert target.untouched(), (words, target.proof.read_text())
 
 
 def test_code_that_the_account_can_write_is_refused(victim: Victim) -> None:

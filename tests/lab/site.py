@@ -137,12 +137,15 @@ def until(probe: Callable[[], Any], timeout: float, condition: str) -> Any:
     """Ask until the answer is true and return it; fail after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
+        began = time.monotonic()
         answer = probe()
+        now = time.monotonic()
         if answer:
             return answer
-        if time.monotonic() > deadline:
+        if now > deadline:
             raise AssertionError(f"not within {timeout:g} s: {condition}")
-        time.sleep(0.1)
+        # What is awaited needs the processor as well.
+        time.sleep(min(0.5, max(0.1, now - began)))
 
 
 def checkout() -> bytes:

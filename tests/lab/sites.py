@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from .base import cache_dir, locked
 from .host import Host
 from .nspawn import Lab
 from .serve import serve_directory
@@ -27,10 +30,19 @@ def fetch_wheels(folder: Path) -> None:
 
 
 def fetch_locked(folder: Path, lock: Path) -> None:
-    """Fetch the wheels of a lock as well."""
-    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", str(folder)]
-    fetch = [sys.executable, "-m", "pip", "download", *options, "-r", str(lock)]
-    subprocess.run(fetch, check=True, capture_output=True)
+    """Fetch the wheels of a lock as well; they are kept for other workers and the next run, as base trees are."""
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    kept = cache_dir() / f"wheels-{sys.version_info.major}.{sys.version_info.minor}-{digest}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with locked(kept.parent / f"{kept.name}.lock"):
+        if not kept.is_dir():
+            part = kept.with_name(f"{kept.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", str(part)]
+            fetch = [sys.executable, "-m", "pip", "download", *options, "-r", str(lock)]
+            subprocess.run(fetch, check=True, capture_output=True)
+            part.rename(kept)
+    shutil.copytree(kept, folder, dirs_exist_ok=True)
 
 
 def settle(host: Host, user: str, index: str) -> Site:

@@ -37,10 +37,13 @@ def with_chef(make_host: Callable[..., Host]) -> Host:
     [
         ("root", "systemd", "system", []),
         ("bob", "systemd", "user", []),
-        ("bob", "tmux", "user", ["--service-manager=tmux"]),
         *(
             pytest.param(*("bob", manager, "user", [f"--service-manager={manager}"]), marks=pytest.mark.slow(held=held))
-            for manager, held in (("supervisor", "tests/chef/test_engines.py"), ("screen", "that with tmux"))
+            for manager, held in (
+                ("supervisor", "tests/chef/test_engines.py"),
+                ("tmux", "that with systemd, and tests/chef/test_engines.py"),
+                ("screen", "that with systemd, and tests/chef/test_engines.py"),
+            )
         ),
     ],
 )

@@ -20,7 +20,7 @@ ENGINES = 4
 
 
 CHILDREN = [
-    pytest.param(f"child-{number}", marks=[pytest.mark.slow(held="that of another child")] if number % 4 else [])
+    pytest.param(f"child-{number}", marks=[pytest.mark.slow(held="that of another child")] if number else [])
     for number in range(8)
 ]
 """Of the controller; its parent process notices the end of each in the same way."""

@@ -1,4 +1,4 @@
-"""Hosts that share a home, hosts that do not, and a controller that is on one of them."""
+"""Hosts that share a home, and hosts that reach no index."""
 
 from __future__ import annotations
 
@@ -26,29 +26,6 @@ def test_hosts_that_share_a_home(make_fleet: MakeFleet, tmp_path: Path) -> None:
     fleet.hosts["share2"].host.reboot()
     fleet.await_engines(["share1", "share2", "share2", "share3"])
     fleet.master.cncp("uninstall")
-    assert differences(before, fleet.trees()) == []
-
-
-def test_controller_on_a_host(make_fleet: MakeFleet) -> None:
-    """The machine in charge runs nothing: the controller is where the file says, and keys stay there."""
-    fleet = make_fleet("head", 2)
-    before = fleet.trees()
-    fleet.file('controller = "head1"\n[[pool]]\nhosts = ["head[1-2]"]\nengines = 1\n')
-    done = fleet.master.baremetal()
-    assert "2/2 engines answer" in done.stdout
-    shown = fleet.status()
-    assert {name: service["state"] for name, service in shown.items()} == {
-        "head1 controller": "up",
-        "head1 engine-0": "idle",
-        "head2 engine-0": "idle",
-    }
-    found = fleet.master.host.exec(["find", "/home/bob", "-name", "ipcontroller-*.json"]).stdout
-    assert found == ""
-    elsewhere = fleet.hosts["head2"].host.exec(["find", "/home/bob", "-name", "ipcontroller-client.json"]).stdout
-    assert elsewhere == ""
-    assert "nothing to change" in fleet.master.cncp("up").stdout
-    fleet.master.cncp("uninstall")
-    fleet.master.host.exec(["rm", f"{fleet.master.home}/cluster.toml"])
     assert differences(before, fleet.trees()) == []
 
 

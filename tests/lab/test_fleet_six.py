@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .fleets import Fleet, MakeFleet
+from .fleets import Fleet, MakeFleet, await_engines
 from .laptop import Laptop
 
 NAMES = [f"six{number}" for number in range(1, 7)]
@@ -61,7 +61,7 @@ def test_six_hosts(make_fleet: MakeFleet, tmp_path: Path) -> None:
     assert tasks(fleet) == {**dict.fromkeys(NAMES, 4), "six1": 2, "six5": 2}
     before = fleet.status()
     master.cncp("restart", "--limit", "six2", "--name", "engine-1")
-    fleet.await_count(20, "gold")
+    await_engines(fleet.master, 20, profile="gold")
     anew = {name for name, service in fleet.status().items() if service["pid"] != before[name]["pid"]}
     assert anew == {"six2 engine-1"}
     master.cncp("down")

@@ -20,7 +20,10 @@ def uid(host: Host) -> str:
     return host.exec(["id", "-u", "ada"]).stdout.strip()
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+TRIXIE = pytest.param("trixie", marks=pytest.mark.slow(held="those with bookworm, and test_airgap.py on trixie"))
+
+
+@pytest.fixture(scope="module", params=["bookworm", TRIXIE])
 def booted(request: pytest.FixtureRequest, make_host: MakeHost) -> Host:
     """Boot a host of each suite the project is tested on."""
     made = make_host(f"on-{request.param}", suite=request.param, users=("ada", "bob"))

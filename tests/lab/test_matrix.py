@@ -11,6 +11,7 @@ from .site import Site, until
 from .sites import MakeSite
 
 PASSWORD = "correct horse"
+SCREEN = pytest.param("screen", marks=pytest.mark.slow(held="that with tmux"))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_plain_user_by_default(bob: Site) -> None:
     assert bob.tree() == before
 
 
-@pytest.mark.parametrize("manager", ["systemd", "tmux", "screen", "supervisor"])
+@pytest.mark.parametrize("manager", ["systemd", "tmux", SCREEN, "supervisor"])
 def test_plain_user_chooses(bob: Site, manager: str) -> None:
     """Each manager takes over from the one before, with the same keys; settings that change are applied."""
     bob.baremetal("--engines=2", f"--service-manager={manager}")
@@ -76,7 +77,7 @@ def test_plain_user_chooses(bob: Site, manager: str) -> None:
     hold(bob, 1, manager, "user")
 
 
-@pytest.mark.parametrize("manager", ["tmux", pytest.param("screen", marks=pytest.mark.slow(held="that with tmux"))])
+@pytest.mark.parametrize("manager", ["tmux", SCREEN])
 def test_plain_user_sessions_survive_a_reboot(bob: Site, manager: str) -> None:
     """Tmux and screen sessions come back at boot, by cron."""
     bob.baremetal("--engines=1", f"--service-manager={manager}")

@@ -37,7 +37,7 @@ COUNT = "import ipyparallel; print(len(ipyparallel.Client(profile='cncp', timeou
 def site(bare: Host, make_site: MakeSite) -> Site:
     """A plain user with two engines under supervisord, the controller listening for others."""
     made = make_site(bare, "bob")
-    made.baremetal("--engines=2", "--threads=1", "--listen=all", "--external=bare")
+    made.baremetal("--engines=2", "--threads=1", "--listen=all", "--external=bare", "--tolerance=10")
     return made
 
 

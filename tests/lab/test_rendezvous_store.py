@@ -43,7 +43,7 @@ def pair(make_host: Callable[..., Host], make_site: MakeSite, weed: Weed, wheelh
     lines = [f'{name} = "{value}"' for name, value in table.items()]
     content = "\n".join(["[rendezvous]", *lines, "poll = 1", f"orphan = {ORPHAN}", ""])
     gold.host.write(f"{gold.home}/cluster.toml", content, "bob")
-    gold.baremetal("--engines=1", "--listen=all")
+    gold.baremetal("--engines=1", "--listen=all", "--tolerance=10")
     return found
 
 

@@ -66,8 +66,22 @@ def test_the_controller_is_dialled_at_all_its_addresses() -> None:
         assert joining.dial(found) == f"127.0.0.1:{port}"
 
 
-def test_a_firewall_in_between_is_said_before_anything_is_set_up() -> None:
+def test_a_controller_that_starts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its document may be there before it listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    begun: list[socket.socket] = []
+    monkeypatch.setattr(time, "sleep", lambda _: begun.append(socket.create_server(("127.0.0.1", port))))
+    try:
+        assert joining.dial(engine_file(location="127.0.0.1", names=[], registration=port)) == f"127.0.0.1:{port}"
+    finally:
+        for late in begun:
+            late.close()
+
+
+def test_a_firewall_in_between_is_said_before_anything_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines would only wait; the message has the port, all addresses, and who can open it."""
+    monkeypatch.setattr(joining, "_LISTENS", 0.0)
     with listening() as port:
         pass
     with pytest.raises(CncpError) as refused:

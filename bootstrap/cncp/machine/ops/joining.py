@@ -35,6 +35,7 @@ from cncp.rendezvous.sealing import opened
 from cncp.waiting import wait_until
 
 _DIAL = 3.0  # s
+_LISTENS = 15.0  # s that a controller which has just been started may take to listen
 _ANSWER = 3.0  # s
 _REGISTERS = 90.0  # s that engines have to reach the controller
 
@@ -97,16 +98,31 @@ def _keep(home: Path, body: Body, known: Membership) -> None:
 
 
 def dial(engine: EngineFile) -> str:
-    """Return the address at which the controller's port answers. Raises CncpError: engines would only wait."""
-    port, why = engine.registration, ""
+    """Return the address at which the controller's port answers. Raises CncpError: engines would only wait.
+
+    What refuses is asked again for a while: the document of a cluster that starts may be there before its controller.
+    """
+    port = engine.registration
     tried = dict.fromkeys((engine.dialled, *engine.names))
-    for host in tried:
-        try:
-            socket.create_connection((host, port), _DIAL).close()
-        except (OSError, UnicodeError) as error:
-            why = str(getattr(error, "strerror", None) or error)
-        else:
-            return f"{host}:{port}"
+
+    def look() -> tuple[str, list[Exception]]:
+        errors: list[Exception] = []
+        for host in tried:
+            try:
+                socket.create_connection((host, port), _DIAL).close()
+            except (OSError, UnicodeError) as error:
+                errors.append(error)
+            else:
+                return host, []
+        return "", errors
+
+    def settled(seen: tuple[str, list[Exception]]) -> bool:
+        return not any(isinstance(error, ConnectionRefusedError) for error in seen[1])
+
+    found, errors = wait_until(look, _LISTENS, 0.3, settled)
+    if found:
+        return f"{found}:{port}"
+    why = getattr(errors[-1], "strerror", None) or errors[-1]
     raise CncpError(
         f"the controller cannot be reached from here: port {port} of {', '.join(tried)}: {why}",
         "let this machine through to it: cncp firewall on the controller's machine says which ports",

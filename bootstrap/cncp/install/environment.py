@@ -131,7 +131,7 @@ def _lean(folder: Path, target: wheels.Target) -> Path:
     """Write the lock without what engines do without; return where it is."""
     path = folder / "engines.txt"
     locked = wheels.read_lock(LOCK, target.environment)
-    path.write_text("".join(f"{each.line()}\n" for each in locked if each.name not in NOT_FOR_ENGINES))
+    path.write_text("".join(f"{package.line()}\n" for package in locked if package.name not in NOT_FOR_ENGINES))
     return path
 
 

@@ -152,7 +152,7 @@ def test_up_and_down_at_once() -> None:
     found = days(
         Policy(1, 10, 600.0),
         lambda minute, there: Load(
-            NOW + 60 * minute, {**names(2, 4), **{f"z{n}": 0 for n in range(there - 2)}}, 4 * there, 0, 0
+            NOW + 60 * minute, {**names(2, 4), **{f"z{number}": 0 for number in range(there - 2)}}, 4 * there, 0, 0
         ),
         600,
         there=6,

@@ -88,7 +88,7 @@ class Cluster:
     def joined(self) -> None:
         """Have all that were made join."""
         known = {uuid.partition("_")[0] for uuid in self.hub.uuids.values()}
-        self.hub.join(*(one.name for one in self.cloud.alive if one.name not in known))
+        self.hub.join(*(instance.name for instance in self.cloud.alive if instance.name not in known))
 
     def minutes(self, count: int) -> None:
         """Let time go by."""
@@ -101,7 +101,7 @@ class Cluster:
     @property
     def names(self) -> list[str]:
         """Return those that have to be paid for."""
-        return [one.name for one in self.cloud.alive]
+        return [instance.name for instance in self.cloud.alive]
 
 
 def test_it_follows_the_work(tmp_path: Path) -> None:
@@ -116,11 +116,11 @@ def test_it_follows_the_work(tmp_path: Path) -> None:
     cluster.minutes(9)
     assert len(cluster.cloud.alive) == 4
     cluster.minutes(3)
-    assert [one.name for one in cluster.cloud.alive] == ["host-3"]
+    assert [instance.name for instance in cluster.cloud.alive] == ["host-3"]
     assert list(cluster.hub.uuids.values()) == ["host-3_0_0123456789ab"]
     cluster.hub.counts = {}
     cluster.minutes(30)
-    assert [one.name for one in cluster.cloud.alive] == ["host-3"]
+    assert [instance.name for instance in cluster.cloud.alive] == ["host-3"]
     # `cncp up` makes none of them anew.
     up(cluster.pool)
     assert len(cluster.cloud.alive) == 1

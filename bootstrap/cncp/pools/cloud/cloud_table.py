@@ -66,21 +66,21 @@ def _said(seconds: int) -> str:
     return f"{seconds // _UNITS[unit]}{unit}"
 
 
-def _word(what: str) -> Callable[[Any], str]:
+def _word(wanted: str) -> Callable[[Any], str]:
     def read(raw: Any) -> str:
         if isinstance(raw, str) and re.fullmatch(r"[^\s\x00-\x1f'\"\\][^\x00-\x1f'\"\\]{0,254}", raw):
             return raw
-        raise ValueError(what)
+        raise ValueError(wanted)
 
     return read
 
 
-def _words(what: str) -> Callable[[Any], tuple[str, ...]]:
-    word = _word(what)
+def _words(wanted: str) -> Callable[[Any], tuple[str, ...]]:
+    word = _word(wanted)
 
     def read(raw: Any) -> tuple[str, ...]:
         if not isinstance(raw, list) or len(set(map(str, raw))) != len(raw):
-            raise ValueError(what)
+            raise ValueError(wanted)
         return tuple(word(text) for text in raw)
 
     return read

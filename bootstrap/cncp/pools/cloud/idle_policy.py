@@ -104,8 +104,8 @@ def decide(policy: Policy, load: Load, before: Memory) -> tuple[Decision, Memory
         return Decision(0, why=f"no client for {now - after.alone:.0f} s", alone=True), after
     if not policy.idle:
         return Decision(here), after
-    each = max(1.0, load.engines / there) if there else 1.0
-    needed = math.ceil(load.queued / each)
+    per_instance = max(1.0, load.engines / there) if there else 1.0
+    needed = math.ceil(load.queued / per_instance)
     if count := _more(policy, load, before, after, here, needed):
         why = f"there are to be {policy.low}" if here < policy.low else f"{load.queued} tasks wait for engines"
         begun = replace(after, waiting=now if busy else 0.0, wanted=count, tried=now)

@@ -30,7 +30,7 @@ def is_host(host: str, instance: str) -> bool:
 
 def of(instance: str, there: Engines) -> list[tuple[int, str]]:
     """Return the engines of an instance."""
-    return [engine for host, each in there.items() if is_host(host, instance) for engine in each]
+    return [engine for host, pairs in there.items() if is_host(host, instance) for engine in pairs]
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ def drain(hub: Hub, instances: Iterable[str], seconds: float) -> list[str]:
     """
     there = engines(hub)
     mine = {instance: of(instance, there) for instance in instances}
-    uuids = [uuid for each in mine.values() for _, uuid in each]
+    uuids = [uuid for pairs in mine.values() for _, uuid in pairs]
     given: Mapping[str, int] = {}
     if uuids:
         with contextlib.suppress(NoAnswer):
             given = hub.drain(uuids, seconds)
     tasks = work(hub).tasks
-    return [name for name, each in mine.items() if any(given.get(uuid) or tasks.get(number) for number, uuid in each)]
+    return [name for name, pairs in mine.items() if any(given.get(uuid) or tasks.get(number) for number, uuid in pairs)]
 
 
 def unregister(hub: Hub, instances: Iterable[str]) -> None:

@@ -62,12 +62,12 @@ def package(machines: Qemu, source: Machine, folder: Path, home: Path, state: Pa
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".package-") as beside:
         made = Path(beside)
-        with _copy(machines, source, home) as one:
+        with _copy(machines, source, home) as copy:
             console.phase(f"starting a copy of {source.name}")
-            code = _clean(machines.start([one])[0].spec, state, console)
-            machines.stop(one.name)
+            code = _clean(machines.start([copy])[0].spec, state, console)
+            machines.stop(copy.name)
             console.phase("writing the image")
-            image.reduce(machines.of(one.name).disk, made / IMAGE)
+            image.reduce(machines.of(copy.name).disk, made / IMAGE)
         console.phase("writing the box")
         box.pack(made / IMAGE, made / BOX)
         ABOUT.save(made, About(sha256(made / IMAGE), code))
@@ -107,26 +107,26 @@ def _bring_bundle(remote: Remote, there: Surveyed, console: Console) -> str:
 
 def source(machines: Qemu, name: str) -> Machine:
     """Return the machine of this name, "" for the first, which must be off. Raises CncpError."""
-    known = {one.name: one for one in machines.known()}
+    known = {machine.name: machine for machine in machines.known()}
     if not known:
         raise CncpError("there are no machines under qemu", "make one: cncp vm.up")
-    one = named(name, known)
-    if machines.of(one.name).pid:
-        raise CncpError(f"{one.name} is running", "shut it down first: cncp vm.down")
-    return one
+    machine = named(name, known)
+    if machines.of(machine.name).pid:
+        raise CncpError(f"{machine.name} is running", "shut it down first: cncp vm.down")
+    return machine
 
 
 @contextmanager
 def _copy(machines: Qemu, source: Machine, home: Path) -> Iterator[Machine]:
     """Give a machine whose disk stands on another's; it is gone afterwards."""
     ssh_port, group = free_block(2)
-    one = replace(source, name=_COPY, number=0, ssh_port=ssh_port, forwards=(), group=group)
+    copy = replace(source, name=_COPY, number=0, ssh_port=ssh_port, forwards=(), group=group)
     authorized = seed.keys(home)
     try:
-        yield machines.make(one, authorized, machines.of(source.name).disk)
+        yield machines.make(copy, authorized, machines.of(source.name).disk)
     finally:
-        machines.of(one.name).destroy()
-        know(home, {one.name: ""})
+        machines.of(copy.name).destroy()
+        know(home, {copy.name: ""})
 
 
 def _install(remote: Remote, state: Path, console: Console) -> Surveyed:

@@ -48,7 +48,6 @@ ELSEWHERE = {
     "machine.tunnels": "unit/fleet/test_tunnels.py",
     "managed_block": "unit/machine/test_removal.py",
     "patches": "unit/test_patches.py",
-    "pools.cloud.admission": "lab/test_cloud_ec2.py",
     "pools.cloud.ec2": "cloud/test_ec2.py",
     "pools.cloud.openstack": "cloud/test_contract.py",
     "pools.vm.about": "unit/ground/test_state_files.py",

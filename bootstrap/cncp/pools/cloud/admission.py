@@ -6,7 +6,6 @@ The controller is on this machine, where its service renews what instances follo
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 import platform
@@ -77,8 +76,9 @@ class Gate:
         record = owner.load(self._home)
         return record.cluster if record else ""
 
-    @functools.cached_property
+    @property
     def _node(self) -> Node:
+        # Read anew each time: pools are asked before `up` has changed it, and after that.
         return installed(self._home)
 
     @property
@@ -199,10 +199,15 @@ class Gate:
 
     def hub(self) -> Hub:
         """Return the controller's hub. Raises NoAnswer."""
-        document = connection_files.client(self._node)
+        try:
+            node = self._node
+            document = connection_files.client(node)
+        except CncpError as error:
+            # `up` mends what is damaged, and asks before.
+            raise NoAnswer(error.message, error.hint) from None
         if document is None:
             raise NoAnswer("the cluster has no keys yet", "bring it up: cncp up")
-        return Hub(document, connection_files.local_address(self._node))
+        return Hub(document, connection_files.local_address(node))
 
 
 def _file(table: PoolTable) -> Path:

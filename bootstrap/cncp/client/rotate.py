@@ -53,7 +53,7 @@ def rotate(node: Node, console: Console, *, patience: float | None) -> Rotated:
         if running and patience is not None:
             console.phase("waiting for the tasks there are")
             ports = former.ports
-            idle.wait_idle(former, connection_files.local_address(node), ports, patience, console.note)
+            idle.wait_idle(former, node.local_address, ports, patience, console.note)
         _stop(node, manager, console)
         if patience is None:
             # Who was given the old keys by an invitation is not given the new ones.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cncp.files import read_bytes, read_record, to_json
 from cncp.ipp import keys
 from cncp.ipp.connection_file import CLIENT, ENGINE, ClientFile, ConnectionFile, EngineFile
-from cncp.machine.actor import Actor
 from cncp.machine.node import Node
 from cncp.machine.resources import File, Resource
+
+if TYPE_CHECKING:
+    from cncp.machine.actor import Actor
 
 
 def delivered(home: Path) -> Path:
@@ -67,14 +70,9 @@ def client(node: Node) -> ClientFile | None:
     return read_record(node.security_dir / CLIENT, ClientFile)
 
 
-def local_address(node: Node) -> str | None:
-    """Return the address at which a program on the controller's machine dials it."""
-    return "127.0.0.1" if node.settings.listen in ("0.0.0.0", "127.0.0.1") else None
-
-
 def dialled(node: Node) -> str:
     """Return the address at which programs on this machine reach the controller, for an error."""
-    return _where(client(node), local_address(node))
+    return _where(client(node), node.local_address)
 
 
 def engine(node: Node) -> EngineFile | None:

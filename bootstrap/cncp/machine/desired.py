@@ -10,7 +10,6 @@ from pathlib import Path
 from cncp.config.sources import SOURCE, STATIC
 from cncp.files import to_json
 from cncp.ipp import cluster_file
-from cncp.machine import connection_files
 from cncp.machine.jupyter import service
 from cncp.machine.node import NODE, Node, node_path
 from cncp.machine.removal import COMMAND_MARK
@@ -174,7 +173,7 @@ def _digest(node: Node, kind: str, environment: str, identity: str, access: str)
         parts += [content, settings.listen, node.location]
     else:
         # An engine reads only at its start where the controller is; elsewhere that is in what identifies it.
-        parts += [connection_files.local_address(node) or settings.listen] if node.controller else []
+        parts += [node.local_address or settings.listen] if node.controller else []
         parts += [
             content["engine_misses"],
             node.threads,

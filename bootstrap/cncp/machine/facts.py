@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cncp.accounts import Account, account
-from cncp.machine.root import authority
 from cncp.process import run
 
 
@@ -47,6 +46,9 @@ def gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 def gather(environment: Mapping[str, str]) -> Facts:
     """Look at this machine."""
+    # Not at the top: services read what facts are, and gather none.
+    from cncp.machine.root import authority
+
     owner = account(environment)
     systemd = Path("/run/systemd/system").is_dir()
     lingering = systemd and lingers(owner)
@@ -72,6 +74,8 @@ def lingers(owner: Account) -> bool:
 
 def sudo() -> str:
     """Return how sudo runs a command: "silent", after a "prompt", or "none" where it cannot or need not."""
+    from cncp.machine.root import authority
+
     if os.geteuid() == 0 or authority.reachable() or shutil.which("sudo") is None:
         return "none"
     if run(["sudo", "-n", "true"], check=False).ok:

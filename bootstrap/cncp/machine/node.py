@@ -81,6 +81,11 @@ class Node(Record):
         return Path(self.profile_dir) / "security"
 
     @property
+    def local_address(self) -> str | None:
+        """The address at which a program on the controller's machine dials it, None for that of the file."""
+        return "127.0.0.1" if self.settings.listen in ("0.0.0.0", "127.0.0.1") else None  # compared
+
+    @property
     def identity(self) -> Path:
         """The file that holds keys and ports."""
         return self.security_dir / "cncp-identity.json"
@@ -275,7 +280,7 @@ def _of_user(cluster: Cluster) -> bool:
 
 _CHOICES: tuple[tuple[Callable[[Cluster, Facts], bool], _Manager | _Refusal], ...] = (
     (
-        # Whether there is one of this name, and what it needs, is held by `cncp.machine.services.insist`.
+        # Whether there is one of this name, and what it needs, is held by `cncp.machine.services.managers.insist`.
         lambda cluster, _: cluster.service_manager not in ("auto", "systemd"),
         _Manager("{manager}", "user", "as set"),
     ),

@@ -10,13 +10,16 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cncp.config.sources import STATIC
 from cncp.errors import CncpError
 from cncp.files import read_bytes
-from cncp.machine.actor import Actor
 from cncp.managed_block import BEGIN, END, split_block
 from cncp.records import Record
+
+if TYPE_CHECKING:
+    from cncp.machine.actor import Actor
 
 
 @dataclass(frozen=True)

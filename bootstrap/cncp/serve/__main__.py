@@ -20,8 +20,8 @@ from cncp import pidfile  # noqa: E402
 from cncp.ipp.engine_uuid import uuid_of  # noqa: E402
 from cncp.machine import parking_mark  # noqa: E402
 from cncp.machine.node import installed  # noqa: E402
-from cncp.machine.services import manager_kind  # noqa: E402
 from cncp.machine.services.kinds import KINDS, join, known  # noqa: E402
+from cncp.machine.services.manager_traits import traits  # noqa: E402
 from cncp.machine.services.processes import leavings  # noqa: E402
 from cncp.serve.log_files import note_end  # noqa: E402
 
@@ -38,7 +38,7 @@ def main() -> None:
     name = join(given.kind, given.instance)
     if not known(name):
         parser.error(f"there is no service {name}")
-    if not manager_kind(node).ends_all:
+    if not traits(node).ends_all:
         # The ports and the memory that this service needs may be held by what its predecessor has started.
         for pid in leavings(node, [name]):
             with contextlib.suppress(ProcessLookupError):

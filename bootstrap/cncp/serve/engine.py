@@ -30,7 +30,6 @@ from traitlets.config import Config  # noqa: E402
 
 from cncp.ipp.connection_file import ConnectionFile  # noqa: E402
 from cncp.ipp.hub import Hub, NoAnswer  # noqa: E402
-from cncp.machine import connection_files  # noqa: E402
 from cncp.machine.node import Node  # noqa: E402
 from cncp.serve import affinity, controller_address, death  # noqa: E402
 from cncp.serve.engine_connections import Connect, Queues  # noqa: E402
@@ -189,7 +188,7 @@ def serve(node: Node, number: int, uuid: str) -> None:
     config = Config(Session={"session": uuid})
     app = Engine.instance(ident=uuid, id=number, enable_nanny=False, config=config)
     # The name by which others reach this machine is none that it needs to know itself.
-    near = connection_files.local_address(node) if node.controller else None
+    near = node.local_address if node.controller else None
     app.initialize([f"--profile-dir={node.profile_dir}", *([f"--IPEngine.location={near}"] if near else [])])
     log_to(node, f"engine-{number}", app.log)
     watch = death.tell(Path(app.url_file), uuid, app.moved_to or near)

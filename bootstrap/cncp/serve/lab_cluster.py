@@ -73,7 +73,7 @@ class Running(Cluster):  # type: ignore[misc]  # ipyparallel has no types
         if pid and document is not None:
             found["controller"] = {"class": "cncp", "state": {"state": "running", "pid": pid}}
             try:
-                with Hub(document, connection_files.local_address(node)) as hub:
+                with Hub(document, node.local_address) as hub:
                     found["engines"]["sets"]["cncp"] = {"n": len(hub.engines(timeout=0.5))}
             except NoAnswer:
                 pass

@@ -10,7 +10,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from cncp.machine.node import Node
-from cncp.machine.services import manager_kind
+from cncp.machine.services.manager_traits import traits
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(process)d: %(message)s"
 
@@ -85,7 +85,7 @@ def log_to(node: Node, name: str, logger: logging.Logger) -> None:
     if node.settings.logs == "journal":
         return
     handler = RotatedFile(node, name)
-    if manager_kind(node).keeps_output:
+    if traits(node).keeps_output:
         for former in list(logger.handlers):
             logger.removeHandler(former)
     logger.addHandler(handler)

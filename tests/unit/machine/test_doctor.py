@@ -39,9 +39,8 @@ def test_ids_without_an_engine_are_named(
         "there": uuid_of("there", 9, 1),
         "own": "b2a3c1d0-012345678901234567890123",
     }
-    node: Any = SimpleNamespace(host="here")
+    node: Any = SimpleNamespace(host="here", local_address=None)
     monkeypatch.setattr("cncp.machine.connection_files.client", lambda _: {})
-    monkeypatch.setattr("cncp.machine.connection_files.local_address", lambda _: None)
     hub = SimpleNamespace(engines=lambda: {number: uuids[name] for number, name in engines.items()})
     monkeypatch.setattr("cncp.machine.ops.doctor.Hub", lambda *_: contextlib.nullcontext(hub))
     services = [seen("controller", "up"), seen("engine-0", "idle", uuids["now"]), seen("engine-9", "down", "", 0)]

@@ -25,9 +25,10 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "security").mkdir(parents=True)
     found = {"cluster": {"class": "cncp.remote.Running", "profile_dir": str(folder)}, "home": str(tmp_path)}
     (folder / "security" / "cluster-.json").write_text(json.dumps(found))
-    monkeypatch.setattr("cncp.serve.lab_cluster.installed", lambda _: SimpleNamespace(run_dir=tmp_path))
+    monkeypatch.setattr(
+        "cncp.serve.lab_cluster.installed", lambda _: SimpleNamespace(run_dir=tmp_path, local_address=None)
+    )
     monkeypatch.setattr("cncp.machine.connection_files.client", lambda _: {})
-    monkeypatch.setattr("cncp.machine.connection_files.local_address", lambda _: None)
     monkeypatch.setattr("cncp.pidfile.read", lambda *_: SimpleNamespace(pid=7))
     hub = SimpleNamespace(engines=lambda timeout: {0: "a", 1: "b"} if timeout else {})
     monkeypatch.setattr("cncp.serve.lab_cluster.Hub", lambda *_: contextlib.nullcontext(hub))

@@ -74,7 +74,7 @@ def busy(node: Node) -> dict[str, bool]:
     if document is None or (node.controller and not current["controller"].pid):
         return {}
     own = {process.uuid: name for name, process in current.items() if process.uuid}
-    near = connection_files.local_address(node) if node.controller else None
+    near = node.local_address if node.controller else None
     with contextlib.suppress(NoAnswer), Hub(document, near) as hub:
         engines = hub.engines(_ANSWER)
         load = hub.queues(_ANSWER) if engines else {}

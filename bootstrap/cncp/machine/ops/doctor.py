@@ -148,7 +148,7 @@ def _ids(node: Node, seen: list[Status]) -> Iterator[Finding]:
     if document is None or not any(entry.name == "controller" and entry.state == "up" for entry in seen):
         return
     try:
-        with Hub(document, connection_files.local_address(node)) as hub:
+        with Hub(document, node.local_address) as hub:
             engines = hub.engines()
     except NoAnswer:
         return

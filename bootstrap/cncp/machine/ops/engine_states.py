@@ -59,7 +59,7 @@ def roll_call(node: Node, uuids: Collection[str], patience: float = 0.0) -> Roll
     def all_answer(seen: RollCall) -> bool:
         return len([engine for engine in seen.engines.values() if engine.state != "silent"]) == len(uuids)
 
-    with Hub(document, connection_files.local_address(node)) as hub:
+    with Hub(document, node.local_address) as hub:
         return wait_until(lambda: look(hub, uuids), patience, enough=all_answer)
 
 

@@ -20,7 +20,7 @@ def of(node: Node, known: Collection[str] = (), hosts: Collection[str] = ()) -> 
     if document is None or node.rendezvous != "owner":
         return []
     own = {host_in(name) for name in (node.host, *hosts)}
-    with Hub(document, connection_files.local_address(node)) as hub:
+    with Hub(document, node.local_address) as hub:
         try:
             registered = hub.engines(_ANSWER).values()
         except NoAnswer:

@@ -72,7 +72,7 @@ def wait(node: Node, manager: ServiceManager, timeout: float, revive: Revive | N
         return _wait_for_processes(node, digests, Patience(node, manager, timeout))
     patience = Patience(node, manager, timeout)
     revived: set[str] = set()
-    with Hub(document, connection_files.local_address(node)) as hub:
+    with Hub(document, node.local_address) as hub:
         while True:
             # Those about to be replaced may still answer: only processes of this start count.
             current = running(node)

@@ -35,7 +35,7 @@ def client_file(node: Node) -> ClientFile:
     document = connection_files.client(node)
     if document is None:
         raise CncpError("there is no client's connection file here", "run this on the controller's machine")
-    local = connection_files.local_address(node) if node.controller else None
+    local = node.local_address if node.controller else None
     return replace(document, location=local) if local else document
 
 

@@ -102,7 +102,7 @@ def _at_hub(node: Node, uuids: Collection[str], timeout: float) -> RollCall:
     document = connection_files.client(node)
     if document is None:
         return engine_states.SILENCE
-    with Hub(document, connection_files.local_address(node)) as hub:
+    with Hub(document, node.local_address) as hub:
         return engine_states.look(hub, uuids, timeout)
 
 

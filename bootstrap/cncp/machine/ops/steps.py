@@ -239,7 +239,7 @@ def stop_services(node: Node, manager: ServiceManager, names: Sequence[str]) -> 
     document = connection_files.client(node)
     if not uuids or document is None or "controller" in names:
         return
-    with Hub(document, connection_files.local_address(node)) as hub, contextlib.suppress(NoAnswer):
+    with Hub(document, node.local_address) as hub, contextlib.suppress(NoAnswer):
         for number, uuid in hub.engines().items():
             if uuid in uuids:
                 hub.unregister(number, uuid)

@@ -9,18 +9,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cncp import pidfile, remote
 from cncp.errors import CncpError, PreflightError
 from cncp.extensions import fault
-from cncp.machine.actor import Actor
 from cncp.machine.node import Node
-from cncp.machine.resources import Resource
 from cncp.machine.services import crontab, login_session, processes
 from cncp.machine.services.kinds import split
 from cncp.machine.services.processes import Ours
 from cncp.surroundings import PYTHON
+
+if TYPE_CHECKING:
+    from cncp.machine.actor import Actor
+    from cncp.machine.resources import Resource
 
 
 @dataclass(frozen=True)

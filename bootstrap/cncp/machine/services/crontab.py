@@ -5,9 +5,12 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from cncp.machine.actor import Actor
 from cncp.machine.node import Node
+
+if TYPE_CHECKING:
+    from cncp.machine.actor import Actor
 
 
 def _mark(node: Node) -> str:

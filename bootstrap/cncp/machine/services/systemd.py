@@ -9,19 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from cncp.config.settings import Cluster
 from cncp.errors import CncpError
 from cncp.files import read_bytes
-from cncp.machine.actor import Actor
 from cncp.machine.facts import lingers
 from cncp.machine.node import Node
 from cncp.machine.resources import Directory, File, Link, Resource
-from cncp.machine.root.requests import Verb
 from cncp.machine.services import kinds
 from cncp.machine.services.base import ServiceManager, ServiceState, command, exits, forget_exits
 from cncp.machine.services.processes import as_recorded
+
+if TYPE_CHECKING:
+    from cncp.machine.actor import Actor
+    from cncp.machine.root.requests import Verb
 
 SYSTEM = Path("/etc/systemd/system")
 """The folder of units of the system."""

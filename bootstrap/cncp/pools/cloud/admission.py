@@ -207,7 +207,7 @@ class Gate:
             raise NoAnswer(error.message, error.hint) from None
         if document is None:
             raise NoAnswer("the cluster has no keys yet", "bring it up: cncp up")
-        return Hub(document, connection_files.local_address(node))
+        return Hub(document, node.local_address)
 
 
 def _file(table: PoolTable) -> Path:

@@ -20,10 +20,13 @@ import shlex
 import signal
 import sys
 import termios
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+
+# Each service begins twice, and all that is imported the first time is time in which no engine starts: no
+# dataclasses, no typing, no pathlib, which are half of it.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
 MARK = "CNCP_SERVICE"
 """The variable by which what a service has started is known as its own: NAME PID HOME."""
@@ -48,14 +51,11 @@ _NOT_OF_UNITS = re.compile(
 )
 
 
-@dataclass(frozen=True)
 class Service:
     """What the table needs to know: the kind, the account's home, and what keeps the service."""
 
-    kind: str
-    home: str
-    manager: str
-    umask: int
+    def __init__(self, kind: str, home: str, manager: str, umask: int) -> None:
+        self.kind, self.home, self.manager, self.umask = kind, home, manager, umask
 
 
 def begin(arguments: Sequence[str]) -> Service | None:
@@ -66,10 +66,10 @@ def begin(arguments: Sequence[str]) -> Service | None:
     """
     try:
         at = arguments.index("--node")
-        file = Path(arguments[at + 1])
+        file = arguments[at + 1]
         name = "-".join(arguments[:at])
-        document = json.loads(file.read_bytes())
-        login = _read(file.parent / LOGIN)
+        document = json.loads(_content(file))
+        login = _read(os.path.join(os.path.dirname(file), LOGIN))
         wanted = environment(document, login, name, os.environ)
         service = Service(arguments[0], document["account"]["home"], document["manager"], _umask(login, arguments[0]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -100,7 +100,7 @@ def environment(
         "LOGNAME": account["name"],
         "SHELL": _shell(account["uid"]),
         # Left alone, IPython makes itself a folder in the home, wherever the profile is.
-        "IPYTHONDIR": str(Path(document["profile_dir"]).parent),
+        "IPYTHONDIR": os.path.dirname(document["profile_dir"]),
         "VIRTUAL_ENV": f"{home}/venv",
     }
     runtime = f"/run/user/{account['uid']}"
@@ -125,16 +125,21 @@ def mark(name: str, pid: int, home: str) -> str:
 def variables(setting: str) -> dict[str, str]:
     """Return the variables of the setting ``environment`` by name; of a file, where it names one: @FILE."""
     try:
-        text = Path(setting[1:]).read_text(encoding="utf-8") if setting.startswith("@") else setting
+        text = _content(setting[1:]).decode() if setting.startswith("@") else setting
         return dict(word.partition("=")[::2] for word in shlex.split(text) if text != "none")
     except (OSError, ValueError):
         # Lost or damaged: `cncp up` writes it again.
         return {}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _read(path: str) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(_content(path))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -213,11 +218,12 @@ def _be_as_important(service: Service) -> None:
 
 def _go_first(service: Service) -> None:
     """Let an engine be what the kernel ends when memory runs out, as OOMScoreAdjust= of its unit does."""
-    score = Path("/proc/self/oom_score_adj")
+    score = "/proc/self/oom_score_adj"
     if service.kind == "engine" and service.manager != "systemd":
         with contextlib.suppress(OSError, ValueError):
-            if int(score.read_text()) < OOM_SCORE:
-                score.write_text(str(OOM_SCORE))
+            if int(_content(score)) < OOM_SCORE:
+                with open(score, "w") as file:
+                    file.write(str(OOM_SCORE))
 
 
 def _go_home(service: Service) -> None:

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+
+# Every service begins with this, twice: what is not imported is time in which engines start.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 PROTOCOL = 1
 """What the answers mean; it grows when another version of cncp would misread them."""
@@ -22,12 +25,12 @@ GREETING = "cncp.remote"
 """The line before an answer: this, and the protocol's number."""
 
 
-@dataclass(frozen=True)
 class Program:
     """The module whose ``main`` a verb runs, and whether standard output is its answer."""
 
-    module: str
-    answers: bool = True
+    def __init__(self, module: str, *, answers: bool = True) -> None:
+        self.module = module
+        self.answers = answers
 
 
 VERBS = {

@@ -88,9 +88,9 @@ class Victim:
         path.unlink(missing_ok=True)
         path.write_text(text)
         path.chmod(mode)
-        for one in (path, *path.parents):
-            if self.home in (one, *one.parents):
-                os.lchown(one, self.account.pw_uid, self.account.pw_gid)
+        for entry in (path, *path.parents):
+            if self.home in (entry, *entry.parents):
+                os.lchown(entry, self.account.pw_uid, self.account.pw_gid)
 
     def link(self, path: Path, target: Path) -> None:
         """Put a link of the account's in the place of what is there."""
@@ -200,72 +200,79 @@ def _end(uid: int) -> None:
             subprocess.run(["kill", "-9", path.name], check=False, capture_output=True)
 
 
-def _python(one: Victim) -> None:
-    one.plant(one.state / "venv" / "bin" / "python", one.says_who)
+def _python(victim: Victim) -> None:
+    victim.plant(victim.state / "venv" / "bin" / "python", victim.says_who)
 
 
-def _modules(one: Victim) -> None:
-    site = next((one.state / "venv" / "lib").glob("python3*")) / "site-packages"
+def _modules(victim: Victim) -> None:
+    site = next((victim.state / "venv" / "lib").glob("python3*")) / "site-packages"
     for name in ("sitecustomize.py", "usercustomize.py", "psutil.py", "json.py"):
-        one.plant(site / name, one.python_says_who)
-    one.plant(site / "evil.pth", "import " + one.python_says_who.replace("\n", ";").removeprefix("import "))
-    own = one.home / ".local" / "lib" / site.parent.name / "site-packages"
-    one.plant(own / "usercustomize.py", one.python_says_who)
-    one.plant(own / "sitecustomize.py", one.python_says_who)
+        victim.plant(site / name, victim.python_says_who)
+    victim.plant(site / "evil.pth", "import " + victim.python_says_who.replace("\n", ";").removeprefix("import "))
+    own = victim.home / ".local" / "lib" / site.parent.name / "site-packages"
+    victim.plant(own / "usercustomize.py", victim.python_says_who)
+    victim.plant(own / "sitecustomize.py", victim.python_says_who)
 
 
-def _command(one: Victim) -> None:
-    one.plant(one.home / ".local" / "bin" / "cncp", one.says_who)
+def _command(victim: Victim) -> None:
+    victim.plant(victim.home / ".local" / "bin" / "cncp", victim.says_who)
     for name in ("python3", "id", "find", "stat", "runuser", "setsid", "git", "crontab", "systemctl", "sudo"):
-        one.plant(one.home / ".local" / "bin" / name, one.says_who)
+        victim.plant(victim.home / ".local" / "bin" / name, victim.says_who)
 
 
-def _login_files(one: Victim) -> None:
-    bad = f"PATH={one.home}/.local/bin:$PATH PYTHONPATH={one.home} PYTHONSTARTUP={one.home}/x.py BASH_ENV={one.home}/x"
+def _login_files(victim: Victim) -> None:
+    home = victim.home
+    bad = f"PATH={home}/.local/bin:$PATH PYTHONPATH={home} PYTHONSTARTUP={home}/x.py BASH_ENV={home}/x"
     for name in (".bashrc", ".bash_profile", ".profile", ".zshenv"):
-        one.plant(one.home / name, f"export {bad}\n{one.says_who}")
-    one.plant(one.home / ".pam_environment", f"LD_PRELOAD={one.home}/x.so\n")
-    one.plant(one.home / ".config" / "environment.d" / "x.conf", f"LD_PRELOAD={one.home}/x.so\n")
-    one.plant(one.home / "x", one.says_who)
-    one.plant(one.home / "x.py", one.python_says_who)
-    one.plant(one.home / ".gitconfig", f"[core]\n\tsshCommand = {one.home}/x\n\tfsmonitor = {one.home}/x\n")
+        victim.plant(home / name, f"export {bad}\n{victim.says_who}")
+    victim.plant(home / ".pam_environment", f"LD_PRELOAD={home}/x.so\n")
+    victim.plant(home / ".config" / "environment.d" / "x.conf", f"LD_PRELOAD={home}/x.so\n")
+    victim.plant(home / "x", victim.says_who)
+    victim.plant(home / "x.py", victim.python_says_who)
+    victim.plant(home / ".gitconfig", f"[core]\n\tsshCommand = {home}/x\n\tfsmonitor = {home}/x\n")
 
 
-def _memory(one: Victim) -> None:
+def _memory(victim: Victim) -> None:
     """What the manifest says was made, and what stood there before."""
     text = (
         '{"made": {"%(c)s/file": ["root", "file"], "%(c)s/new": ["root", "file"], "%(c)s": ["root", "directory"],'
         ' "%(c)s/two": ["login", "file"]}, "kept": {"%(c)s/new": "x", "%(c)s/two": "x"},'
         ' "modes": {"%(c)s": 511, "%(c)s/new": 2541}, "copies": {"%(c)s/file": "x"}}'
     )
-    one.plant(one.state / "manifest.json", text % {"c": one.closed}, 0o600)
-    one.plant(one.state / "before" / "x", "the account's\n")
-    one.plant(one.state / "parents", f"{one.closed}\n")
+    victim.plant(victim.state / "manifest.json", text % {"c": victim.closed}, 0o600)
+    victim.plant(victim.state / "before" / "x", "the account's\n")
+    victim.plant(victim.state / "parents", f"{victim.closed}\n")
 
 
-def _node(one: Victim) -> None:
-    path = one.state / "node.json"
+def _node(victim: Victim) -> None:
+    path = victim.state / "node.json"
     text = path.read_text()
     for name in ("home", "profile_dir", "source"):
-        text = text.replace(f'"{name}": "', f'"{name}": "{one.closed}", "x{name}": "')
-    one.plant(path, text.replace('"name": "' + _NAME, '"name": "root').replace(str(one.account.pw_uid), "0"))
-    one.plant(
-        one.state / "kept.json", '{"settings": {"requirements": "%s/file"}, "file": "%s/file"}' % ((one.closed,) * 2)
+        text = text.replace(f'"{name}": "', f'"{name}": "{victim.closed}", "x{name}": "')
+    victim.plant(path, text.replace('"name": "' + _NAME, '"name": "root').replace(str(victim.account.pw_uid), "0"))
+    victim.plant(
+        victim.state / "kept.json",
+        '{"settings": {"requirements": "%s/file"}, "file": "%s/file"}' % ((victim.closed,) * 2),
     )
 
 
-def _links(one: Victim) -> None:
-    profile = one.home / ".ipython" / "profile_cncp"
-    for path in (profile / "log", profile / "pid", one.state / "run", one.state / "libexec"):
-        one.link(path, one.closed)
-    for path in (profile / "cncp.json", one.state / "install.lock", one.state / "lock", one.state / "kept.json"):
-        one.link(path, one.closed / "file")
+def _links(victim: Victim) -> None:
+    profile = victim.home / ".ipython" / "profile_cncp"
+    for path in (profile / "log", profile / "pid", victim.state / "run", victim.state / "libexec"):
+        victim.link(path, victim.closed)
+    for path in (
+        profile / "cncp.json",
+        victim.state / "install.lock",
+        victim.state / "lock",
+        victim.state / "kept.json",
+    ):
+        victim.link(path, victim.closed / "file")
 
 
-def _chef(one: Victim) -> None:
+def _chef(victim: Victim) -> None:
     for name in ("solo.rb", "report.json", "attributes.json", "chef.log"):
-        one.link(one.state / "chef" / name, one.closed / "file")
-    one.plant(one.state / "chef" / "state" / "solo.d" / "x.rb", f"system({one.home}/x)\n")
+        victim.link(victim.state / "chef" / name, victim.closed / "file")
+    victim.plant(victim.state / "chef" / "state" / "solo.d" / "x.rb", f"system({victim.home}/x)\n")
 
 
 ATTACKS: dict[str, Callable[[Victim], None]] = {
@@ -322,9 +329,9 @@ def test_a_lone_script_never_runs_the_accounts_copy(victim: Victim) -> None:
     """Root gets the code for itself, where only root can write; one that the account has is left alone."""
     repository = victim.folder / "repository"
     shutil.copytree(victim.code, repository)
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
-        subprocess.run(["git", "-C", str(repository), *who, *words], check=True)
+        subprocess.run(["git", "-C", str(repository), *author, *words], check=True)
     script = victim.folder / "baremetal.sh"
     shutil.copy(ROOT / "baremetal.sh", script)
     victim.plant(victim.state / "code" / "bootstrap" / "stage0.py", victim.python_says_who)

@@ -40,7 +40,7 @@ class Loop:
     def go(self, seconds: float) -> None:
         self.now += seconds
         due = [call for when, call in self._later if when <= self.now]
-        self._later = [call for call in self._later if call[0] > self.now]
+        self._later = [(when, call) for when, call in self._later if when > self.now]
         for call in due:
             call()
 

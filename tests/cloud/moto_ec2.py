@@ -26,13 +26,26 @@ def serving(address: str = "127.0.0.1") -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    given = EC2Response._get_param
+    given, registered = EC2Response._get_param, EC2Response.register_image
 
     def asked(self: Any, param_name: str, if_none: Any = None) -> Any:
         # moto makes MinCount of them; EC2 makes as many as it can, up to MaxCount.
         return given(self, "MaxCount" if param_name == "MinCount" else param_name, if_none)
 
+    def register(self: Any) -> Any:
+        # moto makes an image without tags, of a snapshot of its own, whatever is asked for.
+        answer: Any = registered(self)
+        backend = self.ec2_backend
+        made = backend.amis[answer.result["ImageId"]]
+        made.add_tags(self._parse_tag_specification().get("image", {}))
+        made.ebs_snapshot.from_ami = None
+        backend.delete_snapshot(made.ebs_snapshot.id)
+        [mapping] = self._get_param("BlockDeviceMappings")
+        made.ebs_snapshot = backend.get_snapshot(mapping["Ebs"]["SnapshotId"])
+        return answer
+
     setattr(EC2Response, "_get_param", asked)  # noqa: B010  # a method in the place of another
+    setattr(EC2Response, "register_image", register)  # noqa: B010
     server = ThreadedMotoServer(ip_address=address, port=0, verbose=False)
     server.start()
     try:
@@ -41,5 +54,6 @@ def serving(address: str = "127.0.0.1") -> Iterator[str]:
     finally:
         server.stop()
         setattr(EC2Response, "_get_param", given)  # noqa: B010
+        setattr(EC2Response, "register_image", registered)  # noqa: B010
         for name in STRICT:
             os.environ.pop(name, None)  # a test in between may have restored all variables

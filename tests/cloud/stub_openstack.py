@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import itertools
 import json
 import re
@@ -28,7 +29,9 @@ FLAVOR = {"id": "2", "name": "m1.small", "vcpus": 2, "ram": 2048, "disk": 10, "l
 class Stub:
     """What it has. ``refuse`` is (status, body, headers) for the next creation; ``capacity`` servers find a host.
 
-    ``limited`` is for how many lists it is asked too often, once there are servers.
+    ``limited`` is for how many lists it is asked too often, once there are servers. ``images`` are those that were
+    uploaded, with their ``data``: of these it loses ``cut_data`` bytes, or takes none (``refuse_data``); with
+    ``hashes`` it says more of them than their MD5.
     """
 
     address: str = ""
@@ -37,6 +40,11 @@ class Stub:
     capacity: int = 100
     limited: int = 0
     refuse: tuple[int, str, dict[str, str]] | None = None
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    data: dict[str, bytes] = field(default_factory=dict)
+    refuse_data: tuple[int, str] | None = None
+    cut_data: int = 0
+    hashes: bool = True
     asked: list[str] = field(default_factory=list)
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any, dict[str, str]]:
@@ -47,8 +55,11 @@ class Stub:
             r"GET /compute/v2\.1/?": self._nova,
             r"GET /image/?(?:v2/?)?": lambda: (200, {"versions": [self._of("v2.16", "/image/v2/")]}, {}),
             r"GET /network/?": lambda: (200, {"versions": [self._of("v2.0", "/network/v2.0/")]}, {}),
-            r"GET /image/v2/images/([^/]+)": lambda name: self._by_id(name, IMAGE, None),
-            r"GET /image/v2/images": lambda: (200, {"images": [IMAGE] if _named(query, IMAGE) else []}, {}),
+            r"GET /image/v2/images/([^/]+)": lambda name: self._by_id(name, self.images.get(name, IMAGE), None),
+            r"GET /image/v2/images": lambda: (200, {"images": self._images(query)}, {}),
+            r"POST /image/v2/images": lambda: self._make_image(body),
+            r"PUT /image/v2/images/([^/]+)/file": lambda name: self._fill_image(name, body),
+            r"DELETE /image/v2/images/([^/]+)": self._delete_image,
             r"GET /compute/v2\.1/flavors(?:/detail)?": lambda: (200, {"flavors": [FLAVOR]}, {}),
             r"GET /compute/v2\.1/flavors/([^/]+)": lambda name: self._by_id(name, FLAVOR, "flavor"),
             r"GET /compute/v2\.1/flavors/[^/]+/os-extra_specs": lambda: (200, {"extra_specs": {}}, {}),
@@ -107,6 +118,45 @@ class Stub:
         if name == known["id"]:
             return 200, {key: known} if key else known, {}
         return 404, {"itemNotFound": {"message": "none", "code": 404}}, {}
+
+    def _images(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
+        tags = query.get("tag")
+        if tags:
+            return [image for image in self.images.values() if set(tags) <= set(image["tags"])]
+        return [IMAGE] if _named(query, IMAGE) else []
+
+    def _make_image(self, wanted: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        image = {
+            "id": str(uuid.uuid4()),
+            "status": "queued",
+            "created_at": now,
+            "checksum": None,
+            "size": None,
+            **wanted,
+        }
+        # Glance refuses properties that are no strings.
+        assert all(
+            isinstance(value, str) for name, value in wanted.items() if name not in ("tags", "min_disk", "min_ram")
+        )
+        self.images[image["id"]] = image
+        return 201, image, {}
+
+    def _fill_image(self, name: str, data: bytes) -> tuple[int, Any, dict[str, str]]:
+        if self.refuse_data:
+            status, told = self.refuse_data
+            if status == 401:
+                self.refuse_data = None
+            return status, {"message": told, "code": f"{status} Refused", "title": "Refused"}, {}
+        kept = self.data[name] = data[: len(data) - self.cut_data]
+        more = {"os_hash_algo": "sha512", "os_hash_value": hashlib.sha512(kept).hexdigest()} if self.hashes else {}
+        self.images[name].update(status="active", size=len(kept), checksum=hashlib.md5(kept).hexdigest(), **more)  # noqa: S324  # as glance does
+        return 204, None, {}
+
+    def _delete_image(self, name: str) -> tuple[int, Any, dict[str, str]]:
+        if self.images.pop(name, None) is None:
+            return 404, {"message": f"No image found with ID {name}", "code": "404 Not Found"}, {}
+        return 204, None, {}
 
     def _limits(self) -> tuple[int, Any, dict[str, str]]:
         used = len(self.servers)
@@ -183,7 +233,9 @@ def serving() -> Iterator[Stub]:
 
         def _any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
+            sent = self.rfile.read(length)
+            plain = self.headers.get("Content-Type") == "application/octet-stream"
+            body = sent if plain else json.loads(sent) if sent else None
             parts = urlsplit(self.path)
             stub.asked.append(f"{self.command} {self.path}")
             status, content, headers = stub.answer(self.command, parts.path, parse_qs(parts.query), body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from typing import Any
 import pytest
 
 from cncp.errors import CncpError, UsageError
+from cncp.pools.cloud import cloud_disk
+from cncp.pools.cloud.images import IMAGE, PROFILE, bring
 from cncp.pools.cloud.journal import Journal
 from cncp.pools.cloud.launch import Boot, Launcher, Wish
 from cncp.pools.cloud.openstack import OpenStack
+from cncp.pools.cloud.openstack_images import OpenStackImages
 from cncp.pools.cloud.patience import Clock
-from cncp.pools.cloud.provider import BATCH, CLUSTER, QuotaExceeded, Template
+from cncp.pools.cloud.provider import BATCH, CLUSTER, OWNER, QuotaExceeded, Template
 from cncp.pools.cloud.reclaim import census, close
 from cncp.rendezvous.publishing import new_batch
 
@@ -129,6 +133,29 @@ def test_what_is_not_there(site: dict[str, str], wrong: dict[str, Any], told: st
     """It is told before anything is made."""
     with pytest.raises(UsageError, match=told):
         OpenStack(site, Template(**{**vars(TINY), **wrong})).check()
+
+
+def test_an_image(site: dict[str, str], tmp_path: Path) -> None:
+    """Glance takes it, once, with its own sum compared; what an upload has left is taken away, and so is the image."""
+    path = tmp_path / "disk.raw"
+    path.write_bytes(bytes(510) + b"\x55\xaa" + os.urandom(40 << 20))
+    disk, cloud, said = cloud_disk.read(path), OpenStackImages(site), list[str]()
+    tags = {OWNER: "ada@gold/00000000", PROFILE: "griffin"}
+    # A command that was killed has made the record, and sent nothing of its data.
+    half = cloud._cloud.image.create_image(
+        "cncp-half", disk_format="raw", container_format="bare", tags=["cncp"], meta={**tags, IMAGE: disk.digest}
+    )
+    made, new = bring(cloud, tmp_path, disk, tags, Clock(), said.append)
+    assert new
+    assert said[0] == f"taking away what an upload has left: {half.id}"
+    assert said[-1] == "100 % of 42 MB"
+    there: Any = cloud._cloud.image.get_image(made.id)
+    assert (there.size, there.visibility, there.min_disk) == (disk.size, "private", 1)
+    assert bring(cloud, tmp_path, disk, tags, Clock(), said.append) == (made, False)
+    OpenStack(site, Template(made.id, "tiny", network="none")).check()
+    cloud.drop(made)
+    cloud.drop(made)
+    assert cloud.images(tags) == []
 
 
 def test_a_wrong_password(site: dict[str, str], tmp_path: Path) -> None:

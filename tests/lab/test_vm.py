@@ -230,6 +230,7 @@ def test_a_package(bob: Site) -> None:
     task(bob, "vm.package", "--output", "package")
     assert json.loads(task(bob, "vm.status", "--json")) == before
     host.run(["sh", "-c", f"cd {home}/package && sha256sum -c --quiet SHA256SUMS"], "bob")
+    about = json.loads(host.read(f"{home}/package/cncp-compute.json"))
     assert "exists" in refused(bob, "vm.package", "--output", "package")
     task(bob, "vm.destroy")
 
@@ -250,6 +251,8 @@ def test_a_package(bob: Site) -> None:
         bob.python(BOOT, f"{home}/{name}", f"{home}/package/cncp-compute.qcow2", str(port))
         until(partial(two_answer, bob, port), 900, "two engines on two cores")
         assert inside(bob, port, "cat data") == "kept\n"
+        # What an instance of a cloud would install from, whose digest stands beside the image.
+        assert inside(bob, port, "sha256sum /var/lib/cncp-image/cncp.tar").split()[0] == about["code"]
         made.append(inside(bob, port, WHO).splitlines())
     assert [len(set(column)) for column in zip(*made, strict=True)] == [3, 3, 3, 3]
     host.exec(["pkill", "qemu"])

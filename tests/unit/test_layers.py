@@ -242,6 +242,8 @@ UNTYPED = {
     "pools.cloud.cloud_pool": (1, "keys of a pool's table"),
     "pools.cloud.cloud_table": (3, "keys of a pool's table"),
     "pools.cloud.ec2": (7, "EC2's words and answers"),
+    "pools.cloud.ec2_answers": (1, "EC2's answers"),
+    "pools.cloud.ec2_images": (6, "EC2's answers"),
     "pools.cloud.openstack": (1, "OpenStack's words"),
     "pools.hosts": (1, "keys of a pool's table"),
     "rendezvous.stores.objects": (1, "boto's words"),

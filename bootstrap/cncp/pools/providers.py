@@ -19,8 +19,8 @@ PROVIDERS: Kinds[Pool] = Kinds(
     {
         HOSTS: "cncp.pools.hosts:Hosts",
         "vm": "cncp.pools.vm.machines:Machines",
-        "ec2": "cncp.pools.cloud.cloud_pool:Ec2Pool",
-        "openstack": "cncp.pools.cloud.cloud_pool:OpenStackPool",
+        "ec2": "cncp.pools.cloud.cloud_kinds:Ec2Pool",
+        "openstack": "cncp.pools.cloud.cloud_kinds:OpenStackPool",
     },
 )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 from invoke.context import Context
 
@@ -14,11 +16,13 @@ from cncp import accounts
 from cncp.config import sources
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError, plural
-from cncp.pools.cloud import journal, outputs, registered, roster, tending
+from cncp.pools.cloud import cloud_disk, journal, outputs, registered, roster, tending
+from cncp.pools.cloud import images as uploads
 from cncp.pools.cloud.admission import owner_tag
 from cncp.pools.cloud.cloud_pool import CloudPool
+from cncp.pools.cloud.images import Image, Images
 from cncp.pools.cloud.patience import Clock
-from cncp.pools.cloud.provider import CLUSTER, Provider, Template
+from cncp.pools.cloud.provider import CLUSTER, OWNER, Provider, Template
 from cncp.pools.cloud.roster import Entry, SomeCloudsFailed
 from cncp.pools.guarded import Guarded
 from cncp.pools.providers import PROVIDERS, pools
@@ -28,6 +32,11 @@ from cncp.tasks.scenes import asked
 from cncp.tasks.task import command
 
 HEADER = ["INSTANCE", "NAME", "STATE", "CLUSTER", "WHERE", "ZONE", "FLAVOR", "SINCE", "COST", ""]
+IMAGES = ["IMAGE", "NAME", "STATE", "PROFILE", "WHERE", "SINCE", "SIZE", ""]
+PACKAGED = "cncp-compute.qcow2"  # as vm.package has it; what that imports is not wanted here
+
+
+C = TypeVar("C", bound=Provider | Images)
 
 
 def _pools(file: str | None) -> list[CloudPool]:
@@ -37,36 +46,41 @@ def _pools(file: str | None) -> list[CloudPool]:
     return [pool for pool in plain if isinstance(pool, CloudPool)]
 
 
-def _reached(file: str | None) -> tuple[list[Provider], dict[str, CncpError]]:
-    """Return the clouds where instances of ours may be, and why others do not answer."""
+def _kind(site: Mapping[str, str]) -> type[CloudPool]:
+    kind = PROVIDERS.find(site.get("provider", ""), "the journal")
+    if not issubclass(kind, CloudPool):
+        raise UsageError(f"{kind.kind} is no cloud", "see cluster.toml")
+    return kind
+
+
+def _of_instances(site: Mapping[str, str]) -> Provider:
+    return _kind(site).connect(site, Template())
+
+
+def _of_images(site: Mapping[str, str]) -> Images:
+    return _kind(site).images(site)
+
+
+def _reached(file: str | None, connect: Callable[[Mapping[str, str]], C]) -> tuple[list[C], dict[str, CncpError]]:
+    """Return the clouds where something of ours may be, and why others do not answer."""
     home = accounts.home(os.environ)
-    reached: dict[str, Provider] = {}
+    reached: dict[str, C] = {}
     failed: dict[str, CncpError] = {}
-    named = [
-        {"provider": pool.kind, "cloud": pool.wanted["cloud"], "region": pool.wanted["region"]} for pool in _pools(file)
-    ]
+    named = [*(pool.site for pool in _pools(file)), *(upload.site for upload in uploads.begun(home))]
     for site in roster.sites(roster.known(home, owner_tag(home)), named):
-        _reach(site, reached, failed)
+        try:
+            cloud = connect(site)
+            # The journal has the region that a file may leave to the cloud's own configuration.
+            reached.setdefault(" ".join(word for word in cloud.site.values() if word), cloud)
+        except CncpError as error:
+            failed[" ".join(word for word in site.values() if word)] = error
     return list(reached.values()), failed
-
-
-def _reach(site: Mapping[str, str], reached: dict[str, Provider], failed: dict[str, CncpError]) -> None:
-    named = " ".join(word for word in site.values() if word)
-    try:
-        kind = PROVIDERS.find(site.get("provider", ""), "the journal")
-        if not issubclass(kind, CloudPool):
-            raise UsageError(f"{kind.kind} is no cloud", "see cluster.toml")
-        provider = kind.connect(site, Template())
-        # The journal has the region that a file may leave to the cloud's own configuration.
-        reached.setdefault(" ".join(word for word in provider.site.values() if word), provider)
-    except CncpError as error:
-        failed[named] = error
 
 
 def _entries(file: str | None) -> tuple[list[tuple[Provider, list[Entry]]], dict[str, CncpError]]:
     home = accounts.home(os.environ)
     owner = owner_tag(home)
-    reached, failed = _reached(file)
+    reached, failed = _reached(file, _of_instances)
     kept, found = roster.known(home, owner), []
     for provider in reached:
         try:
@@ -81,10 +95,13 @@ def _finish(failed: dict[str, CncpError]) -> None:
         raise SomeCloudsFailed(failed)
 
 
-@command({**CLUSTER_FILE, **JSON}, name="list")
-def listing(context: Context, file: str | None = None, json: bool = False) -> None:
+@command({**CLUSTER_FILE, **JSON, "images": "show images in their place"}, name="list")
+def listing(context: Context, file: str | None = None, images: bool = False, json: bool = False) -> None:
     """Show all instances of yours that run, since when, and what they cost; those that nobody wants are marked."""
     console, now = Console(), time.time()
+    if images:
+        _list_images(console, file, as_json=json)
+        return
     found, failed = _entries(file)
     entries = [entry for _, each in found for entry in each]
     if json:
@@ -125,10 +142,22 @@ def _document(entry: Entry, now: float) -> dict[str, object]:
     }  # fmt: skip
 
 
-@command({**CLUSTER_FILE, **QUIET, "yes": "end them without asking"})
-def sweep(context: Context, file: str | None = None, yes: bool = False, quiet: bool = False) -> None:
+@command(
+    {
+        **CLUSTER_FILE,
+        **QUIET,
+        "images": "take away images in their place, which no pool of the file names",
+        "yes": "do it without asking",
+    }
+)
+def sweep(
+    context: Context, file: str | None = None, images: bool = False, yes: bool = False, quiet: bool = False
+) -> None:
     """End instances of yours that no cluster here wants any more: what is to be ended is shown, and asked."""
     console, home = Console(quiet=quiet), accounts.home(os.environ)
+    if images:
+        _sweep_images(console, file, yes=yes)
+        return
     found, failed = _entries(file)
     doomed = [(provider, [entry for entry in each if entry.orphan]) for provider, each in found]
     orphans = [entry for _, each in doomed for entry in each]
@@ -138,7 +167,7 @@ def sweep(context: Context, file: str | None = None, yes: bool = False, quiet: b
         _finish(failed)
         return
     console.table(HEADER, [_row(entry, time.time()) for entry in orphans])
-    if not yes and not _sure(len(orphans)):
+    if not yes and not _sure(f"end {plural(len(orphans), 'instance')}"):
         console.say("nothing was ended")
         return
     with journal.locked(home, "cncp cloud.sweep"):
@@ -167,10 +196,130 @@ def tend(context: Context, file: str | None = None, quiet: bool = False) -> None
         main_job.converge(console, {}, file=file)
 
 
-def _sure(count: int) -> bool:
+def _sure(what: str) -> bool:
     if not sys.stdin.isatty():
-        raise UsageError("there is nobody to ask whether these are to be ended", "look at them, then: --yes")
-    return input(f"end {plural(count, 'instance')}? [y/N] ").strip().lower() in ("y", "yes")
+        raise UsageError("there is nobody to ask whether these are to go", "look at them, then: --yes")
+    return input(f"{what}? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _images(file: str | None) -> tuple[list[tuple[Images, list[Image]]], dict[str, CncpError]]:
+    """Return the images of ours in each cloud, the oldest first, and why clouds do not say."""
+    mine = {OWNER: owner_tag(accounts.home(os.environ))}
+    reached, failed = _reached(file, _of_images)
+    found = []
+    for cloud in reached:
+        try:
+            listed = Clock().asked(lambda: cloud.images(mine))  # noqa: B023  # called within this turn
+            found.append((cloud, sorted(listed, key=lambda image: (image.since, image.id))))
+        except CncpError as error:
+            failed[cloud.where] = error
+    return found, failed
+
+
+def _rows(cloud: Images, there: Sequence[Image], named: Collection[str]) -> list[list[str]]:
+    now = time.time()
+    return [
+        [image.id, image.name, image.state, image.tags.get(uploads.PROFILE, ""), cloud.where,
+         f"{(now - image.since) / 86400:.1f} d", f"{image.size / 1e6:.0f} MB", uploads.unwanted(image, named)]
+        for image in there
+    ]  # fmt: skip
+
+
+def _named(file: str | None) -> set[str]:
+    return {pool.wanted["image"] for pool in _pools(file)}
+
+
+def _list_images(console: Console, file: str | None, *, as_json: bool) -> None:
+    found, failed = _images(file)
+    named = _named(file)
+    if as_json:
+        each = ((cloud, image) for cloud, there in found for image in there)
+        console.data([
+            {**asdict(image), "where": cloud.where, "unwanted": uploads.unwanted(image, named)} for cloud, image in each
+        ])  # fmt: skip
+    elif rows := [row for cloud, there in found for row in _rows(cloud, there, named)]:
+        console.table(IMAGES, rows)
+    elif not failed:
+        console.say("there are no images of yours")
+    _finish(failed)
+
+
+def _sweep_images(console: Console, file: str | None, *, yes: bool) -> None:
+    home = accounts.home(os.environ)
+    with uploads.locked(home, "cncp cloud.sweep"):
+        found, failed = _images(file)
+        named = _named(file)
+        doomed = [(cloud, [image for image in there if uploads.unwanted(image, named)]) for cloud, there in found]
+        rows = [row for cloud, there in doomed for row in _rows(cloud, there, named)]
+        if rows:
+            console.table(IMAGES, rows)
+            if not yes and not _sure(f"take away {plural(len(rows), 'image')}"):
+                console.say("nothing was taken away")
+                return
+        elif not failed:
+            console.say("there is nothing to sweep: every image of yours is wanted")
+        for cloud, there in doomed:
+            try:
+                for image in there:
+                    Clock().asked(lambda: cloud.drop(image))  # noqa: B023  # called within this turn
+                    console.say(f"taken away: {image.id}")
+                uploads.tidy(cloud, home, {OWNER: owner_tag(home)}, Clock(), console.say)
+            except CncpError as error:
+                failed[cloud.where] = error
+    _finish(failed)
+
+
+@command(
+    {
+        **CLUSTER_FILE,
+        **JSON,
+        **QUIET,
+        "disk": f"a qcow2 or raw image, as vm.package makes one; {PACKAGED} in this folder without",
+        "pool": "the pool of instances whose cloud it is for, as cncp status names it; the only one without",
+    },
+    takes="disk",
+)
+def image(
+    context: Context,
+    disk: str = "",
+    pool: str = "",
+    file: str | None = None,
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Upload an image, once, whose instances need not install anything; it is private to your account there."""
+    console, home, began = Console(quiet=quiet), accounts.home(os.environ), time.monotonic()
+    chosen = _pool(pool, _pools(file))
+    cloud = chosen.images(chosen.site)
+    console.phase(f"reading {disk or PACKAGED}")
+    read = cloud_disk.read(Path(disk or PACKAGED))
+    wanted = asked(file)
+    profile = sources.gather(file=wanted.file, environment=os.environ, flags={}, former=wanted.former).profile
+    tags = {OWNER: owner_tag(home), uploads.PROFILE: profile, **({uploads.CODE: read.code} if read.code else {})}
+    with uploads.locked(home, "cncp cloud.image"):
+        console.phase(f"looking for it in {cloud.where}")
+        made, new = uploads.bring(cloud, home, read, tags, Clock(), console.phase)
+    if json:
+        console.data({"id": made.id, "name": made.name, "where": cloud.where, "digest": read.digest, "uploaded": new})
+        return
+    took = f"uploaded, {read.size / 1e6:.0f} MB in {time.monotonic() - began:.0f} s" if new else "is there already"
+    console.say(f"{made.id} in {cloud.where}: {took}")
+    console.say(f'next, in {chosen.table.where}: image = "{made.id}"')
+
+
+def _pool(named: str, there: Sequence[CloudPool]) -> CloudPool:
+    """Return the pool of a name, "" for the only one. Raises UsageError."""
+    names = [pool.name for pool in there]
+    if not names:
+        raise UsageError(
+            "cluster.toml has no pool of instances", 'add one: [[pool]] with provider = "openstack", or ec2'
+        )
+    if not named and len(names) > 1:
+        raise UsageError("there are several pools of instances", f"say which with --pool: {', '.join(names)}")
+    found = next((pool for pool in there if named in ("", pool.name)), None)
+    if found is None:
+        raise UsageError(f"there is no pool of instances {named!r}", f"give --pool one of: {', '.join(names)}")
+    return found
 
 
 @command(
@@ -210,4 +359,4 @@ def fetch(context: Context, name: str = "", output: str = ".", file: str | None 
     console.say(f"fetched: {made}")
 
 
-__all__ = ["fetch", "listing", "save", "sweep", "tend"]
+__all__ = ["fetch", "image", "listing", "save", "sweep", "tend"]

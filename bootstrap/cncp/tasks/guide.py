@@ -157,7 +157,11 @@ GROUPS: Mapping[str, Group] = {
                 "show your instances and what they cost", ("cncp cloud.list", "cncp cloud.list --json")
             ),
             "cloud.sweep": Entry(
-                "end instances of yours that nobody wants", ("cncp cloud.sweep", "cncp cloud.sweep --yes")
+                "end instances of yours that nobody wants", ("cncp cloud.sweep", "cncp cloud.sweep --images")
+            ),
+            "cloud.image": Entry(
+                "upload an image whose instances install nothing",
+                ("cncp cloud.image package/cncp-compute.qcow2", "cncp cloud.image --pool ec2"),
             ),
             "cloud.tend": Entry(
                 "make and end instances as there is work; done once a minute by itself",

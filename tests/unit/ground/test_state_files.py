@@ -25,7 +25,7 @@ from cncp.machine import login_environment, manifest, tunnels
 from cncp.machine.jupyter import service
 from cncp.machine.node import NODE, Node
 from cncp.pools import counts
-from cncp.pools.cloud import cloud_pool, idle_policy, journal
+from cncp.pools.cloud import cloud_pool, idle_policy, images, journal
 from cncp.pools.vm import about, guest, vagrant
 from cncp.records import Record
 from cncp.rendezvous import member_record, owner
@@ -61,6 +61,7 @@ FILES: list[tuple[StateFile[Any], Record]] = [
     (owner.STORE, owner.Record("c", owner.Place(), "k")),
     (member_record.STORE, member_record.Membership("c", "p", "f", 2, 1, Access("file:///x", "k", 1, 9, 7), 3, 4)),
     (journal.store("0" * 16), journal._Content("c", "ada", (BATCH,))),
+    (images.STORE, images._Uploads((images.Upload("d" * 64, {"provider": "ec2"}),))),
     (cloud_pool.load_store("p"), idle_policy.Memory({"host-1": 1.0}, 2.0)),
     (counts.STORE, counts.Counts({"p": counts.Count(3, 2)})),
     (about.ABOUT, about.About("d" * 64, "c" * 64)),
@@ -140,7 +141,15 @@ def altered(good: dict[str, Any], kind: type[Record]) -> Iterator[bytes]:
 def test_what_is_needed_is_missed(file: StateFile[Any], record: Record, folder: Path) -> None:
     """An empty object is damaged, but for files in which all has a default."""
     file.path(folder).write_bytes(b"{}")
-    lenient = (stamp.STAMP, tunnels.STORE, registry.STORE, tunnel_grants.STORE, vagrant.STORE, counts.STORE)
+    lenient = (
+        images.STORE,
+        stamp.STAMP,
+        tunnels.STORE,
+        registry.STORE,
+        tunnel_grants.STORE,
+        vagrant.STORE,
+        counts.STORE,
+    )
     if file in lenient or record == idle_policy.Memory({"host-1": 1.0}, 2.0):
         assert file.load(folder) is not None
         return

@@ -15,7 +15,8 @@ from cncp.errors import CncpError, UsageError
 from cncp.pools import counts
 from cncp.pools.base import Rendezvous, State
 from cncp.pools.cloud import cloud_table, journal
-from cncp.pools.cloud.cloud_pool import CloudPool, Ec2Pool, OpenStackPool
+from cncp.pools.cloud.cloud_kinds import Ec2Pool, OpenStackPool
+from cncp.pools.cloud.cloud_pool import CloudPool
 from cncp.pools.cloud.journal import Batch
 from cncp.pools.cloud.launch import Boot
 from cncp.pools.cloud.provider import CLUSTER, Instance, Provider, QuotaExceeded, Template

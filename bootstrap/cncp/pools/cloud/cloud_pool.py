@@ -1,4 +1,4 @@
-"""A pool of instances: those of EC2 and of OpenStack, and what a cloud of another package only adds a provider to.
+"""A pool of instances: what EC2, OpenStack and clouds of other packages only add a provider to.
 
 They come by themselves: made once the controller answers, each finds it by its seed, and its engines register. Which
 instance an engine is of, its host's name says. Names of members are those names.
@@ -23,6 +23,7 @@ from cncp.pools.cloud import cloud_table, journal, reclaim, registered
 from cncp.pools.cloud.admission import Gate, owner_tag
 from cncp.pools.cloud.cloud_table import Bounds
 from cncp.pools.cloud.idle_policy import Memory
+from cncp.pools.cloud.images import Images
 from cncp.pools.cloud.journal import Batch, Journal
 from cncp.pools.cloud.launch import Launcher, Wish
 from cncp.pools.cloud.patience import Clock
@@ -56,11 +57,20 @@ class CloudPool(Pool):
     def connect(cls, site: Mapping[str, str], template: Template) -> Provider:
         """Return the cloud of a site, which has ``provider``, our kind, ``cloud`` and ``region``. Raises CncpError."""
 
+    @classmethod
+    def images(cls, site: Mapping[str, str]) -> Images:
+        """Return the same cloud as one that takes images. Raises CncpError."""
+        raise UsageError(f"{cls.kind} takes no images from here", "give it the file with its own tools")
+
     @functools.cached_property
     def provider(self) -> Provider:
         """The cloud that the table names."""
-        site = {"provider": self.kind, "cloud": self.wanted["cloud"], "region": self.wanted["region"]}
-        return self.connect(site, cloud_table.template(self.wanted, self.gate.ports))
+        return self.connect(self.site, cloud_table.template(self.wanted, self.gate.ports))
+
+    @property
+    def site(self) -> dict[str, str]:
+        """Which cloud the table names."""
+        return {"provider": self.kind, "cloud": self.wanted["cloud"], "region": self.wanted["region"]}
 
     @property
     def journal(self) -> Journal:
@@ -366,29 +376,3 @@ def _distinct(instances: Collection[Instance]) -> dict[str, str]:
         instance.id: f"{instance.name}-{instance.id[-6:]}" if times[instance.name] > 1 else instance.name
         for instance in instances
     }
-
-
-class Ec2Pool(CloudPool):
-    """Instances of EC2."""
-
-    kind: ClassVar = "ec2"
-
-    @classmethod
-    def connect(cls, site: Mapping[str, str], template: Template) -> Provider:
-        """Return a region."""
-        from cncp.pools.cloud.ec2 import Ec2
-
-        return Ec2(site, template)
-
-
-class OpenStackPool(CloudPool):
-    """Servers of an OpenStack."""
-
-    kind: ClassVar = "openstack"
-
-    @classmethod
-    def connect(cls, site: Mapping[str, str], template: Template) -> Provider:
-        """Return a project."""
-        from cncp.pools.cloud.openstack import OpenStack
-
-        return OpenStack(site, template)

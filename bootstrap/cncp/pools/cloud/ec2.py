@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from cncp.errors import CncpError, UsageError
 from cncp.pools.cloud import provider
+from cncp.pools.cloud.ec2_answers import InUse, NotFound, refused
 from cncp.pools.cloud.provider import (
     AGAIN,
     CLUSTER,
     Instance,
     Limits,
-    NoCapacity,
     Order,
-    QuotaExceeded,
     State,
     Template,
     Throttled,
@@ -35,20 +34,6 @@ _STATES: Mapping[str, State] = {
     "shutting-down": "ending",
     "terminated": "gone",
 }
-
-_NO_CAPACITY = (
-    "InsufficientCapacity",
-    "InsufficientFreeAddressesInSubnet",
-    "InsufficientHostCapacity",
-    "InsufficientInstanceCapacity",
-    "SpotMaxPriceTooLow",
-    "Unsupported",  # the zone never has this type
-)
-_QUOTA = ("InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "VcpuLimitExceeded")
-_THROTTLED = ("EC2ThrottledException", "RequestLimitExceeded", "RequestThrottled", "Throttling", "ThrottlingException")
-_UNSURE = ("InternalError", "InternalFailure", "RequestTimeout", "ServerInternal", "ServiceUnavailable", "Unavailable")
-_DENIED = ("AccessDenied", "AuthFailure", "InvalidClientTokenId", "SignatureDoesNotMatch", "UnauthorizedOperation")
-_IN_USE = ("DependencyViolation", "InvalidGroup.InUse")
 
 _QUOTAS = {"standard": "L-1216C47A", "g": "L-DB2E81BA", "p": "L-417A185B", "x": "L-7295265B", "f": "L-74FC7D96"}
 _SPOT_QUOTAS = {"standard": "L-34B43A08", "g": "L-3819A6DF", "p": "L-7212CCBC", "x": "L-E3A00192", "f": "L-88CF9481"}
@@ -159,7 +144,7 @@ class Ec2:
 
     def instances(self, tags: Mapping[str, str]) -> Sequence[Instance]:
         """Return all that have these tags; those that are gone are listed for about an hour."""
-        return [self._instance(found) for found in self._described(_filters(tags))]
+        return [self._instance(found) for found in self._described(tagged(tags))]
 
     def _described(self, filters: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         with self._errors():
@@ -239,7 +224,7 @@ class Ec2:
         return str(vpcs[0]["VpcId"])
 
     def _groups(self, cluster: str, network: str = "") -> list[str]:
-        filters = [*_filters({CLUSTER: cluster}), {"Name": "group-name", "Values": [f"cncp-{cluster}"]}]
+        filters = [*tagged({CLUSTER: cluster}), {"Name": "group-name", "Values": [f"cncp-{cluster}"]}]
         if network:
             filters.append({"Name": "vpc-id", "Values": [network]})
         with self._errors():
@@ -266,7 +251,7 @@ class Ec2:
         try:
             with self._errors():
                 self._reads.terminate_instances(InstanceIds=sorted(ids))
-        except _NotFound:
+        except NotFound:
             # EC2 does nothing where it does not know one of them.
             for name in sorted(ids) if len(ids) > 1 else ():
                 self.delete([name])
@@ -278,7 +263,7 @@ class Ec2:
             try:
                 with self._errors("InvalidGroup.NotFound"):
                     self._makes.delete_security_group(GroupId=group)
-            except _InUse:
+            except InUse:
                 return False
         return True
 
@@ -300,7 +285,7 @@ class Ec2:
     # In our words -----------------------------------------------------------
 
     def _instance(self, found: Mapping[str, Any]) -> Instance:
-        tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", ())}
+        tags = told(found)
         reason = found.get("StateReason", {}).get("Message") or found.get("StateTransitionReason") or ""
         state = _STATES.get(found["State"]["Name"], "failed")
         return Instance(
@@ -336,7 +321,7 @@ class Ec2:
             yield
         except ClientError as error:
             if error.response["Error"]["Code"] not in fine:
-                raise self._refused(error.response) from None
+                raise refused(self.where, error.response) from None
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise CncpError(f"{self.where}: {error}", "run aws configure, or set AWS_PROFILE") from None
         except EndpointConnectionError as error:
@@ -346,41 +331,16 @@ class Ec2:
         except BotoCoreError as error:
             raise CncpError(f"{self.where}: {error}", "see ~/.aws/config and the AWS_* variables") from None
 
-    def _refused(self, response: Mapping[str, Any]) -> CncpError:
-        code, told = response["Error"]["Code"], response["Error"].get("Message", "")
-        status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        message = f"{self.where}: {code}: {told}"
-        kinds: Sequence[tuple[Collection[str], Callable[[], CncpError]]] = (
-            (_NO_CAPACITY, lambda: NoCapacity(message, "name more zones, or try another flavor")),
-            (_QUOTA, lambda: QuotaExceeded(message, "end others, or have the quota raised")),
-            (_THROTTLED, lambda: Throttled(message)),
-            (_UNSURE, lambda: Unsure(message, AGAIN)),
-            (
-                _DENIED,
-                lambda: CncpError(message, "see whose keys are used (aws sts get-caller-identity) and what they may"),
-            ),
-            (_IN_USE, lambda: _InUse(message, AGAIN)),
-            (("InvalidInstanceID.NotFound",), lambda: _NotFound(message, AGAIN)),
-        )
-        for codes, kind in kinds:
-            if code in codes:
-                return kind()
-        if status >= 500:
-            return Unsure(message, AGAIN)
-        return CncpError(message, "change what the pool asks for, then run this again")
 
-
-class _InUse(CncpError):
-    """A security group that instances have, or have had a moment ago."""
-
-
-class _NotFound(CncpError):
-    """An instance that is not there, or not yet."""
-
-
-def _filters(tags: Mapping[str, str]) -> list[dict[str, Any]]:
+def tagged(tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return what has EC2 list only what has these tags."""
     return [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
 
 
 def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in {"Name": f"cncp-{tags[CLUSTER][:8]}", **tags}.items()]
+
+
+def told(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of something that EC2 has described."""
+    return {tag["Key"]: tag["Value"] for tag in found.get("Tags", ())}

@@ -9,7 +9,6 @@ import base64
 import contextlib
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from cncp.errors import CncpError, UsageError
@@ -41,6 +40,9 @@ _STATES: Mapping[str, State] = {
     "SUSPENDED": "stopped",
 }
 """Others, such as REBOOT, are states of a server that runs, or soon does again."""
+
+_TOO_MUCH = ("full", "larger than", "over limit", "quota")
+"""Words of glance's where it has no room for an image; nova says with the same status that there are too many calls."""
 
 
 class OpenStack:
@@ -193,7 +195,7 @@ class OpenStack:
             name=server.hostname or server.name,
             state=state,
             cause=str(fault.get("message", "")).strip() or ("it is switched off" if state == "stopped" else ""),
-            since=_seconds(server.created_at),
+            since=provider.seconds(server.created_at),
             address=addresses[0] if addresses else "",
             zone=server.availability_zone or "",
             flavor=str((server.flavor or {}).get("original_name") or self._template.flavor),
@@ -233,6 +235,10 @@ class OpenStack:
         message = f"{self.where}: {told}"
         headers = getattr(getattr(error, "response", None), "headers", {})
         kinds: Sequence[tuple[bool, Callable[[], CncpError]]] = (
+            (
+                status == 413 and any(word in told.lower() for word in _TOO_MUCH),
+                lambda: QuotaExceeded(message, "take away others, make it smaller, or have the quota raised"),
+            ),
             (status in (413, 429), lambda: Throttled(message, _number(headers.get("Retry-After")))),
             (
                 status == 403 and "quota" in told.lower(),
@@ -260,11 +266,3 @@ class _Several(CncpError):
 
 def _number(text: str | None) -> float:
     return float(text) if text and text.isdigit() else 0.0
-
-
-def _seconds(text: str | None) -> float:
-    """Return a time as nova writes it, 2026-11-25T10:00:00Z, in s since the epoch."""
-    try:
-        return datetime.fromisoformat((text or "").replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return 0.0

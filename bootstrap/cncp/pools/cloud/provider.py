@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from cncp.errors import CncpError, plural
@@ -209,3 +210,11 @@ def price_in(tags: Mapping[str, str]) -> float | None:
         return float(tags[PRICE])
     except (KeyError, ValueError):
         return None
+
+
+def seconds(text: str | None) -> float:
+    """Return a time as clouds write it, 2026-11-25T10:00:00Z, in s since the epoch; 0 where it is none."""
+    try:
+        return datetime.fromisoformat((text or "").replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0

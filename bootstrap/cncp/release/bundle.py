@@ -83,6 +83,17 @@ def make(
     return sorted(files)
 
 
+def for_engines(output: Path, machine: str, known: str, python: str, environment: Mapping[str, str]) -> None:
+    """Write a bundle with what engines need, for any image of a kind of ``machine``, such as x86_64. Raises CncpError.
+
+    Where an index lacks such wheels, as a mirror of what one machine fetched does, it is for the ``known`` platform.
+    """
+    try:
+        make(output, machine, python, environment, engines_only=True)
+    except CncpError:
+        make(output, known, python, environment, engines_only=True)
+
+
 def targets(platforms: str, pythons: str) -> list[Target]:
     """Return all pairs of platforms and Pythons. Raises UsageError."""
     here = wheels.here()

@@ -142,8 +142,8 @@ class Gate:
             say("making what instances install from")
             for former in path.parent.glob("bundle-*.tar"):
                 former.unlink()
-            # Not for this machine's own C library, which an image may have an older one than.
-            bundle.make(path, platform.machine(), wanted["pythons"], os.environ, engines_only=True)
+            # An image may have an older C library than this machine.
+            bundle.for_engines(path, platform.machine(), "", wanted["pythons"], os.environ)
         return path
 
     def admit(self) -> Boot:

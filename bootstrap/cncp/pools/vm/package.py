@@ -19,7 +19,7 @@ from pathlib import Path
 from cncp.config.inventory import HostSpec, Inventory
 from cncp.console import Console
 from cncp.errors import CncpError
-from cncp.fleet import deploy
+from cncp.fleet import deploy, offline_bundle
 from cncp.fleet.model import HOME, Fleet, Surveyed
 from cncp.fleet.phases.install import Installer
 from cncp.fleet.phases.survey import survey
@@ -95,7 +95,7 @@ def _bring_bundle(remote: Remote, there: Surveyed, console: Console) -> str:
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "cncp.tar")
-            bundle.make(path, there.facts.processor, python, os.environ, engines_only=True)
+            bundle.for_engines(path, there.facts.processor, offline_bundle.platform(there), python, os.environ)
             remote.put(path.read_bytes(), _WHEELS)
             digest = sha256(path)
     except CncpError as error:

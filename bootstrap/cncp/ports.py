@@ -6,7 +6,6 @@ import contextlib
 import secrets
 import socket
 from collections.abc import Collection, Iterable, Sequence
-from itertools import chain
 
 import psutil
 
@@ -40,9 +39,9 @@ def free_block(count: int, avoid: Collection[int] = ()) -> tuple[int, ...]:
     They begin at a random place, so that clusters of several users of a machine stay apart even
     when one of them is down.
     """
-    starts = range(_FIRST, _BEYOND - count, count)
-    begin = secrets.randbelow(len(starts))
-    for start in chain(starts[begin:], starts[:begin]):
+    starts = list(range(_FIRST, _BEYOND - count, count))
+    secrets.SystemRandom().shuffle(starts)
+    for start in starts:
         block = range(start, start + count)
         if not set(block) & set(avoid) and all(map(is_free, block)):
             return tuple(block)

@@ -44,6 +44,7 @@ LAYERS = (
     ("ssh",),
     ("install",),
     ("rendezvous",),
+    ("netboot",),
     ("release",),
     ("machine",),
     ("serve",),
@@ -129,6 +130,7 @@ STARTS = {
     "process.py": "the one place",
     "fleet/hardware.py": "its source is sent to hosts and run there, where nothing else of ours is",
     "inheritance.py": "takes its own place, before anything else of ours is imported",
+    "netboot/cidkid.py": "stands alone in an image",
     "machine/ops/main.py": "takes its own place, with other packages",
 }
 """Files that start programs by themselves, and why."""
@@ -156,6 +158,7 @@ SLEEPS = {
     "console.py": "shows a page every so often",
     "fleet/phases/await_engines.py": "compares two looks",
     "machine/ops/readiness.py": "starts what is lost while it waits",
+    "netboot/cidkid.py": "tries again after a random time, by itself in an image",
     "rendezvous/fetching.py": "waits longer from try to try",
     "serve/engine.py": "asks as long as it lives, not all at once",
     "serve/tunnel.py": "waits longer from try to try",

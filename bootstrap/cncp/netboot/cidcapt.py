@@ -1,0 +1,178 @@
+"""cidcapt -j JOB -n NODES -i IMAGE: what a scheduler's prolog calls; it ends when every node is alive in the image."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import signal
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from cncp.config.hostlist import expand, fold
+from cncp.errors import CncpError, UsageError
+from cncp.files import to_json
+from cncp.netboot.cidkid import WAIT, CiddError, Server, pause
+from cncp.netboot.image_name import checked
+from cncp.netboot.messages import CaptureState, Wish
+from cncp.records import Record
+
+DONE, FAILED, USAGE, LATE, UNREACHABLE, CANCELLED = 0, 1, 2, 3, 4, 130
+"""Exit codes: all nodes are alive; one has failed; the request is refused; time is over; no cidd; a signal."""
+
+_SEPARATORS = re.compile(r"[\s+:,]+(?![^\[]*\])")
+_MOST_UNANSWERED = 10  # times that cidd, restarted perhaps, may not answer one after the other
+
+
+def node_names(text: str) -> tuple[str, ...]:
+    """Return the nodes of a list as schedulers write it: separated by commas, pluses, colons or blanks, with brackets.
+
+    A name that stands more than once, as for each of a node's processors, counts once. Raises UsageError.
+    """
+    words = [word for word in _SEPARATORS.split(text.strip()) if word]
+    names = tuple(dict.fromkeys(name for word in words for name in expand(word, "-n")))
+    if not names:
+        raise UsageError("no node is named", "give -n node1+node2, or node[1-16]")
+    return names
+
+
+@dataclass(frozen=True)
+class Access(Record):
+    """How cidd is reached: a file of those who may, 0600. ``fingerprint`` is that of its certificate."""
+
+    url: str
+    fingerprint: str
+    token: str
+
+
+class CiddClient:
+    """What jobs and people ask cidd. All of it raises CncpError with what cidd says."""
+
+    def __init__(self, access: Access) -> None:
+        """Nothing is asked yet."""
+        self._server = Server(access.url, access.fingerprint)
+        self._token = access.token
+
+    def ask(self, method: str, target: str, body: object = None) -> bytes:
+        """Return cidd's answer. Raises CiddError."""
+        content = b"" if body is None else to_json(body)
+        return self._server.ask(method, target, content, Authorization=f"Bearer {self._token}")
+
+    def want(self, job: str, wish: Wish) -> CaptureState:
+        """Have nodes be put into an image for a job."""
+        return self._state(self.ask("PUT", _job(job), wish.to_json()))
+
+    def changed(self, state: CaptureState, seconds: float) -> CaptureState:
+        """Return how far a job is, once that is another than this, or after so many s."""
+        wait = math.ceil(max(0, min(seconds, WAIT)))
+        return self._state(self.ask("GET", f"{_job(state.job)}?known={state.tag}&wait={wait}"))
+
+    def cancel(self, job: str) -> None:
+        """Let a job's nodes go."""
+        self.ask("DELETE", _job(job))
+
+    def _state(self, content: bytes) -> CaptureState:
+        return CaptureState.from_json(content, "what cidd says of the job")
+
+
+def _job(name: str) -> str:
+    return f"/v1/jobs/{urllib.parse.quote(name, safe='')}"
+
+
+def capture(client: CiddClient, job: str, wish: Wish, say: Callable[[str], None]) -> int:
+    """Have nodes be in an image and wait for it; return the exit code. Raises CiddError for what cidd refuses."""
+    deadline = time.monotonic() + wish.timeout
+    state, told, unanswered = client.want(job, wish), dict[str, str](), 0
+    while True:
+        for node in state.nodes:
+            now = f"{node.name} {node.state}" + (f" {node.percent} %" if node.percent else "")
+            if told.get(node.name) != now:
+                told[node.name] = now
+                say(now + (f": {node.reason}" if node.reason else ""))
+        if state.outcome != "waiting":
+            return _ended(state, say)
+        try:
+            state, unanswered = client.changed(state, deadline - time.monotonic()), 0
+        except CiddError as error:
+            unanswered += 1
+            if error.status or unanswered > _MOST_UNANSWERED:
+                raise
+            pause(min(unanswered, 5))
+
+
+def _ended(state: CaptureState, say: Callable[[str], None]) -> int:
+    not_there = [node.name for node in state.nodes if node.state != "alive"]
+    if state.outcome == "done":
+        return DONE
+    why = "failed" if state.outcome == "failed" else "not there in time"
+    say(f"error: {why}: {', '.join(fold(not_there)) or 'a node that was forgotten'}")
+    say("hint: cncp node.trace NODE says what happened")
+    return FAILED if state.outcome == "failed" else LATE
+
+
+def job_name(job: str, restart: str) -> str:
+    """Return what a job is called that may have been begun anew. Raises UsageError."""
+    name = job + (f".{restart}" if restart not in ("", "0") else "")
+    if not re.fullmatch(r"[A-Za-z0-9_.\[\]-]{1,64}", name):
+        raise UsageError(f"{name[:70]!r} is no job", "give the scheduler's number of it, such as -j 4711")
+    return name
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="cidcapt", description="put nodes into an image, and wait until they are")
+    parser.add_argument("-j", "--job", required=True, help="the scheduler's number of the job")
+    parser.add_argument("-n", "--nodes", required=True, metavar="NODES", help="node1+node2, or node[1-16]")
+    parser.add_argument("-i", "--image", required=True, help="NAME-VERSION-SUBVERSION")
+    parser.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS")
+    parser.add_argument("--restart", default="", metavar="COUNT", help="how often the job was begun anew")
+    parser.add_argument("--access", type=Path, default=Path("/etc/cncp/cidcapt.json"), metavar="FILE")
+    return parser.parse_args(argv)
+
+
+class _Cancelled(BaseException):
+    """Somebody wants it no longer."""
+
+
+def _cancel(_: int, __: FrameType | None) -> None:
+    raise _Cancelled
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; return the exit code."""
+    given = arguments(argv)
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        wish = Wish.from_json(
+            {"nodes": node_names(given.nodes), "image": checked(given.image), "timeout": given.timeout}, "the request"
+        )
+        job = job_name(given.job, given.restart)
+        client = CiddClient(Access.from_json(given.access.read_bytes(), str(given.access)))
+    except OSError as error:
+        say(f"error: {given.access}: {error.strerror}\nhint: cncp netboot.up says where it is")
+        return USAGE
+    except (CncpError, CiddError) as error:
+        say(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else ""))
+        return USAGE
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _cancel)
+    try:
+        return capture(client, job, wish, say)
+    except _Cancelled:
+        client.cancel(job)
+        return CANCELLED
+    except CiddError as error:
+        say(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else ""))
+        return USAGE if error.status else UNREACHABLE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,369 @@
+"""cidd's two servers: plain HTTP on the network where nodes boot, HTTPS for images, jobs and people.
+
+What nodes load before they know any key is public, and held against a signed manifest; what they say of themselves is
+signed with a key of their own. Jobs and people have a token. Tornado comes with IPython Parallel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import StreamClosedError
+from tornado.web import Application, RequestHandler
+
+from cncp.errors import CncpError, UsageError
+from cncp.netboot import messages
+from cncp.netboot.boot_script import boot_script
+from cncp.netboot.image_store import ImageStore
+from cncp.netboot.messages import BOOT, Report, Wish
+from cncp.netboot.node_db import Event, NodeDb
+from cncp.netboot.node_states import OutOfTurnError
+from cncp.netboot.provisioner import DeniedError, Proof, Provisioner
+from cncp.records import as_json
+
+T = TypeVar("T")
+
+_LARGEST_BODY = 1 << 20  # bytes of a request: a job with 1024 nodes is 70 KB
+_LONGEST_WAIT = 60.0  # s that an answer is held back until something changes
+_BLOCK = 256 << 10  # bytes sent at a time
+_EVERY = 1.0  # s between two looks for nodes that say nothing
+
+_MAC, _UUID = r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+class Changes:
+    """What those wait for who asked to be told of a node, or of a job."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    def tell(self, event: Event) -> None:
+        """Have those look again whom an event may concern."""
+        for name in (f"node {event.node}", f"job {event.job}"):
+            for waiting in self._waiting.get(name, ()):
+                waiting.set()
+
+    async def until(self, name: str, look: Callable[[], T], enough: Callable[[T], bool], seconds: float) -> T:
+        """Return what ``look`` gives once that is ``enough``, or after so many s."""
+        deadline = time.monotonic() + min(seconds, _LONGEST_WAIT)
+        waiting = asyncio.Event()
+        self._waiting.setdefault(name, set()).add(waiting)
+        try:
+            while not enough(found := look()) and (left := deadline - time.monotonic()) > 0:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(waiting.wait(), left)
+                waiting.clear()
+        finally:
+            self._waiting[name].discard(waiting)
+            if not self._waiting[name]:
+                del self._waiting[name]
+        return found
+
+
+@dataclass(frozen=True)
+class Cidd:
+    """What all requests are answered from. ``address`` is what nodes reach the plain server by, HOST:PORT."""
+
+    provisioner: Provisioner
+    db: NodeDb
+    images: ImageStore
+    changes: Changes
+    blancmange: Path
+    address: str
+    token: str
+
+
+class _Handler(RequestHandler):
+    """Answers in JSON, errors too: what is wrong and what to do."""
+
+    def initialize(self, cidd: Cidd) -> None:
+        self.cidd = cidd
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+
+    def answer(self, value: object) -> None:
+        self.set_header("Content-Type", "application/json")
+        self.write(json.dumps(as_json(value)))
+
+    def wait(self) -> float:
+        """Return for how long the asker waits for a change, in s."""
+        asked = re.fullmatch(r"[0-9]{1,3}", self.get_query_argument("wait", "0"))
+        if asked is None:
+            raise UsageError("wait is no number of seconds", "ask for 0 to 60")
+        return float(asked[0])
+
+    def write_error(self, status_code: int, **details: Any) -> None:
+        error = details.get("exc_info", (None, None, None))[1]
+        if isinstance(error, CncpError):
+            self.set_status(_status(error))
+            self.answer({"error": str(error), "hint": error.hint})
+        else:
+            self.answer({"error": HTTPStatus(status_code).phrase.lower(), "hint": ""})
+
+    def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
+        """Have what we refuse be no fault of the server's."""
+        if not isinstance(error, CncpError):
+            super().log_exception(kind, error, trace)
+
+    def proof(self) -> Proof:
+        """Return how a node proves itself. Raises DeniedError where it does not try."""
+        serial = re.fullmatch(r"[0-9]{1,18}", self.request.headers.get(messages.SERIAL, ""))
+        if serial is None:
+            raise DeniedError("a request without a serial", "")
+        return Proof(
+            self.request.headers.get(messages.PURPOSE, ""),
+            int(serial[0]),
+            self.request.headers.get(messages.SIGNATURE, ""),
+            self.request.method or "",
+            self.request.uri or "",
+            self.request.body,
+        )
+
+
+def _status(error: CncpError) -> int:
+    for kind, status in ((DeniedError, 403), (OutOfTurnError, 409), (UsageError, 422)):
+        if isinstance(error, kind):
+            return status
+    return 500
+
+
+class _Boot(_Handler):
+    def get(self) -> None:
+        mac, uuid = (self.get_query_argument(name, "").lower() for name in ("mac", "uuid"))
+        if not re.fullmatch(_MAC, mac) or not re.fullmatch(_UUID, uuid):
+            raise UsageError("that is no address of a card, or no UUID", "ask with mac=... and uuid=...")
+        node, key = self.cidd.provisioner.boot_key(mac, uuid)
+        self.set_header("Content-Type", "text/plain")
+        self.write(boot_script(self.cidd.address, node, key))
+
+
+class _PlainReport(_Handler):
+    purposes: Callable[[str], bool] = staticmethod(lambda purpose: purpose == BOOT)
+
+    def post(self, name: str) -> None:
+        proof = self.proof()
+        if not self.purposes(proof.purpose):
+            raise DeniedError("that key is not for here", "")
+        report = Report.from_json(self.request.body, "a report")
+        self.answer(self.cidd.provisioner.report(name, report, proof))
+
+
+class _Report(_PlainReport):
+    purposes: Callable[[str], bool] = staticmethod(lambda purpose: purpose != BOOT)
+
+
+class _NodeTask(_Handler):
+    async def get(self, name: str) -> None:
+        proof = self.proof()
+        if proof.purpose == BOOT:
+            raise DeniedError("that key is not for here", "")
+        wait = self.wait()
+        provisioner = self.cidd.provisioner
+        provisioner.admit(name, proof)
+        await self.cidd.changes.until(f"node {name}", lambda: provisioner.has_task(name), bool, wait)
+        self.answer(provisioner.task(name))
+
+
+class _File(_Handler):
+    """A file as a whole, or from an offset on where a transfer was cut."""
+
+    def path(self, name: str) -> Path:
+        raise NotImplementedError
+
+    async def get(self, name: str) -> None:
+        await send(self, self.path(name))
+
+
+class _Blob(_File):
+    def path(self, name: str) -> Path:
+        return self.cidd.images.blob(name)
+
+
+class _Blancmange(_File):
+    def path(self, name: str) -> Path:
+        return self.cidd.blancmange / name
+
+
+async def send(handler: RequestHandler, path: Path) -> None:
+    """Answer with a file, in blocks, so that many large ones take little memory."""
+    loop = asyncio.get_running_loop()
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        handler.send_error(404)
+        return
+    with file:
+        size = path.stat().st_size
+        begin = re.fullmatch(r"bytes=([0-9]{1,18})-", handler.request.headers.get("Range", ""))
+        first = min(int(begin[1]), size) if begin else 0
+        if first:
+            handler.set_status(206)
+            handler.set_header("Content-Range", f"bytes {first}-{size - 1}/{size}")
+            file.seek(first)
+        handler.set_header("Content-Type", "application/octet-stream")
+        handler.set_header("Content-Length", str(size - first))
+        while block := await loop.run_in_executor(None, file.read, _BLOCK):
+            handler.write(block)
+            try:
+                await handler.flush()
+            except StreamClosedError:
+                return
+
+
+class _Manifest(_Handler):
+    def get(self, name: str, part: str) -> None:
+        content, signature = self.cidd.images.manifest(name)
+        self.set_header("Content-Type", "application/octet-stream")
+        self.write(content if part == "json" else signature)
+
+
+class _Admitted(_Handler):
+    """What jobs and people ask, who have the token."""
+
+    def prepare(self) -> None:
+        given = self.request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self.cidd.token}".encode()):
+            raise DeniedError("the token is not that of this cidd", "cncp netboot.up says where it is")
+
+
+class _Nodes(_Admitted):
+    def get(self) -> None:
+        self.answer(self.cidd.provisioner.nodes())
+
+
+class _Node(_Admitted):
+    def post(self, name: str) -> None:
+        """Accept it."""
+        self.answer(self.cidd.provisioner.accept(name, self.get_query_argument("name", "")))
+
+    def delete(self, name: str) -> None:
+        self.cidd.provisioner.forget(name)
+        self.answer({})
+
+
+class _Again(_Admitted):
+    def post(self, name: str) -> None:
+        self.answer(self.cidd.provisioner.again(name))
+
+
+class _Events(_Admitted):
+    async def get(self, name: str) -> None:
+        after = int(re.sub(r"[^0-9]", "", self.get_query_argument("after", "0"))[:18] or 0)
+        events = await self.cidd.changes.until(
+            f"node {name}", lambda: self.cidd.db.events(name, after), bool, self.wait()
+        )
+        self.answer([{"number": number, **event.to_json()} for number, event in events])
+
+
+class _Images(_Admitted):
+    def get(self) -> None:
+        self.answer(self.cidd.images.names())
+
+
+class _Job(_Admitted):
+    def put(self, job: str) -> None:
+        wish = Wish.from_json(self.request.body, "what a job wants")
+        self.answer(self.cidd.provisioner.capture(job, wish))
+
+    async def get(self, job: str) -> None:
+        """Say how far it is, as soon as that is another than the state whose digest is ``known``."""
+        look = self.cidd.provisioner.capture_state
+        known = self.get_query_argument("known", "")
+        state = await self.cidd.changes.until(
+            f"job {job}", lambda: look(job), lambda found: found.tag != known, self.wait()
+        )
+        self.set_header("ETag", f'"{state.tag}"')
+        self.answer(state)
+
+    def delete(self, job: str) -> None:
+        self.cidd.provisioner.release(job)
+        self.answer({})
+
+
+class _Metrics(_Admitted):
+    def get(self) -> None:
+        self.set_header("Content-Type", "text/plain; version=0.0.4")
+        self.write("".join(metrics(self.cidd)))
+
+
+def metrics(cidd: Cidd) -> Iterable[str]:
+    """Yield what Prometheus reads: how many nodes are in each state."""
+    counts: dict[str, int] = {}
+    for node in cidd.provisioner.nodes():
+        counts[node.state] = counts.get(node.state, 0) + 1
+    yield "# HELP cidd_nodes Nodes by state.\n# TYPE cidd_nodes gauge\n"
+    for state, count in sorted(counts.items()):
+        yield f'cidd_nodes{{state="{state}"}} {count}\n'
+
+
+_NAME, _IMAGE, _JOB = r"([A-Za-z0-9.-]{1,64})", r"([A-Za-z0-9_.-]{1,64})", r"([A-Za-z0-9_.%-]{1,64})"
+
+
+def plain(cidd: Cidd) -> Application:
+    """Return the server of the network where nodes boot."""
+    shared = {"cidd": cidd}
+    return Application(
+        [
+            (r"/v1/boot", _Boot, shared),
+            (rf"/v1/nodes/{_NAME}/report", _PlainReport, shared),
+            (rf"/v1/images/{_IMAGE}/manifest\.(json|minisig)", _Manifest, shared),
+            (r"/v1/blobs/([0-9a-f]{64})", _Blob, shared),
+            (r"/v1/blancmange/(kernel|initramfs)", _Blancmange, shared),
+        ],
+        default_handler_class=_Handler,
+        default_handler_args=shared,
+    )
+
+
+def secure(cidd: Cidd) -> Application:
+    """Return the server of those who have a key or the token."""
+    shared = {"cidd": cidd}
+    return Application(
+        [
+            (rf"/v1/nodes/{_NAME}/report", _Report, shared),
+            (rf"/v1/nodes/{_NAME}/task", _NodeTask, shared),
+            (r"/v1/nodes", _Nodes, shared),
+            (rf"/v1/nodes/{_NAME}", _Node, shared),
+            (rf"/v1/nodes/{_NAME}/again", _Again, shared),
+            (rf"/v1/nodes/{_NAME}/events", _Events, shared),
+            (r"/v1/images", _Images, shared),
+            (rf"/v1/jobs/{_JOB}", _Job, shared),
+            (r"/metrics", _Metrics, shared),
+        ],
+        default_handler_class=_Handler,
+        default_handler_args=shared,
+    )
+
+
+async def look_after(cidd: Cidd) -> None:
+    """Have nodes that say nothing be noticed, for ever."""
+    while True:
+        await asyncio.sleep(_EVERY)
+        cidd.provisioner.look()
+
+
+def listen(cidd: Cidd, plain_at: tuple[str, int], secure_at: tuple[str, int], certificate: Path) -> list[HTTPServer]:
+    """Serve from now on in the running loop; return the two servers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate)
+    servers = [
+        HTTPServer(plain(cidd), max_body_size=_LARGEST_BODY, max_buffer_size=2 * _LARGEST_BODY),
+        HTTPServer(secure(cidd), ssl_options=context, max_body_size=_LARGEST_BODY, max_buffer_size=2 * _LARGEST_BODY),
+    ]
+    for server, (host, port) in zip(servers, (plain_at, secure_at), strict=True):
+        server.listen(port, host)
+    return servers

@@ -1,0 +1,211 @@
+"""The agent in an image: tells cidd that it is there, and does what cidd asks, to the point of another image.
+
+Standard library only, and nothing of ours: it runs in every image, by itself. What an image does to drain, and how
+its boot loader is told what comes next, are programs in a folder: ``drain``, ``switch IMAGE``, and
+``blancmange IMAGE``, which finds the key of that boot on its standard input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import hmac
+import http.client
+import json
+import random
+import ssl
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+WAIT = 50  # s that cidd may hold an answer back
+_PATIENCE = 20.0  # s on top of that
+_FIRST, _LAST = 1.0, 30.0  # s between tries, doubled from one to the next
+_VERBS = ("none", "drain", "switch", "blancmange")
+
+
+class CiddError(Exception):
+    """cidd could not be asked, or has refused: ``status`` is HTTP's, 0 without an answer."""
+
+    def __init__(self, message: str, status: int = 0, hint: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.hint = hint
+
+
+class Server:
+    """cidd, known by its certificate alone: what another answers is not read, and nothing is said to it."""
+
+    def __init__(self, url: str, fingerprint: str) -> None:
+        """``url`` is https://HOST:PORT, ``fingerprint`` the SHA-256 of the certificate, hexadecimal."""
+        where = urllib.parse.urlsplit(url)
+        if where.scheme != "https" or not where.hostname or not where.port:
+            raise CiddError(f"{url!r} is no address of cidd: it is written https://HOST:PORT")
+        self._where = (where.hostname, where.port)
+        self._fingerprint = fingerprint
+
+    def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> bytes:
+        """Return the answer to a request. Raises CiddError."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(*self._where, timeout=WAIT + _PATIENCE, context=context)
+        try:
+            connection.connect()
+            seen = connection.sock.getpeercert(binary_form=True) or b""
+            if not hmac.compare_digest(hashlib.sha256(seen).hexdigest(), self._fingerprint):
+                raise CiddError(f"{self._where[0]} has another certificate than cidd's")
+            connection.request(method, target, body, {name.replace("_", "-"): text for name, text in headers.items()})
+            answer = connection.getresponse()
+            content = answer.read(1 << 20)
+        except (OSError, http.client.HTTPException) as error:
+            raise CiddError(f"cidd at {self._where[0]}:{self._where[1]} does not answer: {error}") from None
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise CiddError(*refusal(answer.status, content))
+        return content
+
+
+def refusal(status: int, content: bytes) -> tuple[str, int, str]:
+    """Return message, status and hint of an answer that is an error."""
+    try:
+        told = json.loads(content)
+        return str(told["error"]), status, str(told["hint"])
+    except (ValueError, KeyError, TypeError):
+        return f"cidd answers with status {status}", status, ""
+
+
+def signature(secret: bytes, method: str, target: str, serial: int, body: bytes) -> str:
+    """Return the HMAC (RFC 2104, SHA-256, hexadecimal) by which cidd knows a request as a node's own."""
+    message = b"\n".join((method.encode(), target.encode(), str(serial).encode(), body))
+    return hmac.new(secret, message, hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True)
+class Me:
+    """What an image knows of itself, from a file that only root reads."""
+
+    url: str
+    fingerprint: str
+    node: str
+    image: str
+    key: str
+
+    @classmethod
+    def read(cls, path: Path) -> Me:
+        """Read the file that was written when the image was put on the disk. Raises CiddError."""
+        try:
+            members = json.loads(path.read_bytes())
+            return cls(*(str(members[name]) for name in cls.__dataclass_fields__))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CiddError(f"{path} does not say who this is: {type(error).__name__}: {error}") from None
+
+
+class Agent:
+    """One node's side. ``act`` does what cidd asks: a verb, an image, and a secret for its standard input."""
+
+    def __init__(self, me: Me, act: Callable[[str, str, str], None], say: Callable[[str], None]) -> None:
+        self._me = me
+        self._server = Server(me.url, me.fingerprint)
+        self._act = act
+        self._say = say
+        self._serial = 0
+
+    def announce(self) -> str:
+        """Say that the image runs; return what is to be done. Raises CiddError."""
+        return self._ask("POST", "report", {"state": "alive", "image": self._me.image})
+
+    def follow(self) -> bool:
+        """Wait for something to do and do it; False once the node is to leave its image. Raises CiddError."""
+        verb = self._ask("GET", f"task?wait={WAIT}")
+        if verb != "drain":
+            return verb not in ("switch", "blancmange")
+        self._say("draining")
+        self._act("drain", "", "")
+        return self._ask("POST", "report", {"state": "rebooting"}) not in ("switch", "blancmange")
+
+    def leave(self) -> None:
+        """Have the boot loader boot what comes next, and reboot. Raises CiddError."""
+        answer = self._tell("GET", "task")
+        verb, image = str(answer["verb"]), str(answer["image"])
+        self._say(f"leaving for {image}")
+        self._act(verb, image, str(answer["key"]))
+
+    def _ask(self, method: str, what: str, body: object = None) -> str:
+        return str(self._tell(method, what, body)["verb"])
+
+    def _tell(self, method: str, what: str, body: object = None) -> dict[str, object]:
+        # Later than any before, those of an earlier run of this agent too.
+        self._serial = max(self._serial + 1, time.time_ns() // 1000)
+        target = f"/v1/nodes/{self._me.node}/{what}"
+        content = b"" if body is None else json.dumps(body).encode()
+        signed = signature(self._me.key.encode(), method, target, self._serial, content)
+        headers = {"X_Cncp_Serial": str(self._serial), "X_Cncp_Key": self._me.image, "X_Cncp_Signature": signed}
+        answer = json.loads(self._server.ask(method, target, content, **headers))
+        if not isinstance(answer, dict) or answer.get("verb") not in _VERBS:
+            raise CiddError("cidd asks for what this agent does not know")
+        return {"image": "", "key": "", **answer}
+
+
+def pause(seconds: float) -> None:
+    """Wait before the next try, for a time that is not the same on every node."""
+    time.sleep(seconds * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
+
+
+def run(agent: Agent, say: Callable[[str], None], wait_for: Callable[[float], None] = pause) -> None:
+    """Serve until the node leaves for another image. What cannot be reached is tried again, and not all at once."""
+    wait, announced = _FIRST, False
+    while True:
+        try:
+            if not announced:
+                agent.announce()
+                announced = True
+            while agent.follow():
+                wait = _FIRST
+            agent.leave()
+        except CiddError as error:
+            say(str(error))
+            announced = announced and error.status not in (403, 409)
+            wait_for(wait)
+            wait = min(2 * wait, _LAST)
+        else:
+            return
+
+
+def programs(folder: Path) -> Callable[[str, str, str], None]:
+    """Return what runs the programs of a folder."""
+
+    def act(verb: str, image: str, secret: str) -> None:
+        argv = [str(folder / verb), *([image] if image else [])]
+        done = subprocess.run(argv, input=secret, text=True, check=False)
+        if done.returncode:
+            raise CiddError(f"{argv[0]} ended with status {done.returncode}")
+
+    return act
+
+
+def main() -> int:
+    """Run as the service of an image; return the exit code."""
+    parser = argparse.ArgumentParser(prog="cidkid", description="tell cidd that this image runs, and do what it asks")
+    parser.add_argument("--me", type=Path, default=Path("/etc/cncp/cidkid.json"), metavar="FILE")
+    parser.add_argument("--programs", type=Path, default=Path("/etc/cncp/cidkid.d"), metavar="FOLDER")
+    given = parser.parse_args()
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    try:
+        agent = Agent(Me.read(given.me), programs(given.programs), say)
+    except CiddError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    run(agent, say)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

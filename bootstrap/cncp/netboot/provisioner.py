@@ -1,0 +1,327 @@
+"""What cidd decides: which boot script a node gets, what it is to do next, and how far a job's nodes are.
+
+Knows of no network: ``cidd_web`` brings requests here, and whatever changes is told to those who wait.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from cncp.config.hostlist import fold
+from cncp.errors import CncpError, UsageError
+from cncp.netboot import cidkid, messages, node_states
+from cncp.netboot.messages import BOOT, CaptureState, NodeProgress, Report, Task, Wish
+from cncp.netboot.node_db import Capture, Event, NodeDb
+from cncp.netboot.node_states import IN_BLANCMANGE, UNDER_WAY, Node
+
+_NODES = "cncp node.list names those that there are"
+_MOST_UNKNOWN = 1024  # nodes that nobody has accepted: whoever is on that network can pretend to be some
+_KEPT = 86400.0  # s that what a job asked for is remembered after its time
+_RETRY = 5.0  # s until a node that waits asks again
+
+
+class DeniedError(CncpError):
+    """Who asks has not proved to be who may ask."""
+
+
+class Images(Protocol):
+    """The images there are."""
+
+    def names(self) -> Sequence[str]:
+        """Return their names."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a node proves that a request is its own: see ``cidkid.signature``."""
+
+    purpose: str
+    serial: int
+    signature: str
+    method: str
+    target: str
+    body: bytes
+
+
+class Provisioner:
+    """Nodes, jobs, images and what follows from them. ``clock`` gives s since the epoch."""
+
+    def __init__(
+        self,
+        db: NodeDb,
+        images: Images,
+        clock: Callable[[], float],
+        tell: Callable[[Event], None],
+        at_once: int = 8,
+    ) -> None:
+        """``tell`` hears of all that happens, ``at_once`` is how many nodes may fetch at a time."""
+        self._db = db
+        self._images = images
+        self._clock = clock
+        self._tell = tell
+        self._at_once = at_once
+
+    # Nodes that boot.
+
+    def boot_key(self, mac: str, uuid: str) -> tuple[Node, str]:
+        """Return the node that asks for a boot script, and the key of that boot: "" where it is to boot nothing.
+
+        A node that is not known is noted, so that somebody may accept it. A key is given while its reboot is
+        expected, each in place of the one before. Raises UsageError where too many are unknown.
+        """
+        node = self._db.by_hardware(mac, uuid)
+        if node is None:
+            if sum(known.state == "unknown" for known in self._db.nodes()) >= _MOST_UNKNOWN:
+                raise UsageError("too many nodes wait to be accepted", "accept or forget some: cncp node.list")
+            node = Node(_new_name(mac, self._db), mac, uuid, since=self._clock(), heard=self._clock())
+            self._save([(None, node, "asks for a boot script and is not known")])
+            return node, ""
+        if node.state != "rebooting" or not node.by_network:
+            return node, ""
+        with self._db.transaction():
+            return node, self._new_boot_key(node.name)
+
+    def _new_boot_key(self, name: str) -> str:
+        key = secrets.token_hex(16)
+        self._db.give_key(name, BOOT, key.encode())
+        return key
+
+    def report(self, name: str, report: Report, proof: Proof) -> Task:
+        """Take what a node says; return what it is to do.
+
+        Raises DeniedError for who is not that node, OutOfTurnError for what it cannot say now; nothing changes then.
+        """
+        node, secret = self._proved(name, proof)
+        if (proof.purpose == BOOT) != (report.state in IN_BLANCMANGE or report.state in ("boot", "failed")):
+            raise DeniedError(f"{name} has no key to say that it is {report.state}", "")
+        if report.state == "alive" and report.image != proof.purpose:
+            raise DeniedError(f"{name} has the key of {proof.purpose}, not of {report.image}", "")
+        now = self._clock()
+        after = node_states.reported(node, report.state, now, report.image, report.percent, report.reason)
+        if report.slots is not None:
+            after = replace(after, slots=report.slots)
+        if after.state == "queued" and self._turn(after):
+            after = node_states.reported(after, "fetch", now)
+        session = messages.session_key(secret, after.wanted) if after.state == "boot" else b""
+        with self._db.transaction():
+            self._use(name, proof)
+            if session:
+                self._db.give_key(name, after.wanted, session)
+            if after.state == "alive":
+                self._db.take_key(name, BOOT)
+            told = self._write(node, after, report.reason)
+        self._say(told)
+        return _task(after)
+
+    def admit(self, name: str, proof: Proof) -> None:
+        """Hold that a request is a node's own. Raises DeniedError."""
+        self._proved(name, proof)
+        with self._db.transaction():
+            self._use(name, proof)
+
+    def has_task(self, name: str) -> bool:
+        """Tell whether there is something for a node that runs an image to do."""
+        return self._known(name).state in ("draining", "rebooting")
+
+    def task(self, name: str) -> Task:
+        """Return what a node that runs an image is to do: over TLS, as it may hold a key."""
+        node = self._known(name)
+        with self._db.transaction():
+            key = self._new_boot_key(name) if node.state == "rebooting" and node.by_network else ""
+        return replace(_task(node), key=key)
+
+    def _proved(self, name: str, proof: Proof) -> tuple[Node, bytes]:
+        node, key = self._db.node(name), self._db.key(name, proof.purpose)
+        if node is None or key is None or proof.serial <= key.serial:
+            raise DeniedError(f"no key of {name[:64]} holds for this", "")
+        expected = cidkid.signature(key.secret, proof.method, proof.target, proof.serial, proof.body)
+        if not hmac.compare_digest(expected.encode(), proof.signature.encode()):
+            raise DeniedError(f"no key of {name[:64]} holds for this", "")
+        return node, key.secret
+
+    def _use(self, name: str, proof: Proof) -> None:
+        if not self._db.used(name, proof.purpose, proof.serial):
+            raise DeniedError(f"{name} has said this before", "")
+
+    def _turn(self, node: Node) -> bool:
+        """Tell whether a node that waits may fetch now: those that came before it go first."""
+        others = [other for other in self._db.nodes() if other.name != node.name]
+        fetching = sum(other.state == "fetch" for other in others)
+        before = sum(other.state == "queued" and other.since < node.since for other in others)
+        return fetching + before < self._at_once
+
+    # Those who look after nodes.
+
+    def nodes(self) -> list[Node]:
+        """Return all nodes."""
+        return self._db.nodes()
+
+    def accept(self, name: str, new_name: str = "") -> Node:
+        """Vouch for a node, and give it a name. Raises UsageError."""
+        node = self._known(name)
+        if new_name and new_name != name and self._db.node(new_name):
+            raise UsageError(f"there is a node {new_name} already", "choose another name")
+        if new_name and node.state != "unknown" and new_name != name:
+            raise UsageError(f"{name} has been accepted as that", "forget it first: its keys are of that name")
+        after = node_states.accepted(replace(node, name=new_name or name), self._clock())
+        with self._db.transaction():
+            if after.name != name:
+                self._db.forget(name)
+            told = self._write(node, after, "accepted")
+        self._say(told)
+        return after
+
+    def again(self, name: str) -> Node:
+        """Have a node begin anew that somebody has switched off and on. Raises CncpError."""
+        node = self._known(name)
+        after = node_states.begun_anew(node, self._clock())
+        self._save([(node, after, "begun anew by hand")])
+        return after
+
+    def forget(self, name: str) -> None:
+        """Know nothing of a node any more, so that nothing it holds is worth something. Raises UsageError."""
+        node = self._known(name)
+        if node.state in UNDER_WAY:
+            raise UsageError(f"{name} is {node.state}", "wait until it has arrived, or cancel its job")
+        with self._db.transaction():
+            self._db.forget(name)
+
+    def _known(self, name: str) -> Node:
+        node = self._db.node(name)
+        if node is None:
+            raise UsageError(f"there is no node {name[:64]!r}", _NODES)
+        return node
+
+    # Jobs.
+
+    def capture(self, job: str, wish: Wish) -> CaptureState:
+        """Have nodes be put into an image for a job; asked again for the same, go on. Raises UsageError.
+
+        All its nodes are begun, or none: not where one is unknown, or another job's.
+        """
+        if wish.image not in self._images.names():
+            there = ", ".join(self._images.names()) or "none"
+            raise UsageError(f"there is no image {wish.image}", f"there are: {there}")
+        names = tuple(dict.fromkeys(wish.nodes))
+        known = self._db.capture(job)
+        going = known is not None and self._state(known).outcome == "waiting"
+        if known is not None and going and (known.nodes, known.image) != (names, wish.image):
+            raise UsageError(f"job {job} has asked for other nodes, or another image", "cancel it first")
+        nodes = {node.name: node for node in self._db.nodes()}
+        if missing := [name for name in names if name not in nodes]:
+            raise UsageError(
+                f"there is no node {', '.join(fold(missing))}", "cncp node.list names those that there are"
+            )
+        self._refuse_overlap(job, names)
+        now = self._clock()
+        changes = [(nodes[name], node_states.sent_to(nodes[name], wish.image, job, now)) for name in names]
+        with self._db.transaction():
+            self._db.keep(
+                Capture(job, names, wish.image, known.deadline if known is not None and going else now + wish.timeout)
+            )
+            told = [
+                event
+                for before, after in changes
+                for event in self._write(before, after, f"job {job} wants {wish.image}")
+            ]
+        self._say(told)
+        return self.capture_state(job)
+
+    def _refuse_overlap(self, job: str, names: Iterable[str]) -> None:
+        for other in self._db.captures():
+            both = [name for name in names if name in other.nodes]
+            if both and other.job != job and self._state(other).outcome == "waiting":
+                raise UsageError(
+                    f"job {other.job} puts {', '.join(fold(both))} into {other.image}", "wait for it, or cancel it"
+                )
+
+    def capture_state(self, job: str) -> CaptureState:
+        """Return how far a job's nodes are. Raises UsageError."""
+        capture = self._db.capture(job)
+        if capture is None:
+            raise UsageError(f"no job {job} has asked for nodes", "")
+        return self._state(capture)
+
+    def _state(self, capture: Capture) -> CaptureState:
+        nodes = [node for name in capture.nodes if (node := self._db.node(name))]
+        progress = tuple(NodeProgress(node.name, node.state, node.percent, node.reason) for node in nodes)
+        # One that is gone is no node of the job's any more, nor is one that another has got since.
+        kept = [node for node in nodes if node.job == capture.job]
+        if len(kept) < len(capture.nodes) or any(node.state == "failed" for node in nodes):
+            return CaptureState(capture.job, capture.image, "failed", progress)
+        if all(node.state == "alive" and node.image == capture.image for node in nodes):
+            return CaptureState(capture.job, capture.image, "done", progress)
+        late = self._clock() > capture.deadline
+        return CaptureState(capture.job, capture.image, "late" if late else "waiting", progress)
+
+    def release(self, job: str) -> None:
+        """Let a job's nodes go. A job that has none is none the worse."""
+        capture = self._db.capture(job)
+        if capture is None:
+            return
+        now, told = self._clock(), list[Event]()
+        with self._db.transaction():
+            self._db.let_go(job)
+            for node in self._db.nodes():
+                if node.job == job:
+                    told += self._write(node, node_states.released(node, job, now), f"job {job} lets it go")
+        self._say(told)
+
+    # Time.
+
+    def look(self) -> None:
+        """Have nodes that have said nothing for too long begin anew, or fail."""
+        now = self._clock()
+        changes = [(node, node_states.looked_at(node, now)) for node in self._db.nodes()]
+        self._save([(before, after, after.reason) for before, after in changes if after != before])
+        for capture in self._db.captures():
+            if now > capture.deadline + _KEPT:
+                self.release(capture.job)
+
+    def _save(self, changes: Iterable[tuple[Node | None, Node, str]]) -> None:
+        with self._db.transaction():
+            told = [event for before, after, text in changes for event in self._write(before, after, text)]
+        self._say(told)
+
+    def _write(self, before: Node | None, after: Node, text: str) -> list[Event]:
+        """Write a node that has changed. Progress within a state is no event of its own."""
+        if after == before:
+            return []
+        event = Event(self._clock(), after.name, after.state, after.wanted or after.image, after.job, text)
+        passing = before is not None and (before.state, before.wanted, before.job) == (
+            after.state,
+            after.wanted,
+            after.job,
+        )
+        self._db.save(after, None if passing else event)
+        return [event]
+
+    def _say(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._tell(event)
+
+
+def _task(node: Node) -> Task:
+    """Return what follows for a node, wherever it is."""
+    if node.state == "draining":
+        return Task("drain", node.wanted)
+    if node.state == "rebooting":
+        return Task("blancmange" if node.by_network else "switch", node.wanted)
+    if node.state == "queued":
+        return Task("wait", node.wanted, _RETRY)
+    return Task("install", node.wanted) if node.state in IN_BLANCMANGE or node.state == "boot" else Task("none")
+
+
+def _stage(node: Node) -> tuple[str, str, str, int]:
+    return node.state, node.wanted, node.job, node.tries
+
+
+def _new_name(mac: str, db: NodeDb) -> str:
+    """Return what a node is called that nobody has named: after its card's address."""
+    name = "node-" + re.sub("[^0-9a-f]", "", mac)
+    return name if db.node(name) is None else f"{name}-{secrets.token_hex(2)}"

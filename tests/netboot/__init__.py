@@ -1,0 +1,1 @@
+"""cidd with nodes that are not there, and with some that are."""

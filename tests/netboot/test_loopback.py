@@ -1,0 +1,308 @@
+"""Many nodes on one machine: the real cidd, cidkid and cidcapt, over real sockets; only Blancmange is played."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cncp import ports
+from cncp.netboot import cidcapt
+from cncp.netboot.cidcapt import Access, CiddClient
+from cncp.netboot.cidd import Place, Settings
+from cncp.netboot.cidkid import CiddError
+from cncp.netboot.image_store import Manifest
+from cncp.waiting import wait_until
+
+from .fake_node import CutError, FakeNode
+
+OLD, NEW = "compute-1-0", "compute-1-1"
+PATIENCE = 120
+
+
+class Site:
+    """A cidd of this test's, and nodes that are threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.place = Place(folder)
+        self.ports = ports.free_block(2)
+        self.settings = folder / "cidd.json"
+        self.settings.write_text(
+            json.dumps(Settings(str(folder), "127.0.0.1", self.ports[0], self.ports[1], at_once=16).to_json())
+        )
+        self.stop = threading.Event()
+        self.nodes: list[FakeNode] = []
+        self._threads = ThreadPoolExecutor(512)
+        images, key = self.place.images(), self.place.signing_key()
+        for name in (OLD, NEW):
+            with (folder / "cidd.json").open("rb") as content:
+                images.add(Manifest(name, "tar.zst", 1.0, (images.add_blob("root", content),)), key)
+        self.begin()
+
+    def begin(self) -> None:
+        """Start cidd, and wait until it answers."""
+        with (self.place.folder / "cidd.log").open("a") as log:
+            self.cidd = subprocess.Popen(
+                [sys.executable, "-m", "cncp.netboot.cidd", str(self.settings)], stdout=log, stderr=log
+            )
+        assert wait_until(self.answers, 30), self.log()
+
+    def answers(self) -> bool:
+        """Tell whether it answers."""
+        try:
+            self.client.ask("GET", "/v1/images")
+        except (OSError, CiddError):
+            return False
+        return True
+
+    def log(self) -> str:
+        """Return what it has said."""
+        return (self.place.folder / "cidd.log").read_text()
+
+    @property
+    def client(self) -> CiddClient:
+        """Who has the token."""
+        return CiddClient(Access.from_json(self.place.access.read_bytes(), "cidcapt.json"))
+
+    def switch_on(self, count: int, at: Callable[[FakeNode, str], None] = lambda _, __: None) -> None:
+        """Have so many more nodes be switched on, and be accepted as n1, n2, ..."""
+        access = Access.from_json(self.place.access.read_bytes(), "cidcapt.json")
+        plain = f"http://127.0.0.1:{self.ports[1]}"
+        first = len(self.nodes) + 1
+        for number in range(first, first + count):
+            node = FakeNode(number, plain, access.url, access.fingerprint, self.stop, at)
+            with urllib.request.urlopen(f"{plain}/v1/boot?{node.hardware}", timeout=30) as answer:
+                found = re.search(r"echo (\S+) is unknown", answer.read().decode())
+            assert found is not None
+            self.client.ask("POST", f"/v1/nodes/{found[1]}?name=n{number}")
+            self.nodes.append(node)
+            self._threads.submit(node.run)
+
+    def cidcapt(self, job: str, nodes: str, image: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the command."""
+        return subprocess.run(
+            self.argv(job, nodes, image, *words), capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+
+    def argv(self, job: str, nodes: str, image: str, *words: str) -> list[str]:
+        """Return the command."""
+        access = f"--access={self.place.access}"
+        return [sys.executable, "-m", "cncp.netboot.cidcapt", "-j", job, "-n", nodes, "-i", image, access, *words]
+
+    def states(self) -> dict[str, str]:
+        """Return where each node is."""
+        return {node["name"]: node["state"] for node in json.loads(self.client.ask("GET", "/v1/nodes"))}
+
+    def trace(self, name: str) -> list[str]:
+        """Return the states that a node went through."""
+        return [event["state"] for event in json.loads(self.client.ask("GET", f"/v1/nodes/{name}/events"))]
+
+    def end(self) -> None:
+        """End everything."""
+        self.stop.set()
+        for node in self.nodes:
+            node.works.set()
+        self.cidd.terminate()
+        assert self.cidd.wait(30) == 0, self.log()
+        self._threads.shutdown()
+        assert "Traceback" not in self.log(), self.log()
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A cidd without nodes."""
+    code = Path(cidcapt.__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", str(code))
+    made = Site(tmp_path)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def test_many_nodes(site: Site) -> None:
+    """All come up in an image, two jobs take halves into another and back, and no more fetch at a time than may."""
+    fetching, most, lock = 0, 0, threading.Lock()
+
+    def at(_: FakeNode, state: str) -> None:
+        nonlocal fetching, most
+        with lock:
+            # Whoever asks to verify has fetched.
+            fetching += {"verify": 1, "unpack": -1}.get(state, 0)
+            most = max(most, fetching)
+
+    site.switch_on(64, at)
+    done = site.cidcapt("1", "n[1-64]", OLD)
+    assert done.returncode == 0, done.stderr + site.log()
+    assert set(site.states().values()) == {"alive"}
+    assert most <= 16
+    with ThreadPoolExecutor(2) as jobs:
+        halves = jobs.map(site.cidcapt, ("2", "3"), ("n[1-32]", "n[33-64]"), (NEW, NEW))
+    assert [half.returncode for half in halves] == [0, 0]
+    done = site.cidcapt("4", "n1+n2", OLD)
+    assert done.returncode == 0, done.stderr
+    assert site.nodes[0].booted == [OLD, NEW, OLD]
+    assert site.trace("n1")[-3:] == ["draining", "rebooting", "alive"], "the image was on its disk"
+    assert 'cidd_nodes{state="alive"} 64' in site.client.ask("GET", "/metrics").decode()
+
+
+def test_cidd_is_killed_in_each_state(site: Site) -> None:
+    """It is begun anew by what keeps it, and the job's command, still waiting, ends as it should."""
+    killed: list[str] = []
+    turn = threading.Event()
+
+    def at(_: FakeNode, state: str) -> None:
+        if state not in killed:
+            killed.append(state)
+            site.cidd.kill()
+            site.cidd.wait()
+            site.begin()
+            turn.set()
+
+    site.switch_on(3, at)
+    done = site.cidcapt("1", "n[1-3]", OLD)
+    assert done.returncode == 0, done.stderr + site.log()
+    assert killed == ["blancmange", "partition", "queued", "verify", "unpack", "boot", "alive"]
+    assert set(site.states().values()) == {"alive"}
+
+
+@pytest.mark.parametrize("state", ["partition", "verify", "unpack"])
+def test_the_power_is_cut(site: Site, state: str) -> None:
+    """A node that boots again, with a new key, goes through it from the beginning."""
+    cuts = [1]
+
+    def at(_: FakeNode, reached: str) -> None:
+        if reached == state and cuts:
+            cuts.pop()
+            raise CutError
+
+    site.switch_on(1, at)
+    with subprocess.Popen(site.argv("1", "n1", OLD), stderr=subprocess.PIPE, text=True) as command:
+        assert wait_until(lambda: not cuts, 30)
+        # Nobody need wait until cidd has lost its patience with it: a person says that it is to begin anew.
+        site.client.ask("POST", "/v1/nodes/n1/again")
+        assert command.wait(PATIENCE) == 0, site.log()
+    assert site.trace("n1").count("blancmange") == 2
+
+
+def test_what_works_is_waited_for(site: Site) -> None:
+    """The node leaves its image when its work has ended; the job waits as long."""
+    site.switch_on(1)
+    assert site.cidcapt("1", "n1", OLD).returncode == 0
+    site.nodes[0].works.clear()
+    with subprocess.Popen(site.argv("2", "n1", NEW), stderr=subprocess.PIPE, text=True) as command:
+        assert wait_until(lambda: site.states()["n1"] == "draining", 30)
+        assert command.poll() is None
+        site.nodes[0].works.set()
+        assert command.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_job_that_is_cancelled(site: Site, number: signal.Signals) -> None:
+    """The command ends, and its nodes are another job's."""
+    site.switch_on(1)
+    assert site.cidcapt("1", "n1", OLD).returncode == 0
+    site.nodes[0].works.clear()
+    with subprocess.Popen(site.argv("2", "n1", NEW), stderr=subprocess.PIPE, text=True) as command:
+        assert wait_until(lambda: site.states()["n1"] == "draining", 30)
+        command.send_signal(number)
+        assert command.wait(30) == cidcapt.CANCELLED
+    assert site.states()["n1"] == "alive"
+    assert site.cidcapt("3", "n1", OLD).returncode == 0
+
+
+def test_time_is_over(site: Site) -> None:
+    """The command says who is not there, and how that is looked into."""
+    site.switch_on(2)
+    site.stop.set()
+    done = site.cidcapt("1", "n[1-2]", OLD, "--timeout=1")
+    assert done.returncode == cidcapt.LATE
+    assert "error: not there in time: n[1-2]" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("job", "nodes", "image", "said"),
+    [
+        ("1", "n9", OLD, "there is no node n9"),
+        ("1", "n1", "compute-9-9", "there is no image compute-9-9"),
+        ("1", "n1", "compute", "no name of an image"),
+        ("1", "", OLD, "no node is named"),
+        ("1", "n[9-1]", OLD, "counts down"),
+        ("1", "n[1-999999]", OLD, "more than 1024"),
+        ("1", "n[1", OLD, "no host"),
+        ("1", "n1;reboot", OLD, "no host"),
+        ("a b", "n1", OLD, "no job"),
+        ("x" * 90, "n1", OLD, "no job"),
+    ],
+)
+def test_what_is_refused(site: Site, job: str, nodes: str, image: str, said: str) -> None:
+    """It says what is wrong, ends with 2, and has begun nothing."""
+    site.switch_on(1)
+    before = site.states()
+    done = site.cidcapt(job, nodes, image)
+    assert (done.returncode, said in done.stderr) == (cidcapt.USAGE, True), done.stderr
+    assert done.stderr.startswith("error: ")
+    assert site.states() == before
+
+
+def test_who_has_no_business_here(site: Site) -> None:
+    """Without the token nothing is answered; another server than cidd is told nothing; nobody else reads the keys."""
+    access = json.loads(site.place.access.read_bytes())
+    stranger = CiddClient(Access(access["url"], access["fingerprint"], "0" * 64))
+    for method, target in (("GET", "/v1/nodes"), ("PUT", "/v1/jobs/1"), ("DELETE", "/v1/jobs/1"), ("GET", "/metrics")):
+        with pytest.raises(CiddError, match="token"):
+            stranger.ask(method, target)
+    impostor = CiddClient(Access(access["url"], "0" * 64, access["token"]))
+    with pytest.raises(CiddError, match="another certificate"):
+        impostor.ask("GET", "/v1/nodes")
+    plain = f"http://127.0.0.1:{site.ports[1]}"
+    for target in ("/v1/nodes", "/v1/jobs/1", "/v1/blobs/../token", "/v1/blancmange/../token", "/token", "/v1/images"):
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(plain + target, timeout=20)
+    for name in ("token", "signing.key", "nodes.db", "server.pem", "cidcapt.json"):
+        assert (site.place.folder / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_blobs_arrive_whole_or_go_on(site: Site) -> None:
+    """A part that was cut is continued, and nobody needs a key for what a manifest vouches for."""
+    content = os.urandom(3 << 20)
+    path = site.place.folder / "large"
+    path.write_bytes(content)
+    with path.open("rb") as source:
+        blob = site.place.images().add_blob("root", source)
+    address = f"http://127.0.0.1:{site.ports[1]}/v1/blobs/{blob.sha256}"
+    with urllib.request.urlopen(address, timeout=20) as answer:
+        assert answer.read() == content
+    rest = urllib.request.Request(address, headers={"Range": "bytes=1000000-"})
+    with urllib.request.urlopen(rest, timeout=20) as answer:
+        assert answer.status == 206
+        assert answer.read() == content[1000000:]
+
+
+@pytest.mark.parametrize(
+    "text", ["n1+n2+n3", "n1,n2,n3", "n1:n2:n3", "n1 n2  n3\n", "n[1-3]", "n[1-2],n3", "n1+n1+n2+n2+n3", "n[1,2-3]"]
+)
+def test_lists_as_schedulers_write_them(text: str) -> None:
+    """Whatever stands between names, and however often one stands there."""
+    assert cidcapt.node_names(text) == ("n1", "n2", "n3")
+
+
+def test_there_is_no_cidd(site: Site) -> None:
+    """The command says so, and that it is not the job's fault: its exit code is one of its own."""
+    site.cidd.terminate()
+    site.cidd.wait(30)
+    done = site.cidcapt("1", "n1", OLD)
+    site.begin()
+    assert done.returncode == cidcapt.UNREACHABLE
+    assert "does not answer" in done.stderr

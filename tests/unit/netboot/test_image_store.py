@@ -1,0 +1,100 @@
+"""Images are whole, signed, and called what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cncp.errors import CncpError, UsageError
+from cncp.netboot import image_name
+from cncp.netboot.image_store import ImageStore, Manifest
+from cncp.netboot.minisign import SigningKey
+
+KEY = SigningKey.made()
+
+
+def store(folder: Path) -> ImageStore:
+    """Return an empty store."""
+    return ImageStore(folder, KEY.public)
+
+
+def put(images: ImageStore, name: str, root: bytes = b"tree") -> Manifest:
+    """Add a small image."""
+    blobs = (images.add_blob("kernel", io.BytesIO(b"kernel")), images.add_blob("root", io.BytesIO(root)))
+    manifest = Manifest(name, "tar.zst", 1.0, blobs)
+    images.add(manifest, KEY)
+    return manifest
+
+
+def test_what_is_added_is_there(tmp_path: Path) -> None:
+    """By name, with its blobs by their SHA-256; what two images share is kept once."""
+    images = store(tmp_path)
+    assert images.names() == []
+    manifest = put(images, "compute-1-0")
+    put(images, "compute-1-1", b"another tree")
+    assert images.names() == ["compute-1-0", "compute-1-1"]
+    assert images.read("compute-1-0") == manifest
+    for blob in manifest.blobs:
+        content = images.blob(blob.sha256).read_bytes()
+        assert (hashlib.sha256(content).hexdigest(), len(content)) == (blob.sha256, blob.size)
+    assert len(list((tmp_path / "blobs").iterdir())) == 3
+
+
+def test_a_name_is_given_once(tmp_path: Path) -> None:
+    """The same again is no error; other content under a name is."""
+    images = store(tmp_path)
+    manifest = put(images, "compute-1-0")
+    put(images, "compute-1-0")
+    with pytest.raises(UsageError, match="other content"):
+        put(images, "compute-1-0", b"another tree")
+    assert images.read("compute-1-0") == manifest
+
+
+def test_an_empty_part(tmp_path: Path) -> None:
+    """It is refused, and leaves nothing."""
+    with pytest.raises(CncpError, match="kernel of the image is empty"):
+        store(tmp_path).add_blob("kernel", io.BytesIO())
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_a_changed_manifest(tmp_path: Path) -> None:
+    """Neither one that was changed, nor that of another image, nor one signed by somebody else is read."""
+    images = store(tmp_path)
+    manifest = put(images, "compute-1-0")
+    put(images, "compute-1-1", b"another tree")
+    path = tmp_path / "images" / "compute-1-0" / "manifest.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"kernel", b"initrd"))
+    with pytest.raises(CncpError, match="does not hold"):
+        images.read("compute-1-0")
+    for part in ("manifest.json", "manifest.minisig"):
+        path.with_name(part).write_bytes((tmp_path / "images" / "compute-1-1" / part).read_bytes())
+    with pytest.raises(CncpError, match="is that of compute-1-1"):
+        images.read("compute-1-0")
+    images.add(replace(manifest, name="compute-2-0"), SigningKey.made())
+    with pytest.raises(CncpError, match="another key"):
+        images.read("compute-2-0")
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    """Those that are, are named."""
+    images = store(tmp_path)
+    put(images, "compute-1-0")
+    with pytest.raises(UsageError, match="no image compute-9-9") as caught:
+        images.read("compute-9-9")
+    assert "compute-1-0" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["", "compute", "compute-1", "compute-1-0-1", "1-1-0", "../x-1-0", "a b-1-0", "c-1-x", "c-1-0\n", "ü-1-0"]
+)
+def test_bad_names(tmp_path: Path, name: str) -> None:
+    """They are refused, and no folder comes of them."""
+    with pytest.raises(UsageError, match="no name of an image"):
+        image_name.checked(name)
+    with pytest.raises(UsageError, match="no name of an image"):
+        store(tmp_path).manifest(name)

@@ -1,0 +1,394 @@
+"""What cidd decides, with a clock of its own: who may say what, whose turn it is, what a job gets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cncp.errors import CncpError, UsageError
+from cncp.netboot import cidkid, messages
+from cncp.netboot.boot_script import boot_script
+from cncp.netboot.messages import BOOT, CaptureState, Report, Task, Wish
+from cncp.netboot.node_db import Event, NodeDb
+from cncp.netboot.node_states import Node, OutOfTurnError, State
+from cncp.netboot.provisioner import DeniedError, Proof, Provisioner
+
+OLD, NEW = "compute-1-0", "compute-1-1"
+
+
+class Images:
+    """The images there are."""
+
+    def names(self) -> list[str]:
+        """Return their names."""
+        return [NEW, OLD]
+
+
+class Scene:
+    """A provisioner, its clock, what it told, and nodes that speak to it."""
+
+    def __init__(self, path: Path, at_once: int = 8) -> None:
+        self.now = 1000.0
+        self.told: list[Event] = []
+        self.path = path
+        self.at_once = at_once
+        self.begin()
+        self.keys: dict[tuple[str, str], str] = {}
+        self.serial = 0
+
+    def begin(self) -> None:
+        """Begin anew, with what is in the file."""
+        self.db = NodeDb(self.path)
+        self.cidd = Provisioner(self.db, Images(), lambda: self.now, self.told.append, self.at_once)
+
+    def hardware(self, number: int) -> tuple[str, str]:
+        """Return address and UUID of a node."""
+        return f"52:54:00:00:00:{number:02x}", f"00000000-0000-0000-0000-{number:012x}"
+
+    def node(self, number: int) -> Node:
+        """Return what is known of a node."""
+        found = self.db.by_hardware(*self.hardware(number))
+        assert found is not None
+        return found
+
+    def accepted(self, number: int) -> None:
+        """Have a node ask for a boot script and be accepted as nNUMBER."""
+        known, key = self.cidd.boot_key(*self.hardware(number))
+        assert key == ""
+        self.cidd.accept(known.name, f"n{number}")
+
+    def boots(self, number: int) -> None:
+        """Have a node ask for its boot script, and keep the key in it."""
+        known, key = self.cidd.boot_key(*self.hardware(number))
+        assert key
+        self.keys[known.name, BOOT] = key
+
+    def proof(self, name: str, purpose: str, body: bytes = b"", target: str = "") -> Proof:
+        """Return a proof of a node's, with the next serial."""
+        self.serial += 1
+        secret = self.keys[name, purpose].encode()
+        target = target or f"/v1/nodes/{name}/report"
+        signed = cidkid.signature(secret, "POST", target, self.serial, body)
+        return Proof(purpose, self.serial, signed, "POST", target, body)
+
+    def says(self, number: int, state: State, image: str = "", **members: object) -> Task:
+        """Have a node report."""
+        name = f"n{number}"
+        body = json.dumps({"state": state, "image": image, **members}).encode()
+        proof = self.proof(name, image if state in ("alive", "rebooting") else BOOT, body)
+        if state == "rebooting":
+            body = json.dumps({"state": state}).encode()
+            proof = self.proof(name, image, body)
+        task = self.cidd.report(name, Report.from_json(body, "a report"), proof)
+        if state == "boot":
+            key = messages.session_key(self.keys[name, BOOT].encode(), self.node(number).wanted)
+            self.keys[name, self.node(number).wanted] = key.decode()
+        return task
+
+    def installs(self, number: int, image: str) -> None:
+        """Have a node that boots by the network arrive in an image."""
+        self.boots(number)
+        on_the_way: tuple[State, ...] = ("blancmange", "partition", "queued", "verify", "unpack", "boot")
+        for state in on_the_way:
+            assert self.says(number, state).verb == "install"
+        self.says(number, "alive", image)
+
+    def wants(self, job: str, image: str, *numbers: int, timeout: float = 5000) -> CaptureState:
+        """Have a job ask for nodes."""
+        return self.cidd.capture(job, Wish(tuple(f"n{number}" for number in numbers), image, timeout))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """Return one without a node."""
+    made = Scene(tmp_path / "nodes.db")
+    yield made
+    made.db.close()
+
+
+def test_from_a_first_boot_to_a_job_that_may_begin(scene: Scene) -> None:
+    """Two nodes, an image, all of it in the trace."""
+    for number in (1, 2):
+        scene.accepted(number)
+    assert scene.wants("7", OLD, 1, 2).outcome == "waiting"
+    for number in (1, 2):
+        scene.installs(number, OLD)
+    assert scene.cidd.capture_state("7").outcome == "done"
+    states = [event.state for _, event in scene.db.events("n1")]
+    assert states == ["ready", "rebooting", "blancmange", "partition", "fetch", "verify", "unpack", "boot", "alive"]
+    assert scene.wants("7", OLD, 1, 2).outcome == "done", "asked again, it is as it was"
+
+
+def test_another_image_and_back(scene: Scene) -> None:
+    """It drains, gets a key for Blancmange over its own, and on the way back finds its image on the disk."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1)
+    scene.installs(1, OLD)
+    scene.wants("8", NEW, 1)
+    assert scene.cidd.has_task("n1")
+    assert scene.cidd.task("n1") == Task("drain", NEW)
+    assert scene.says(1, "rebooting", OLD).verb == "blancmange"
+    task = scene.cidd.task("n1")
+    assert task.key
+    scene.keys["n1", BOOT] = task.key
+    for state in ("blancmange", "queued", "verify", "unpack", "boot"):
+        scene.says(1, state)
+    scene.says(1, "alive", NEW)
+    assert scene.cidd.capture_state("8").outcome == "done"
+    scene.wants("9", OLD, 1)
+    assert scene.says(1, "rebooting", NEW) == Task("switch", OLD)
+    assert scene.cidd.task("n1") == Task("switch", OLD)
+    scene.says(1, "alive", OLD)
+    assert scene.cidd.capture_state("9").outcome == "done"
+
+
+def test_cidd_is_begun_anew_in_every_state(scene: Scene) -> None:
+    """It goes on where it was: keys, deadlines and whose turn it is."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1)
+    scene.boots(1)
+    for state in ("blancmange", "partition", "queued", "verify", "unpack", "boot"):
+        scene.db.close()
+        scene.begin()
+        scene.says(1, state)
+    scene.db.close()
+    scene.begin()
+    scene.says(1, "alive", OLD)
+    assert scene.cidd.capture_state("7").outcome == "done"
+
+
+def test_who_fetches(tmp_path: Path) -> None:
+    """So many at a time, in the order in which they came; one that falls silent holds up nobody for ever."""
+    scene = Scene(tmp_path / "nodes.db", at_once=2)
+    for number in range(1, 6):
+        scene.accepted(number)
+    scene.wants("7", OLD, *range(1, 6))
+    for number in range(1, 6):
+        scene.now += 1
+        scene.boots(number)
+        scene.says(number, "blancmange")
+        verbs = scene.says(number, "queued").verb
+        assert verbs == ("install" if number <= 2 else "wait")
+    assert scene.says(5, "queued") == Task("wait", OLD, 5.0)
+    scene.says(1, "verify")
+    assert scene.says(4, "queued").verb == "wait", "the third was there before"
+    assert scene.says(3, "queued").verb == "install"
+    scene.now += 301
+    scene.cidd.look()
+    assert scene.node(2).state == "rebooting"
+    scene.db.close()
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    ["signature", "serial", "body", "method", "target", "purpose", "other node", "old key", "no key", "unknown node"],
+)
+def test_who_is_not_that_node(scene: Scene, spoiled: str) -> None:
+    """It is told nothing, and nothing changes."""
+    for number in (1, 2):
+        scene.accepted(number)
+    scene.wants("7", OLD, 1, 2)
+    scene.boots(1)
+    scene.boots(2)
+    scene.says(1, "blancmange")
+    before, body = scene.db.nodes(), b'{"state": "partition"}'
+    proof, name = scene.proof("n1", BOOT, body), "n1"
+    if spoiled == "old key":
+        scene.db.give_key("n1", BOOT, b"new")
+    if spoiled == "no key":
+        scene.db.take_key("n1", BOOT)
+    changes: dict[str, dict[str, Any]] = {
+        "signature": {"signature": "0" * 64},
+        "serial": {"serial": 1},
+        "body": {"body": b'{"state": "failed"}'},
+        "method": {"method": "PUT"},
+        "target": {"target": "/v1/nodes/n2/report"},
+        "purpose": {"purpose": OLD},
+    }
+    if spoiled in ("other node", "unknown node"):
+        name = "n2" if spoiled == "other node" else "n9"
+    with pytest.raises(DeniedError):
+        scene.cidd.report(name, Report("partition"), replace(proof, **changes.get(spoiled, {})))
+    assert scene.db.nodes() == before
+
+
+def test_what_was_said_is_not_said_again(scene: Scene) -> None:
+    """A copy of a report is worth nothing, neither now nor after another boot."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1)
+    scene.boots(1)
+    body = b'{"state": "blancmange"}'
+    proof = scene.proof("n1", BOOT, body)
+    scene.cidd.report("n1", Report("blancmange"), proof)
+    with pytest.raises(DeniedError):
+        scene.cidd.report("n1", Report("blancmange"), proof)
+    scene.now += 121
+    scene.cidd.look()
+    scene.boots(1)
+    with pytest.raises(DeniedError):
+        scene.cidd.report("n1", Report("blancmange"), proof)
+
+
+def test_a_key_says_only_what_it_is_for(scene: Scene) -> None:
+    """That of a boot does not make a node alive, and that of an image not another image."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1)
+    scene.installs(1, OLD)
+    for purpose, report in ((BOOT, Report("alive", OLD)), (OLD, Report("fetch")), (OLD, Report("alive", NEW))):
+        proof = scene.proof("n1", purpose)
+        with pytest.raises(DeniedError):
+            scene.cidd.report("n1", report, proof)
+    assert scene.db.key("n1", BOOT) is None, "alive, the key of the boot is worth nothing"
+
+
+def test_out_of_turn(scene: Scene) -> None:
+    """What cannot be so now is refused, and the node is where it was."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1)
+    scene.boots(1)
+    before = scene.node(1)
+    with pytest.raises(OutOfTurnError, match="rebooting and cannot be unpack"):
+        scene.says(1, "unpack")
+    assert scene.node(1) == before
+
+
+def test_a_boot_nobody_expects(scene: Scene) -> None:
+    """No key for who is unknown, accepted and not wanted, alive, or on its way by the disk."""
+    known, key = scene.cidd.boot_key(*scene.hardware(1))
+    assert (known.state, key) == ("unknown", "")
+    assert scene.cidd.boot_key(*scene.hardware(1)) == (known, ""), "it is noted once"
+    assert "is unknown" in boot_script("10.0.0.1:38009", known, "")
+    scene.cidd.accept(known.name, "n1")
+    assert scene.cidd.boot_key(*scene.hardware(1))[1] == ""
+    scene.wants("7", OLD, 1)
+    scene.installs(1, OLD)
+    alive, key = scene.cidd.boot_key(*scene.hardware(1))
+    assert key == ""
+    assert "sanboot" in boot_script("10.0.0.1:38009", alive, "")
+    stranger, key = scene.cidd.boot_key(scene.hardware(1)[0], scene.hardware(2)[1])
+    assert (stranger.state, key) == ("unknown", ""), "a known card in another machine is another machine"
+    assert stranger.name != "n1"
+
+
+def test_names_of_nodes(scene: Scene) -> None:
+    """A name is one node's, and stays; one that is forgotten is unknown, and its keys are gone."""
+    scene.accepted(1)
+    known, _ = scene.cidd.boot_key(*scene.hardware(2))
+    with pytest.raises(UsageError, match="n1 already"):
+        scene.cidd.accept(known.name, "n1")
+    with pytest.raises(UsageError, match="accepted as that"):
+        scene.cidd.accept("n1", "n3")
+    with pytest.raises(UsageError, match="no node 'n9'"):
+        scene.cidd.accept("n9")
+    scene.wants("7", OLD, 1)
+    with pytest.raises(UsageError, match="n1 is rebooting"):
+        scene.cidd.forget("n1")
+    scene.installs(1, OLD)
+    scene.cidd.forget("n1")
+    assert scene.cidd.boot_key(*scene.hardware(1))[0].state == "unknown"
+    assert scene.db.key("n1", OLD) is None
+    assert scene.cidd.capture_state("7").outcome == "failed", "a node of a job is gone"
+
+
+def test_jobs_do_not_share_nodes(scene: Scene) -> None:
+    """One that overlaps begins nothing, and names what it may not have; beside it others go on."""
+    for number in range(1, 5):
+        scene.accepted(number)
+    scene.wants("7", OLD, 1, 2)
+    before = scene.db.nodes()
+    with pytest.raises(UsageError, match="job 7 puts n2 into compute-1-0"):
+        scene.wants("8", NEW, 2, 3)
+    with pytest.raises(UsageError, match="other nodes, or another image"):
+        scene.wants("7", NEW, 1, 2)
+    with pytest.raises(UsageError, match=r"no node n\[8-9\]"):
+        scene.wants("9", NEW, 3, 8, 9)
+    with pytest.raises(UsageError, match="no image compute-9-9"):
+        scene.wants("9", "compute-9-9", 3)
+    assert scene.db.nodes() == before
+    scene.wants("8", NEW, 3, 4)
+    for number in (1, 2):
+        scene.installs(number, OLD)
+    scene.wants("9", OLD, 1, 2)
+    assert scene.cidd.capture_state("9").outcome == "done"
+
+
+def test_a_node_that_nobody_accepted(scene: Scene) -> None:
+    """A job that names it begins nothing."""
+    scene.accepted(1)
+    known, _ = scene.cidd.boot_key(*scene.hardware(2))
+    before = scene.db.nodes()
+    with pytest.raises(CncpError, match="is unknown"):
+        scene.cidd.capture("7", Wish(("n1", known.name), OLD, 60))
+    assert scene.db.nodes() == before
+    assert scene.db.capture("7") is None
+
+
+def test_time_is_over_and_nodes_fail(scene: Scene) -> None:
+    """A job is late after its time; a node that never comes fails in the end, and the job with it."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1, timeout=700)
+    scene.now += 701
+    scene.cidd.look()
+    assert scene.cidd.capture_state("7").outcome == "late"
+    for _ in range(2):
+        scene.now += 601
+        scene.cidd.look()
+    state = scene.cidd.capture_state("7")
+    assert (state.outcome, state.nodes[0].reason) == ("failed", "rebooting for more than 600 s")
+    assert scene.wants("7", OLD, 1).outcome == "waiting", "begun anew, it is tried anew"
+
+
+def test_a_job_that_is_cancelled(scene: Scene) -> None:
+    """Its nodes are another's at once where they had not left; twice is no error."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1)
+    scene.installs(1, OLD)
+    scene.wants("8", NEW, 1)
+    scene.cidd.release("8")
+    scene.cidd.release("8")
+    assert (scene.node(1).state, scene.node(1).wanted) == ("alive", OLD)
+    assert scene.wants("9", OLD, 1).outcome == "done"
+
+
+def test_what_is_waited_for_is_told(scene: Scene) -> None:
+    """Each change of a node is told after it is written; progress too, which is not kept."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1)
+    scene.boots(1)
+    for state in ("blancmange", "queued"):
+        scene.says(1, state)
+    kept = len(scene.db.events("n1"))
+    scene.says(1, "fetch", percent=40)
+    assert scene.node(1).percent == 40
+    assert scene.told[-1].state == "fetch"
+    assert len(scene.db.events("n1")) == kept
+
+
+def test_strangers_are_so_many_at_most(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is on the network can ask in any name; what is known is served all the same."""
+    monkeypatch.setattr("cncp.netboot.provisioner._MOST_UNKNOWN", 2)
+    scene.accepted(1)
+    for number in (2, 3):
+        scene.cidd.boot_key(*scene.hardware(number))
+    with pytest.raises(UsageError, match="too many nodes"):
+        scene.cidd.boot_key(*scene.hardware(4))
+    assert scene.cidd.boot_key(*scene.hardware(1))[0].name == "n1"
+    assert len(scene.db.nodes()) == 3
+
+
+def test_jobs_are_forgotten_in_the_end(scene: Scene) -> None:
+    """A day after its time, whether or not anybody has let it go."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1)
+    scene.installs(1, OLD)
+    scene.now += 5000 + 86400
+    scene.cidd.look()
+    assert scene.db.capture("7") is not None
+    scene.now += 1
+    scene.cidd.look()
+    assert scene.db.capture("7") is None

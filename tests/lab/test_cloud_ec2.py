@@ -141,8 +141,8 @@ def test_from_nothing_to_engines_and_back(owner: Owner) -> None:
     status = json.loads(owner.cncp("status", "--json").stdout)
     assert all(name in json.dumps(status) for name in names)
     listed = json.loads(owner.cncp("cloud.list", "--json").stdout)
-    assert sorted(one["name"] for one in listed) == names
-    assert {(one["price"], one["orphan"]) for one in listed} == {(0.25, "")}
+    assert sorted(instance["name"] for instance in listed) == names
+    assert {(instance["price"], instance["orphan"]) for instance in listed} == {(0.25, "")}
     owner.cncp("scale", "3")
     await_engines(owner.gold, 3)
     with owner.streaming():

@@ -46,7 +46,7 @@ def endpoint(lab: Lab) -> Iterator[str]:
 
 def gone(cloud: OpenStack) -> None:
     """Delete all of ours, and wait until they are gone."""
-    ASK(lambda: cloud.delete([one.id for one in cloud.instances({})]))
+    ASK(lambda: cloud.delete([server.id for server in cloud.instances({})]))
     until(lambda: not ASK(lambda: cloud.instances({})), 60, "servers to be gone")
 
 
@@ -69,20 +69,22 @@ def test_made_found_and_ended(site: dict[str, str]) -> None:
     ASK(cloud.check)
     wanted = order(3)
     made, other = cloud.create(wanted), cloud.create(order(1, OTHER))
-    assert len({one.id for one in made}) == len({one.name for one in made}) == 3
+    assert len({server.id for server in made}) == len({server.name for server in made}) == 3
     until(
-        lambda: {one.state for one in ASK(lambda: cloud.instances({CLUSTER: CLUSTER_ID}))} == {"running"},
+        lambda: {server.state for server in ASK(lambda: cloud.instances({CLUSTER: CLUSTER_ID}))} == {"running"},
         60,
         "them to run",
     )
-    assert {one.id for one in ASK(lambda: cloud.instances({BATCH: wanted.batch}))} == {one.id for one in made}
+    assert {server.id for server in ASK(lambda: cloud.instances({BATCH: wanted.batch}))} == {
+        server.id for server in made
+    }
     server: Any = cloud._cloud.compute.get_server(made[0].id)
     assert base64.b64decode(server.user_data).decode() == USER_DATA
     assert isinstance(cloud.console(made[0].id), str)
-    ASK(lambda: cloud.delete([one.id for one in made]))
+    ASK(lambda: cloud.delete([server.id for server in made]))
     ASK(lambda: cloud.delete([made[0].id, "00000000-0000-4000-8000-000000000000"]))
     until(lambda: not ASK(lambda: cloud.instances({CLUSTER: CLUSTER_ID})), 60, "three to be gone")
-    assert [one.id for one in ASK(lambda: cloud.instances({}))] == [other[0].id]
+    assert [server.id for server in ASK(lambda: cloud.instances({}))] == [other[0].id]
 
 
 def test_the_quota(site: dict[str, str]) -> None:
@@ -94,7 +96,7 @@ def test_the_quota(site: dict[str, str]) -> None:
         limits.insist(40, cloud.where)
     assert len(cloud.create(order(12))) == 10
     # Those that are being made are not counted yet.
-    until(lambda: {one.state for one in ASK(lambda: cloud.instances({}))} == {"running"}, 90, "them to run")
+    until(lambda: {server.state for server in ASK(lambda: cloud.instances({}))} == {"running"}, 90, "them to run")
     with pytest.raises(QuotaExceeded, match="Quota exceeded"):
         cloud.create(order(1))
 
@@ -115,7 +117,7 @@ def test_a_whole_life(site: dict[str, str], tmp_path: Path) -> None:
     cloud, journal, clock = OpenStack(site, TINY), Journal.of(tmp_path, CLUSTER_ID, "ada@gold"), Clock()
     wish = Wish("pool", "no", 0.5, lambda: Boot(new_batch(), USER_DATA, clock.now() + 600))
     made = Launcher(cloud, journal, wish, clock, print).bring(4)
-    assert {one.price for one in made} == {0.5}
+    assert {server.price for server in made} == {0.5}
     assert [batch.stage for batch in journal.batches] == ["RUNNING"]
     close(journal, "", lambda _: cloud, clock, print)
     assert ASK(lambda: cloud.instances({})) == []

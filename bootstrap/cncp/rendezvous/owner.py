@@ -99,10 +99,10 @@ def load(home: Path) -> Record | None:
 
 
 @contextlib.contextmanager
-def held(home: Path, what: str) -> Iterator[None]:
+def held(home: Path, operation: str) -> Iterator[None]:
     """Keep others of us away from the record."""
     folder(home).mkdir(mode=0o700, exist_ok=True)
-    with files.lock(folder(home) / "lock", what, _PATIENCE):
+    with files.lock(folder(home) / "lock", operation, _PATIENCE):
         yield
 
 

@@ -103,7 +103,7 @@ def listing(context: Context, file: str | None = None, images: bool = False, jso
         _list_images(console, file, as_json=json)
         return
     found, failed = _entries(file)
-    entries = [entry for _, each in found for entry in each]
+    entries = [entry for _, group in found for entry in group]
     if json:
         console.data([_document(entry, now) for entry in entries])
     elif entries:
@@ -159,8 +159,8 @@ def sweep(
         _sweep_images(console, file, yes=yes)
         return
     found, failed = _entries(file)
-    doomed = [(provider, [entry for entry in each if entry.orphan]) for provider, each in found]
-    orphans = [entry for _, each in doomed for entry in each]
+    doomed = [(provider, [entry for entry in group if entry.orphan]) for provider, group in found]
+    orphans = [entry for _, group in doomed for entry in group]
     if not orphans:
         if not failed:
             console.say("there is nothing to sweep: every instance of yours is wanted")
@@ -171,10 +171,10 @@ def sweep(
         console.say("nothing was ended")
         return
     with journal.locked(home, "cncp cloud.sweep"):
-        for provider, each in doomed:
-            if each:
+        for provider, group in doomed:
+            if group:
                 try:
-                    roster.sweep(provider, home, owner_tag(home), each, Clock(), console.say)
+                    roster.sweep(provider, home, owner_tag(home), group, Clock(), console.say)
                 except CncpError as error:
                     failed[provider.where] = error
     _finish(failed)

@@ -173,7 +173,7 @@ def test_more_and_fewer(tmp_path: Path) -> None:
     door.busy = []
     assert pool.surplus() == ["host-5", "host-2", "host-4"]
     pool.release(pool.surplus(), print)
-    assert sorted(one.name for one in cloud.alive) == ["host-1", "host-3"]
+    assert sorted(instance.name for instance in cloud.alive) == ["host-1", "host-3"]
     assert sorted(door.unregistered) == ["host-2", "host-4", "host-5"]
     assert states(pool) == {"host-1": "joined", "host-3": "joined"}
     # A number that is changed in the file counts from then on.
@@ -216,18 +216,18 @@ def test_one_that_never_joins(tmp_path: Path) -> None:
     cloud.clock.time += 1300
     door.registered, door.answers = {}, False
     up(made(tmp_path, cloud, door))
-    assert sorted(one.name for one in cloud.alive) == ["host-1", "host-2", "host-3"]
+    assert sorted(instance.name for instance in cloud.alive) == ["host-1", "host-2", "host-3"]
     door.registered, door.answers = {"host-1": 1, "host-2": 1}, True
     said = up(made(tmp_path, cloud, door))
     assert "ending 1 instance that run no engines any more" in said
-    assert sorted(one.name for one in cloud.alive) == ["host-1", "host-2", "host-4"]
+    assert sorted(instance.name for instance in cloud.alive) == ["host-1", "host-2", "host-4"]
     door.registered["host-4"] = 1
     assert set(states(made(tmp_path, cloud, door)).values()) == {"joined"}
     # All have joined once: that their engines are away for a while has none ended.
     cloud.clock.time += 1300
     door.registered = {}
     up(made(tmp_path, cloud, door))
-    assert sorted(one.name for one in cloud.alive) == ["host-1", "host-2", "host-4"]
+    assert sorted(instance.name for instance in cloud.alive) == ["host-1", "host-2", "host-4"]
 
 
 def test_those_that_end_by_themselves(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_those_that_end_by_themselves(tmp_path: Path) -> None:
     assert states(pool) == {"host-2": "lost", "host-3": "joined", "i-1": "lost"}
     pool = made(tmp_path, cloud, door)
     up(pool)
-    assert sorted(one.name for one in cloud.alive) == ["host-3", "host-4", "host-5"]
+    assert sorted(instance.name for instance in cloud.alive) == ["host-3", "host-4", "host-5"]
     assert "i-2" in cloud.ended
     assert set(states(pool)) == {"host-3", "host-4", "host-5"}
 
@@ -342,11 +342,11 @@ def test_two_instances_of_one_name(tmp_path: Path) -> None:
     cloud, door = Memory(), Door()
     pool = made(tmp_path, cloud, door, instances=2)
     up(pool)
-    for name, one in cloud.made.items():
-        cloud.made[name] = Instance(**{**vars(one), "name": "ip-10-0-0-4"})
+    for name, instance in cloud.made.items():
+        cloud.made[name] = Instance(**{**vars(instance), "name": "ip-10-0-0-4"})
     assert set(states(pool)) == {"ip-10-0-0-4-i-1", "ip-10-0-0-4-i-2"}
     pool.release(["ip-10-0-0-4-i-2"], print)
-    assert [one.id for one in cloud.alive] == ["i-1"]
+    assert [instance.id for instance in cloud.alive] == ["i-1"]
 
 
 def test_others_are_left(tmp_path: Path) -> None:

@@ -91,15 +91,15 @@ class OpenStack:
         found = self._named("network", name, lambda name: self._cloud.network.find_network(name, ignore_missing=False))
         return [{"uuid": found.id}]
 
-    def _named(self, what: str, name: str, find: Callable[[str], Any]) -> Any:
+    def _named(self, noun: str, name: str, find: Callable[[str], Any]) -> Any:
         try:
             with self._errors():
                 return find(name)
         except _Several:
-            raise UsageError(f"{self.where} has several of the {what} {name!r}", "give its id") from None
+            raise UsageError(f"{self.where} has several of the {noun} {name!r}", "give its id") from None
         except _NotFound:
             raise UsageError(
-                f"{self.where} has no {what} {name!r}", f"see what it has: openstack {what} list"
+                f"{self.where} has no {noun} {name!r}", f"see what it has: openstack {noun} list"
             ) from None
 
     def limits(self) -> Limits:
@@ -113,10 +113,10 @@ class OpenStack:
             "MB of memory": (absolute.total_ram, absolute.total_ram_used, flavor.ram),
         }
         # -1 is no limit.
-        told = {what: each for what, each in known.items() if each[0] is not None and each[0] >= 0}
+        told = {resource: quota for resource, quota in known.items() if quota[0] is not None and quota[0] >= 0}
         return Limits(
-            {what: allowed - (used or 0) for what, (allowed, used, _) in told.items()},
-            {what: each for what, (_, _, each) in told.items()},
+            {resource: allowed - (used or 0) for resource, (allowed, used, _) in told.items()},
+            {resource: needed for resource, (_, _, needed) in told.items()},
         )
 
     def instances(self, tags: Mapping[str, str]) -> Sequence[Instance]:

@@ -96,18 +96,18 @@ class ObjectStore:
 
 
 @contextlib.contextmanager
-def _failures(what: str) -> Iterator[None]:
+def _failures(subject: str) -> Iterator[None]:
     from obstore import exceptions
 
     try:
         yield
     except exceptions.AlreadyExistsError:
-        raise Exists(f"{what} is there already", "use another name") from None
+        raise Exists(f"{subject} is there already", "use another name") from None
     except FileNotFoundError:
         raise
     except (exceptions.BaseError, OSError, ValueError) as error:
         raise StoreError(
-            f"the store refuses {what}: {_in_short(error)}",
+            f"the store refuses {subject}: {_in_short(error)}",
             "check store, endpoint and region in [rendezvous], and whose credentials these are",
         ) from None
 

@@ -31,7 +31,7 @@ class Stub:
 
     ``limited`` is for how many lists it is asked too often, once there are servers. ``images`` are those that were
     uploaded, with their ``data``: of these it loses ``cut_data`` bytes, or takes none (``refuse_data``); with
-    ``hashes`` it says more of them than their MD5.
+    ``hashes`` it says more of them than their MD5. ``objects`` is whether keystone knows of an object store.
     """
 
     address: str = ""
@@ -39,6 +39,7 @@ class Stub:
     quota: int = 100
     capacity: int = 100
     limited: int = 0
+    objects: bool = False
     refuse: tuple[int, str, dict[str, str]] | None = None
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
     data: dict[str, bytes] = field(default_factory=dict)
@@ -93,6 +94,8 @@ class Stub:
 
     def _token(self) -> tuple[int, Any, dict[str, str]]:
         endpoints = {"identity": "/v3", "compute": "/compute/v2.1", "image": "/image", "network": "/network"}
+        if self.objects:
+            endpoints["object-store"] = "/v1/AUTH_lab"
         catalog = [
             {
                 "type": kind,

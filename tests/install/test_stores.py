@@ -1,11 +1,12 @@
-"""One contract for all stores: the memory of unit tests, a shared folder, and an object store that is real.
+"""One contract for all stores: the memory of unit tests, a shared folder, object stores that speak S3 and Swift.
 
 SeaweedFS comes from the package index as one binary, and refuses what S3 refuses: other keys, changed, expired and
-anonymous requests.
+anonymous requests. Swift is a stub here; ``tests/lab/test_cloud_openstack.py`` holds the same against a real one.
 """
 
 from __future__ import annotations
 
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,7 +21,10 @@ from cncp.rendezvous.places import opened
 from cncp.rendezvous.store import Exists, Store, StoreError
 from cncp.rendezvous.stores.folder import FolderStore
 from cncp.rendezvous.stores.memory import MemoryStore
+from cncp.rendezvous.stores.swift import SwiftStore
 from cncp.waiting import wait_until
+from tests.cloud import stub_swift
+from tests.cloud.stub_swift import Container, StubSwift
 from tests.lab.weed import SECRET, Weed
 
 KEY = "cncp/v1/0123456789abcdef/joins/1.json"
@@ -42,7 +46,20 @@ class Kind:
     get: Callable[..., Answer] = fetch
 
 
-@pytest.fixture(params=["memory", "folder", "objects"])
+@pytest.fixture
+def swift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubSwift]:
+    """A Swift with the empty container lab, which openstacksdk finds by the name lab in a clouds.yaml."""
+    for name in [name for name in os.environ if name.startswith("OS_")]:
+        monkeypatch.delenv(name)
+    with stub_swift.serving() as stub:
+        file = tmp_path / "clouds.yaml"
+        file.write_text(stub_swift.clouds(stub.address))
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(file))
+        stub.containers["lab"] = Container()
+        yield stub
+
+
+@pytest.fixture(params=["memory", "folder", "objects", "swift"])
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
     """Each kind of store in turn, empty."""
     if request.param == "memory":
@@ -50,6 +67,9 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
         return Kind(memory, memory.get_url)
     if request.param == "folder":
         return Kind(FolderStore(tmp_path))
+    if request.param == "swift":
+        request.getfixturevalue("swift")
+        return Kind(opened("swift://lab/some/prefix", {"cloud": "lab"}))
     found: Weed = request.getfixturevalue("weed")
     return Kind(found.store(f"s3://lab/{tmp_path.name.replace('_', '-')}".lower(), found.credentials))
 
@@ -62,11 +82,17 @@ def test_objects(kind: Kind) -> None:
     store.put(KEY, b"two")
     store.put("cncp/v1/fedcba9876543210/lease-1.json", b"other")
     assert store.get(KEY) == b"two"
+    assert store.has(KEY)
     assert store.keys("cncp/v1/0123456789abcdef/") == [KEY]
     store.delete(KEY)
     store.delete(KEY)
     assert store.get(KEY) is None
+    assert not store.has(KEY)
     assert store.keys("cncp/v1/0123456789abcdef/") == []
+    for key in sorted(found := [f"cncp/v1/{number}/x" for number in range(5)], reverse=True):
+        store.put(key, key.encode(), 3600)
+    assert store.keys("cncp/v1/")[:5] == found
+    assert store.get(found[0]) == found[0].encode()
 
 
 def test_create_only(kind: Kind) -> None:
@@ -157,3 +183,181 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     for url in ((tmp_path / "none").as_uri(), "file://host/x", "file://"):
         with pytest.raises(CncpError, match="no folder of this machine"):
             opened(url, {})
+
+
+# Swift's own ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def swift_store(swift: StubSwift) -> Store:
+    """The store in a container of it."""
+    return opened("swift://lab/cncp", {"cloud": "lab"})
+
+
+def test_swift_urls(swift_store: Store) -> None:
+    """Signed by a key of the container's own; another object, method or time is not served."""
+    store = swift_store
+    store.put(KEY, b"one")
+    store.put("other.json", b"other")
+    url = store.url(KEY, 600)
+    assert f"/lab/cncp/{KEY}?temp_url_sig=" in url
+    assert fetch(url).body == b"one"
+    for method in ("PUT", "DELETE", "POST"):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(urllib.request.Request(url, data=b"evil", method=method), timeout=10)
+    # Swift does not say what is wrong with a URL, and says so as well when it cannot find its keys.
+    assert fetch(url.replace("temp_url_sig=", "temp_url_sig=0")).verdict == "not yet"
+    assert fetch(url.replace(KEY, "other.json")).verdict == "not yet"
+    short = store.url(KEY, 1)
+    late = wait_until(lambda: fetch(short), 5, 0.2, lambda seen: seen.verdict != "found")
+    assert (late.verdict, late.why) == ("expired", "HTTP 401")
+
+
+def test_the_key_of_a_container(swift: StubSwift) -> None:
+    """One is made where there is none, and never written over, whichever of the two it is."""
+    headers = swift.containers["lab"].headers
+    store = opened("swift://lab", {"cloud": "lab"})
+    made = dict(headers)
+    assert [len(key) for key in made.values()] == [64]
+    url = store.url(KEY, 600)
+    assert opened("swift://lab", {"cloud": "lab"}).url(KEY, 600)[-90:-40] == url[-90:-40]
+    assert headers == made
+    headers.clear()
+    headers["x-container-meta-temp-url-key-2"] = "somebody's"
+    store = opened("swift://lab", {"cloud": "lab"})
+    store.put(KEY, b"one")
+    assert fetch(store.url(KEY, 60)).body == b"one"
+    assert headers == {"x-container-meta-temp-url-key-2": "somebody's"}
+
+
+def test_a_key_that_is_not_known_everywhere_yet(swift: StubSwift) -> None:
+    """Swift remembers containers for a minute: URLs are given to nobody before they are served."""
+    swift.puzzled = 2
+    store = opened("swift://lab", {"cloud": "lab"})
+    assert swift.puzzled == 0
+    assert fetch(store.url(KEY, 60)).why == "HTTP 404"
+
+
+def test_swift_takes_objects_away(swift_store: Store) -> None:
+    """By itself, where it is told when; what is written over it without a time stays."""
+    store = swift_store
+    store.put(KEY, b"one", 1)
+    store.put("other.json", b"one", 1)
+    store.put("other.json", b"two")
+    assert wait_until(lambda: not store.has(KEY), 5, 0.2)
+    assert (store.get(KEY), store.get("other.json")) == (None, b"two")
+
+
+def test_lists_that_lag(swift: StubSwift) -> None:
+    """What a list still has is not there for that; taking it away once more does no harm."""
+    swift.containers["lab"].listed.add(KEY)
+    store = opened("swift://lab", {"cloud": "lab"})
+    assert store.keys("") == [KEY]
+    assert (store.has(KEY), store.get(KEY)) == (False, None)
+    store.delete(KEY)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (202, "written by a clock that is ahead"),
+        (403, "may not PUT"),
+        (404, "no such container"),
+        (413, "no room"),
+        (503, "PUT .* failed: HTTP 503"),
+    ],
+)
+def test_what_swift_refuses(swift: StubSwift, status: int, said: str) -> None:
+    """Each in two lines; what it has taken as older than what is there is no success."""
+    store = opened("swift://lab", {"cloud": "lab"})
+    swift.status = status
+    with pytest.raises(CncpError, match=said) as refused:
+        store.put(KEY, b"one")
+    assert refused.value.hint
+
+
+def _without(swift: StubSwift) -> None:
+    swift.serves = False
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[1]", '[{"bytes": 1}]', '[{"name": 1}]', '[{"name": "other"}]', "<html>", ""]
+)
+def test_a_list_that_is_none(swift: StubSwift, content: str) -> None:
+    """Is told to be, whatever a proxy in between has put there."""
+    store = opened("swift://lab/cncp", {"cloud": "lab"})
+    swift.page = content.encode()
+    with pytest.raises(StoreError, match="what should be a list is none"):
+        store.keys("")
+
+
+def _public(swift: StubSwift) -> None:
+    swift.containers["lab"].headers["x-container-read"] = ".r:-bad.example.org, .r:*,.rlistings"
+
+
+def _stranger(swift: StubSwift) -> None:
+    swift.owner = False
+
+
+def _plain(swift: StubSwift) -> None:
+    swift.tempurl = False
+    swift.containers["lab"].headers["x-container-meta-temp-url-key"] = "known"
+
+
+def _broken(swift: StubSwift) -> None:
+    swift.status = 500
+
+
+@pytest.mark.parametrize(
+    ("spoil", "url", "options", "said"),
+    [
+        (None, "swift://none/x", {"cloud": "lab"}, "the container none of OpenStack lab: there is no such container"),
+        (None, "swift://lab", {"cloud": "else"}, "else"),
+        (None, "swift://lab", {"cloud": "lab", "region": "Two"}, "Region Two is not a valid region"),
+        (_without, "swift://lab", {"cloud": "lab"}, "OpenStack lab has no object store"),
+        (_public, "swift://lab", {"cloud": "lab"}, "is public"),
+        (_stranger, "swift://lab", {"cloud": "lab"}, "may not POST what is there: HTTP 403"),
+        (_plain, "swift://lab", {"cloud": "lab"}, "temporary URLs are not served: HTTP 401"),
+        (_broken, "swift://lab", {"cloud": "lab"}, "HTTP 500"),
+    ],
+)
+def test_no_swift_for_us(
+    swift: StubSwift, spoil: Callable[[StubSwift], None] | None, url: str, options: dict[str, str], said: str
+) -> None:
+    """Told before anything is written, with what to do."""
+    if spoil:
+        spoil(swift)
+    with pytest.raises(CncpError) as refused:
+        opened(url, options)
+    assert said in refused.value.message
+    assert refused.value.hint
+    assert all(not container.objects for container in swift.containers.values())
+
+
+def test_who_we_are_to_swift(swift: StubSwift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of OS_ words says all of it; without any, and without a clouds.yaml, there is nobody."""
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(CncpError) as refused:
+        opened("swift://lab", {})
+    assert refused.value.hint
+    odd = tmp_path / "odd.yaml"
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(odd))
+    for content in ("clouds: [", "[]", '{"clouds": {"lab": 3}}', '{"clouds": {"lab": {"auth_type": "odd"}}}'):
+        odd.write_text(content)
+        with pytest.raises(CncpError):
+            opened("swift://lab", {"cloud": "lab"})
+    file = tmp_path / "openrc"
+    words = {
+        "AUTH_URL": f"{swift.address}/v3", "USERNAME": "ada", "PASSWORD": "x", "PROJECT_NAME": "lab",
+        "USER_DOMAIN_NAME": "Default", "PROJECT_DOMAIN_NAME": "Default", "REGION_NAME": "One",
+    }  # fmt: skip
+    file.write_text("".join(f"export OS_{name}='{value}'\n" for name, value in words.items()))
+    file.chmod(0o600)
+    monkeypatch.setenv("OS_AUTH_URL", "http://127.0.0.1:9/v3")
+    store = opened("swift://lab", {"credentials": str(file)})
+    assert isinstance(store, SwiftStore)
+    store.put(KEY, b"one")
+    assert swift.containers["lab"].objects.keys() == {KEY}
+    file.chmod(0o644)
+    with pytest.raises(CncpError, match="read by others"):
+        opened("swift://lab", {"credentials": str(file)})

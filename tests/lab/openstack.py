@@ -1,7 +1,8 @@
-"""A real OpenStack of one host of the lab: keystone, glance, placement and nova, whose servers are a driver's of ours.
+"""A real OpenStack of one host of the lab: keystone, glance, placement, Swift, and nova with servers of a fake driver.
 
 No hypervisor, no Neutron: nova's virt driver has servers run at once, and 12 lines answer what nova asks of networks.
-Sources: https://docs.openstack.org/install-guide/ and the units of Debian's packages.
+Swift keeps three copies of all, on one disk. Sources: https://docs.openstack.org/install-guide/,
+https://docs.openstack.org/swift/latest/deployment_guide.html, and the units of Debian's packages.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ PACKAGES = (
     "glance-api",
     "keystone",
     "mariadb-server",
+    "memcached",
     "nova-api",
     "nova-compute",
     # Satisfies nova-compute's need of a hypervisor without libvirt and qemu.
@@ -27,6 +29,10 @@ PACKAGES = (
     "python3-openstacksdk",
     "python3-pymysql",
     "rabbitmq-server",
+    "swift-account",
+    "swift-container",
+    "swift-object",
+    "swift-proxy",
     "uwsgi-plugin-python3",
 )
 
@@ -39,11 +45,16 @@ SETUP = Path(__file__).with_name("openstack.sh")
 
 LOGIN = {"username": "admin", "password": "adm", "project_name": "admin", "user_domain_name": "Default"}
 
+GUEST = {**LOGIN, "username": "guest"}
+"""Somebody who may see what is in the project, and owns nothing there."""
+
 
 def boot(lab: Lab) -> Host:
     """Boot and configure it, which takes a minute or two; return the host."""
     host = lab.host("stack", "bookworm", PACKAGES, users=())
-    for name in SERVICES:
+    # Those of Swift are started without Debian's units: in one process each, of what is set up below.
+    swift = [path.stem for path in (host.root / "lib/systemd/system").glob("swift-*.service")]
+    for name in (*SERVICES, *swift):
         (host.root / f"etc/systemd/system/{name}.service").symlink_to("/dev/null")
     host.boot(180)
     for name in SERVICES:

@@ -89,6 +89,51 @@ http.server.ThreadingHTTPServer(("", 9696), Handler).serve_forever()
 PY
 systemd-run -q --unit=networks python3 /srv/networks.py
 
+# Swift: https://docs.openstack.org/swift/latest/deployment_guide.html
+swift=/etc/swift
+cat >$swift/swift.conf <<'INI'
+[swift-hash]
+swift_hash_path_suffix = lab
+swift_hash_path_prefix = lab
+[storage-policy:0]
+name = gold
+default = yes
+INI
+port=6200
+for kind in object container account; do
+    swift-ring-builder $swift/$kind.builder create 8 3 1 >/dev/null
+    for disk in d1 d2 d3; do
+        mkdir -p /srv/node/$disk
+        swift-ring-builder $swift/$kind.builder add --region 1 --zone 1 --ip 127.0.0.1 --port $port --device $disk \
+            --weight 1 >/dev/null
+    done
+    swift-ring-builder $swift/$kind.builder rebalance >/dev/null
+    server=$swift/lab-$kind.conf
+    : >$server
+    ini $server DEFAULT bind_ip=127.0.0.1 bind_port=$port workers=0 user=root mount_check=false devices=/srv/node \
+        fallocate_reserve=0
+    ini $server pipeline:main pipeline=$kind-server
+    ini $server app:$kind-server use=egg:swift#$kind
+    port=$((port + 1))
+done
+proxy=$swift/lab-proxy.conf
+: >$proxy
+ini $proxy DEFAULT bind_port=8080 workers=0 user=root
+# tempurl before what asks who it is; symlink in front of the proxy, which does not start without it.
+pipeline=(catch_errors gatekeeper cache listing_formats tempurl authtoken keystoneauth copy slo dlo versioned_writes
+    symlink)
+ini $proxy pipeline:main "pipeline=${pipeline[*]} proxy-server"
+ini $proxy app:proxy-server use=egg:swift#proxy account_autocreate=true
+for filter in catch_errors gatekeeper listing_formats tempurl copy slo dlo versioned_writes symlink; do
+    ini $proxy filter:$filter use=egg:swift#$filter
+done
+# As newer ones have it by themselves.
+ini $proxy filter:tempurl 'allowed_digests=sha256 sha512'
+ini $proxy filter:cache use=egg:swift#memcache memcache_servers=127.0.0.1:11211
+ini $proxy filter:keystoneauth use=egg:swift#keystoneauth operator_roles=admin,swiftoperator
+ini $proxy filter:authtoken paste.filter_factory=keystonemiddleware.auth_token:filter_factory "${login[@]}" \
+    "www_authenticate_uri=http://$address:5000/v3" delay_auth_decision=true
+
 step schemas
 {
     as keystone keystone-manage db_sync
@@ -126,17 +171,25 @@ for kind, name, url in (
     ("placement", "placement", "8778"),
     ("image", "glance", "9292"),
     ("network", "neutron", "9696"),  # nova looks for this name
+    ("object-store", "swift", "8080/v1/AUTH_$(project_id)s"),
 ):
     service = cloud.identity.create_service(type=kind, name=name)
     for interface in ("public", "internal", "admin"):
         cloud.identity.create_endpoint(
             service_id=service.id, interface=interface, url=f"http://{sys.argv[1]}:{url}", region_id="RegionOne"
         )
+guest = cloud.identity.create_user(name="guest", password="adm", domain_id="default")
+cloud.identity.assign_project_role_to_user(
+    cloud.identity.find_project("admin"), guest, cloud.identity.find_role("reader")
+)
 PY
 
 step services
 systemctl start placement-api glance-api nova-conductor nova-scheduler nova-api nova-compute
-for port in 8774 9292 8778; do await 90 curl -s -o /dev/null "http://$address:$port/"; done
+for kind in object container account proxy; do
+    systemd-run -q --unit=swift-$kind-lab swift-$kind-server $swift/lab-$kind.conf
+done
+for port in 8774 9292 8778 8080; do await 90 curl -s -o /dev/null "http://$address:$port/"; done
 python3 - <<'PY'
 import time
 

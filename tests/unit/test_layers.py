@@ -250,6 +250,8 @@ UNTYPED = {
     "pools.cloud.openstack": (1, "OpenStack's words"),
     "pools.hosts": (1, "keys of a pool's table"),
     "rendezvous.stores.objects": (1, "boto's words"),
+    "rendezvous.stores.openstack_login": (1, "OpenStack's words"),
+    "rendezvous.stores.swift": (2, "OpenStack's words"),
     "serve.jupyter": (1, "Jupyter's configuration"),
     "serve.kernel": (6, "ipykernel's messages"),
     "serve.lab_cluster": (3, "ipyparallel's description of a cluster"),

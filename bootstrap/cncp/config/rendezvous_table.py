@@ -1,8 +1,9 @@
 """The table ``[rendezvous]`` of cluster.toml: where machines find the cluster that come by themselves.
 
     [rendezvous]
-    store = "s3://lab-bucket/cncp"         # or gs:// az:// file:///shared; the controller's machine itself without
+    store = "s3://lab-bucket/cncp"         # or swift:// gs:// az:// file:///shared; the controller's machine without
     endpoint = "https://s3.example.org"    # of an object store that is not Amazon's
+    cloud = "griffin"                      # of swift://: a name in clouds.yaml
     region = "eu-central-1"
     credentials = "~/.config/lab-store"    # a file with NAME=VALUE words, yours alone
     poll = 60                              # s between questions of members
@@ -30,11 +31,11 @@ _FORMS: Mapping[str, str] = {
     "s3": r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
     "gs": r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]",
     "az": r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
+    "swift": r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}",
 }
-"""What buckets are called, by scheme."""
+"""What buckets and containers are called, by scheme."""
 
-
-_OPTIONS = ("endpoint", "region", "credentials")
+_OPTIONS = ("endpoint", "region", "credentials", "cloud")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class RendezvousTable:
     endpoint: str = ""
     region: str = ""
     credentials: str = ""
+    cloud: str = ""
     poll: int = 0
     orphan: int = 0
 
@@ -78,7 +80,7 @@ def _store(raw: str) -> str:
         and re.fullmatch(r"([a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9.-]*)*)?", path)
     ):
         return f"{parts.scheme}://{parts.netloc}" + (f"/{path}" if path else "")
-    raise ValueError("s3://BUCKET/PREFIX, gs:// or az:// so, or file:///FOLDER, in small letters")
+    raise ValueError("s3://BUCKET/PREFIX, swift:// gs:// or az:// so, or file:///FOLDER, in small letters")
 
 
 def _endpoint(raw: str) -> str:
@@ -92,6 +94,12 @@ def _region(raw: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", raw):
         return raw
     raise ValueError("a name such as eu-central-1")
+
+
+def _cloud(raw: str) -> str:
+    if re.fullmatch(r"[^\x00-\x1f]{1,200}", raw):
+        return raw
+    raise ValueError("a name in clouds.yaml")
 
 
 def _file(raw: str) -> str:
@@ -114,6 +122,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "endpoint": lambda raw: _endpoint(_text(raw)),
     "region": lambda raw: _region(_text(raw)),
     "credentials": lambda raw: _file(_text(raw)),
+    "cloud": lambda raw: _cloud(_text(raw)),
     "poll": _seconds(1, 3600),
     "orphan": _seconds(10, 7 * 86400),
 }
@@ -139,7 +148,14 @@ def parse(table: Any, origin: str, folder: Path) -> RendezvousTable:
     if "credentials" in found:
         found["credentials"] = str(folder / os.path.expanduser(found["credentials"]))
     made = RendezvousTable(**found)
-    if made.options() and made.store.partition("://")[0] not in _FORMS:
+    scheme = made.store.partition("://")[0]
+    foreign = "endpoint" if scheme == "swift" else "cloud"
+    if scheme in _FORMS and foreign in found:
+        raise UsageError(
+            f"{where}: {foreign} is nothing that {scheme}:// has",
+            "clouds.yaml says where a Swift is; other stores are found by endpoint and region",
+        )
+    if made.options() and scheme not in _FORMS:
         raise UsageError(
             f"{where}: {next(iter(made.options()))} is of an object store, and store names none",
             'add store = "s3://BUCKET/PREFIX", or leave it out',

@@ -33,7 +33,7 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # s between tries
 
 _TIMEOUT = 20.0  # s
 _TEMPURL = 401
-"""What Swift answers to a temporary URL whose time is over, or that was changed."""
+"""What Swift answers to a temporary URL whose time is over, or that was changed, and while it cannot find its keys."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,24 @@ class Answer:
     late: float = 0.0
 
 
-def judge(status: int, text: str, late: float = 0.0) -> Answer:
+def judge(status: int, text: str, late: float = 0.0, *, ended: bool | None = None) -> Answer:
     """Return what an answer without a document means.
 
-    403 is also what S3 says of an object that is not there to who may not list; expired is what it calls so.
+    403 is also what S3 says of an object that is not there to who may not list; expired is what it calls so. Swift
+    and Ceph give no reason: ``ended`` is whether the time that stands in such a URL is over, None where none does.
     """
     code = re.search(r"<Code>(\w+)</Code>", text)
     named = code[1] if code else ""
     said = f"HTTP {status}{' ' + named if named else ''}"
-    over = "expired" in text.lower() or named == "ExpiredToken"
+    over = "expired" in text.lower() or named == "ExpiredToken" or (status in (_TEMPURL, 403) and ended)
     if status == 304:
         return Answer("unchanged")
     if named in ("RequestTimeTooSkewed", "SignatureDoesNotMatch") or "not yet valid" in text:
         return Answer("clock", said, late=late)
-    if over or status in (400, _TEMPURL):
+    if over or status == 400 or (status == _TEMPURL and ended is None):
         # A clock that is far off makes a fresh URL look old.
         return Answer("clock" if abs(late) > SKEW else "expired", said, late=late)
-    if status in (403, 404, 408, 425, 429) or status >= 500:
+    if status in (_TEMPURL, 403, 404, 408, 425, 429) or status >= 500:
         return Answer("not yet", said)
     return Answer("refused", said)
 
@@ -95,7 +96,8 @@ def fetch(url: str, etag: str = "", timeout: float = _TIMEOUT, wait: int = 0) ->
             return Answer("found", body=body, etag=answer.headers.get("ETag", ""))
     except urllib.error.HTTPError as error:
         with error:
-            return judge(error.code, error.read(4096).decode(errors="replace"), _late(error.headers.get("Date", "")))
+            text, late = error.read(4096).decode(errors="replace"), _late(error.headers.get("Date", ""))
+            return judge(error.code, text, late, ended=_ended(address, time.time() + late))
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Answer("not yet", shown(str(getattr(error, "reason", error))))
 
@@ -117,6 +119,12 @@ def _late(date: str) -> float:
         return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
     except (TypeError, ValueError):
         return 0.0
+
+
+def _ended(url: str, now: float) -> bool | None:
+    """Tell whether the time in a temporary URL of Swift's is over by the server's clock; None where there is none."""
+    found = re.search(r"[?&]temp_url_expires=([0-9]{1,12})(?:&|$)", url)
+    return now > int(found[1]) if found else None
 
 
 class _Pinned(http.client.HTTPSConnection):

@@ -50,10 +50,20 @@ class Place:
     address: str = ""
     port: int = 0
 
+    @property
+    def spot(self) -> str:
+        """What tells stores apart, whoever may get in."""
+        options = sorted(f"{name} {value}" for name, value in self.options.items() if name != "credentials")
+        return " ".join((self.store, *options))
+
 
 @dataclass(frozen=True)
 class Record(records.Record):
-    """The whole of it. ``published`` says which content the lease has that lies there, ``expires`` until when."""
+    """The whole of it. ``published`` says which content the lease has that lies there, ``expires`` until when.
+
+    ``bundles`` are those in the store, by their SHA-256, and until when instances may fetch them; ``former`` the stores
+    that documents lay in before, by what tells them apart.
+    """
 
     cluster: str
     place: Place
@@ -68,6 +78,8 @@ class Record(records.Record):
     poll: int = 60
     orphan: int = 900
     invitations: Mapping[str, Invitation] = field(default_factory=dict)
+    bundles: Mapping[str, int] = field(default_factory=dict)
+    former: Mapping[str, Place] = field(default_factory=dict)
 
     def with_invitation(self, batch: str, invitation: Invitation | None) -> Record:
         """Return it with an invitation, or without the one of a batch."""
@@ -113,6 +125,10 @@ def begin(home: Path, place: Place, **values: Any) -> Record:
     if changed.place != found.place:
         # What lies at the former place is followed by nobody who joins from now on.
         changed = replace(changed, published="", renewed=0)
+    if place.spot != found.place.spot:
+        known = {**found.former, **({found.place.spot: found.place} if found.place.store else {})}
+        former = {spot: left for spot, left in known.items() if spot != place.spot}
+        changed = replace(changed, bundles={}, former=former)
     return save(home, changed)
 
 

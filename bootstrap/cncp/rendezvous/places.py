@@ -9,10 +9,14 @@ from cncp.rendezvous.stores.folder import FolderStore
 
 
 def opened(url: str, options: Mapping[str, str]) -> Store:
-    """Return the store at a URL; ``options`` are ``endpoint``, ``region`` and ``credentials``. Raises CncpError."""
+    """Return the store at a URL; ``options`` are those of the table ``[rendezvous]``. Raises CncpError."""
     if url.startswith("file:"):
         return FolderStore.at(url)
-    # Its library is not installed everywhere.
+    # Their libraries are not installed everywhere.
+    if url.startswith("swift:"):
+        from cncp.rendezvous.stores.swift import SwiftStore
+
+        return SwiftStore.at(url, options)
     from cncp.rendezvous.stores.objects import ObjectStore
 
     return ObjectStore.at(url, options)

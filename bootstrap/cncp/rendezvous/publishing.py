@@ -6,7 +6,7 @@
     seed = publish_join(store, home, offer, new_batch(), lifetime=3600, settings={"engines": "cores"})
     user_data = seed.to_json()                              # the one secret: until the deadline, or withdrawn
     withdraw(store, home, [seed.batch])                     # when the batch has joined
-    close(store, home, offer)                               # members end their engines
+    publish_lease(store, home, offer, want="stop")          # members end their engines
     forget(store, home)                                     # nothing is left in the store
 
 A document carries a serial that only grows, over all kinds and generations of a cluster. The record is written
@@ -18,20 +18,23 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from cncp.errors import CncpError, UsageError
 from cncp.files import to_json
 from cncp.rendezvous import owner
-from cncp.rendezvous.documents import Access, Body, Cluster, Seed, Want, new_key
+from cncp.rendezvous.documents import SKEW, Access, Body, Cluster, Seed, Want, new_key
 from cncp.rendezvous.owner import LEASE, Invitation, Record
 from cncp.rendezvous.sealing import seal
 from cncp.rendezvous.store import MOST_SIGNED, ROOT, Exists, Store
 
 SHORTEST, LONGEST = 600, 86400
 """Seconds that an invitation may be good for."""
+
+_SPARED = 86400
+"""Seconds for which a bundle stays that nobody is to fetch any more: more instances may be made of the same code."""
 
 
 def new_batch() -> str:
@@ -49,6 +52,11 @@ def lease_key(cluster: str, generation: int) -> str:
     return f"{ROOT}/{cluster}/lease-{generation}.json"
 
 
+def bundle_key(cluster: str, digest: str) -> str:
+    """Return where a bundle lies; each cluster has its own, and so knows when nobody needs it."""
+    return f"{ROOT}/{cluster}/bundles/{digest}.tar"
+
+
 def check_lifetime(lifetime: int) -> int:
     """Return how long an invitation is good for. Raises UsageError."""
     if not SHORTEST <= lifetime <= LONGEST:
@@ -59,9 +67,13 @@ def check_lifetime(lifetime: int) -> int:
     return lifetime
 
 
+def _owner_key(cluster: str) -> str:
+    return f"{ROOT}/{cluster}/owner.json"
+
+
 def claim(store: Store, record: Record) -> None:
     """Mark the cluster's place in a store as ours. Raises CncpError where it is another's."""
-    key, mine = f"{ROOT}/{record.cluster}/owner.json", to_json({"owner": _mark(record)})
+    key, mine = _owner_key(record.cluster), to_json({"owner": _mark(record)})
     try:
         store.create(key, mine)
     except Exists:
@@ -109,6 +121,8 @@ def publish_join(
             instance=instance,
             note=note,
         )
+        if sha256:
+            record = _needing(record, sha256, invitation.deadline)
         record = owner.save(home, record.with_invitation(batch, invitation))
         if not record.published:
             record = _lease(store, home, record, offer, moment)
@@ -124,6 +138,34 @@ def publish_join(
         sha256=sha256,
         instance=instance,
     )
+
+
+def publish_bundle(
+    store: Store,
+    home: Path,
+    path: Path,
+    digest: str,
+    lifetime: int,
+    say: Callable[[str], None],
+    now: float | None = None,
+) -> str:
+    """Put what instances install from into the store, if it is not there; return its URL. Raises CncpError."""
+    until = int(time.time() if now is None else now) + lifetime
+    with owner.held(home, "a bundle"):
+        # Written down first: what is put there and not known of would stay there.
+        record = owner.save(home, _needing(_known(home), digest, until))
+    key = bundle_key(record.cluster, digest)
+    if not store.has(key):
+        say(f"putting {path.stat().st_size / 1e6:.0f} MB of code into the store")
+        store.put(key, path.read_bytes())
+    return store.url(key, lifetime)
+
+
+def drop_bundles(store: Store, home: Path, now: float | None = None) -> bool:
+    """Take away the bundles that were needed until a day before ``now``, without a time all; tell whether any was."""
+    with owner.held(home, "bundles"):
+        record = _known(home)
+        return _without_bundles(store, home, record, now) != record
 
 
 def publish_lease(store: Store, home: Path, offer: Cluster, *, want: Want = "run", now: float | None = None) -> Record:
@@ -142,16 +184,17 @@ def renew(store: Store, home: Path, offer: Cluster, now: float | None = None, wa
     with owner.held(home, "a lease"):
         record = _known(home)
         record = replace(record, want=want or record.want)
-        before = record.serial
+        before, bundles = record.serial, record.bundles
         changed = record.published != _digest(offer, record)
         if changed or moment > record.renewed + LEASE / 3:
             record = _lease(store, home, record, offer, moment)
         over = [batch for batch, invitation in record.invitations.items() if moment > invitation.deadline]
         record = _without(store, home, record, over)
+        record = _without_bundles(store, home, record, moment)
         for batch, invitation in record.invitations.items():
             if changed or not invitation.serial:
                 record = _join(store, home, record, offer, batch, moment)
-    return bool(over) or record.serial != before
+    return bool(over) or record.serial != before or record.bundles != bundles
 
 
 def withdraw(store: Store, home: Path, batches: Iterable[str]) -> None:
@@ -178,10 +221,19 @@ def renounce(home: Path) -> list[str]:
 def forget(store: Store, home: Path) -> None:
     """Take away all that is ours in the store, and the record. Raises CncpError."""
     with owner.held(home, "cncp uninstall"):
-        record = _known(home)
-        for key in store.keys(f"{ROOT}/{record.cluster}/"):
-            store.delete(key)
+        clear(store, _known(home))
         owner.path(home).unlink()
+
+
+def clear(store: Store, record: Record) -> None:
+    """Take away all that is a cluster's in a store: what is listed, and what a list may not have yet."""
+    cluster = record.cluster
+    known = {lease_key(cluster, generation + 1) for generation in range(record.generation)}
+    known |= {join_key(cluster, batch) for batch in record.invitations}
+    known |= {bundle_key(cluster, digest) for digest in record.bundles}
+    # Whose the place is, is said until nothing else is there.
+    for key in (*sorted(known.union(store.keys(f"{ROOT}/{cluster}/")) - {_owner_key(cluster)}), _owner_key(cluster)):
+        store.delete(key)
 
 
 def _known(home: Path) -> Record:
@@ -196,6 +248,25 @@ def _without(store: Store, home: Path, record: Record, batches: Iterable[str]) -
         store.delete(join_key(record.cluster, batch))
         record = owner.save(home, record.with_invitation(batch, None))
     return record
+
+
+def _needing(record: Record, digest: str, until: int) -> Record:
+    """Return a record that says until when a bundle is needed."""
+    return replace(record, bundles={**record.bundles, digest: max(until, record.bundles.get(digest, 0))})
+
+
+def _without_bundles(store: Store, home: Path, record: Record, now: float | None) -> Record:
+    for digest, until in record.bundles.items():
+        if now is None or now > until + _SPARED:
+            store.delete(bundle_key(record.cluster, digest))
+            others = {known: until for known, until in record.bundles.items() if known != digest}
+            record = owner.save(home, replace(record, bundles=others))
+    return record
+
+
+def _kept(seconds: float) -> int:
+    """Return how long a store is to keep a document, in s: longer than anybody uses it, whatever the clocks say."""
+    return max(0, int(seconds)) + SKEW
 
 
 def _digest(offer: Cluster, record: Record) -> str:
@@ -221,7 +292,7 @@ def _lease(store: Store, home: Path, record: Record, offer: Cluster, moment: flo
             claim(store, record)
         key = lease_key(record.cluster, record.generation)
         body = _body(store, record, offer, moment, record.expires)
-        store.put(key, seal(body, "lease", str(record.generation), record.lease_key))
+        store.put(key, seal(body, "lease", str(record.generation), record.lease_key), _kept(record.expires - moment))
     except BaseException:
         owner.save(home, replace(record, published="", renewed=0))
         raise
@@ -234,7 +305,8 @@ def _join(store: Store, home: Path, record: Record, offer: Cluster, batch: str, 
     owner.save(home, record)
     given = replace(offer, settings={**offer.settings, **invitation.settings})
     body = _body(store, record, given, moment, invitation.deadline)
-    store.put(join_key(record.cluster, batch), seal(body, "join", batch, invitation.key))
+    sealed = seal(body, "join", batch, invitation.key)
+    store.put(join_key(record.cluster, batch), sealed, _kept(invitation.deadline - moment))
     return owner.save(home, record.with_invitation(batch, replace(invitation, serial=record.serial)))
 
 

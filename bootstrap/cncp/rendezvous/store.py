@@ -26,14 +26,20 @@ class StoreError(CncpError):
 class Store(Protocol):
     """Small objects by their keys; a key is lower-case words between slashes."""
 
-    def put(self, key: str, content: bytes) -> None:
-        """Write an object, over the one that is there. Raises StoreError."""
+    def put(self, key: str, content: bytes, lifetime: int = 0) -> None:
+        """Write an object, over the one that is there. Raises StoreError.
+
+        A store that can takes it away by itself after ``lifetime`` s; 0 is never.
+        """
 
     def create(self, key: str, content: bytes) -> None:
         """Write an object that is not there yet. Raises Exists, StoreError."""
 
     def get(self, key: str) -> bytes | None:
         """Return an object, None where there is none. Raises StoreError."""
+
+    def has(self, key: str) -> bool:
+        """Tell whether an object is there; lists may lag behind. Raises StoreError."""
 
     def delete(self, key: str) -> None:
         """Take an object away, also one that is gone. Raises StoreError."""

@@ -22,6 +22,7 @@ FOLDER = Path("/etc/lab")
         ("s3://lab-bucket", "s3://lab-bucket"),
         ("gs://lab_bucket/a/b", "gs://lab_bucket/a/b"),
         ("az://container/cncp", "az://container/cncp"),
+        ("swift://Lab_results.1/cncp/", "swift://Lab_results.1/cncp"),
         ("file:///home/shared/cncp", "file:///home/shared/cncp"),
     ],
 )
@@ -40,13 +41,25 @@ def test_options() -> None:
     }
 
 
+def test_the_cloud_of_a_swift() -> None:
+    """As pools name theirs."""
+    table = {"store": "swift://lab", "cloud": "griffin", "region": "RegionOne"}
+    assert parse(table, "x", FOLDER).options() == {"region": "RegionOne", "cloud": "griffin"}
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
         ([], "is no table"),
         ("s3://lab", "is no table"),
         ({"stor": "s3://lab"}, "did you mean store?"),
-        ({"secret": "x"}, "there are: store, endpoint, region, credentials, poll, orphan"),
+        ({"secret": "x"}, "there are: store, endpoint, region, credentials, cloud, poll, orphan"),
+        ({"store": "swift://lab/Cncp"}, "store must be s3://"),
+        ({"store": "swift://"}, "store must be s3://"),
+        ({"store": "swift://lab", "endpoint": "https://x"}, "endpoint is nothing that swift:// has"),
+        ({"store": "swift://lab", "cloud": ""}, "cloud must be a name in clouds.yaml"),
+        ({"store": "s3://lab-bucket", "cloud": "griffin"}, "cloud is nothing that s3:// has"),
+        ({"cloud": "griffin"}, "and store names none"),
         ({"store": 7}, "store must be a text"),
         ({"store": ""}, "store must be s3://"),
         ({"store": "/home/shared"}, "store must be s3://"),

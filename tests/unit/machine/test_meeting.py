@@ -29,6 +29,8 @@ from cncp.machine.ops import inviting, joined_engines, joining, meeting_findings
 from cncp.rendezvous import member_record, owner
 from cncp.rendezvous.documents import Access, Body, Refused, Seed, new_key
 from cncp.rendezvous.owner import Place
+from cncp.rendezvous.publishing import lease_key
+from cncp.rendezvous.stores.folder import FolderStore
 from tests.unit.machine.test_choices import node
 from tests.unit.rendezvous.cluster import ENGINE, OFFER
 
@@ -294,6 +296,20 @@ def test_a_store_that_fails_is_in_no_revocations_way(tmp_path: Path, capsys: pyt
     said = capsys.readouterr().err
     assert said.count("warning: documents are left in the store: rendezvous: store = ") == 2
     assert "warning: machines that have joined were not told" in said
+
+
+def test_nothing_is_left_in_any_store(tmp_path: Path) -> None:
+    """Nor in one that was named before: a file that names another one tells nobody who has joined."""
+    made = replace(here(node(listen="all"), tmp_path), rendezvous="owner")
+    places = [tmp_path / "former", tmp_path / "shared"]
+    for place in places:
+        place.mkdir()
+        record = inviting.begin(made, RendezvousTable(store=place.as_uri()))
+        FolderStore(place).put(lease_key(record.cluster, 1), b"sealed")
+    FolderStore(places[0]).put(lease_key("f" * 16, 1), b"another cluster's")
+    inviting.forget(made, Console())
+    assert [path.parent.name for place in places for path in place.rglob("*.json")] == ["f" * 16]
+    assert owner.load(tmp_path) is None
 
 
 def test_the_port_to_meet_at(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ class Door:
         self.ports = "20000-20017"
         self.registered: dict[str, int] = {}
         self.withdrawn: list[str] = []
+        self.closed: list[tuple[int, bool]] = []
         self.unregistered: list[str] = []
         self.busy: list[str] = []
         self.opened = 0
@@ -58,6 +59,9 @@ class Door:
 
     def withdraw(self, batch: str) -> None:
         self.withdrawn.append(batch)
+
+    def close(self, batches: Collection[str], *, last: bool) -> None:
+        self.closed.append((len(batches), last))
 
     def work(self) -> Work:
         engines = {host: [(number, "")] * count for number, (host, count) in enumerate(self.registered.items())}
@@ -137,6 +141,7 @@ def test_from_nothing_to_engines_and_back(tmp_path: Path) -> None:
     again.release(["host-1", "host-2", "host-3"], said.append)
     assert cloud.alive == []
     assert cloud.groups == set()
+    assert door.closed == [(1, True)]
     assert journal.clusters(tmp_path) == []
     assert again.observe() == []
     again.discard(said.append)

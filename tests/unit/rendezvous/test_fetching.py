@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cncp.rendezvous.documents import Refused
-from cncp.rendezvous.fetching import LARGEST, Answer, Clock, Verdict, await_document, fetch, judge
+from cncp.rendezvous.fetching import LARGEST, Answer, Clock, Verdict, _ended, await_document, fetch, judge
 
 
 def error(code: str, message: str = "") -> str:
@@ -44,6 +44,33 @@ def error(code: str, message: str = "") -> str:
 def test_answers(status: int, text: str, late: float, verdict: Verdict) -> None:
     """Status and text are read together."""
     assert judge(status, text, late).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("status", "ended", "late", "verdict"),
+    [
+        (401, True, 0, "expired"),
+        # Swift says the same while it cannot find its keys, and Ceph of what is not there.
+        (401, False, 0, "not yet"),
+        (403, True, 0, "expired"),
+        (403, False, 0, "not yet"),
+        (404, True, 0, "not yet"),
+        (401, True, 3600, "clock"),
+        (401, False, 3600, "not yet"),
+    ],
+)
+def test_temporary_urls(status: int, ended: bool, late: float, verdict: Verdict) -> None:
+    """Those of Swift: why one is refused is not said, and follows from the time that stands in it."""
+    assert judge(status, "Temp URL invalid", late, ended=ended).verdict == verdict
+
+
+def test_the_time_in_a_url() -> None:
+    """By the server's clock, where there is one."""
+    url = "http://x/v1/a/c/o?temp_url_sig=0&temp_url_expires=1000"
+    assert [_ended(url, now) for now in (999, 1001)] == [False, True]
+    assert _ended(f"{url}&temp_url_prefix=o", 1001)
+    assert _ended("http://x/y?X-Amz-Expires=1000", 2000) is None
+    assert _ended("http://x/y?temp_url_expires=soon", 2000) is None
 
 
 class Time:

@@ -168,5 +168,8 @@ def forget(node: Node, console: Console) -> None:
     record = owner.load(home) if node.rendezvous == "owner" else None
     if record is None:
         return
+    for place in record.former.values():
+        with _warned(f"documents are left in {place.store}", console):
+            publishing.clear(offering.store(home, replace(record, place=place)), record)
     with _warned("documents are left in the store", console):
         publishing.forget(offering.store(home, record), home)

@@ -10,7 +10,7 @@ import hashlib
 import os
 import platform
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from cncp.release import bundle
 from cncp.rendezvous import owner, publishing
 from cncp.rendezvous.documents import Cluster
 from cncp.rendezvous.sealing import SETTINGS
-from cncp.rendezvous.store import ROOT, Exists, Store
+from cncp.rendezvous.store import Store
 
 HOLD = 900.0
 """Seconds for which no task goes to instances that are to end: longer than that takes, and not for ever."""
@@ -109,19 +109,12 @@ class Gate:
         given = {"engines": "cores", **{key: value for key, value in rendezvous.settings.items() if key in SETTINGS}}
         path = self._bundle(wanted, folder, say)
         digest = sha256(path)
-        key = f"{ROOT}/bundles/{digest}.tar"
-        if key not in store.keys(f"{ROOT}/bundles/"):
-            say(f"putting {path.stat().st_size / 1e6:.0f} MB of code into the store")
-            try:
-                store.create(key, path.read_bytes())
-            except Exists:
-                say("somebody else has put it there meanwhile")
         lifetime = int(wanted["deadline"])
         self._ready = _Ready(
             store,
             offering.offer(node),
             given,
-            store.url(key, lifetime),
+            publishing.publish_bundle(store, self._home, path, digest, lifetime, say),
             digest,
             lifetime,
             certificate,
@@ -170,6 +163,15 @@ class Gate:
         record = owner.load(self._home)
         if record is not None and batch in record.invitations:
             publishing.withdraw(offering.store(self._home, record), self._home, [batch])
+
+    def close(self, batches: Collection[str], *, last: bool) -> None:
+        """Take away what batches join by that are no more, and after the ``last`` the code. Raises CncpError."""
+        record = owner.load(self._home)
+        if record is not None and (record.invitations.keys() & set(batches) or (last and record.bundles)):
+            store = offering.store(self._home, record)
+            publishing.withdraw(store, self._home, record.invitations.keys() & set(batches))
+            if last:
+                publishing.drop_bundles(store, self._home)
 
     def work(self) -> Work:
         """Return which engines are registered and what they do; none where the controller does not answer."""

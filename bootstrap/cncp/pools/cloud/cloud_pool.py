@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cncp.config.inventory import HostSpec, PoolTable
-from cncp.errors import UsageError, plural
+from cncp.errors import CncpError, UsageError, plural
 from cncp.files import Busy
 from cncp.pools.base import Member, Pool, Rendezvous, Say, State, Want
 from cncp.pools.cloud import cloud_table, journal, reclaim, registered
@@ -346,7 +346,12 @@ class CloudPool(Pool):
 
     def _leave(self, kept: Journal, say: Say) -> None:
         """End what is left of the pool, and what was made besides."""
+        batches = [batch.id for batch in kept.batches if batch.pool == self.name]
         reclaim.close(kept, self.name, self._reached, self.clock, say)
+        try:
+            self.gate.close(batches, last=not kept.sites)
+        except CncpError as error:
+            say(f"what instances join by is left in the store: {error.message}")
         kept.note_short(self.name, "")
         self._forget()
         if not kept.sites:

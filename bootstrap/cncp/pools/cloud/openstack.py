@@ -27,6 +27,7 @@ from cncp.pools.cloud.provider import (
     Throttled,
     Unsure,
 )
+from cncp.rendezvous.stores.openstack_login import login
 
 _STATES: Mapping[str, State] = {
     "BUILD": "requested",
@@ -53,12 +54,7 @@ class OpenStack:
         self._template = template
         self._sdk = provider.library("openstack", "openstacksdk", "openstack")
         named = {"cloud": site.get("cloud") or None, "region_name": site.get("region") or None}
-        try:
-            self._cloud = self._sdk.connect(**{key: value for key, value in named.items() if value}, api_timeout=60)
-        except self._sdk.exceptions.SDKException as error:
-            raise UsageError(
-                f"OpenStack: {error}", "cloud is a name in clouds.yaml; without one the OS_* variables are read"
-            ) from None
+        self._cloud = login(self._sdk, {key: value for key, value in named.items() if value}, "OpenStack")
         config = self._cloud.config
         self.site: Mapping[str, str] = {**site, "region": config.get_region_name() or ""}
         self.where = " in ".join(word for word in (f"OpenStack {config.name}", self.site["region"]) if word)

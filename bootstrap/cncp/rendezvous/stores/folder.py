@@ -34,7 +34,7 @@ class FolderStore:
     def _path(self, key: str) -> Path:
         return self._folder / check_key(key)
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: bytes, lifetime: int = 0) -> None:
         """Write an object."""
         with _failures():
             self._path(key).parent.mkdir(parents=True, exist_ok=True)
@@ -62,6 +62,11 @@ class FolderStore:
         """Return an object, None where there is none."""
         with _failures():
             return read_bytes(self._path(key))
+
+    def has(self, key: str) -> bool:
+        """Tell whether an object is there."""
+        with _failures():
+            return self._path(key).is_file()
 
     def delete(self, key: str) -> None:
         """Take an object away."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -14,11 +15,13 @@ class MemoryStore:
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.objects: dict[str, bytes] = {}
+        self._ends: dict[str, float] = {}
         self._now = now
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: bytes, lifetime: int = 0) -> None:
         """Write an object."""
         self.objects[check_key(key)] = content
+        self._ends[key] = self._now() + lifetime if lifetime else math.inf
 
     def create(self, key: str, content: bytes) -> None:
         """Write an object that is not there yet."""
@@ -28,7 +31,13 @@ class MemoryStore:
 
     def get(self, key: str) -> bytes | None:
         """Return an object, None where there is none."""
-        return self.objects.get(check_key(key))
+        if self._now() > self._ends.get(check_key(key), math.inf):
+            self.delete(key)
+        return self.objects.get(key)
+
+    def has(self, key: str) -> bool:
+        """Tell whether an object is there."""
+        return self.get(key) is not None
 
     def delete(self, key: str) -> None:
         """Take an object away."""
@@ -47,7 +56,7 @@ class MemoryStore:
         key, _, until = url.removeprefix("https://memory.invalid/").partition("?expires=")
         if self._now() > float(until):
             return Answer("expired", "HTTP 403")
-        body = self.objects.get(key)
+        body = self.get(key)
         if body is None:
             return Answer("not yet", "HTTP 404")
         found = str(hash(body))

@@ -11,15 +11,16 @@ import contextlib
 import datetime
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cncp.errors import CncpError, UsageError
+from cncp.errors import CncpError
 from cncp.rendezvous.store import Exists, StoreError, check_key, insist_on_lifetime
+from cncp.rendezvous.stores.credentials import said
 
+_FAMILIES = ("AWS", "GOOGLE", "AZURE")
 _RETRIES = {"max_retries": 3, "retry_timeout": datetime.timedelta(seconds=20)}
 
 
@@ -50,11 +51,11 @@ class ObjectStore:
             given |= {"region": options.get("region") or os.environ.get("AWS_REGION") or "us-east-1"}
             given |= {"virtual_hosted_style_request": not endpoint}
             given |= _of_profile(options)
-        given |= {name.lower(): value for name, value in _said(options.get("credentials", "")).items()}
+        given |= {name.lower(): value for name, value in said(options.get("credentials", ""), _FAMILIES).items()}
         with _failures(url):
             return cls(make(url, retry_config=_RETRIES, **given), obstore)
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: bytes, lifetime: int = 0) -> None:
         """Write an object."""
         check_key(key)
         with _failures(key):
@@ -74,6 +75,16 @@ class ObjectStore:
                 return bytes(self._library.get(self._store, key).bytes())
         except FileNotFoundError:
             return None
+
+    def has(self, key: str) -> bool:
+        """Tell whether an object is there."""
+        check_key(key)
+        try:
+            with _failures(key):
+                self._library.head(self._store, key)
+        except FileNotFoundError:
+            return False
+        return True
 
     def delete(self, key: str) -> None:
         """Take an object away."""
@@ -120,25 +131,6 @@ def _in_short(error: Exception) -> str:
     cause = re.search(r"(?:dns error|tcp connect error|Connection refused|connection error)[^\n]*", text)
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     return " ".join(found[1] for found in (status, code) if found) or (cause[0] if cause else first[:200])
-
-
-def _said(credentials: str) -> dict[str, str]:
-    """Return the variables in a file that holds words NAME=VALUE, which others must not be able to read."""
-    if not credentials:
-        return {}
-    file = Path(credentials).expanduser()
-    try:
-        if file.stat().st_mode & 0o077:
-            raise UsageError(f"{file} can be read by others, and holds credentials", f"chmod 600 {file}")
-        words = shlex.split(file.read_text(encoding="utf-8"), comments=True)
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}", "name the file with AWS_... words") from None
-    except ValueError as error:
-        raise UsageError(f"{file} cannot be read: {error}", "write NAME=VALUE lines into it") from None
-    pairs = [word.removeprefix("export ").partition("=") for word in words if word != "export"]
-    if not all(equals for _, equals, _ in pairs):
-        raise UsageError(f"{file} holds other words than NAME=VALUE", "write NAME=VALUE lines into it")
-    return {name: value for name, _, value in pairs if name.partition("_")[0] in ("AWS", "GOOGLE", "AZURE")}
 
 
 def _of_profile(options: Mapping[str, str]) -> dict[str, str]:

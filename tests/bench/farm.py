@@ -74,8 +74,9 @@ def _files(pid: int) -> list[Path]:
 class Farm:
     """A master, on which cncp is installed, and hosts f1, f2 ... that let it in."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, lab: Lab) -> None:
         self.fleet = fleet
+        self.lab = lab
         self.master = fleet.master
         self._work = f"{self.master.home}/bench"
 
@@ -168,11 +169,12 @@ def farm(hosts: int) -> Iterator[Farm]:
             theirs = Path(wheels) / "fabric.txt"
             theirs.write_text(entries((ROOT / "bootstrap" / "locks" / "dev.txt").read_text(), _FABRIC))
             fetch_locked(Path(wheels), theirs)
+            fetch_locked(Path(wheels), ROOT / "bootstrap" / "locks" / "ec2.txt")
             with serve_directory(Path(wheels), lab.address) as index:
                 machines = [lab.host(f"f{number}", extra=_PACKAGES, users=(_USER,)) for number in range(hosts + 1)]
                 with ThreadPoolExecutor(4) as pool:
                     list(pool.map(Host.boot, machines))
-                made = Farm(assemble(_master(machines[0], index), machines[1:]))
+                made = Farm(assemble(_master(machines[0], index), machines[1:]), lab)
                 made.install()
                 yield made
     except LabError as error:

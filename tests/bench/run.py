@@ -30,6 +30,7 @@ _FULL = Options(
     fleet=(4, 4),
     hosts=(1, 2, 4, 8, 16),
     ssh_hosts=(1, 4, 16),
+    instances=(2, 8),
 )
 _QUICK = Options(
     repetitions=1,
@@ -40,6 +41,7 @@ _QUICK = Options(
     fleet=(2, 2),
     hosts=(1, 2),
     ssh_hosts=(2,),
+    instances=(2,),
 )
 
 _INSTALLED: dict[str, Callable[[Site, Options], list[results.Row]]] = {
@@ -52,7 +54,7 @@ _INSTALLED: dict[str, Callable[[Site, Options], list[results.Row]]] = {
 _ON_HOSTS = ("fleet", "hosts", "ssh")
 """Points that are measured on hosts of the lab."""
 
-POINTS = (*_INSTALLED, "cold", *_ON_HOSTS)
+POINTS = (*_INSTALLED, "cold", *_ON_HOSTS, "instances")
 """All points, in the order in which they are measured."""
 
 
@@ -83,7 +85,28 @@ def measure(options: Options, points: list[str], say: Callable[[str], None]) -> 
         say("measuring: cold")
         rows += cold.cold(options)
     on_hosts = [name for name in _ON_HOSTS if name in points]
-    return rows + _on_hosts(options, on_hosts, say) if on_hosts else rows
+    rows += _on_hosts(options, on_hosts, say) if on_hosts else []
+    return rows + _instances(options, say) if "instances" in points else rows
+
+
+def _instances(options: Options, say: Callable[[str], None]) -> list[results.Row]:
+    """Measure instances, whose controller's machine has no hosts."""
+    from tests.bench import farm, instances
+
+    if reason := farm.refusal():
+        return [results.Row("instances", "", "", skipped=reason)]
+    room = farm.room()
+    fitting = [count for count in options.instances if count <= room]
+    rows = [
+        results.Row("instances", f"instances: {count}", "", skipped=farm.CRAMPED)
+        for count in options.instances
+        if count > room
+    ]
+    if not fitting:
+        return rows
+    say("measuring: instances")
+    with farm.farm(0) as made:
+        return rows + instances.instances(made, dataclasses.replace(options, instances=fitting))
 
 
 def _on_hosts(options: Options, points: list[str], say: Callable[[str], None]) -> list[results.Row]:

@@ -19,7 +19,7 @@ _THEM = "ipcluster start"
 class Options:
     """How much is measured: ``patience`` and ``idle`` are in seconds.
 
-    ``fleet`` is hosts and engines on each of them, ``hosts`` and ``ssh_hosts`` are numbers of hosts.
+    ``fleet`` is hosts and engines on each of them, ``hosts``, ``ssh_hosts`` and ``instances`` are numbers of them.
     """
 
     repetitions: int
@@ -30,6 +30,7 @@ class Options:
     fleet: tuple[int, int]
     hosts: Sequence[int]
     ssh_hosts: Sequence[int]
+    instances: Sequence[int]
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,10 @@ class Owner:
         found = self.region.client.describe_security_groups()["SecurityGroups"]
         return [group["GroupName"] for group in found if group["GroupName"].startswith("cncp-")]
 
+    def code(self) -> int:
+        """Return how many bundles lie where the controller's machine serves them."""
+        return len(list(self.gold.host.root.glob("home/bob/.local/share/cncp/rendezvous/objects/cncp/v1/*/bundles/*")))
+
     @contextmanager
     def streaming(self) -> Iterator[None]:
         """Have a client send tasks all the time; each has ended, and well, by the end of the block."""
@@ -111,6 +115,19 @@ class Owner:
         return sorted(json.loads(done.stdout)) if not done.returncode else []
 
 
+@contextmanager
+def owning(gold: Site, lab: Lab) -> Iterator[Owner]:
+    """Make a controller's machine of a site that has our code, and a region that it finds, as what measures does."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in moto_ec2.KEYS.items():
+            patch.setenv(name, value)
+        with moto_ec2.serving(lab.address) as endpoint, Region(lab, endpoint, "eu-west-1") as region:
+            gold.host.write(f"{gold.home}/.aws/config", AWS.format(endpoint=endpoint), gold.user, 0o600)
+            gold.baremetal("--engines=0", "--listen=all")
+            gold.cncp("pip", "install", "boto3")
+            yield Owner(gold, region)
+
+
 @pytest.fixture(scope="module")
 def owner(lab: Lab, make_host: Callable[..., Host], make_site: MakeSite, wheelhouse: Path) -> Iterator[Owner]:
     """Boot the controller's machine, with boto3 installed as its hint says."""
@@ -118,14 +135,8 @@ def owner(lab: Lab, make_host: Callable[..., Host], make_site: MakeSite, wheelho
     host = make_host("gold", "bookworm", ("cron", "python3-venv"), users=("bob",))
     host.boot()
     gold = make_site(host, "bob")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in moto_ec2.KEYS.items():
-            patch.setenv(name, value)
-        with moto_ec2.serving(lab.address) as endpoint, Region(lab, endpoint, "eu-west-1") as region:
-            host.write(f"{gold.home}/.aws/config", AWS.format(endpoint=endpoint), "bob", 0o600)
-            gold.baremetal("--engines=0", "--listen=all")
-            gold.cncp("pip", "install", "boto3")
-            yield Owner(gold, region)
+    with owning(gold, lab) as found:
+        yield found
 
 
 def test_from_nothing_to_engines_and_back(owner: Owner) -> None:
@@ -166,9 +177,11 @@ def test_from_nothing_to_engines_and_back(owner: Owner) -> None:
     with owner.streaming():
         assert "would lose" in owner.cncp("down", "--wait", "1", check=False).stderr
         assert list(owner.region.running) == [left["InstanceId"]]
+    assert owner.code() == 1
     owner.cncp("down")
     assert owner.region.running == {}
     assert owner.groups == []
+    assert owner.code() == 0
 
 
 def test_all_fail(owner: Owner) -> None:

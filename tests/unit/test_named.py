@@ -58,7 +58,6 @@ ELSEWHERE = {
     "pools.cloud.openstack_images": "cloud/test_images.py",
     "pools.vm.about": "unit/ground/test_state_files.py",
     "pools.vm.accel": "lab/test_vm.py",
-    "pools.vm.package": "unit/ground/test_interrupted.py",
     "release.bundle": "install/test_bundle.py",
     "rendezvous.places": "install/test_stores.py",
     "rendezvous.store": "install/test_stores.py",

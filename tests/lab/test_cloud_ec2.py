@@ -47,7 +47,9 @@ while not ended:
     results[-1].wait(60)
     open(sys.argv[1], "w").close()
     ended = os.path.exists(sys.argv[2])
-print(json.dumps(collections.Counter(status for result in results for status in result.status)))
+errors = {str(result.exception(1)) for result in results} - {"None"}
+statuses = collections.Counter(status for result in results for status in result.status)
+print(json.dumps([statuses, sorted(errors)]))
 """
 
 CONNECTED = """
@@ -106,8 +108,11 @@ class Owner:
                 yield
             finally:
                 self.gold.host.exec(["touch", over])
-        found = json.loads(client.result().stdout)
-        assert found.keys() == {"ok"}, found
+        statuses, errors = json.loads(client.result().stdout)
+        if errors:
+            print(self.cncp("logs", "controller", "--lines", "60", check=False).stdout)
+            print(self.cncp("logs", "rendezvous", "--lines", "30", check=False).stdout)
+        assert statuses.keys() == {"ok"}, errors
 
     def engines(self) -> list[str]:
         """Return the hosts that engines compute on."""

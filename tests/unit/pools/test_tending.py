@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cncp.errors import CncpError
-from cncp.ipp.hub import Work
+from cncp.ipp.hub import Said, Work
 from cncp.pools import counts
 from cncp.pools.cloud import registered, tending
 from cncp.pools.cloud.idle_policy import RETRY, WAITS
@@ -28,6 +28,7 @@ class Board:
         self.queued: Any = 0
         self.drained: set[str] = set()
         self.landing: dict[str, int] = {}
+        self.living: set[str] = set()
 
     def join(self, *hosts: str) -> None:
         """Register an engine of each host."""
@@ -45,6 +46,9 @@ class Board:
         """Leave engines out; ``landing`` are tasks that the scheduler has sent on a moment before."""
         self.drained = self.drained.union(uuids) if seconds else self.drained.difference(uuids)
         return {uuid: self.landing.get(uuid.partition("_")[0], 0) for uuid in uuids}
+
+    def answering(self, uuids: Collection[str]) -> dict[str, Said]:
+        return {uuid: Said() for uuid in self.living.intersection(uuids)}
 
     def unregister(self, number: int, uuid: str) -> None:
         assert self.uuids.pop(number) == uuid
@@ -176,6 +180,21 @@ def test_one_that_gets_a_task_in_between(tmp_path: Path) -> None:
     cluster.hub.queued = 50
     cluster.minutes(3)
     assert len(cluster.names) == 3
+
+
+def test_one_that_still_answers(tmp_path: Path) -> None:
+    """Where a cloud says too early that it is gone, its engines stay drained: unknown, they would register anew."""
+    cluster = Cluster(tmp_path, instances="0-3")
+    up(cluster.pool)
+    cluster.hub.queued = 9
+    cluster.minutes(3)
+    assert len(cluster.names) == 3
+    cluster.hub.queued = 0
+    alive = cluster.hub.living = {"host-2_0_0123456789ab"}
+    cluster.minutes(12)
+    assert cluster.names == []
+    assert set(cluster.hub.uuids.values()) == alive
+    assert alive <= cluster.hub.drained
 
 
 def test_a_number_that_was_asked_for(tmp_path: Path) -> None:

@@ -73,8 +73,13 @@ def drain(hub: Hub, instances: Iterable[str], seconds: float) -> list[str]:
 
 
 def unregister(hub: Hub, instances: Iterable[str]) -> None:
-    """Tell the hub that the engines of instances are gone, rather than have it wait for them. Raises NoAnswer."""
+    """Tell the hub that the engines of instances are gone, rather than have it wait for them. Raises NoAnswer.
+
+    One that still answers, as its cloud was fast to say that it is gone, would register anew and get tasks: it stays
+    drained until it falls silent.
+    """
     there = engines(hub)
-    for instance in instances:
-        for number, uuid in of(instance, there):
-            hub.unregister(number, uuid)
+    going = {uuid: number for instance in instances for number, uuid in of(instance, there)}
+    answering = hub.answering(going) if going else {}
+    for uuid in going.keys() - answering.keys():
+        hub.unregister(going[uuid], uuid)

@@ -32,7 +32,7 @@ def lab() -> Iterator[Lab]:
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI must be able to run the lab: {reason}")
         pytest.skip(reason)
-    with Lab() as made:
+    with Lab(memory=True) as made:
         yield made
 
 

@@ -23,7 +23,7 @@ from typing import Any, final
 from . import state
 from .base import base_tree
 from .command import CommandError, LabError, LabTimeoutError, run
-from .disk import make_disk
+from .disk import in_memory, make_disk
 from .host import Host
 from .machine import Machine
 from .needs import missing
@@ -48,10 +48,11 @@ __all__ = [
 
 @final
 class Lab:
-    """Hosts on a bridge. ``keep`` makes a lab that stays when its process ends."""
+    """Hosts on a bridge. ``keep`` makes a lab that stays when its process ends, ``memory`` one with its disks there."""
 
-    def __init__(self, keep: bool = False) -> None:
+    def __init__(self, keep: bool = False, *, memory: bool = False) -> None:
         self._keep = keep
+        self._memory = memory
         self._record: state.Record | None = None
         self.hosts: dict[str, Host] = {}
 
@@ -66,6 +67,8 @@ class Lab:
         try:
             self.bridge.create()
             self.keys.create()
+            if self._memory:
+                in_memory(self.folder / "hosts")
         except BaseException:
             self.close()
             raise

@@ -135,13 +135,13 @@ class Agent:
         self._say(f"leaving for {image}")
         self._act(verb, image, str(answer["key"]))
 
-    def _ask(self, method: str, what: str, body: object = None) -> str:
-        return str(self._tell(method, what, body)["verb"])
+    def _ask(self, method: str, path: str, body: object = None) -> str:
+        return str(self._tell(method, path, body)["verb"])
 
-    def _tell(self, method: str, what: str, body: object = None) -> dict[str, object]:
+    def _tell(self, method: str, path: str, body: object = None) -> dict[str, object]:
         # Later than any before, those of an earlier run of this agent too.
         self._serial = max(self._serial + 1, time.time_ns() // 1000)
-        target = f"/v1/nodes/{self._me.node}/{what}"
+        target = f"/v1/nodes/{self._me.node}/{path}"
         content = b"" if body is None else json.dumps(body).encode()
         signed = signature(self._me.key.encode(), method, target, self._serial, content)
         headers = {"X_Cncp_Serial": str(self._serial), "X_Cncp_Key": self._me.image, "X_Cncp_Signature": signed}

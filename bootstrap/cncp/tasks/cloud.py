@@ -196,10 +196,10 @@ def tend(context: Context, file: str | None = None, quiet: bool = False) -> None
         main_job.converge(console, {}, file=file)
 
 
-def _sure(what: str) -> bool:
+def _sure(question: str) -> bool:
     if not sys.stdin.isatty():
         raise UsageError("there is nobody to ask whether these are to go", "look at them, then: --yes")
-    return input(f"{what}? [y/N] ").strip().lower() in ("y", "yes")
+    return input(f"{question}? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _images(file: str | None) -> tuple[list[tuple[Images, list[Image]]], dict[str, CncpError]]:
@@ -233,10 +233,12 @@ def _list_images(console: Console, file: str | None, *, as_json: bool) -> None:
     found, failed = _images(file)
     named = _named(file)
     if as_json:
-        each = ((cloud, image) for cloud, there in found for image in there)
-        console.data([
-            {**asdict(image), "where": cloud.where, "unwanted": uploads.unwanted(image, named)} for cloud, image in each
-        ])  # fmt: skip
+        shown = [
+            {**asdict(image), "where": cloud.where, "unwanted": uploads.unwanted(image, named)}
+            for cloud, there in found
+            for image in there
+        ]
+        console.data(shown)
     elif rows := [row for cloud, there in found for row in _rows(cloud, there, named)]:
         console.table(IMAGES, rows)
     elif not failed:

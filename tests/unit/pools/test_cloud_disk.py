@@ -27,11 +27,11 @@ def raw(size: int = 3 << 20) -> bytes:
 
 def test_what_an_image_is(tmp_path: Path) -> None:
     """Format and size by what the file begins with, whatever its name says (openshift/installer#4279)."""
-    one, other = tmp_path / "a.raw", tmp_path / "b.qcow2"
-    one.write_bytes(qcow2(room=(8 << 30) + 1))
+    misnamed, other = tmp_path / "a.raw", tmp_path / "b.qcow2"
+    misnamed.write_bytes(qcow2(room=(8 << 30) + 1))
     other.write_bytes(raw())
-    packed, plain = cloud_disk.read(one), cloud_disk.read(other)
-    assert (packed.format, packed.gigabytes, packed.size) == ("qcow2", 9, one.stat().st_size)
+    packed, plain = cloud_disk.read(misnamed), cloud_disk.read(other)
+    assert (packed.format, packed.gigabytes, packed.size) == ("qcow2", 9, misnamed.stat().st_size)
     assert (plain.format, plain.gigabytes, plain.room) == ("raw", 1, 3 << 20)
     assert plain.digest == hashlib.sha256(raw()).hexdigest()
     assert plain.sums["sha512"] == hashlib.sha512(raw()).hexdigest()

@@ -102,10 +102,10 @@ def test_what_cannot_be_taken_away(disk: Disk, tmp_path: Path) -> None:
 
 def test_a_region_that_is_another(disk: Disk, tmp_path: Path) -> None:
     """What was begun in one is not forgotten by what ends well in the other."""
-    one = MemoryImages(ends=Killed(), kept=True)
-    other = MemoryImages(site={**one.site, "region": "there"})
+    here = MemoryImages(ends=Killed(), kept=True)
+    other = MemoryImages(site={**here.site, "region": "there"})
     with pytest.raises(Killed):
-        bring(one, tmp_path, disk)
+        bring(here, tmp_path, disk)
     bring(other, tmp_path, disk)
     assert [upload.site["region"] for upload in images.begun(tmp_path)] == ["here"]
 

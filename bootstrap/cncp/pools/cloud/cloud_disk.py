@@ -79,7 +79,7 @@ def _looked_at(path: Path, head: bytes, size: int) -> tuple[Format, int]:
     """Return format and size of the disk, by what a file begins with. Raises UsageError."""
     if head.startswith(b"QFI\xfb"):
         return "qcow2", _room(path, head, size)
-    named = next((what for begin, what in _OTHERS.items() if head.startswith(begin)), "")
+    named = next((form for begin, form in _OTHERS.items() if head.startswith(begin)), "")
     if not named and head[510:] == b"\x55\xaa" and size % _SECTOR == 0:
         return "raw", size
     named = named or ("empty" if not size else "no disk")

@@ -170,7 +170,7 @@ class Ec2Images(Ec2):
         if image.id.startswith("ami-"):
             with self._errors():
                 found = self._reads.describe_images(Filters=[{"Name": "image-id", "Values": [image.id]}])["Images"]
-            snapshots = [name for each in found for name in _snapshots(each)]
+            snapshots = [name for listed in found for name in _snapshots(listed)]
             with self._errors("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"):
                 self._makes.deregister_image(ImageId=image.id)
         for name in snapshots:
@@ -207,14 +207,14 @@ def _windows(stream: IO[bytes]) -> Iterator[list[tuple[int, bytes]]]:
 
 def _snapshots(found: Mapping[str, Any]) -> list[str]:
     mappings = found.get("BlockDeviceMappings", ())
-    return [each["Ebs"]["SnapshotId"] for each in mappings if "SnapshotId" in each.get("Ebs", {})]
+    return [mapping["Ebs"]["SnapshotId"] for mapping in mappings if "SnapshotId" in mapping.get("Ebs", {})]
 
 
 def _image(found: Mapping[str, Any]) -> Image:
     # One that is still pending is whole already: it is of a snapshot that is complete.
     failed = found["State"] in ("error", "failed", "invalid")
     made = str(found.get("CreationDate", ""))
-    size = sum(int(each.get("Ebs", {}).get("VolumeSize", 0)) for each in found.get("BlockDeviceMappings", ()))
+    size = sum(int(mapping.get("Ebs", {}).get("VolumeSize", 0)) for mapping in found.get("BlockDeviceMappings", ()))
     return Image(
         found["ImageId"],
         found.get("Name", ""),

@@ -87,11 +87,11 @@ STORE = StateFile(
 
 
 @contextlib.contextmanager
-def locked(home: Path, what: str) -> Iterator[None]:
+def locked(home: Path, operation: str) -> Iterator[None]:
     """Keep other commands from uploading and taking away images meanwhile; instances come and go."""
     folder = home / "cloud"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with files.lock(folder / "images.lock", what):
+    with files.lock(folder / "images.lock", operation):
         yield
 
 
@@ -125,7 +125,7 @@ def bring(cloud: Images, home: Path, disk: Disk, tags: Mapping[str, str], clock:
         with contextlib.suppress(CncpError):
             tidy(cloud, home, mine, clock, say)
         raise
-    _note(home, [each for each in begun(home) if each != upload])
+    _note(home, [entry for entry in begun(home) if entry != upload])
     return made, True
 
 
@@ -136,7 +136,7 @@ def tidy(cloud: Images, home: Path, tags: Mapping[str, str], clock: Clock, say: 
             say(f"taking away what an upload has left: {image.id}")
             clock.asked(lambda: cloud.drop(image))  # noqa: B023  # called within this turn
     kept = begun(home)
-    left = [each for each in kept if each.site != cloud.site or tags.get(IMAGE, each.digest) != each.digest]
+    left = [entry for entry in kept if entry.site != cloud.site or tags.get(IMAGE, entry.digest) != entry.digest]
     if left != list(kept):
         _note(home, left)
 

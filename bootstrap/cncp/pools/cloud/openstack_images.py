@@ -36,7 +36,7 @@ class OpenStackImages(OpenStack):
     def images(self, tags: Mapping[str, str]) -> Sequence[Image]:
         """Return all that have these tags; one of which glance has not what was sent is partial."""
         with self._errors():
-            found = [_image(each) for each in self._cloud.image.images(tag=_MARK)]
+            found = [_image(listed) for listed in self._cloud.image.images(tag=_MARK)]
         return [image for image in found if tags.items() <= image.tags.items()]
 
     def upload(self, disk: Disk, tags: Mapping[str, str], clock: Clock, say: Say) -> Image:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,21 @@ from invoke.vendor import yaml
 
 from cncp.config.sources import SOURCE
 
+from .source import nodes
+
 GITHUB = SOURCE / ".github"
 
 FORMS = sorted((GITHUB / "ISSUE_TEMPLATE").glob("*.yml"))
 
 PAGES = [SOURCE / "SECURITY.md", SOURCE / "CODE_OF_CONDUCT.md", GITHUB / "PULL_REQUEST_TEMPLATE.md"]
+
+SAYS_NOTHING = re.compile(
+    "[a-z]|anything|each|everything|it|its|obj|of|one|something|stuff|that|these|things?|this|those|what|which|who"
+)
+"""Names of variables that say nothing of what is in them."""
+
+KEPT = {"bootstrap/cncp/serve/lab_cluster.py: d"}
+"""What a library calls an argument that it hands over."""
 
 
 def read(path: Path) -> dict[Any, Any]:
@@ -141,3 +153,30 @@ def test_the_layout_is_the_tree_s() -> None:
     there = {path.name for path in code.glob("*.py")} | {f"{path.parent.name}/" for path in code.glob("*/__init__.py")}
     layout = text[text.index("Layout\n------") : text.index("Five questions")]
     assert {name for name in there if name not in layout} <= {"__init__.py", "__main__.py"}
+
+
+def says_nothing(name: str) -> bool:
+    """Tell whether a name could stand for whatever there is."""
+    return bool(SAYS_NOTHING.fullmatch(name.strip("_")))
+
+
+def variables(path: Path) -> Iterator[str]:
+    """Yield what a module gives values to, but for fields of classes: some are in files and answers by these names."""
+    bodies = [part for node in nodes(path) if isinstance(node, ast.ClassDef) for part in node.body]
+    fields = {id(part.target) for part in bodies if isinstance(part, ast.AnnAssign)}
+    for node in nodes(path):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in fields:
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
+            yield node.name
+
+
+def test_variables_are_called_what_they_hold() -> None:
+    """`one` is a host, a line, a path; of single letters there are only those of types."""
+    files = [path for folder in ("bootstrap", "tests", "docs") for path in (SOURCE / folder).rglob("*.py")]
+    found = {f"{path.relative_to(SOURCE)}: {name}" for path in files for name in variables(path) if says_nothing(name)}
+    assert "\n".join(sorted(found - KEPT)) == ""

@@ -429,4 +429,23 @@ PATCHES: tuple[Patch, ...] = (
             "invoke.tasks:Task.help": "316a365d884f",
         },
     ),
+    Patch(
+        name="what cidd answers",
+        versions=("tornado 6.5.10", "tornado 6.6.1"),
+        by=("cncp.netboot.cidd_web",),
+        why="a handler is a class with these methods, which are made to be overridden; errors are ours",
+        look="whether handlers are still written so, and an error that `prepare` raises still comes to both "
+        "`log_exception` and `write_error`",
+        read={
+            "tornado.web:RequestHandler.initialize": "",
+            "tornado.web:RequestHandler.prepare": "",
+            "tornado.web:RequestHandler.set_default_headers": "",
+            "tornado.web:RequestHandler.write_error": "",
+            "tornado.web:RequestHandler.log_exception": "",
+            "tornado.web:RequestHandler.get": "",
+            "tornado.web:RequestHandler.post": "",
+            "tornado.web:RequestHandler.put": "",
+            "tornado.web:RequestHandler.delete": "",
+        },
+    ),
 )

@@ -249,6 +249,12 @@ WRITES = {
     "machine.ops.steps": "a digest",
     "machine.root.authority": "what root is asked",
     "machine.root.step": "what root answers",
+    "netboot.cidcapt": "what cidd is asked",
+    "netboot.cidd": "what jobs and people are let in with",
+    "netboot.cidd_web": "what cidd answers",
+    "netboot.cidkid": "what cidd is told, from an image",
+    "netboot.image_store": "the manifest of an image, which is signed",
+    "netboot.node_db": "rows of cidd's database",
     "pools.vm.box": "what Vagrant reads",
     "pools.vm.guest": "qemu's protocol",
     "pools.vm.seed": "what cloud-init reads",
@@ -268,6 +274,7 @@ WRITES = {
 READS = {
     "inheritance": "begins before anything else of ours is imported",
     "install.uv_config": "what another Python has read of TOML",
+    "netboot.cidkid": "stands alone in an image",
     "records": "the one way to read it",
     "ssh.bare_host": "is sent to hosts by itself",
 }

@@ -27,13 +27,13 @@ def instances(farm: Farm, options: Options) -> list[Row]:
         _up(farm, owner, 1)
         owner.cncp("down")
         for count in options.instances:
-            what = f"{count} instances"
-            usable = Row("instances", f"{what} usable", "s", _THEM, skipped=_WHY)
+            size = f"{count} instances"
+            usable = Row("instances", f"{size} usable", "s", _THEM, skipped=_WHY)
             returned, rotated, stopped = (
-                Row("instances", f"{what}: {name}", "s")
+                Row("instances", f"{size}: {name}", "s")
                 for name in ("cncp up returns", "new keys until usable", "ended")
             )
-            given = Row("instances", f"{what}: user-data of one", "bytes", _THEM, skipped=_WHY)
+            given = Row("instances", f"{size}: user-data of one", "bytes", _THEM, skipped=_WHY)
             for _ in range(options.repetitions):
                 usable.busy.append(processes.wait_for_quiet(options.patience))
                 ready, end = _up(farm, owner, count)

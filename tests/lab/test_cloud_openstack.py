@@ -90,8 +90,8 @@ def login(stack: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Say in a clouds.yaml how to get in, as who owns the project and as a guest; JSON is YAML."""
     there = {"project_domain_name": "Default", "auth_url": auth_url(stack)}
     known = {
-        name: {"auth": {**who, **there}, "region_name": "RegionOne"}
-        for name, who in (("lab", openstack.LOGIN), ("guest", openstack.GUEST))
+        name: {"auth": {**account, **there}, "region_name": "RegionOne"}
+        for name, account in (("lab", openstack.LOGIN), ("guest", openstack.GUEST))
     }
     file = tmp_path / "clouds.yaml"
     file.write_text(json.dumps({"clouds": known}))

@@ -10,8 +10,8 @@ from cncp.errors import UsageError, shown
 _TIMEOUT = 60  # s that a service has to answer
 
 
-def login(library: Any, given: Mapping[str, Any], what: str) -> Any:
-    """Return a connection, which asks nobody yet; ``library`` is the module openstack, ``what`` wants it.
+def login(library: Any, given: Mapping[str, Any], subject: str) -> Any:
+    """Return a connection, which asks nobody yet; ``library`` is the module openstack, ``subject`` wants it.
 
     Raises UsageError where clouds.yaml and the variables say too little, or nothing that can be used.
     """
@@ -22,6 +22,6 @@ def login(library: Any, given: Mapping[str, Any], what: str) -> Any:
     # Of a clouds.yaml of another form it takes for granted what is not there.
     except (library.exceptions.SDKException, ClientException, AttributeError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{what}: {shown(str(error))}",
+            f"{subject}: {shown(str(error))}",
             "cloud is a name in clouds.yaml; without one the OS_* variables are read, which a service does not have",
         ) from None

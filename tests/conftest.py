@@ -56,7 +56,7 @@ class Schedule(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "this machine" if THIS_MACHINE & {*Path(file).parts} else file
+        return "this machine" if Path(file).parts[1] in THIS_MACHINE else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -67,12 +67,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule:
 
 def _begun(item: pytest.Item) -> int:
     """Return when the file of a test is begun: what has one worker to itself, the longest, any other, unit tests."""
-    *folders, file = item.path.relative_to(item.config.rootpath).parts
-    if THIS_MACHINE & {*folders}:
+    _, folder, *_, file = item.path.relative_to(item.config.rootpath).parts
+    if folder in THIS_MACHINE:
         return -1
-    if folders[1:] == ["lab"] and (name := file[5:-3]) in LONGEST:
+    if folder == "lab" and (name := file[5:-3]) in LONGEST:
         return LONGEST.index(name)
-    return len(LONGEST) + ("unit" in folders)
+    return len(LONGEST) + (folder == "unit")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

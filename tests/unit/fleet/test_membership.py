@@ -231,6 +231,23 @@ def test_members_are_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert report.all_engines == report.all_answering == 4
 
 
+def test_engines_that_begin_anew_are_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After new keys the controller answers before those do who joined: they are lost for a moment, or for good."""
+    monkeypatch.setattr(await_members, "_LOOK", 0.001)
+    pool, gone = Fake(tmp_path), Fake(tmp_path, "gone")
+    silent = [Member("m1", State.LOST, "its engines do not answer"), Member("m2", State.JOINED, engines=1)]
+    pool.members = [silent, silent, silent, [Member("m1", State.JOINED, engines=1), silent[1]]]
+    report = Report()
+    AwaitMembers().run(run_of(fleet_of(tmp_path, pool)), report)
+    assert report.failures == {}
+    monkeypatch.setattr(await_members, "_RETURNS", 0.01)
+    gone.members = [silent]
+    AwaitMembers().run(run_of(fleet_of(tmp_path, gone)), report)
+    assert {name: error.message for name, error in report.failures.items()} == {
+        "m1": "it is lost: its engines do not answer"
+    }
+
+
 def test_nobody_is_awaited_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has not come in time is a failure that the next run may mend; so is a pool that cannot be asked."""
     monkeypatch.setattr(Fake, "patience", 0.0)

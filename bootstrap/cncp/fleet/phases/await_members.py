@@ -12,6 +12,9 @@ from cncp.waiting import wait_until
 
 _LOOK = 1.0  # s from one look at a pool to the next
 
+_RETURNS = 120.0
+"""Seconds in which engines of who has joined answer again after new keys: they ask a store for these once a minute."""
+
 
 class AwaitMembers(Phase):
     """All pools are observed until nobody is coming any more, or has had the time for that."""
@@ -55,4 +58,9 @@ def _awaited(pool: Pool, run: Run) -> list[Member]:
                 told[member.name] = member.state
         return found
 
-    return wait_until(look, pool.patience, _LOOK, lambda found: not any(member.state.coming for member in found))
+    def awaited(patience: float, *states: State) -> list[Member]:
+        return wait_until(look, patience, _LOOK, lambda found: not {member.state for member in found} & {*states})
+
+    found = awaited(pool.patience, *(state for state in State if state.coming))
+    lost = any(member.state is State.LOST for member in found)
+    return awaited(min(pool.patience, _RETURNS), State.LOST) if lost else found

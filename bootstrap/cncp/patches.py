@@ -29,6 +29,7 @@ class Patch:
 
 
 _IPYPARALLEL = "ipyparallel 9.2.0"
+_JUPYTER_CLIENT = "jupyter-client 8.10.0"
 _IPYKERNEL = ("ipykernel 7.3.0", "ipykernel 7.4.0")
 """The second from Python 3.11 on."""
 
@@ -289,6 +290,19 @@ PATCHES: tuple[Patch, ...] = (
         read={"ipyparallel": "95cb719f1806"},
     ),
     Patch(
+        name="a jupyter_client and a psutil that come when they are asked for",
+        versions=(_IPYPARALLEL, *_IPYKERNEL, _JUPYTER_CLIENT),
+        by=("cncp.serve.lazy_package:defer", "cncp.serve.engine"),
+        why="they import managers of kernels, and read what only a nanny asks",
+        look="what ipykernel and ipyparallel.engine take from them at once, and for what they ask an address",
+        read={
+            "jupyter_client": "a9cca48057fe",
+            "ipykernel.connect": "e3b3dbce3fb4",
+            "ipyparallel.engine.nanny": "d2d3e47e1e78",
+            "ipyparallel.engine.app:localhost": "601b277c3d91",
+        },
+    ),
+    Patch(
         name="functions of another Python",
         versions=(_IPYPARALLEL,),
         by=("cncp.serve.foreign_code:refuse_foreign", "cncp.serve.kernel:Kernel"),
@@ -378,7 +392,7 @@ PATCHES: tuple[Patch, ...] = (
     ),
     Patch(
         name="a client of the hub in a few frames",
-        versions=(_IPYPARALLEL, "jupyter-client 8.10.0"),
+        versions=(_IPYPARALLEL, _JUPYTER_CLIENT),
         by=("cncp.ipp.hub:Hub", "cncp.serve.log_files:_worth_keeping"),
         why="ipyparallel.Client takes 0.4 s to import",
         look="how messages are framed and signed; what the hub answers, and writes into its log for each question",

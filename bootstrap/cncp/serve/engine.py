@@ -17,6 +17,13 @@ from pathlib import Path
 from cncp.serve.lazy_package import defer
 
 defer("ipyparallel")
+defer(
+    "jupyter_client",
+    write_connection_file="connect",
+    find_connection_file="connect",
+    BlockingKernelClient="blocking",
+)
+defer("psutil")
 
 # Nothing in an engine uses the debugger, and it is half of what an engine's start and memory cost.
 # ipykernel decides when its own debugger module is imported whether there is one; a task that
@@ -37,6 +44,9 @@ from cncp.serve.kernel import Kernel, fork_without  # noqa: E402
 from cncp.serve.log_files import log_to  # noqa: E402
 
 del sys.modules["debugpy"]
+
+# It asks for all addresses of this machine to answer this, with the whole of psutil.
+engine_app.localhost = lambda: "127.0.0.1"
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

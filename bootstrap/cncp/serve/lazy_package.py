@@ -1,8 +1,9 @@
 """Packages whose ``__init__`` runs when something that it defines is asked for, and not before.
 
-Importing any module of a package runs the package's ``__init__``, and that of ipyparallel imports
-clients and launchers, which no engine uses: an eighth of the processor time that an engine's imports
-take. (importlib's LazyLoader runs it as soon as a submodule is imported, which is at once.)
+Importing any module of a package runs the package's ``__init__``: that of ipyparallel imports clients
+and launchers, that of jupyter_client managers of kernels, and neither is of use in an engine. psutil is for
+a process beside the engine that ours does not begin. Together they are a third of the processor time that an
+engine's imports take. (importlib's LazyLoader runs it as soon as a submodule is imported, which is at once.)
 """
 
 from __future__ import annotations
@@ -20,12 +21,18 @@ _LOADING = threading.RLock()
 _running: set[str] = set()
 
 
+_found_in: dict[str, dict[str, str]] = {}
+"""Of each package, in which submodule what it has from there is: for that it need not run."""
+
+
 class _Deferred(ModuleType):
     """A package of which only the submodules that were imported are there."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name not in ("__all__", "__version__"):
             raise AttributeError(name)
+        if name in _found_in[self.__name__]:
+            return getattr(importlib.import_module(f"{self.__name__}.{_found_in[self.__name__][name]}"), name)
         submodule = f"{self.__name__}.{name}"
         if importlib.util.find_spec(submodule) is not None:
             return importlib.import_module(submodule)
@@ -44,11 +51,15 @@ class _Deferred(ModuleType):
             return ModuleType.__getattribute__(self, name)
 
 
-def defer(name: str) -> None:
-    """Have a package that was not imported yet be one of these. Raises ModuleNotFoundError."""
+def defer(name: str, **found_in: str) -> None:
+    """Have a package that was not imported yet be one of these. Raises ModuleNotFoundError.
+
+    ``found_in`` says of what the package itself only imports in which of its submodules that is.
+    """
     spec = importlib.util.find_spec(name)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     module = importlib.util.module_from_spec(spec)
     module.__class__ = _Deferred
+    _found_in[name] = found_in
     sys.modules[name] = module

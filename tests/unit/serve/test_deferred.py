@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+import cncp
 from cncp.serve.lazy_package import defer
 
 HALF = """
@@ -63,3 +65,33 @@ def test_one_that_failed_is_run_again(tmp_path: Path, monkeypatch: pytest.Monkey
         _ = package.late
     (tmp_path / "mended").touch()
     assert package.late == 1
+
+
+def test_what_a_submodule_has_needs_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the package only hands on is had from where it is; anything else has the package run, and is there."""
+    (tmp_path / "handing").mkdir()
+    (tmp_path / "handing" / "__init__.py").write_text("from .part import given\nfrom .other import more\nown = 3\n")
+    (tmp_path / "handing" / "part.py").write_text("given = 1\n")
+    (tmp_path / "handing" / "other.py").write_text("more = 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    defer("handing", given="part")
+    package = sys.modules["handing"]
+    monkeypatch.setitem(sys.modules, "handing", package)
+    assert package.given == 1
+    assert "handing.other" not in sys.modules
+    assert (package.own, package.more, package.given) == (3, 2, 1)
+
+
+def test_what_an_engine_does_not_use_has_not_run() -> None:
+    """And is there for a task that asks for it."""
+    code = """
+import sys
+import cncp.serve.engine
+print([name for name in ("ipyparallel", "jupyter_client", "psutil") if type(sys.modules[name]).__name__ != "_Deferred"])
+import psutil, jupyter_client, ipyparallel
+from jupyter_client import KernelManager
+print(psutil.Process().pid > 0, callable(ipyparallel.Client), KernelManager.__name__, psutil.cpu_count() > 0)
+"""
+    environment = {"PYTHONPATH": str(Path(cncp.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines() == ["[]", "True True KernelManager True"]

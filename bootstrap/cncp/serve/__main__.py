@@ -11,10 +11,12 @@ inheritance.begin(sys.argv[1:])
 
 import argparse  # noqa: E402  # after the above
 import contextlib  # noqa: E402
+import gc  # noqa: E402
 import importlib  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 from cncp import pidfile  # noqa: E402
 from cncp.ipp.engine_uuid import uuid_of  # noqa: E402
@@ -24,6 +26,16 @@ from cncp.machine.services.kinds import KINDS, join, known  # noqa: E402
 from cncp.machine.services.manager_traits import traits  # noqa: E402
 from cncp.machine.services.processes import leavings  # noqa: E402
 from cncp.serve.log_files import note_end  # noqa: E402
+
+
+def imported(module: str) -> Any:
+    """Import what a service is made of, for good: to look for garbage meanwhile, and ever after in it, finds none."""
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def main() -> None:
@@ -49,7 +61,7 @@ def main() -> None:
     uuid = uuid_of(node.host, int(given.instance), os.getpid()) if given.kind == "engine" else ""
     pidfile.write(node.run_dir, name, given.digest, uuid)
     try:
-        service = importlib.import_module(f"cncp.serve.{given.kind}")
+        service = imported(f"cncp.serve.{given.kind}")
         if given.kind == "engine":
             # Only the setting `environment` can have put it there; Python, started isolated, does not read it. What
             # is in the virtualenv comes first.

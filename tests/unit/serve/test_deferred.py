@@ -95,3 +95,19 @@ print(psutil.Process().pid > 0, callable(ipyparallel.Client), KernelManager.__na
     environment = {"PYTHONPATH": str(Path(cncp.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.splitlines() == ["[]", "True True KernelManager True"]
+
+
+@pytest.mark.parametrize("module", ["cncp.serve.tunnel", "cncp.serve.none"])
+def test_garbage_is_looked_for_again(module: str) -> None:
+    """Once a service is imported, and when it cannot be."""
+    code = f"""
+import contextlib, gc
+from cncp.serve.__main__ import imported
+with contextlib.suppress(ModuleNotFoundError):
+    print(imported({module!r}).__name__)
+print(gc.isenabled(), gc.get_freeze_count() > 1000)
+"""
+    environment = {"PYTHONPATH": str(Path(cncp.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split()[-2:] == ["True", "True"]
+    assert (module in done.stdout) == (module == "cncp.serve.tunnel")

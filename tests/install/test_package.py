@@ -96,7 +96,8 @@ def test_the_wheel_holds_the_code_as_it_is(wheel: Path) -> None:
 def test_an_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     """What is published can be built by others, who have no repository and no git."""
     with tarfile.open(hatch("sdist", ROOT, tmp_path / "sdist")) as archive:
-        archive.extractall(tmp_path / "unpacked", filter="data")
+        # Our own archive; Debian 12's Python has no filters yet.
+        archive.extractall(tmp_path / "unpacked")  # noqa: S202
     (source,) = (tmp_path / "unpacked").iterdir()
     again = hatch("wheel", source, tmp_path / "wheel")
     with zipfile.ZipFile(wheel) as first, zipfile.ZipFile(again) as second:

@@ -251,7 +251,8 @@ def test_a_box_lets_vagrant_in(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["made.box"]
     with tarfile.open(output) as tar:
         assert tar.getnames() == ["metadata.json", "Vagrantfile", "box.img"]
-        tar.extractall(tmp_path / "box", filter="data")
+        # Our own archive; Debian 12's Python has no filters yet.
+        tar.extractall(tmp_path / "box")  # noqa: S202
     described = json.loads((tmp_path / "box" / "metadata.json").read_text())
     assert described == {"provider": "libvirt", "format": "qcow2", "virtual_size": 1}
     again = tmp_path / "again"

@@ -50,17 +50,10 @@ class Ours:
 
 def ours(node: Node) -> Ours:
     """Look at all processes of the account."""
-    return _ours(node, _command_lines(node))
-
-
-def _command_lines(node: Node) -> dict[int, list[str]]:
-    return {pid: command_line(pid) for pid in sorted(of_account(node.account.uid))}
-
-
-def _ours(node: Node, command_lines: Mapping[int, list[str]]) -> Ours:
     services: list[Found] = []
     keepers: list[Found] = []
-    for pid, words in command_lines.items():
+    for pid in sorted(of_account(node.account.uid)):
+        words = command_line(pid)
         name, digest = service(node, words)
         if name:
             services.append(Found(name, pid, _parent(pid), digest))
@@ -101,9 +94,7 @@ def leavings(node: Node, names: Collection[str]) -> list[int]:
     None of those that keep services, nor this process and those that it is part of, nor what has still to
     tell the hub that an engine has ended.
     """
-    # Looked at once: each engine that starts does this.
-    command_lines = _command_lines(node)
-    seen = _ours(node, command_lines)
+    seen = ours(node)
     spared = {keeper.pid for keeper in seen.keepers}
     # A service that is kept runs: what it has started is not left.
     kept = {process.name for process in seen.services if process.parent in spared and process.pid != os.getpid()}
@@ -112,7 +103,8 @@ def leavings(node: Node, names: Collection[str]) -> list[int]:
         spared.add(above)
         above = _parent(above)
     found = []
-    for pid, words in command_lines.items():
+    for pid in of_account(node.account.uid):
+        words = command_line(pid)
         if pid in spared or remote.waits_to_tell(words):
             continue
         name = service(node, words)[0] or _marked(node, environment(pid).get(MARK, ""))

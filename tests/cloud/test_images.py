@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -263,38 +262,45 @@ def test_what_glance_got_is_another(openstack: Stub, disk: Disk, tmp_path: Path)
 
 
 UP = """
-import sys
+import os, signal, sys
 from pathlib import Path
+from botocore.httpsession import URLLib3Session
 from cncp.pools.cloud import cloud_disk, images
 from cncp.pools.cloud.ec2_images import Ec2Images
 from cncp.pools.cloud.patience import Clock
 from cncp.pools.cloud.provider import OWNER
 disk = cloud_disk.read(Path(sys.argv[2]))
 cloud = Ec2Images({"provider": "ec2"})
-print("begun", flush=True)
+send, left, moment = URLLib3Session.send, int(sys.argv[4]), sys.argv[5]
+def killed(self, request):
+    global left
+    left -= 1
+    if left == 0 and moment == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    answer = send(self, request)
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer
+URLLib3Session.send = killed
 with images.locked(Path(sys.argv[1]), "cncp cloud.image"):
     images.bring(cloud, Path(sys.argv[1]), disk, {OWNER: sys.argv[3]}, Clock(), lambda _: None)
 """
 
 
-def test_killed_at_random_moments(ec2: str, tmp_path: Path) -> None:
-    """By SIGKILL, as often as it takes: in the end there is one image, of one snapshot, and nothing is noted."""
+def test_killed_before_and_after_calls(ec2: str, tmp_path: Path) -> None:
+    """By SIGKILL, further on each time: in the end there is one image, of one snapshot, and nothing is noted."""
     import boto3
 
-    path, chance, ended = tmp_path / "disk.raw", random.Random(5), 0
-    path.write_bytes(bytes(510) + b"\x55\xaa" + random.Random(1).randbytes(24 << 20)[: (24 << 20) - 512])
+    path = tmp_path / "disk.raw"
+    path.write_bytes(bytes(510) + b"\x55\xaa" + random.Random(1).randbytes((4 << 20) - 512))
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "bootstrap"), "NO_PROXY": "127.0.0.1"}
     words = [sys.executable, "-c", UP, str(tmp_path), str(path), OURS[OWNER]]
-    for kill in (True, True, True, True, False):
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "begun\n"
-            if kill:
-                time.sleep(chance.uniform(0.1, 1.5))
-                process.kill()
-        ended += process.returncode == -signal.SIGKILL
-    assert process.returncode == 0
-    assert ended > 0
+    # Some ten calls make an image, and some more take away what is left of another.
+    for number in (1, 2, 3, 5, 8, 13):
+        for moment in ("before", "after"):
+            done = subprocess.run([*words, str(number), moment], check=False, timeout=60, env=environment)
+            assert done.returncode in ((-signal.SIGKILL,) if number < 8 else (-signal.SIGKILL, 0))
+    subprocess.run([*words, "0", "never"], check=True, timeout=60, env=environment)
     [image] = Ec2Images({"provider": "ec2"}).images(MINE)
     assert image.state == "ready"
     tagged = [{"Name": f"tag:{OWNER}", "Values": [OURS[OWNER]]}]

@@ -19,9 +19,8 @@ import pytest
 
 from cncp import ports
 from cncp.netboot import cidcapt
-from cncp.netboot.cidcapt import Access, CiddClient
+from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
 from cncp.netboot.cidd import Place, Settings
-from cncp.netboot.cidkid import CiddError
 from cncp.netboot.image_store import Manifest
 from cncp.waiting import wait_until
 
@@ -62,7 +61,7 @@ class Site:
         """Tell whether it answers."""
         try:
             self.client.ask("GET", "/v1/images")
-        except (OSError, CiddError):
+        except (OSError, RefusedError):
             return False
         return True
 
@@ -210,16 +209,32 @@ def test_what_works_is_waited_for(site: Site) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_job_that_is_cancelled(site: Site, number: signal.Signals) -> None:
-    """The command ends, and its nodes are another job's."""
+    """The command ends, told once or twice, and its nodes are another job's."""
     site.switch_on(1)
     assert site.cidcapt("1", "n1", OLD).returncode == 0
     site.nodes[0].works.clear()
     with subprocess.Popen(site.argv("2", "n1", NEW), stderr=subprocess.PIPE, text=True) as command:
         assert wait_until(lambda: site.states()["n1"] == "draining", 30)
         command.send_signal(number)
+        command.send_signal(number)
         assert command.wait(30) == cidcapt.CANCELLED
     assert site.states()["n1"] == "alive"
     assert site.cidcapt("3", "n1", OLD).returncode == 0
+
+
+def test_a_job_that_is_cancelled_without_cidd(site: Site) -> None:
+    """The command ends, and says that cidd does not know."""
+    site.switch_on(1)
+    site.stop.set()
+    with subprocess.Popen(site.argv("1", "n1", OLD), stderr=subprocess.PIPE, text=True) as command:
+        assert wait_until(lambda: site.states()["n1"] == "rebooting", 30)
+        site.cidd.terminate()
+        site.cidd.wait(30)
+        command.terminate()
+        assert command.wait(30) == cidcapt.UNREACHABLE
+        assert command.stderr is not None
+        assert "does not answer" in command.stderr.read()
+    site.begin()
 
 
 def test_time_is_over(site: Site) -> None:
@@ -261,10 +276,10 @@ def test_who_has_no_business_here(site: Site) -> None:
     access = json.loads(site.place.access.read_bytes())
     stranger = CiddClient(Access(access["url"], access["fingerprint"], "0" * 64))
     for method, target in (("GET", "/v1/nodes"), ("PUT", "/v1/jobs/1"), ("DELETE", "/v1/jobs/1"), ("GET", "/metrics")):
-        with pytest.raises(CiddError, match="token"):
+        with pytest.raises(RefusedError, match="token"):
             stranger.ask(method, target)
     impostor = CiddClient(Access(access["url"], "0" * 64, access["token"]))
-    with pytest.raises(CiddError, match="another certificate"):
+    with pytest.raises(RefusedError, match="another certificate"):
         impostor.ask("GET", "/v1/nodes")
     plain = f"http://127.0.0.1:{site.ports[1]}"
     for target in ("/v1/nodes", "/v1/jobs/1", "/v1/blobs/../token", "/v1/blancmange/../token", "/token", "/v1/images"):

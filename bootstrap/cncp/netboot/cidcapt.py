@@ -9,17 +9,19 @@ import signal
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from cncp.config.hostlist import expand, fold
+from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.files import to_json
 from cncp.netboot.cidkid import WAIT, CiddError, Server, pause
 from cncp.netboot.image_name import checked
 from cncp.netboot.messages import CaptureState, Wish
+from cncp.netboot.node_states import JOB_FORM
 from cncp.records import Record
 
 DONE, FAILED, USAGE, LATE, UNREACHABLE, CANCELLED = 0, 1, 2, 3, 4, 130
@@ -50,8 +52,17 @@ class Access(Record):
     token: str
 
 
+class RefusedError(CncpError):
+    """cidd does not do what it was asked to; ``final`` where it has understood it."""
+
+    def __init__(self, error: CiddError) -> None:
+        super().__init__(str(error), error.hint or "see whether cidd runs, and what its log says")
+        # One that ends, or has a fault of its own, may answer as asked once it is begun anew.
+        self.final = 0 < error.status < 500
+
+
 class CiddClient:
-    """What jobs and people ask cidd. All of it raises CncpError with what cidd says."""
+    """What jobs and people ask cidd. All of it raises RefusedError with what cidd says."""
 
     def __init__(self, access: Access) -> None:
         """Nothing is asked yet."""
@@ -59,9 +70,12 @@ class CiddClient:
         self._token = access.token
 
     def ask(self, method: str, target: str, body: object = None) -> bytes:
-        """Return cidd's answer. Raises CiddError."""
+        """Return cidd's answer."""
         content = b"" if body is None else to_json(body)
-        return self._server.ask(method, target, content, Authorization=f"Bearer {self._token}")
+        try:
+            return self._server.ask(method, target, content, Authorization=f"Bearer {self._token}")
+        except CiddError as error:
+            raise RefusedError(error) from None
 
     def want(self, job: str, wish: Wish) -> CaptureState:
         """Have nodes be put into an image for a job."""
@@ -84,8 +98,8 @@ def _job(name: str) -> str:
     return f"/v1/jobs/{urllib.parse.quote(name, safe='')}"
 
 
-def capture(client: CiddClient, job: str, wish: Wish, say: Callable[[str], None]) -> int:
-    """Have nodes be in an image and wait for it; return the exit code. Raises CiddError for what cidd refuses."""
+def capture(client: CiddClient, job: str, wish: Wish, console: Console) -> int:
+    """Have nodes be in an image and wait for it; return the exit code. Raises RefusedError."""
     deadline = time.monotonic() + wish.timeout
     state, told, unanswered = client.want(job, wish), dict[str, str](), 0
     while True:
@@ -93,32 +107,32 @@ def capture(client: CiddClient, job: str, wish: Wish, say: Callable[[str], None]
             now = f"{node.name} {node.state}" + (f" {node.percent} %" if node.percent else "")
             if told.get(node.name) != now:
                 told[node.name] = now
-                say(now + (f": {node.reason}" if node.reason else ""))
+                console.complain(now + (f": {node.reason}" if node.reason else ""))
         if state.outcome != "waiting":
-            return _ended(state, say)
+            return _ended(state, console)
         try:
             state, unanswered = client.changed(state, deadline - time.monotonic()), 0
-        except CiddError as error:
+        except RefusedError as error:
             unanswered += 1
-            if error.status or unanswered > _MOST_UNANSWERED:
+            if error.final or unanswered > _MOST_UNANSWERED:
                 raise
             pause(min(unanswered, 5))
 
 
-def _ended(state: CaptureState, say: Callable[[str], None]) -> int:
-    not_there = [node.name for node in state.nodes if node.state != "alive"]
+def _ended(state: CaptureState, console: Console) -> int:
     if state.outcome == "done":
         return DONE
-    why = "failed" if state.outcome == "failed" else "not there in time"
-    say(f"error: {why}: {', '.join(fold(not_there)) or 'a node that was forgotten'}")
-    say("hint: cncp node.trace NODE says what happened")
-    return FAILED if state.outcome == "failed" else LATE
+    late = state.outcome == "late"
+    names = ", ".join(fold(node.name for node in state.nodes if node.state != "alive"))
+    why = f"{'not there in time' if late else 'failed'}: {names or 'a node that the job has no more'}"
+    console.error(CncpError(why, "cncp node.trace NODE says what happened"))
+    return LATE if late else FAILED
 
 
 def job_name(job: str, restart: str) -> str:
     """Return what a job is called that may have been begun anew. Raises UsageError."""
     name = job + (f".{restart}" if restart not in ("", "0") else "")
-    if not re.fullmatch(r"[A-Za-z0-9_.\[\]-]{1,64}", name):
+    if not name or not re.fullmatch(JOB_FORM, name):
         raise UsageError(f"{name[:70]!r} is no job", "give the scheduler's number of it, such as -j 4711")
     return name
 
@@ -135,6 +149,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
 class _Cancelled(BaseException):
     """Somebody wants it no longer."""
 
@@ -145,33 +162,33 @@ def _cancel(_: int, __: FrameType | None) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; return the exit code."""
-    given = arguments(argv)
-
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
+    given, console = arguments(argv), Console()
     try:
-        wish = Wish.from_json(
-            {"nodes": node_names(given.nodes), "image": checked(given.image), "timeout": given.timeout}, "the request"
-        )
+        wanted = {"nodes": node_names(given.nodes), "image": checked(given.image), "timeout": given.timeout}
+        wish = Wish.from_json(wanted, "the request", "give up to 1024 nodes, and a time of up to a week")
         job = job_name(given.job, given.restart)
         client = CiddClient(Access.from_json(given.access.read_bytes(), str(given.access)))
-    except OSError as error:
-        say(f"error: {given.access}: {error.strerror}\nhint: cncp netboot.up says where it is")
+    except (CncpError, CiddError, OSError) as error:
+        console.error(RefusedError(error) if isinstance(error, CiddError) else error)
         return USAGE
-    except (CncpError, CiddError) as error:
-        say(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else ""))
-        return USAGE
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, _cancel)
     try:
-        return capture(client, job, wish, say)
+        return _until_cancelled(client, job, wish, console)
+    except RefusedError as error:
+        console.error(error)
+        return USAGE if error.final else UNREACHABLE
+
+
+def _until_cancelled(client: CiddClient, job: str, wish: Wish, console: Console) -> int:
+    try:
+        return capture(client, job, wish, console)
     except _Cancelled:
+        # Once is enough: to be told again would keep it from telling cidd.
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)
         client.cancel(job)
         return CANCELLED
-    except CiddError as error:
-        say(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else ""))
-        return USAGE if error.status else UNREACHABLE
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from cncp.console import Console
 from cncp.errors import CncpError
 from cncp.field_types import AbsolutePath, Address, Within
 from cncp.files import read_bytes, to_json, write_atomic
@@ -56,7 +57,7 @@ class Place:
 
     def signing_key(self) -> SigningKey:
         """Return the key that signs images, made where there is none."""
-        return SigningKey(_kept(self.folder / "signing.key", SigningKey.made().content))
+        return SigningKey(_kept(self.folder / "signing.key", lambda: SigningKey.made().content))
 
     def images(self) -> ImageStore:
         """Return the images."""
@@ -64,21 +65,22 @@ class Place:
 
     def token(self) -> str:
         """Return the token of jobs and people."""
-        return _kept(self.folder / "token", secrets.token_hex(32).encode()).decode()
+        return _kept(self.folder / "token", lambda: secrets.token_hex(32).encode()).decode()
 
-    def tell_access(self, settings: Settings, port: int) -> None:
+    def tell_access(self, settings: Settings) -> None:
         """Write for those who may read it how cidd is reached."""
         fingerprint = certificate.ensure(self.folder, "cidd")
-        access = Access(f"https://{settings.address}:{port}", fingerprint, self.token())
+        access = Access(f"https://{settings.address}:{settings.port}", fingerprint, self.token())
         write_atomic(self.access, to_json(access.to_json()), 0o600)
 
 
-def _kept(path: Path, made: bytes) -> bytes:
-    """Return what a file holds, which holds this if it was not there."""
+def _kept(path: Path, make: Callable[[], bytes]) -> bytes:
+    """Return what a file holds, made where it is not there."""
     known = read_bytes(path)
     if known is None:
-        write_atomic(path, made, 0o600)
-    return known or made
+        known = make()
+        write_atomic(path, known, 0o600)
+    return known
 
 
 async def serve(settings: Settings) -> None:
@@ -109,7 +111,7 @@ async def serve(settings: Settings) -> None:
         (settings.address, settings.port),
         certificate.path(place.folder),
     )
-    place.tell_access(settings, settings.port)
+    place.tell_access(settings)
     watch = asyncio.create_task(look_after(cidd))
     _LOG.info("listening on %s, ports %d and %d", settings.address, settings.port, settings.plain_port)
     waiting = asyncio.create_task(ending.wait())
@@ -138,12 +140,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         settings = Settings.from_json(given.settings.read_bytes(), str(given.settings))
         asyncio.run(serve(settings))
-    except OSError as error:
-        print(f"error: {error.filename or settings.address}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except CncpError as error:
-        print(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else ""), file=sys.stderr)
-        return 1
+    except (CncpError, OSError) as error:
+        return Console().error(error)
     return 0
 
 

@@ -13,6 +13,7 @@ import json
 import re
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -35,7 +36,7 @@ from cncp.records import as_json
 
 T = TypeVar("T")
 
-_LARGEST_BODY = 1 << 20  # bytes of a request: a job with 1024 nodes is 70 KB
+_LARGEST = 1 << 20  # bytes of a request: a job with 1024 nodes is 70 KB
 _LONGEST_WAIT = 60.0  # s that an answer is held back until something changes
 _BLOCK = 256 << 10  # bytes sent at a time
 _EVERY = 1.0  # s between two looks for nodes that say nothing
@@ -301,9 +302,7 @@ class _Metrics(_Admitted):
 
 def metrics(cidd: Cidd) -> Iterable[str]:
     """Yield what Prometheus reads: how many nodes are in each state."""
-    counts: dict[str, int] = {}
-    for node in cidd.provisioner.nodes():
-        counts[node.state] = counts.get(node.state, 0) + 1
+    counts = Counter(node.state for node in cidd.provisioner.nodes())
     yield "# HELP cidd_nodes Nodes by state.\n# TYPE cidd_nodes gauge\n"
     for state, count in sorted(counts.items()):
         yield f'cidd_nodes{{state="{state}"}} {count}\n'
@@ -312,40 +311,33 @@ def metrics(cidd: Cidd) -> Iterable[str]:
 _NAME, _IMAGE, _JOB = r"([A-Za-z0-9.-]{1,64})", r"([A-Za-z0-9_.-]{1,64})", r"([A-Za-z0-9_.%-]{1,64})"
 
 
-def plain(cidd: Cidd) -> Application:
-    """Return the server of the network where nodes boot."""
-    shared = {"cidd": cidd}
-    return Application(
-        [
-            (r"/v1/boot", _Boot, shared),
-            (rf"/v1/nodes/{_NAME}/report", _PlainReport, shared),
-            (rf"/v1/images/{_IMAGE}/manifest\.(json|minisig)", _Manifest, shared),
-            (r"/v1/blobs/([0-9a-f]{64})", _Blob, shared),
-            (r"/v1/blancmange/(kernel|initramfs)", _Blancmange, shared),
-        ],
-        default_handler_class=_Handler,
-        default_handler_args=shared,
-    )
+_PLAIN: list[tuple[str, type[_Handler]]] = [
+    (r"/v1/boot", _Boot),
+    (rf"/v1/nodes/{_NAME}/report", _PlainReport),
+    (rf"/v1/images/{_IMAGE}/manifest\.(json|minisig)", _Manifest),
+    (r"/v1/blobs/([0-9a-f]{64})", _Blob),
+    (r"/v1/blancmange/(kernel|initramfs)", _Blancmange),
+]
+"""What the server of the network answers where nodes boot."""
+
+_SECURE: list[tuple[str, type[_Handler]]] = [
+    (rf"/v1/nodes/{_NAME}/report", _Report),
+    (rf"/v1/nodes/{_NAME}/task", _NodeTask),
+    (r"/v1/nodes", _Nodes),
+    (rf"/v1/nodes/{_NAME}", _Node),
+    (rf"/v1/nodes/{_NAME}/again", _Again),
+    (rf"/v1/nodes/{_NAME}/events", _Events),
+    (r"/v1/images", _Images),
+    (rf"/v1/jobs/{_JOB}", _Job),
+    (r"/metrics", _Metrics),
+]
+"""What those are answered who have a key or the token."""
 
 
-def secure(cidd: Cidd) -> Application:
-    """Return the server of those who have a key or the token."""
+def _application(cidd: Cidd, answers: Iterable[tuple[str, type[_Handler]]]) -> Application:
     shared = {"cidd": cidd}
-    return Application(
-        [
-            (rf"/v1/nodes/{_NAME}/report", _Report, shared),
-            (rf"/v1/nodes/{_NAME}/task", _NodeTask, shared),
-            (r"/v1/nodes", _Nodes, shared),
-            (rf"/v1/nodes/{_NAME}", _Node, shared),
-            (rf"/v1/nodes/{_NAME}/again", _Again, shared),
-            (rf"/v1/nodes/{_NAME}/events", _Events, shared),
-            (r"/v1/images", _Images, shared),
-            (rf"/v1/jobs/{_JOB}", _Job, shared),
-            (r"/metrics", _Metrics, shared),
-        ],
-        default_handler_class=_Handler,
-        default_handler_args=shared,
-    )
+    rules = [(target, handler, shared) for target, handler in answers]
+    return Application(rules, default_handler_class=_Handler, default_handler_args=shared)
 
 
 async def look_after(cidd: Cidd) -> None:
@@ -360,10 +352,10 @@ def listen(cidd: Cidd, plain_at: tuple[str, int], secure_at: tuple[str, int], ce
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate)
-    servers = [
-        HTTPServer(plain(cidd), max_body_size=_LARGEST_BODY, max_buffer_size=2 * _LARGEST_BODY),
-        HTTPServer(secure(cidd), ssl_options=context, max_body_size=_LARGEST_BODY, max_buffer_size=2 * _LARGEST_BODY),
-    ]
-    for server, (host, port) in zip(servers, (plain_at, secure_at), strict=True):
+    servers = []
+    for answers, (host, port), options in ((_PLAIN, plain_at, None), (_SECURE, secure_at, context)):
+        application = _application(cidd, answers)
+        server = HTTPServer(application, ssl_options=options, max_body_size=_LARGEST, max_buffer_size=2 * _LARGEST)
         server.listen(port, host)
+        servers.append(server)
     return servers

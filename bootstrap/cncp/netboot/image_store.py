@@ -92,7 +92,7 @@ class ImageStore:
                 copy.flush()
                 os.fsync(copy.fileno())
             if not size:
-                raise CncpError(f"the {role} of the image is empty", "")
+                raise CncpError(f"the {role} of the image is empty", "see what it was made from, and make it again")
             path.chmod(0o644)
             path.replace(self.blob(digest.hexdigest()))
         finally:

@@ -78,10 +78,13 @@ class OutOfTurnError(CncpError):
     """A report that a node in this state cannot send."""
 
 
+JOB_FORM = r"[A-Za-z0-9_.\[\]-]{0,64}"
+"""What a scheduler calls a job, with how often it was begun anew; "" where there is none."""
+
 NodeName = Annotated[str, Matching(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?", "the name of a node")]
 Mac = Annotated[str, Matching(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", "an address of Ethernet in small letters")]
 Uuid = Annotated[str, Matching(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "a UUID in small letters")]
-JobName = Annotated[str, Matching(r"[A-Za-z0-9_.\[\]-]{0,64}", "the name of a job")]
+JobName = Annotated[str, Matching(JOB_FORM, "the name of a job")]
 NoImage = Literal[""]
 
 
@@ -156,7 +159,7 @@ def reported(node: Node, state: State, now: float, image: str = "", percent: int
         return _again(node, now, reason or "it failed")
     # Said again: it may not have heard the answer.
     if state not in LIFE[node.state].next and not (state == node.state and state in REPEATED):
-        raise OutOfTurnError(f"{node.name} is {node.state} and cannot be {state}", "")
+        raise OutOfTurnError(f"{node.name} is {node.state} and cannot be {state}", "begin it anew: cncp node.again")
     if state != "alive":
         return _moved(replace(node, percent=percent), state, now)
     if node.state == "draining" and image == node.image:
@@ -173,7 +176,7 @@ def reported(node: Node, state: State, now: float, image: str = "", percent: int
 def begun_anew(node: Node, now: float) -> Node:
     """Return a node that somebody has switched off and on, as if it had never tried. Raises OutOfTurnError."""
     if (node.state not in UNDER_WAY and node.state != "failed") or not node.wanted:
-        raise OutOfTurnError(f"{node.name} is {node.state}, on its way to no image", "")
+        raise OutOfTurnError(f"{node.name} is {node.state}, on its way to no image", "cncp node.list says what runs")
     return _moved(replace(node, tries=0, reason="", percent=0), "rebooting", now)
 
 

@@ -244,7 +244,7 @@ class Provisioner:
         """Return how far a job's nodes are. Raises UsageError."""
         capture = self._db.capture(job)
         if capture is None:
-            raise UsageError(f"no job {job} has asked for nodes", "")
+            raise UsageError(f"no job {job} has asked for nodes", "ask for some, or see cncp node.list")
         return self._state(capture)
 
     def _state(self, capture: Capture) -> CaptureState:

@@ -271,6 +271,31 @@ def test_what_is_refused(site: Site, job: str, nodes: str, image: str, said: str
     assert site.states() == before
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [
+        ("POST", "/v1/nodes/n1?name=a%20b", None),
+        ("PUT", "/v1/jobs/a%20b", None),
+        ("PUT", "/v1/jobs/1", {"nodes": ["n1"]}),
+        ("PUT", "/v1/jobs/1", {"nodes": ["n 1"], "image": OLD, "timeout": 5}),
+        ("PUT", "/v1/jobs/1", {"nodes": "n1", "image": OLD, "timeout": 5}),
+        ("PUT", "/v1/jobs/1", {"nodes": ["n1"], "image": OLD, "timeout": 0}),
+        ("GET", "/v1/jobs/1?wait=x", None),
+        ("GET", "/v1/nodes/n9/trace", None),
+    ],
+)
+def test_what_makes_no_sense_is_the_askers_mistake(site: Site, method: str, target: str, body: object) -> None:
+    """It is refused, and cidd begins anew with what it had."""
+    site.switch_on(1)
+    with pytest.raises(RefusedError) as caught:
+        site.client.ask(method, target, body)
+    assert caught.value.final
+    site.cidd.terminate()
+    assert site.cidd.wait(30) == 0
+    site.begin()
+    assert site.states().keys() == {"n1"}
+
+
 def test_who_has_no_business_here(site: Site) -> None:
     """Without the token nothing is answered; another server than cidd is told nothing; nobody else reads the keys."""
     access = json.loads(site.place.access.read_bytes())

@@ -19,7 +19,7 @@ def boot_script(address: str, node: Node, key: str) -> str:
             f"kernel http://{address}/v1/blancmange/kernel initrd=initramfs {arguments} || goto again\n"
             f"initrd --name initramfs http://{address}/v1/blancmange/initramfs || goto again\nboot || goto again"
         )
-    elif node.slots:
+    elif node.slots or node.state == "boot":
         body = "sanboot --no-describe --drive 0x80 || goto again"
     else:
         body = f"echo {node.name} is {node.state} || goto again"

@@ -30,9 +30,9 @@ from cncp.netboot.boot_script import boot_script
 from cncp.netboot.image_store import ImageStore
 from cncp.netboot.messages import BOOT, Report, Wish
 from cncp.netboot.node_db import Event, NodeDb
-from cncp.netboot.node_states import OutOfTurnError
+from cncp.netboot.node_states import MAC_FORM, UUID_FORM, OutOfTurnError
 from cncp.netboot.provisioner import DeniedError, Proof, Provisioner
-from cncp.records import as_json
+from cncp.records import Misfit, as_json
 
 T = TypeVar("T")
 
@@ -40,8 +40,6 @@ _LARGEST = 1 << 20  # bytes of a request: a job with 1024 nodes is 70 KB
 _LONGEST_WAIT = 60.0  # s that an answer is held back until something changes
 _BLOCK = 256 << 10  # bytes sent at a time
 _EVERY = 1.0  # s between two looks for nodes that say nothing
-
-_MAC, _UUID = r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class Changes:
@@ -135,7 +133,7 @@ class _Handler(RequestHandler):
 
 
 def _status(error: CncpError) -> int:
-    for kind, status in ((DeniedError, 403), (OutOfTurnError, 409), (UsageError, 422)):
+    for kind, status in ((DeniedError, 403), (OutOfTurnError, 409), (UsageError, 422), (Misfit, 422)):
         if isinstance(error, kind):
             return status
     return 500
@@ -144,7 +142,7 @@ def _status(error: CncpError) -> int:
 class _Boot(_Handler):
     def get(self) -> None:
         mac, uuid = (self.get_query_argument(name, "").lower() for name in ("mac", "uuid"))
-        if not re.fullmatch(_MAC, mac) or not re.fullmatch(_UUID, uuid):
+        if not re.fullmatch(MAC_FORM, mac) or not re.fullmatch(UUID_FORM, uuid):
             raise UsageError("that is no address of a card, or no UUID", "ask with mac=... and uuid=...")
         node, key = self.cidd.provisioner.boot_key(mac, uuid)
         self.set_header("Content-Type", "text/plain")
@@ -152,18 +150,18 @@ class _Boot(_Handler):
 
 
 class _PlainReport(_Handler):
-    purposes: Callable[[str], bool] = staticmethod(lambda purpose: purpose == BOOT)
+    at_boot = True
 
     def post(self, name: str) -> None:
         proof = self.proof()
-        if not self.purposes(proof.purpose):
+        if (proof.purpose == BOOT) != self.at_boot:
             raise DeniedError("that key is not for here", "")
         report = Report.from_json(self.request.body, "a report")
         self.answer(self.cidd.provisioner.report(name, report, proof))
 
 
 class _Report(_PlainReport):
-    purposes: Callable[[str], bool] = staticmethod(lambda purpose: purpose != BOOT)
+    at_boot = False
 
 
 class _NodeTask(_Handler):
@@ -308,7 +306,7 @@ def metrics(cidd: Cidd) -> Iterable[str]:
         yield f'cidd_nodes{{state="{state}"}} {count}\n'
 
 
-_NAME, _IMAGE, _JOB = r"([A-Za-z0-9.-]{1,64})", r"([A-Za-z0-9_.-]{1,64})", r"([A-Za-z0-9_.%-]{1,64})"
+_NAME, _IMAGE, _JOB = r"([A-Za-z0-9.-]{1,64})", r"([A-Za-z0-9_.-]{1,64})", r"((?:[A-Za-z0-9_.\[\]-]|%5[BbDd]){1,64})"
 
 
 _PLAIN: list[tuple[str, type[_Handler]]] = [

@@ -181,7 +181,10 @@ def programs(folder: Path) -> Callable[[str, str, str], None]:
 
     def act(verb: str, image: str, secret: str) -> None:
         argv = [str(folder / verb), *([image] if image else [])]
-        done = subprocess.run(argv, input=secret, text=True, check=False)
+        try:
+            done = subprocess.run(argv, input=secret, text=True, check=False)
+        except OSError as error:
+            raise CiddError(f"{argv[0]} cannot be run: {error.strerror}") from None
         if done.returncode:
             raise CiddError(f"{argv[0]} ended with status {done.returncode}")
 

@@ -64,7 +64,7 @@ class Key:
 
 
 class NodeDb:
-    """The file, open, with all nodes in memory. Used by one thread, and by nobody else for writing."""
+    """The file, open, with all nodes and jobs in memory. Used by one thread, and by nobody else for writing."""
 
     def __init__(self, path: Path) -> None:
         """Open it, made if it is not there. Raises CncpError for what is no such file, or a newer one."""
@@ -90,12 +90,14 @@ class NodeDb:
             self._connection.close()
             raise CncpError(f"{path} is of a later version of cncp", "use that version, or move the file away")
 
-        self._nodes = self._read()
+        self._read()
 
-    def _read(self) -> dict[str, Node]:
-        rows = self._connection.execute("SELECT record FROM nodes ORDER BY name")
-        nodes = [Node.from_json(record, "a node") for (record,) in rows]
-        return {node.name: node for node in nodes}
+    def _read(self) -> None:
+        """Have in memory what is in the file."""
+        nodes = [Node.from_json(row, "a node") for (row,) in self._connection.execute("SELECT record FROM nodes")]
+        jobs = [Capture.from_json(row, "a job") for (row,) in self._connection.execute("SELECT record FROM captures")]
+        self._nodes = {node.name: node for node in nodes}
+        self._captures = {capture.job: capture for capture in jobs}
 
     def close(self) -> None:
         """Close it."""
@@ -109,7 +111,7 @@ class NodeDb:
             yield
         except BaseException:
             self._connection.execute("ROLLBACK")
-            self._nodes = self._read()
+            self._read()
             raise
         self._connection.execute("COMMIT")
 
@@ -154,23 +156,23 @@ class NodeDb:
 
     def captures(self) -> list[Capture]:
         """Return what jobs have asked for and not let go."""
-        rows = self._connection.execute("SELECT record FROM captures ORDER BY job")
-        return [Capture.from_json(record, "a job") for (record,) in rows]
+        return list(self._captures.values())
 
     def capture(self, job: str) -> Capture | None:
         """Return what a job has asked for."""
-        row = self._connection.execute("SELECT record FROM captures WHERE job = ?", (job,)).fetchone()
-        return Capture.from_json(row[0], "a job") if row else None
+        return self._captures.get(job)
 
     def keep(self, capture: Capture) -> None:
         """Write what a job asks for. Within a transaction."""
         self._connection.execute(
             "INSERT OR REPLACE INTO captures VALUES (?, ?)", (capture.job, json.dumps(capture.to_json()))
         )
+        self._captures[capture.job] = capture
 
     def let_go(self, job: str) -> None:
         """Forget what a job asked for. Within a transaction."""
         self._connection.execute("DELETE FROM captures WHERE job = ?", (job,))
+        self._captures.pop(job, None)
 
     def key(self, node: str, purpose: str) -> Key | None:
         """Return the key that a node has for a purpose: ``boot``, or the name of an image."""

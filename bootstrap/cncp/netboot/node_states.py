@@ -82,8 +82,9 @@ JOB_FORM = r"[A-Za-z0-9_.\[\]-]{0,64}"
 """What a scheduler calls a job, with how often it was begun anew; "" where there is none."""
 
 NodeName = Annotated[str, Matching(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?", "the name of a node")]
-Mac = Annotated[str, Matching(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", "an address of Ethernet in small letters")]
-Uuid = Annotated[str, Matching(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "a UUID in small letters")]
+MAC_FORM, UUID_FORM = r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+Mac = Annotated[str, Matching(MAC_FORM, "an address of Ethernet in small letters")]
+Uuid = Annotated[str, Matching(UUID_FORM, "a UUID in small letters")]
 JobName = Annotated[str, Matching(JOB_FORM, "the name of a job")]
 NoImage = Literal[""]
 
@@ -180,10 +181,13 @@ def begun_anew(node: Node, now: float) -> Node:
     return _moved(replace(node, tries=0, reason="", percent=0), "rebooting", now)
 
 
-def looked_at(node: Node, now: float) -> Node:
-    """Return a node that is begun anew, or has failed, if it has said nothing for too long."""
+def looked_at(node: Node, now: float, since: float = 0.0) -> Node:
+    """Return a node that is begun anew, or has failed, if it has said nothing for too long.
+
+    What it could not say counts from ``since``, when cidd began to hear.
+    """
     patience = LIFE[node.state].patience
-    if patience is None or now - node.heard <= patience:
+    if patience is None or now - max(node.heard, since) <= patience:
         return node
     return _again(node, now, f"{node.state} for more than {patience:g} s")
 

@@ -65,6 +65,7 @@ class Provisioner:
         self._clock = clock
         self._tell = tell
         self._at_once = at_once
+        self._began = clock()
 
     # Nodes that boot.
 
@@ -168,7 +169,8 @@ class Provisioner:
             raise UsageError(f"there is a node {new_name} already", "choose another name")
         if new_name and node.state != "unknown" and new_name != name:
             raise UsageError(f"{name} has been accepted as that", "forget it first: its keys are of that name")
-        after = node_states.accepted(replace(node, name=new_name or name), self._clock())
+        named = Node.from_json({**node.to_json(), "name": new_name or name}, "the node", "choose another name")
+        after = node_states.accepted(named, self._clock())
         with self._db.transaction():
             if after.name != name:
                 self._db.forget(name)
@@ -214,9 +216,7 @@ class Provisioner:
             raise UsageError(f"job {job} has asked for other nodes, or another image", "cancel it first")
         nodes = {node.name: node for node in self._db.nodes()}
         if missing := [name for name in names if name not in nodes]:
-            raise UsageError(
-                f"there is no node {', '.join(fold(missing))}", "cncp node.list names those that there are"
-            )
+            raise UsageError(f"there is no node {', '.join(fold(missing))}", _NODES)
         self._refuse_overlap(job, names)
         now = self._clock()
         changes = [(nodes[name], node_states.sent_to(nodes[name], wish.image, job, now)) for name in names]
@@ -277,8 +277,9 @@ class Provisioner:
     def look(self) -> None:
         """Have nodes that have said nothing for too long begin anew, or fail."""
         now = self._clock()
-        changes = [(node, node_states.looked_at(node, now)) for node in self._db.nodes()]
-        self._save([(before, after, after.reason) for before, after in changes if after != before])
+        changes = [(node, node_states.looked_at(node, now, self._began)) for node in self._db.nodes()]
+        if silent := [(before, after, after.reason) for before, after in changes if after != before]:
+            self._save(silent)
         for capture in self._db.captures():
             if now > capture.deadline + _KEPT:
                 self.release(capture.job)
@@ -293,11 +294,7 @@ class Provisioner:
         if after == before:
             return []
         event = Event(self._clock(), after.name, after.state, after.wanted or after.image, after.job, text)
-        passing = before is not None and (before.state, before.wanted, before.job) == (
-            after.state,
-            after.wanted,
-            after.job,
-        )
+        passing = before is not None and _stage(before) == _stage(after)
         self._db.save(after, None if passing else event)
         return [event]
 

@@ -392,3 +392,32 @@ def test_jobs_are_forgotten_in_the_end(scene: Scene) -> None:
     scene.now += 1
     scene.cidd.look()
     assert scene.db.capture("7") is None
+
+
+def test_what_cidd_did_not_hear_is_no_silence(scene: Scene) -> None:
+    """Away for longer than any patience, it waits for its nodes from then on, and no longer."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1)
+    scene.boots(1)
+    scene.says(1, "blancmange")
+    scene.db.close()
+    scene.now += 5000
+    scene.begin()
+    scene.cidd.look()
+    assert scene.node(1).state == "blancmange"
+    scene.now += 121
+    scene.cidd.look()
+    assert scene.node(1).state == "rebooting"
+    scene.now += 601
+    scene.cidd.look()
+    again = [event.text for _, event in scene.db.events("n1")][-2:]
+    assert again == ["blancmange for more than 120 s", "rebooting for more than 600 s"]
+
+
+@pytest.mark.parametrize("name", ["a b", "n1\nboot", "-n", "n" * 64, "ü", "../n"])
+def test_names_that_are_none(scene: Scene, name: str) -> None:
+    """None is written: it could not be read again, and would stand in a boot script."""
+    known, _ = scene.cidd.boot_key(*scene.hardware(1))
+    with pytest.raises(CncpError, match="the name of a node"):
+        scene.cidd.accept(known.name, name)
+    assert scene.db.nodes() == [known]

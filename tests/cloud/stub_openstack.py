@@ -227,6 +227,20 @@ def _named(query: dict[str, list[str]], known: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
+def on_loopback(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve for the length of a ``with`` block; give the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
 def serving() -> Iterator[Stub]:
     """Have one answer for the length of a ``with`` block."""
     stub = Stub()
@@ -254,13 +268,5 @@ def serving() -> Iterator[Stub]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    stub.address = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with on_loopback(Handler) as stub.address:
         yield stub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

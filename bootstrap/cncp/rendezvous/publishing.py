@@ -161,11 +161,11 @@ def publish_bundle(
     return store.url(key, lifetime)
 
 
-def drop_bundles(store: Store, home: Path, now: float | None = None) -> bool:
-    """Take away the bundles that were needed until a day before ``now``, without a time all; tell whether any was."""
+def drop_bundles(store: Store, home: Path) -> bool:
+    """Take away all bundles, whoever may still fetch them; tell whether there were any. Raises CncpError."""
     with owner.held(home, "bundles"):
         record = _known(home)
-        return _without_bundles(store, home, record, now) != record
+        return _without_bundles(store, home, record, None) != record
 
 
 def publish_lease(store: Store, home: Path, offer: Cluster, *, want: Want = "run", now: float | None = None) -> Record:

@@ -171,10 +171,13 @@ def sweep(
         console.say("nothing was ended")
         return
     with journal.locked(home, "cncp cloud.sweep"):
+        # An `up` meanwhile has written its batches down, and they are wanted.
+        kept = roster.known(home, owner_tag(home))
         for provider, group in doomed:
-            if group:
+            unwanted = [entry for entry in group if roster.judged(entry.instance, kept)]
+            if unwanted:
                 try:
-                    roster.sweep(provider, home, owner_tag(home), group, Clock(), console.say)
+                    roster.sweep(provider, home, owner_tag(home), unwanted, Clock(), console.say)
                 except CncpError as error:
                     failed[provider.where] = error
     _finish(failed)
@@ -191,9 +194,16 @@ def tend(context: Context, file: str | None = None, quiet: bool = False) -> None
     gate = chosen[0].gate
     with gate.hub() as hub:
         there = registered.work(hub)
-    more = [tending.tend(pool, there, gate.clients(), console.phase) for pool in chosen]
-    if any(more):
+    clients, more, failed = gate.clients(), False, dict[str, CncpError]()
+    for pool in chosen:
+        try:
+            more |= tending.tend(pool, there, clients, console.phase)
+        except CncpError as error:
+            # The others cost as well.
+            failed[pool.name] = error
+    if more:
         main_job.converge(console, {}, file=file)
+    _finish(failed)
 
 
 def _sure(question: str) -> bool:

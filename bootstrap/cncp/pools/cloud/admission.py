@@ -167,9 +167,12 @@ class Gate:
     def close(self, batches: Collection[str], *, last: bool) -> None:
         """Take away what batches join by that are no more, and after the ``last`` the code. Raises CncpError."""
         record = owner.load(self._home)
-        if record is not None and (record.invitations.keys() & set(batches) or (last and record.bundles)):
+        if record is None:
+            return
+        invited = record.invitations.keys() & set(batches)
+        if invited or (last and record.bundles):
             store = offering.store(self._home, record)
-            publishing.withdraw(store, self._home, record.invitations.keys() & set(batches))
+            publishing.withdraw(store, self._home, invited)
             if last:
                 publishing.drop_bundles(store, self._home)
 

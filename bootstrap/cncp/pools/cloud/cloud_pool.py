@@ -164,12 +164,13 @@ class CloudPool(Pool):
 
     def _never_joined(self, kept: Journal, there: Mapping[str, Instance]) -> list[str]:
         """Return the ids of those that run and have failed to join: what stays of them would count for ever."""
-        work = self.gate.work()
         # One that has joined once is not given up because the controller was away, or is not there yet.
         joined = {key for batch in kept.open(self.name) if batch.stage == "JOINED" for key in batch.ids}
-        found = there.keys() - joined if work.answered else ()
-        engines = {key: len(registered.of(there[key].name, work.engines)) for key in found}
-        return [key for key in found if self._state(there[key], engines[key])[0] is State.FAILED]
+        doubtful = there.keys() - joined
+        if not doubtful or not (work := self.gate.work()).answered:
+            return []
+        engines = {key: len(registered.of(there[key].name, work.engines)) for key in doubtful}
+        return [key for key in doubtful if self._state(there[key], engines[key])[0] is State.FAILED]
 
     def publish(self, rendezvous: Rendezvous, say: Say) -> None:
         """Make what is missing: the controller answers now, so whoever comes finds it."""

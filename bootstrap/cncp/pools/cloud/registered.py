@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cncp.ipp.engine_uuid import host_in, slot
-from cncp.ipp.hub import Hub, NoAnswer
+from cncp.ipp.hub import Hub, Load, NoAnswer
 
 Engines = Mapping[str, Sequence[tuple[int, str]]]
 """Ids and uuids of engines, by the host that the uuids name."""
@@ -53,7 +53,11 @@ class Work:
 def work(hub: Hub) -> Work:
     """Ask a hub. Raises NoAnswer."""
     there, said = engines(hub), hub.work()
-    return Work(there, {number: load.queue + load.tasks for number, load in said.loads.items()}, said.unassigned, True)
+    return Work(there, _tasks(said.loads), said.unassigned, True)
+
+
+def _tasks(loads: Mapping[int, Load]) -> dict[int, int]:
+    return {number: load.queue + load.tasks for number, load in loads.items()}
 
 
 def drain(hub: Hub, instances: Iterable[str], seconds: float) -> list[str]:
@@ -68,7 +72,7 @@ def drain(hub: Hub, instances: Iterable[str], seconds: float) -> list[str]:
     if uuids:
         with contextlib.suppress(NoAnswer):
             given = hub.drain(uuids, seconds)
-    tasks = work(hub).tasks
+    tasks = _tasks(hub.work().loads)
     return [name for name, pairs in mine.items() if any(given.get(uuid) or tasks.get(number) for number, uuid in pairs)]
 
 

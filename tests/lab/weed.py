@@ -30,14 +30,14 @@ class Weed:
     """A SeaweedFS at an address of this machine with the bucket ``lab``, and who may use it."""
 
     def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
-        base = free_block(4)[0]
+        base, *rest = free_block(8)
         self.endpoint = f"http://{address}:{base}"
         self.credentials = self.keys(folder, "owner", SECRET)
         identity = {"name": "owner", "credentials": [OWNER], "actions": ["Admin", "Read", "Write", "List"]}
         (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        ports = [
-            f"-{name}={base + at}" for at, name in enumerate(("s3.port", "master.port", "volume.port", "filer.port"))
-        ]
+        # Left alone, gRPC takes ports 10,000 above: there Linux gives them to whoever calls out.
+        names = (f"{part}.port{kind}" for kind in ("", ".grpc") for part in ("s3", "master", "volume", "filer"))
+        ports = [f"-{name}={port}" for name, port in zip(names, (base, *rest), strict=True)]
         argv = [
             # It ends with the tests, however they do.
             *("setpriv", "--pdeathsig", "KILL"),
@@ -51,7 +51,9 @@ class Weed:
             "-master.telemetry=false",
             "-volume.max=50",
             "-s3",
+            # These have the same ports in each of several that run at the same time.
             "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
             f"-s3.config={folder / 's3.json'}",
             *ports,
         ]
@@ -65,6 +67,7 @@ class Weed:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self._argv, stdout=log, stderr=log, start_new_session=True)
         wait_until(lambda: self._process.poll() is not None or self._ready(), 60, 0.2)
+        assert self._process.poll() is None, self.log.read_text()[-4000:]
 
     @staticmethod
     def keys(folder: Path, name: str, secret: str) -> str:

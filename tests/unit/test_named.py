@@ -85,7 +85,6 @@ ELSEWHERE = {
     "supervisord": "unit/machine/test_supervisor.py",
     "tasks.attach": "unit/tasks/test_tasks.py",
     "tasks.bundle": "unit/tasks/test_tasks.py",
-    "tasks.cloud": "unit/tasks/test_tasks.py",
     "tasks.connect": "unit/tasks/test_tasks.py",
     "tasks.dist": "unit/tasks/test_tasks.py",
     "tasks.firewall": "unit/tasks/test_tasks.py",

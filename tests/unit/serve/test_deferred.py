@@ -1,4 +1,4 @@
-"""Packages that run when they are first asked for something."""
+"""What a service imports late, and how it imports: packages that run when they are first asked for something."""
 
 from __future__ import annotations
 

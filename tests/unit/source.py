@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import hashlib
 import importlib.util
 from collections.abc import Iterator
@@ -13,10 +14,23 @@ from pathlib import Path
 CODE = Path(__file__).resolve().parents[2] / "bootstrap"
 
 
+def syntax(text: str, feature_version: tuple[int, int] | None = None) -> ast.Module:
+    """Return what a source is made of; raises SyntaxError.
+
+    No garbage is looked for meanwhile: a task that ended with an error nobody asked for logs it when it is thrown away,
+    its traceback is parsed too, and some Pythons then miscount how deep they are (python/cpython#106905).
+    """
+    gc.disable()
+    try:
+        return ast.parse(text, feature_version=feature_version)
+    finally:
+        gc.enable()
+
+
 @functools.cache
 def nodes(path: Path) -> tuple[ast.AST, ...]:
     """Return all that the source of a file is made of."""
-    return tuple(ast.walk(ast.parse(path.read_text())))
+    return tuple(ast.walk(syntax(path.read_text())))
 
 
 def written(node: ast.AST) -> str:
@@ -116,7 +130,7 @@ def module(name: str) -> Module | None:
 
 def parse(name: str, text: str, *, package: bool = False) -> Module:
     """Return the source of a module that has this text."""
-    return Module(name, tuple(text.splitlines()), ast.parse(text), package)
+    return Module(name, tuple(text.splitlines()), syntax(text), package)
 
 
 def targets(node: ast.stmt) -> list[ast.expr]:

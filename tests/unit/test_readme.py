@@ -26,6 +26,8 @@ from cncp.release.installer import options
 from cncp.tasks import guide, line
 from cncp.tasks.verbs import task
 
+from .source import syntax
+
 README = (SOURCE / "README.rst").read_text(encoding="utf-8")
 CONTRIBUTING = (SOURCE / "CONTRIBUTING.rst").read_text(encoding="utf-8")
 
@@ -138,7 +140,7 @@ def test_a_word_of_the_readme() -> None:
 
 def texts(path: Path) -> Iterator[str]:
     """Yield the strings of a module that are no docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = syntax(path.read_text(encoding="utf-8"))
     documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:

@@ -33,6 +33,7 @@ from cncp.ssh.host_errors import HostError
 from cncp.tasks.task import remainder
 
 from ..refusal import ran
+from ..source import syntax
 
 UNIQUE = f"54321.{os.getpid()}"
 """Seconds that no program sleeps but those of this run."""
@@ -388,9 +389,7 @@ def test_hardware(tmp_path: Path, home: Path) -> None:
 
 def test_hardware_is_asked_of_old_pythons() -> None:
     """What is sent to hosts is Python 3.7."""
-    import ast
-
-    ast.parse(Path(hardware.__file__).read_text(), feature_version=(3, 7))
+    syntax(Path(hardware.__file__).read_text(), (3, 7))
 
 
 def test_units_and_numbers() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import resource
 import subprocess
@@ -15,6 +14,7 @@ import stage0
 from cncp.config.variables import OTHER_VARIABLES
 from cncp.errors import PreflightError, UsageError
 from cncp.install import preflight, source_code
+from tests.unit.source import syntax
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,7 +33,7 @@ def test_it_needs_the_standard_library_alone() -> None:
 def test_its_syntax_is_that_of_the_oldest_python() -> None:
     """Everything that runs before the virtualenv parses as Python 3.10."""
     for path in [ROOT / "bootstrap" / "stage0.py", *(ROOT / "bootstrap" / "cncp").rglob("*.py")]:
-        ast.parse(path.read_text(), feature_version=(3, 10))
+        syntax(path.read_text(), (3, 10))
 
 
 def test_every_option_is_a_variable() -> None:

@@ -18,7 +18,7 @@ from cncp.pools.providers import PROVIDERS
 
 from ..elsewhere import install
 from ..refusal import answered, ran
-from ..source import CODE
+from ..source import CODE, syntax
 
 CELLS = '''\
 """Members that come by themselves; what there is of them stands in a file."""
@@ -146,7 +146,7 @@ VERBS = (
 def words(source: str) -> set[str]:
     """Return the words in names and texts of code, but for what is said of it."""
     found, said = list[str](), list[str | None]()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(syntax(source)):
         found += [value for field in ("id", "attr", "arg", "name", "module") if (value := getattr(node, field, None))]
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.append(node.value)

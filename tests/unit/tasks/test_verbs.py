@@ -25,6 +25,7 @@ from cncp.machine.ops.engine_states import EngineState, RollCall
 from cncp.machine.ops.status import Status
 from cncp.ssh.pool import Crew
 from cncp.tasks import cluster, main_job, scenes
+from tests.unit.source import syntax
 
 FAR = HostSpec("far")
 NAMED = Inventory((HostSpec(LOCAL), FAR))
@@ -236,6 +237,6 @@ def test_interrupt_asks_the_controllers_machine(inventory: Inventory, ask: Ask) 
 @pytest.mark.parametrize("module", [cluster, main_job])
 def test_no_verb_asks_how_many_machines_there_are(module: Any) -> None:
     """What is different for a machine by itself is the inventory's, the scene's and the report's to know."""
-    tree = ast.parse(Path(module.__file__).read_text())
+    tree = syntax(Path(module.__file__).read_text())
     words = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree)}
     assert not words & {"named", "LOCAL", "ALONE", "len", "LocalMachine", "RemoteMachine", "Crew"}

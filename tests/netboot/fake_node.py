@@ -33,6 +33,7 @@ class FakeNode:
     next: str = ""
     boot_key: str = ""
     booted: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
     works: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -112,9 +113,10 @@ class FakeNode:
                 return
 
     def _act(self, verb: str, image: str, secret: str) -> None:
+        self.asked.append(verb)
         if verb == "drain":
             self.works.wait()
-        else:
+        elif verb != "resume":
             self.next, self.boot_key = image, secret
 
     name: str = ""

@@ -228,6 +228,8 @@ def test_a_job_that_is_cancelled(site: Site, number: signal.Signals) -> None:
         command.send_signal(number)
         assert command.wait(30) == cidcapt.CANCELLED
     assert site.states()["n1"] == "alive"
+    site.nodes[0].works.set()
+    assert wait_until(lambda: site.nodes[0].asked == ["resume", "drain", "resume"], 30), "it takes work again"
     assert site.cidcapt("3", "n1", OLD).returncode == 0
 
 

@@ -12,7 +12,8 @@ def boot_script(address: str, node: Node, key: str) -> str:
 
     A node that has an image boots its disk, and asks again where there is nothing to boot on it.
     """
-    again = f"sleep {_PAUSE}\nchain --replace http://{address}/v1/boot?mac=${{net0/mac}}&uuid=${{uuid}}"
+    # Of the card that asked: a node may have others, and net0 be one of those.
+    again = f"sleep {_PAUSE}\nchain --replace http://{address}/v1/boot?mac={node.mac}&uuid={node.uuid}"
     if key:
         arguments = f"cidd=http://{address} node={node.name} key={key}"
         body = (

@@ -59,9 +59,16 @@ class Place:
         """Return the key that signs images, made where there is none."""
         return SigningKey(_kept(self.folder / "signing.key", lambda: SigningKey.made().content))
 
+    def public_key(self) -> str:
+        """Return the half of it that is no secret; cidd has no other."""
+        return _kept(self.folder / "signing.pub", self._made_public, 0o644).decode()
+
+    def _made_public(self) -> bytes:
+        return self.signing_key().public.encode()
+
     def images(self) -> ImageStore:
         """Return the images."""
-        return ImageStore(self.folder / "store", self.signing_key().public)
+        return ImageStore(self.folder / "store", self.public_key())
 
     def token(self) -> str:
         """Return the token of jobs and people."""
@@ -74,12 +81,12 @@ class Place:
         write_atomic(self.access, to_json(access.to_json()), 0o600)
 
 
-def _kept(path: Path, make: Callable[[], bytes]) -> bytes:
+def _kept(path: Path, make: Callable[[], bytes], mode: int = 0o600) -> bytes:
     """Return what a file holds, made where it is not there."""
     known = read_bytes(path)
     if known is None:
         known = make()
-        write_atomic(path, known, 0o600)
+        write_atomic(path, known, mode)
     return known
 
 

@@ -1,8 +1,8 @@
 """The agent in an image: tells cidd that it is there, and does what cidd asks, to the point of another image.
 
 Standard library only, and nothing of ours: it runs in every image, by itself. What an image does to drain, and how
-its boot loader is told what comes next, are programs in a folder: ``drain``, ``switch IMAGE``, and
-``blancmange IMAGE``, which finds the key of that boot on its standard input.
+its boot loader is told what comes next, are programs in a folder: ``drain``, ``resume`` where it is to stay after all,
+``switch IMAGE``, and ``blancmange IMAGE``, which finds the key of that boot on its standard input.
 """
 
 from __future__ import annotations
@@ -115,9 +115,10 @@ class Agent:
         self._say = say
         self._serial = 0
 
-    def announce(self) -> str:
-        """Say that the image runs; return what is to be done. Raises CiddError."""
-        return self._ask("POST", "report", {"state": "alive", "image": self._me.image})
+    def announce(self) -> None:
+        """Say that the image runs. Where there is nothing else to do it takes work, again perhaps. Raises CiddError."""
+        if self._ask("POST", "report", {"state": "alive", "image": self._me.image}) == "none":
+            self._act("resume", "", "")
 
     def follow(self) -> bool:
         """Wait for something to do and do it; False once the node is to leave its image. Raises CiddError."""
@@ -169,6 +170,7 @@ def run(agent: Agent, say: Callable[[str], None], wait_for: Callable[[float], No
             agent.leave()
         except CiddError as error:
             say(str(error))
+            # Of a job that was cancelled meanwhile, above all.
             announced = announced and error.status not in (403, 409)
             wait_for(wait)
             wait = min(2 * wait, _LAST)
@@ -181,6 +183,8 @@ def programs(folder: Path) -> Callable[[str, str, str], None]:
 
     def act(verb: str, image: str, secret: str) -> None:
         argv = [str(folder / verb), *([image] if image else [])]
+        if verb == "resume" and not (folder / verb).exists():
+            return
         try:
             done = subprocess.run(argv, input=secret, text=True, check=False)
         except OSError as error:

@@ -141,8 +141,10 @@ def sent_to(node: Node, image: str, job: str, now: float) -> Node:
     if node.state in UNDER_WAY and node.wanted == image:
         return node
     wanted = replace(node, wanted=image, job=job, tries=0, reason="", percent=0)
-    if node.state == "alive":
-        return wanted if node.image == image else _moved(wanted, "draining", now)
+    if node.state in ("alive", "draining"):
+        # What drains still runs its image: it leaves for what is wanted by then, or stays.
+        state: State = "alive" if node.image == image else "draining"
+        return wanted if node.state == state else _moved(wanted, state, now)
     return _moved(wanted, "rebooting", now)
 
 

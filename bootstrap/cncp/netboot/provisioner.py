@@ -293,7 +293,9 @@ class Provisioner:
         """Write a node that has changed. Progress within a state is no event of its own."""
         if after == before:
             return []
-        event = Event(self._clock(), after.name, after.state, after.wanted or after.image, after.job, text)
+        # Who waits for a job that lets a node go is told as well.
+        job = after.job or (before.job if before else "")
+        event = Event(self._clock(), after.name, after.state, after.wanted or after.image, job, text)
         passing = before is not None and _stage(before) == _stage(after)
         self._db.save(after, None if passing else event)
         return [event]

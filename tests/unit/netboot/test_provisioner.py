@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cncp.errors import CncpError, UsageError
-from cncp.netboot import cidkid, messages
+from cncp.netboot import cidkid, messages, node_states
 from cncp.netboot.boot_script import boot_script
 from cncp.netboot.messages import BOOT, CaptureState, Report, Task, Wish
 from cncp.netboot.node_db import Event, NodeDb
@@ -353,6 +353,22 @@ def test_a_job_that_is_cancelled(scene: Scene) -> None:
     scene.cidd.release("8")
     assert (scene.node(1).state, scene.node(1).wanted) == ("alive", OLD)
     assert scene.wants("9", OLD, 1).outcome == "done"
+    assert [event.job for event in scene.told if "lets it go" in event.text] == ["8"], "who waits for it looks again"
+
+
+def test_a_job_that_thinks_again_while_its_node_drains(scene: Scene) -> None:
+    """It drains on for the other image, which costs no try; or stays where it is."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1)
+    scene.installs(1, OLD)
+    scene.wants("8", NEW, 1)
+    scene.cidd.release("8")
+    scene.wants("8", NEW, 1)
+    drains = node_states.sent_to(scene.node(1), "compute-1-2", "8", scene.now)
+    assert (drains.state, drains.wanted) == ("draining", "compute-1-2")
+    assert node_states.sent_to(drains, OLD, "8", scene.now).is_there
+    assert scene.says(1, "rebooting", OLD).verb == "blancmange"
+    assert scene.node(1).tries == 0
 
 
 def test_what_is_waited_for_is_told(scene: Scene) -> None:

@@ -1,0 +1,71 @@
+"""What an image does for cidd, with a cidd that says what the test wants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cncp.netboot import cidkid
+from cncp.netboot.cidkid import Agent, CiddError, Me, Server
+
+ME = Me("https://127.0.0.1:1", "0" * 64, "n1", "compute-1-0", "ab")
+
+
+def scripted(answers: Sequence[str | int], monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+    """Have an agent run whose cidd gives these verbs, or refuses with a status; return what it did and asked."""
+    left, done, asked = list(answers), list[str](), list[str]()
+
+    def ask(_: Server, method: str, target: str, body: bytes = b"", **headers: str) -> bytes:
+        asked.append(json.loads(body)["state"] if body else "task")
+        answer = left.pop(0)
+        if isinstance(answer, int):
+            raise CiddError("no", answer)
+        return json.dumps({"verb": answer, "image": "compute-1-1"}).encode()
+
+    monkeypatch.setattr(Server, "ask", ask)
+    cidkid.run(Agent(ME, lambda verb, *_: done.append(verb), lambda _: None), lambda _: None, wait_for=lambda _: None)
+    assert left == []
+    return done, asked
+
+
+def test_it_leaves_when_it_has_drained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes work at first, drains, says so, and leaves for what is wanted then."""
+    done, asked = scripted(["none", "drain", "switch", "switch"], monkeypatch)
+    assert done == ["resume", "drain", "switch"]
+    assert asked == ["alive", "task", "rebooting", "task"]
+
+
+def test_a_job_that_is_cancelled_while_it_drains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told that it is not to leave, says that it is there, and takes work again."""
+    done, _ = scripted(["none", "drain", 409, "none", "switch", "switch"], monkeypatch)
+    assert done == ["resume", "drain", "resume", "switch"]
+
+
+def test_an_agent_that_is_begun_anew_while_it_drains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no work in between."""
+    done, _ = scripted(["drain", "drain", "blancmange", "blancmange"], monkeypatch)
+    assert done == ["drain", "blancmange"]
+
+
+def test_programs_of_an_image(tmp_path: Path) -> None:
+    """What takes work again may be missing; the others may not, and how they fail is told."""
+    act = cidkid.programs(tmp_path)
+    act("resume", "", "")
+    with pytest.raises(CiddError, match="cannot be run"):
+        act("drain", "", "")
+    program = tmp_path / "switch"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    with pytest.raises(CiddError, match="status 3"):
+        act("switch", "compute-1-1", "")
+
+
+def test_who_it_is_is_damaged(tmp_path: Path) -> None:
+    """It says so, whatever the file holds."""
+    for content in (b"", b"[]", b"{}", b"\xff"):
+        (tmp_path / "me.json").write_bytes(content)
+        with pytest.raises(CiddError, match="does not say who this is"):
+            Me.read(tmp_path / "me.json")

@@ -34,6 +34,7 @@ class FakeNode:
     boot_key: str = ""
     booted: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
     works: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -113,6 +114,9 @@ class FakeNode:
                 return
 
     def _act(self, verb: str, image: str, secret: str) -> None:
+        if verb in ("join", "leave"):
+            self.joined.append(secret)
+            return
         self.asked.append(verb)
         if verb == "drain":
             self.works.wait()

@@ -24,13 +24,16 @@ from cncp.netboot import cidcapt
 from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
 from cncp.netboot.cidd import Place, Settings
 from cncp.netboot.image_store import Manifest
+from cncp.netboot.messages import Wish
 from cncp.netboot.node_db import Event
+from cncp.rendezvous.documents import Seed, new_key
 from cncp.waiting import wait_until
 
 from .fake_node import CutError, FakeNode
 
 OLD, NEW = "compute-1-0", "compute-1-1"
 PATIENCE = 120
+SEED = Seed("1" * 16, "2" * 16, "https://10.0.0.1:4000/join#sha256=" + "3" * 64, new_key(), 2_000_000_000)
 
 
 class Site:
@@ -214,6 +217,33 @@ def test_what_works_is_waited_for(site: Site) -> None:
         assert command.poll() is None
         site.nodes[0].works.set()
         assert command.wait(PATIENCE) == 0
+
+
+def test_engines_are_told_what_they_join_by(site: Site) -> None:
+    """Of a pool's nodes alone, in its image, and to leave; a document that is none of ours changes nothing."""
+    site.switch_on(2)
+    site.client.want("pool", Wish(("n1",), OLD, 600, hold=True))
+    assert site.cidcapt("1", "n2", OLD).returncode == 0
+    assert wait_until(lambda: site.states()["n1"] == "alive", 30)
+    refused = site.cidcapt("2", "n[1-2]", NEW)
+    assert (refused.returncode, "job pool has n1" in refused.stderr) == (cidcapt.USAGE, True), refused.stderr
+    for document in ("", "{}", {**json.loads(SEED.to_json()), "key": "x"}):
+        with pytest.raises(RefusedError, match="damaged") as caught:
+            site.client.ask("PUT", "/v1/jobs/pool/rendezvous", document)
+        assert caught.value.final
+    site.client.meet("pool", SEED)
+    node = site.nodes[0]
+    assert wait_until(lambda: node.joined[-1:] == [SEED.to_json()], 30), node.joined
+    site.cidd.kill()
+    site.cidd.wait()
+    site.begin()
+    site.client.want("pool", Wish(("n1",), NEW, 600, hold=True))
+    assert wait_until(lambda: node.booted[-1] == NEW and node.joined[-1] == SEED.to_json(), 30), node.joined
+    site.client.cancel("pool")
+    assert wait_until(lambda: node.joined[-1] == "", 30)
+    assert set(site.nodes[1].joined) == {""}
+    with pytest.raises(RefusedError, match="no job pool"):
+        site.client.meet("pool", SEED)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import re
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from cncp.config.hostlist import expand, fold
 from cncp.console import Console
@@ -21,8 +23,9 @@ from cncp.files import to_json
 from cncp.netboot.cidkid import WAIT, CiddError, Server, pause
 from cncp.netboot.image_name import checked
 from cncp.netboot.messages import CaptureState, Wish
-from cncp.netboot.node_states import JOB_FORM
+from cncp.netboot.node_states import JOB_FORM, Node
 from cncp.records import Record
+from cncp.rendezvous.documents import Seed
 
 DONE, FAILED, USAGE, LATE, UNREACHABLE, CANCELLED = 0, 1, 2, 3, 4, 130
 """Exit codes: all nodes are alive; one has failed; the request is refused; time is over; no cidd; a signal."""
@@ -89,6 +92,27 @@ class CiddClient:
     def cancel(self, job: str) -> None:
         """Let a job's nodes go."""
         self.ask("DELETE", _job(job))
+
+    def meet(self, job: str, seed: Seed) -> None:
+        """Have the engines of a job's nodes join by a seed."""
+        self.ask("PUT", f"{_job(job)}/rendezvous", json.loads(seed.to_json()))
+
+    def nodes(self) -> list[Node]:
+        """Return all nodes."""
+        return [Node.from_json(record, "what cidd says of a node") for record in self._list("/v1/nodes")]
+
+    def images(self) -> list[str]:
+        """Return the names of the images."""
+        return [str(name) for name in self._list("/v1/images")]
+
+    def _list(self, target: str) -> list[Any]:
+        try:
+            found = json.loads(self.ask("GET", target))
+        except ValueError:
+            found = None
+        if not isinstance(found, list):
+            raise CncpError("cidd answers with what is no list", "see whether that is cidd, and of this version")
+        return found
 
     def _state(self, content: bytes) -> CaptureState:
         return CaptureState.from_json(content, "what cidd says of the job")

@@ -33,6 +33,7 @@ from cncp.netboot.node_db import Event, NodeDb
 from cncp.netboot.node_states import MAC_FORM, UUID_FORM, OutOfTurnError
 from cncp.netboot.provisioner import DeniedError, Proof, Provisioner
 from cncp.records import Misfit, as_json
+from cncp.rendezvous.documents import Refused, Seed
 
 T = TypeVar("T")
 
@@ -133,7 +134,7 @@ class _Handler(RequestHandler):
 
 
 def _status(error: CncpError) -> int:
-    for kind, status in ((DeniedError, 403), (OutOfTurnError, 409), (UsageError, 422), (Misfit, 422)):
+    for kind, status in ((DeniedError, 403), (OutOfTurnError, 409), (UsageError, 422), (Misfit, 422), (Refused, 422)):
         if isinstance(error, kind):
             return status
     return 500
@@ -171,9 +172,20 @@ class _NodeTask(_Handler):
             raise DeniedError("that key is not for here", "")
         wait = self.wait()
         provisioner = self.cidd.provisioner
+        joined = self.get_query_argument("rendezvous", None)
         provisioner.admit(name, proof)
-        await self.cidd.changes.until(f"node {name}", lambda: provisioner.has_task(name), bool, wait)
+        await self.cidd.changes.until(f"node {name}", lambda: provisioner.has_task(name, joined), bool, wait)
         self.answer(provisioner.task(name))
+
+
+class _NodeRendezvous(_Handler):
+    def get(self, name: str) -> None:
+        proof = self.proof()
+        if proof.purpose == BOOT:
+            raise DeniedError("that key is not for here", "")
+        self.cidd.provisioner.admit(name, proof)
+        self.set_header("Content-Type", "application/json")
+        self.write(self.cidd.provisioner.rendezvous(name))
 
 
 class _File(_Handler):
@@ -292,6 +304,13 @@ class _Job(_Admitted):
         self.answer({})
 
 
+class _JobRendezvous(_Admitted):
+    def put(self, job: str) -> None:
+        """Keep what the engines of its nodes join by."""
+        self.cidd.provisioner.meet(job, Seed.of(self.request.body).to_json())
+        self.answer({})
+
+
 class _Metrics(_Admitted):
     def get(self) -> None:
         self.set_header("Content-Type", "text/plain; version=0.0.4")
@@ -321,12 +340,14 @@ _PLAIN: list[tuple[str, type[_Handler]]] = [
 _SECURE: list[tuple[str, type[_Handler]]] = [
     (rf"/v1/nodes/{_NAME}/report", _Report),
     (rf"/v1/nodes/{_NAME}/task", _NodeTask),
+    (rf"/v1/nodes/{_NAME}/rendezvous", _NodeRendezvous),
     (r"/v1/nodes", _Nodes),
     (rf"/v1/nodes/{_NAME}", _Node),
     (rf"/v1/nodes/{_NAME}/again", _Again),
     (rf"/v1/nodes/{_NAME}/events", _Events),
     (r"/v1/images", _Images),
     (rf"/v1/jobs/{_JOB}", _Job),
+    (rf"/v1/jobs/{_JOB}/rendezvous", _JobRendezvous),
     (r"/metrics", _Metrics),
 ]
 """What those are answered who have a key or the token."""

@@ -2,7 +2,8 @@
 
 Standard library only, and nothing of ours: it runs in every image, by itself. What an image does to drain, and how
 its boot loader is told what comes next, are programs in a folder: ``drain``, ``resume`` where it is to stay after all,
-``switch IMAGE``, and ``blancmange IMAGE``, which finds the key of that boot on its standard input.
+``switch IMAGE``, and ``blancmange IMAGE``, which finds the key of that boot on its standard input. An image with
+engines has ``join`` as well, which finds there what they join by, and ``leave``; neither has anybody wait.
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ class Agent:
         self._act = act
         self._say = say
         self._serial = 0
+        self._joined = "unknown"
 
     def announce(self) -> None:
         """Say that the image runs. Where there is nothing else to do it takes work, again perhaps. Raises CiddError."""
@@ -122,12 +124,27 @@ class Agent:
 
     def follow(self) -> bool:
         """Wait for something to do and do it; False once the node is to leave its image. Raises CiddError."""
-        verb = self._ask("GET", f"task?wait={WAIT}")
+        answer = self._tell("GET", f"task?wait={WAIT}&rendezvous={self._joined}")
+        verb = str(answer["verb"])
+        if verb == "none":
+            self._meet(str(answer["rendezvous"]))
         if verb != "drain":
             return verb not in ("switch", "blancmange")
         self._say("draining")
         self._act("drain", "", "")
         return self._ask("POST", "report", {"state": "rebooting"}) not in ("switch", "blancmange")
+
+    def _meet(self, digest: str) -> None:
+        """Have the engines join what they are to join, or nothing, where that is not so yet."""
+        if digest == self._joined:
+            return
+        document = self._send("GET", "rendezvous").decode() if digest else ""
+        try:
+            self._act("join" if digest else "leave", "", document)
+        except CiddError as error:
+            # The node is worth as much to jobs: what they ask goes on.
+            self._say(str(error))
+        self._joined = digest
 
     def leave(self) -> None:
         """Have the boot loader boot what comes next, and reboot. Raises CiddError."""
@@ -140,16 +157,19 @@ class Agent:
         return str(self._tell(method, path, body)["verb"])
 
     def _tell(self, method: str, path: str, body: object = None) -> dict[str, object]:
+        answer = json.loads(self._send(method, path, body))
+        if not isinstance(answer, dict) or answer.get("verb") not in _VERBS:
+            raise CiddError("cidd asks for what this agent does not know")
+        return {"image": "", "key": "", "rendezvous": "", **answer}
+
+    def _send(self, method: str, path: str, body: object = None) -> bytes:
         # Later than any before, those of an earlier run of this agent too.
         self._serial = max(self._serial + 1, time.time_ns() // 1000)
         target = f"/v1/nodes/{self._me.node}/{path}"
         content = b"" if body is None else json.dumps(body).encode()
         signed = signature(self._me.key.encode(), method, target, self._serial, content)
         headers = {"X_Cncp_Serial": str(self._serial), "X_Cncp_Key": self._me.image, "X_Cncp_Signature": signed}
-        answer = json.loads(self._server.ask(method, target, content, **headers))
-        if not isinstance(answer, dict) or answer.get("verb") not in _VERBS:
-            raise CiddError("cidd asks for what this agent does not know")
-        return {"image": "", "key": "", **answer}
+        return self._server.ask(method, target, content, **headers)
 
 
 def pause(seconds: float) -> None:
@@ -179,11 +199,11 @@ def run(agent: Agent, say: Callable[[str], None], wait_for: Callable[[float], No
 
 
 def programs(folder: Path) -> Callable[[str, str, str], None]:
-    """Return what runs the programs of a folder."""
+    """Return what runs the programs of a folder; an image without work or engines has not all of them."""
 
     def act(verb: str, image: str, secret: str) -> None:
         argv = [str(folder / verb), *([image] if image else [])]
-        if verb == "resume" and not (folder / verb).exists():
+        if verb in ("resume", "join", "leave") and not (folder / verb).exists():
             return
         try:
             done = subprocess.run(argv, input=secret, text=True, check=False)

@@ -36,22 +36,28 @@ class Task(Record):
 
     ``none``: go on. ``drain``: take no more work, and say ``rebooting`` when there is none. ``switch``: boot
     ``image`` from its slot; ``blancmange``: boot Blancmange, from the disk with ``key`` as that boot's.
-    ``install``: put ``image`` into a slot. ``wait``: ask again after ``seconds``.
+    ``install``: put ``image`` into a slot. ``wait``: ask again after ``seconds``. ``rendezvous`` is the digest of
+    what its engines join by, "" where they are to join nothing.
     """
 
     verb: Literal["none", "drain", "switch", "blancmange", "install", "wait"]
     image: ImageName | NoImage = ""
     seconds: Annotated[float, Within(0, 3600)] = 0.0
     key: Annotated[str, Matching(r"[0-9a-f]{0,64}", "a key")] = ""
+    rendezvous: Annotated[str, Matching(r"[0-9a-f]{0,16}", "a digest")] = ""
 
 
 @dataclass(frozen=True)
 class Wish(Record):
-    """Nodes that are to be in an image, for a job, within ``timeout`` s."""
+    """Nodes that are to be in an image, for a job, within ``timeout`` s.
+
+    With ``hold`` they are nobody else's until the job lets them go: a pool's, which asks for others as it likes.
+    """
 
     nodes: Annotated[tuple[NodeName, ...], Sized(1024, 1)]
     image: ImageName
     timeout: Annotated[float, Within(1, 7 * 86400)]
+    hold: bool = False
 
 
 @dataclass(frozen=True)

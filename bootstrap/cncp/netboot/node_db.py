@@ -20,16 +20,17 @@ from cncp.netboot.image_name import ImageName
 from cncp.netboot.node_states import JobName, Node, NodeName, NoImage, State
 from cncp.records import Record
 
-_FORMAT = 1
+_FORMAT = 2
 
 _TABLES = """
-CREATE TABLE nodes (name TEXT PRIMARY KEY, mac TEXT NOT NULL, uuid TEXT NOT NULL, record TEXT NOT NULL);
-CREATE UNIQUE INDEX hardware ON nodes (mac, uuid);
-CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, node TEXT NOT NULL, record TEXT NOT NULL);
-CREATE INDEX of_node ON events (node, number);
-CREATE TABLE captures (job TEXT PRIMARY KEY, record TEXT NOT NULL);
-CREATE TABLE keys (node TEXT NOT NULL, purpose TEXT NOT NULL, secret BLOB NOT NULL, serial INTEGER NOT NULL,
-    PRIMARY KEY (node, purpose));
+CREATE TABLE IF NOT EXISTS nodes (name TEXT PRIMARY KEY, mac TEXT NOT NULL, uuid TEXT NOT NULL, record TEXT NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS hardware ON nodes (mac, uuid);
+CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY AUTOINCREMENT, node TEXT NOT NULL, record TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS of_node ON events (node, number);
+CREATE TABLE IF NOT EXISTS captures (job TEXT PRIMARY KEY, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS keys (node TEXT NOT NULL, purpose TEXT NOT NULL, secret BLOB NOT NULL,
+    serial INTEGER NOT NULL, PRIMARY KEY (node, purpose));
+CREATE TABLE IF NOT EXISTS rendezvous (job TEXT PRIMARY KEY, document TEXT NOT NULL);
 """
 
 
@@ -47,12 +48,13 @@ class Event(Record):
 
 @dataclass(frozen=True)
 class Capture(Record):
-    """What a job asked for: nodes in an image, until ``deadline`` (s since the epoch)."""
+    """What a job asked for: nodes in an image, until ``deadline`` (s since the epoch), and whether it holds them."""
 
     job: JobName
     nodes: tuple[NodeName, ...]
     image: ImageName
     deadline: float
+    hold: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class NodeDb:
             # A power cut may take the last changes, a killed process none; either leaves what was whole before.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
+            if version < _FORMAT:
                 with self.transaction():
                     for statement in filter(str.strip, _TABLES.split(";")):
                         self._connection.execute(statement)
@@ -98,6 +100,7 @@ class NodeDb:
         jobs = [Capture.from_json(row, "a job") for (row,) in self._connection.execute("SELECT record FROM captures")]
         self._nodes = {node.name: node for node in nodes}
         self._captures = {capture.job: capture for capture in jobs}
+        self._rendezvous: dict[str, str] = dict(self._connection.execute("SELECT job, document FROM rendezvous"))
 
     def close(self) -> None:
         """Close it."""
@@ -170,9 +173,20 @@ class NodeDb:
         self._captures[capture.job] = capture
 
     def let_go(self, job: str) -> None:
-        """Forget what a job asked for. Within a transaction."""
+        """Forget what a job asked for, and what its engines join by. Within a transaction."""
         self._connection.execute("DELETE FROM captures WHERE job = ?", (job,))
+        self._connection.execute("DELETE FROM rendezvous WHERE job = ?", (job,))
         self._captures.pop(job, None)
+        self._rendezvous.pop(job, None)
+
+    def rendezvous(self, job: str) -> str:
+        """Return the document that a job's engines join by, "" where there is none."""
+        return self._rendezvous.get(job, "")
+
+    def keep_rendezvous(self, job: str, document: str) -> None:
+        """Write the document that a job's engines join by. Within a transaction."""
+        self._connection.execute("INSERT OR REPLACE INTO rendezvous VALUES (?, ?)", (job, document))
+        self._rendezvous[job] = document
 
     def key(self, node: str, purpose: str) -> Key | None:
         """Return the key that a node has for a purpose: ``boot``, or the name of an image."""

@@ -5,6 +5,7 @@ Knows of no network: ``cidd_web`` brings requests here, and whatever changes is 
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 import secrets
@@ -125,16 +126,45 @@ class Provisioner:
         with self._db.transaction():
             self._use(name, proof)
 
-    def has_task(self, name: str) -> bool:
-        """Tell whether there is something for a node that runs an image to do."""
-        return self._known(name).state in ("draining", "rebooting")
+    def has_task(self, name: str, joined: str | None = None) -> bool:
+        """Tell whether there is something for a node that runs an image to do.
+
+        ``joined`` is the digest of what its engines have joined by, None of one that knows nothing of engines.
+        """
+        node = self._known(name)
+        return node.state in ("draining", "rebooting") or (joined is not None and joined != self._meeting(node))
 
     def task(self, name: str) -> Task:
         """Return what a node that runs an image is to do: over TLS, as it may hold a key."""
         node = self._known(name)
         with self._db.transaction():
             key = self._new_boot_key(name) if node.state == "rebooting" and node.by_network else ""
-        return replace(_task(node), key=key)
+        return replace(_task(node), key=key, rendezvous=self._meeting(node))
+
+    def _meeting(self, node: Node) -> str:
+        """Return the digest of what the engines of a node are to join by, "" where they are to join nothing."""
+        document = self._db.rendezvous(node.job) if node.is_there else ""
+        return hashlib.sha256(document.encode()).hexdigest()[:16] if document else ""
+
+    def rendezvous(self, name: str) -> str:
+        """Return what the engines of a node join by: for a node alone that has proved to run its pool's image.
+
+        Raises UsageError where there is nothing to join.
+        """
+        node = self._known(name)
+        if not self._meeting(node):
+            raise UsageError(f"{name} has nothing to join", "cncp up, where the pool is")
+        return self._db.rendezvous(node.job)
+
+    def meet(self, job: str, document: str) -> None:
+        """Keep what the engines of a job's nodes join by, and have the nodes know. Raises UsageError."""
+        capture = self._db.capture(job)
+        if capture is None:
+            raise UsageError(f"no job {job} has asked for nodes", "ask for some first")
+        with self._db.transaction():
+            self._db.keep_rendezvous(job, document)
+        nodes = [node for name in capture.nodes if (node := self._db.node(name)) and node.job == job]
+        self._say(Event(self._clock(), node.name, node.state, node.image, job, "may join") for node in nodes)
 
     def _proved(self, name: str, proof: Proof) -> tuple[Node, bytes]:
         node, key = self._db.node(name), self._db.key(name, proof.purpose)
@@ -204,7 +234,8 @@ class Provisioner:
     def capture(self, job: str, wish: Wish) -> CaptureState:
         """Have nodes be put into an image for a job; asked again for the same, go on. Raises UsageError.
 
-        All its nodes are begun, or none: not where one is unknown, or another job's.
+        All its nodes are begun, or none: not where one is unknown, or another job's. Who holds nodes may ask for
+        others, or another image, at any time; those that it does not ask for any more are let go.
         """
         if wish.image not in self._images.names():
             there = ", ".join(self._images.names()) or "none"
@@ -212,32 +243,35 @@ class Provisioner:
         names = tuple(dict.fromkeys(wish.nodes))
         known = self._db.capture(job)
         going = known is not None and self._state(known).outcome == "waiting"
-        if known is not None and going and (known.nodes, known.image) != (names, wish.image):
+        same = known is not None and (known.nodes, known.image) == (names, wish.image)
+        if going and not same and not wish.hold:
             raise UsageError(f"job {job} has asked for other nodes, or another image", "cancel it first")
         nodes = {node.name: node for node in self._db.nodes()}
         if missing := [name for name in names if name not in nodes]:
             raise UsageError(f"there is no node {', '.join(fold(missing))}", _NODES)
         self._refuse_overlap(job, names)
         now = self._clock()
-        changes = [(nodes[name], node_states.sent_to(nodes[name], wish.image, job, now)) for name in names]
+        text = f"job {job} wants {wish.image}"
+        changes = [(nodes[name], node_states.sent_to(nodes[name], wish.image, job, now), text) for name in names]
+        former = [nodes[name] for name in (known.nodes if known else ()) if name in nodes and name not in names]
+        changes += [(node, node_states.released(node, job, now), f"job {job} lets it go") for node in former]
+        deadline = known.deadline if known and going and same else now + wish.timeout
         with self._db.transaction():
-            self._db.keep(
-                Capture(job, names, wish.image, known.deadline if known is not None and going else now + wish.timeout)
-            )
-            told = [
-                event
-                for before, after in changes
-                for event in self._write(before, after, f"job {job} wants {wish.image}")
-            ]
+            self._db.keep(Capture(job, names, wish.image, deadline, wish.hold))
+            told = [event for before, after, text in changes for event in self._write(before, after, text)]
         self._say(told)
         return self.capture_state(job)
 
     def _refuse_overlap(self, job: str, names: Iterable[str]) -> None:
         for other in self._db.captures():
             both = [name for name in names if name in other.nodes]
-            if both and other.job != job and self._state(other).outcome == "waiting":
+            if both and other.job != job and (other.hold or self._state(other).outcome == "waiting"):
+                does = ("has", "in") if other.hold else ("puts", "into")
                 raise UsageError(
-                    f"job {other.job} puts {', '.join(fold(both))} into {other.image}", "wait for it, or cancel it"
+                    f"job {other.job} {does[0]} {', '.join(fold(both))} {does[1]} {other.image}",
+                    "have it let them go: cncp scale, or cncp down, where that pool is"
+                    if other.hold
+                    else "wait for it, or cancel it",
                 )
 
     def capture_state(self, job: str) -> CaptureState:
@@ -281,7 +315,7 @@ class Provisioner:
         if silent := [(before, after, after.reason) for before, after in changes if after != before]:
             self._save(silent)
         for capture in self._db.captures():
-            if now > capture.deadline + _KEPT:
+            if now > capture.deadline + _KEPT and not capture.hold:
                 self.release(capture.job)
 
     def _save(self, changes: Iterable[tuple[Node | None, Node, str]]) -> None:

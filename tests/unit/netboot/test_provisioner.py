@@ -437,3 +437,66 @@ def test_names_that_are_none(scene: Scene, name: str) -> None:
     with pytest.raises(CncpError, match="the name of a node"):
         scene.cidd.accept(known.name, name)
     assert scene.db.nodes() == [known]
+
+
+def holds(scene: Scene, job: str, image: str, *numbers: int) -> CaptureState:
+    """Have a pool ask for nodes."""
+    return scene.cidd.capture(job, Wish(tuple(f"n{number}" for number in numbers), image, 5000, hold=True))
+
+
+def test_what_a_pool_holds_is_nobody_elses(scene: Scene) -> None:
+    """Not when they are there, nor long after; who asks is told which, and by whom; others are free."""
+    for number in (1, 2, 3):
+        scene.accepted(number)
+    holds(scene, "pool", OLD, 1, 2)
+    for number in (1, 2):
+        scene.installs(number, OLD)
+    scene.now += 10 * 86400
+    scene.cidd.look()
+    for ask in (scene.wants, lambda *words: holds(scene, *words)):
+        with pytest.raises(UsageError, match=r"job pool has n2 in compute-1-0") as caught:
+            ask("9", NEW, 2, 3)
+        assert "cncp down" in caught.value.hint
+    assert scene.wants("9", NEW, 3).outcome == "waiting"
+
+
+def test_a_pool_asks_for_others_at_any_time(scene: Scene) -> None:
+    """Fewer nodes, more, another image: those that it wants no more are let go, and go on as they are."""
+    for number in (1, 2):
+        scene.accepted(number)
+    holds(scene, "pool", OLD, 1, 2)
+    assert holds(scene, "pool", OLD, 2).outcome == "waiting"
+    assert (scene.node(1).job, scene.node(2).job) == ("", "pool")
+    assert [event.text for event in scene.told][-1] == "job pool lets it go"
+    scene.installs(1, OLD)
+    scene.installs(2, OLD)
+    holds(scene, "pool", NEW, 1, 2)
+    assert [scene.node(number).state for number in (1, 2)] == ["draining", "draining"]
+    scene.cidd.release("pool")
+    assert [(scene.node(number).state, scene.node(number).job) for number in (1, 2)] == [("alive", "")] * 2
+
+
+def test_what_engines_join_by(scene: Scene) -> None:
+    """A node has it once it runs its pool's image, knows of another one, and has nothing when it is let go."""
+    scene.accepted(1)
+    with pytest.raises(UsageError, match="no job pool"):
+        scene.cidd.meet("pool", "{}")
+    holds(scene, "pool", OLD, 1)
+    scene.cidd.meet("pool", '{"seed": 1}')
+    with pytest.raises(UsageError, match="nothing to join"):
+        scene.cidd.rendezvous("n1")
+    scene.installs(1, OLD)
+    first = scene.cidd.task("n1")
+    assert (first.verb, len(first.rendezvous)) == ("none", 16)
+    assert scene.cidd.rendezvous("n1") == '{"seed": 1}'
+    assert [scene.cidd.has_task("n1", joined) for joined in ("", first.rendezvous, None)] == [True, False, False]
+    scene.cidd.meet("pool", '{"seed": 2}')
+    assert scene.cidd.has_task("n1", first.rendezvous)
+    scene.db.close()
+    scene.begin()
+    assert scene.cidd.rendezvous("n1") == '{"seed": 2}'
+    scene.cidd.release("pool")
+    assert scene.cidd.task("n1").rendezvous == ""
+    assert scene.db.rendezvous("pool") == ""
+    with pytest.raises(UsageError, match="nothing to join"):
+        scene.cidd.rendezvous("n1")

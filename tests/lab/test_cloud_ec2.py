@@ -15,8 +15,9 @@ import pytest
 
 from ..cloud import moto_ec2
 from .cloud import Region
-from .fleets import ASK, await_engines
+from .fleets import ASK, await_engines, differences
 from .host import Host
+from .laptop import Laptop
 from .nspawn import Lab, LabTimeoutError
 from .site import ROOT, Site, until
 from .sites import MakeSite, fetch_locked
@@ -137,7 +138,7 @@ def owning(gold: Site, lab: Lab) -> Iterator[Owner]:
 def owner(lab: Lab, make_host: Callable[..., Host], make_site: MakeSite, wheelhouse: Path) -> Iterator[Owner]:
     """Boot the controller's machine, with boto3 installed as its hint says."""
     fetch_locked(wheelhouse, ROOT / "bootstrap" / "locks" / "ec2.txt")
-    host = make_host("gold", "bookworm", ("cron", "python3-venv"), users=("bob",))
+    host = make_host("gold", "bookworm", ("cron", "python3-venv"), users=("ada", "bob"))
     host.boot()
     gold = make_site(host, "bob")
     with owning(gold, lab) as found:
@@ -202,6 +203,47 @@ def test_all_fail(owner: Owner) -> None:
     owner.cncp("down")
     assert owner.region.running == {}
     assert owner.groups == []
+
+
+def test_from_a_laptop(owner: Owner, make_host: Callable[..., Host], make_site: MakeSite) -> None:
+    """The controller is on another machine, which ssh reaches: all is installed, made and ended there, from here."""
+    gold, region = Site(owner.gold.host, "ada"), owner.region
+    access = gold.host.read(f"{owner.gold.home}/.aws/config")
+    gold.host.write(f"{gold.home}/.aws/config", access, gold.user, 0o600)
+    host = make_host("laptop", "bookworm", ("cron", "python3-venv"), users=("bob",))
+    host.boot()
+    laptop = Laptop(make_site(host, "bob").host, "bob")
+    laptop.task_key()
+    laptop.let_in(gold)
+    before = {"gold": gold.tree(), "laptop": laptop.tree()}
+    laptop.prepare(gold.host)
+    text = CLUSTER.format(count=1, image=region.image())
+    file = f"{laptop.home}/cluster.toml"
+    host.write(f"{laptop.home}/more.txt", "boto3\n", laptop.user)
+    host.write(file, f'controller = "ada@gold"\nrequirements = "more.txt"\n{text}', laptop.user)
+    assert laptop.baremetal("--file", file).stdout.count("1/1 engines answer") == 1
+    [instance] = region.hosts.values()
+    assert instance.name in laptop.cncp("status").stdout
+    laptop.cncp("scale", "2")
+    assert len(region.running) == 2
+    laptop.cncp("keys.copy", "--host", "ada@gold")
+    assert sorted(json.loads(laptop.python(ASK, "cncp").stdout)) == sorted(host.name for host in region.hosts.values())
+    assert len(json.loads(laptop.cncp("cloud.list", "--json").stdout)) == 2
+    refused = laptop.cncp("cloud.list", "--frobnicate", check=False)
+    assert refused.returncode == 2
+    laptop.cncp("keys.rotate")
+    await_engines(gold, 2)
+    laptop.cncp("down")
+    assert region.running == {}
+    laptop.cncp("up", "--quiet")
+    assert len(region.running) == 2, "as many as were asked for last"
+    laptop.cncp("uninstall")
+    assert region.running == {}
+    assert owner.groups == []
+    left = differences(before, {"gold": gold.tree(), "laptop": laptop.tree()})
+    # The connection file that was copied is the user's, and IPython's folder around it; ssh notes who it knows.
+    mine = ("/bob/.ipython", "/bob/cluster.toml", "/bob/more.txt", "/bob/.ssh")
+    assert [line for line in left if not any(path in line for path in mine)] == []
 
 
 @pytest.mark.slow(held="tests/unit/pools/test_tending.py")

@@ -217,7 +217,7 @@ def _parsed(path: Path, content: str) -> tuple[Mapping[str, object], Inventory |
     """Parse the content of a file, once: it is asked for by every step, and for every host."""
     if path.suffix != ".toml":
         return {}, pool_tables.listed(path, content), RendezvousTable()
-    toml = _toml_reader()
+    toml = toml_reader()
     if toml is None:
         return {}, None, RendezvousTable()
     try:
@@ -275,7 +275,8 @@ def for_host(
     return chosen
 
 
-def _toml_reader() -> Any:
+def toml_reader() -> Any:
+    """Return a module that reads TOML, None where there is none yet."""
     for name in ("tomllib", "tomli", "pip._vendor.tomli"):
         try:
             return importlib.import_module(name)

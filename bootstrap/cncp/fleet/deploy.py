@@ -86,10 +86,15 @@ def install(surveyed: Surveyed, settings: Mapping[str, Value], say: Line, wheels
 
 def requirements(surveyed: Surveyed, settings: Mapping[str, Value]) -> dict[str, Value]:
     """Bring the user's own requirements file to a host; return settings that name it there."""
-    there = named_there(settings, surveyed.root)
+    return brought(surveyed.host, settings, surveyed.root)
+
+
+def brought(host: Host, settings: Mapping[str, Value], root: str) -> dict[str, Value]:
+    """Bring the files that settings name, and what they keep secret, to a host; return settings that name it there."""
+    there = named_there(settings, root)
     if there != settings:
-        surveyed.host.put(Path(str(settings["requirements"])).read_bytes(), str(there["requirements"]))
-    return variables(surveyed.host, there, surveyed.root)
+        host.put(Path(str(settings["requirements"])).read_bytes(), str(there["requirements"]))
+    return variables(host, there, root)
 
 
 def variables(host: Host, settings: Mapping[str, Value], root: str) -> dict[str, Value]:

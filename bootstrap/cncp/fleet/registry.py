@@ -44,9 +44,13 @@ class Placed:
         """Return the command that runs a verb of `cncp.remote` there; `answers.of_remote` takes its answer."""
         return self._python(*remote.command(*words))
 
-    def _python(self, *words: str) -> list[str]:
+    def own(self, *words: str) -> list[str]:
+        """Return the command that runs cncp there for a cluster that is that machine's own."""
+        return self._python("-m", "cncp", *words, here="")
+
+    def _python(self, *words: str, here: str = "true") -> list[str]:
         return [
-            *("env", "CNCP_HERE=true", *(f"{key}={value}" for key, value in self.environment.items())),
+            *("env", f"CNCP_HERE={here}", *(f"{key}={value}" for key, value in self.environment.items())),
             *(f"{self.home}/venv/bin/python", *PYTHON, *words),
         ]
 

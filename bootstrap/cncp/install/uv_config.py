@@ -56,7 +56,7 @@ def _files(environment: Mapping[str, str]) -> list[Path]:
 
 
 def _loads(text: str, python: str) -> dict[str, Any]:
-    toml = sources._toml_reader()  # noqa: SLF001  # the one place that knows which readers there are
+    toml = sources.toml_reader()  # the one place that knows which readers there are
     made = (
         toml.loads(text) if toml else json.loads(run([python, *PYTHON, "-c", _BY_PIP], input=text, timeout=60).stdout)
     )

@@ -129,6 +129,9 @@ class Pool(ABC):
     only: ClassVar[bool] = False
     """Whether a cluster can have no more than one of its kind."""
 
+    at_controller: ClassVar[bool] = False
+    """Whether the controller's machine makes its members and looks after them: from another, verbs are run there."""
+
     def __init__(self, table: PoolTable, wanted: Mapping[str, Any], name: str, home: Path) -> None:
         """``wanted`` are the values of ``wants``; ``name`` is what reports show, ``home`` our folder (CNCP_HOME)."""
         self.table = table
@@ -177,9 +180,6 @@ class Pool(ABC):
 
     def check(self) -> None:  # noqa: B027  # what is to be had always needs no look
         """Raise CncpError where what is wanted cannot be had, before anything is changed anywhere."""
-
-    def check_controller(self, head: HostSpec) -> None:  # noqa: B027  # hosts are set up from anywhere
-        """Raise UsageError where it is of no use with the controller on this machine, before anything is asked."""
 
     @abstractmethod
     def plan(self) -> Sequence[str]:

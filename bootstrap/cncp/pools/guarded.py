@@ -113,10 +113,6 @@ class Guarded(Pool):
         """Ask the pool inside."""
         self._asked("check", self._inner.check)
 
-    def check_controller(self, head: HostSpec) -> None:
-        """Ask the pool inside."""
-        self._asked("check_controller", lambda: self._inner.check_controller(head))
-
     def plan(self) -> Sequence[str]:
         """Ask the pool inside."""
         return self._list("plan", self._inner.plan, str)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from cncp.config.inventory import HOSTS, Inventory
+from cncp.config.inventory import HOSTS, Inventory, PoolTable
 from cncp.errors import UsageError
 from cncp.extensions import Kinds
 from cncp.pools import counts, guarded
@@ -25,12 +25,32 @@ PROVIDERS: Kinds[Pool] = Kinds(
 )
 
 
+def looked_after(inventory: Inventory | None) -> tuple[PoolTable, ...]:
+    """Return the pools that another machine, the controller's, makes and looks after. Raises UsageError.
+
+    It has the whole cluster then: it is refused where it could not reach the rest.
+    """
+    if inventory is None or inventory.controller.local:
+        return ()
+    theirs = tuple(pool for pool in inventory.pools if PROVIDERS.find(pool.provider, pool.where).at_controller)
+    others = [pool for pool in inventory.pools if pool not in theirs]
+    if theirs and others:
+        head = inventory.controller.name
+        raise UsageError(
+            f"{theirs[0].where}: {head} looks after it, and does not know how to reach that of {others[0].where}",
+            f"write a file without controller on {head}, and run cncp up there",
+        )
+    return theirs
+
+
 def pools(inventory: Inventory | None, home: Path) -> tuple[Pool, ...]:
     """Return the pools of a cluster in the order of the file. Raises UsageError, and changes nothing.
 
-    ``home`` is our folder (CNCP_HOME). Several of a provider have a number in their names.
+    ``home`` is our folder (CNCP_HOME). Several of a provider have a number in their names. Those that are looked after
+    elsewhere are none of this machine's.
     """
-    tables = inventory.pools if inventory else ()
+    theirs = looked_after(inventory)
+    tables = [pool for pool in inventory.pools if pool not in theirs] if inventory else []
     times = Counter(table.provider for table in tables)
     seen: Counter[str] = Counter()
     found = []

@@ -95,7 +95,7 @@ def _finish(failed: dict[str, CncpError]) -> None:
         raise SomeCloudsFailed(failed)
 
 
-@command({**CLUSTER_FILE, **JSON, "images": "show images in their place"}, name="list")
+@command({**CLUSTER_FILE, **JSON, "images": "show images in their place"}, name="list", at_controller="cloud.list")
 def listing(context: Context, file: str | None = None, images: bool = False, json: bool = False) -> None:
     """Show all instances of yours that run, since when, and what they cost; those that nobody wants are marked."""
     console, now = Console(), time.time()
@@ -148,7 +148,8 @@ def _document(entry: Entry, now: float) -> dict[str, object]:
         **QUIET,
         "images": "take away images in their place, which no pool of the file names",
         "yes": "do it without asking",
-    }
+    },
+    at_controller="cloud.sweep",
 )
 def sweep(
     context: Context, file: str | None = None, images: bool = False, yes: bool = False, quiet: bool = False

@@ -12,6 +12,7 @@ from cncp.errors import UsageError
 from cncp.fleet import operations
 from cncp.machine.ops import busy_engines, lifecycle
 from cncp.machine.ops import status as states
+from cncp.pools.providers import looked_after
 from cncp.tasks import scenes
 from cncp.tasks.options import BUSY, HOSTS, JSON, QUIET, SERVICES
 from cncp.tasks.task import command
@@ -20,7 +21,7 @@ WATCH = 2.0
 """Seconds after which what is watched is looked at again."""
 
 
-@command({**HOSTS, **JSON, "watch": f"show it anew every {WATCH:.0f} s, until Ctrl-C"})
+@command({**HOSTS, **JSON, "watch": f"show it anew every {WATCH:.0f} s, until Ctrl-C"}, at_controller="status")
 def status(context: Context, file: str | None = None, limit: str = "", json: bool = False, watch: bool = False) -> None:
     """Show every service: id, host, pid, state, uptime, memory, CPU, restarts, last cause of death."""
     if watch and json:
@@ -42,7 +43,11 @@ def status(context: Context, file: str | None = None, limit: str = "", json: boo
                 scene.tell()
 
 
-@command({**HOSTS, **SERVICES, "lines": "how many of the last lines", "follow": "go on as the log grows"}, takes="name")
+@command(
+    {**HOSTS, **SERVICES, "lines": "how many of the last lines", "follow": "go on as the log grows"},
+    takes="name",
+    at_controller="logs",
+)
 def logs(
     context: Context,
     name: str = "",
@@ -59,7 +64,7 @@ def logs(
             scene.show(scene.each_with(lambda machine: machine.logs(name, lines)))
 
 
-@command({**HOSTS, **JSON, "from-hosts": "dial the controller's ports from every host as well"})
+@command({**HOSTS, **JSON, "from-hosts": "dial the controller's ports from every host as well"}, at_controller="check")
 def check(
     context: Context, json: bool = False, file: str | None = None, limit: str = "", from_hosts: bool = False
 ) -> None:
@@ -87,6 +92,7 @@ def check(
         **BUSY,
     },
     positional=["count"],
+    at_controller="scale",
 )
 def scale(
     context: Context,
@@ -117,7 +123,7 @@ def scale(
         converge(console, {}, file=file, as_json=json)
 
 
-@command({**HOSTS, **QUIET, **SERVICES, **BUSY}, takes="name")
+@command({**HOSTS, **QUIET, **SERVICES, **BUSY}, takes="name", at_controller="restart")
 def restart(
     context: Context,
     name: str = "",
@@ -134,7 +140,7 @@ def restart(
         scene.show(scene.each_with(lambda machine: machine.restart(name, manners)))
 
 
-@command({**HOSTS, **QUIET, **BUSY})
+@command({**HOSTS, **QUIET, **BUSY}, at_controller="down")
 def down(
     context: Context,
     quiet: bool = False,
@@ -157,6 +163,7 @@ def down(
         "all": "every engine of the cluster",
     },
     takes="name",
+    at_controller="interrupt",
 )
 def interrupt(context: Context, name: str = "", all: bool = False, file: str | None = None) -> None:
     """Interrupt the task that an engine computes (SIGINT): it ends with KeyboardInterrupt, variables stay."""
@@ -170,7 +177,13 @@ def interrupt(context: Context, name: str = "", all: bool = False, file: str | N
 @command({**HOSTS, **QUIET})
 def uninstall(context: Context, quiet: bool = False, file: str | None = None, limit: str = "") -> None:
     """Stop everything and remove all that was written; what stood there before comes back."""
-    with scenes.whole(file, limit, Console(quiet=quiet)) as scene:
+    cluster = scenes.whole(file, limit, Console(quiet=quiet))
+    if cluster.whole and looked_after(cluster.inventory):
+        from cncp.tasks import elsewhere
+
+        # First what it alone knows of; then it and this machine are cleared as any others are.
+        elsewhere.uninstall(scenes.asked(file), cluster.inventory)
+    with cluster as scene:
         scene.announce("removing from")
         for said in operations.uninstall(scene):
             scene.show(said)

@@ -26,7 +26,8 @@ from cncp.tasks.task import command
         "kind": "for this one alone",
         "clients": "where clients are: addresses and networks with commas; the hosts of cluster.toml without",
         **CLUSTER_FILE,
-    }
+    },
+    at_controller="firewall",
 )
 def firewall(context: Context, kind: str = "", clients: str = "", file: str | None = None) -> None:
     """Print the firewall rules for the ports in use. Changes nothing."""

@@ -44,7 +44,8 @@ def pasted(seed: Seed) -> str:
         "address": "where machines reach this one, if it does not know itself",
         "list": "show the invitations that are still good, and who has joined",
         "revoke": "take an invitation back, by the first digits of its name, or all; who has joined stays",
-    }
+    },
+    at_controller="invite",
 )
 def invite(
     context: Context,

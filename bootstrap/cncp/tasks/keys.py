@@ -18,6 +18,7 @@ from cncp.console import Console
 from cncp.errors import CncpError, plural
 from cncp.ssh import user_key
 from cncp.ssh.connection import KEY
+from cncp.tasks import scenes
 from cncp.tasks.key_rotation import WAIT, renew, seconds
 from cncp.tasks.options import (
     FILE,
@@ -168,7 +169,8 @@ def show(context: Context, profile: str = "", json: bool = False) -> None:
         **JSON,
         **QUIET,
         "wait": "seconds that tasks have to end; an hour without",
-    }
+    },
+    at_controller="keys.rotate",
 )
 def rotate(
     context: Context,
@@ -210,6 +212,12 @@ def revoke(
         specs = remote_hosts(host, file)
         outcome = authorizing.withdraw(specs, user_key.public_key(), strict=strict)
         report(console, specs, outcome, again="--host", as_json=json)
+        return
+    if cluster := scenes.elsewhere(file):
+        from cncp.tasks import elsewhere
+
+        words = ["keys.revoke", *elsewhere.options({"yes": yes, "json": json, "quiet": quiet})]
+        elsewhere.run(scenes.asked(file), cluster, words, strict=is_strict(host_keys))
         return
     question = "" if yes else "all clients are shut out and running tasks are lost; go on?"
     renew(file, host_keys, console, patience=None, ask=question, as_json=json)

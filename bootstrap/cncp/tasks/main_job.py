@@ -55,6 +55,14 @@ def converge(
     ``again`` are the words of cncp that go on after an installation, where this verb itself cannot.
     """
     asked = request(os.environ, file=file, flags=flags, forget=forget)
+    if cluster := scenes.elsewhere(file):
+        # Not at the top: all that goes to other machines is of no use to this one by itself.
+        from cncp.tasks import elsewhere
+
+        given = {"quiet": console.quiet, "verbose": console.verbose, "json": as_json, "limit": limit}
+        words = [*elsewhere.options(given), *busy_engines.words(busy_engines.said(os.environ))]
+        elsewhere.up(asked, cluster, console, words, strict=is_strict(host_keys), again=again)
+        return
     wanted = reports.fleet(asked, scenes.inventory(asked), limit=limit, strict=is_strict(host_keys))
     done = rollout.up(asked, wanted, console, again)
     head = wanted.inventory.controller

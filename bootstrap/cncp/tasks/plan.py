@@ -30,6 +30,7 @@ from cncp.tasks.task import command
 @command(
     {**HOSTS, **JSON, **FORGET, **HOST_KEYS, "detailed-exitcode": "exit with 5 when something would change"},
     settings=True,
+    at_controller="plan",
 )
 def plan(
     context: Context,

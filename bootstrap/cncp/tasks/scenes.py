@@ -19,13 +19,19 @@ from cncp.fleet.any_machine import Machine
 from cncp.fleet.registry import forgotten, readable
 from cncp.fleet.scene import Scene
 from cncp.pools.base import with_hosts
-from cncp.pools.providers import pools
+from cncp.pools.providers import looked_after, pools
 
 
 def inventory(asked: Request) -> Inventory:
     """Return the hosts of the file in use and its pools, without any this machine by itself."""
     found = sources.read(asked.file)[1] or ALONE
     return with_hosts(found, pools(found, accounts.home(asked.environment)))
+
+
+def elsewhere(file: str | None) -> Inventory | None:
+    """Return the cluster of the file in use where it is wholly the controller's machine's, and that another."""
+    found = sources.read(asked(file).file)[1]
+    return found if looked_after(found) else None
 
 
 def asked(file: str | None) -> Request:

@@ -24,6 +24,9 @@ SWITCHES = {"json": "CNCP_JSON", "quiet": "CNCP_QUIET", "verbose": "CNCP_VERBOSE
 """Options without a value that are also variables, in every verb that has them."""
 
 
+_OURS = ("file", "flags", "forget", "host_keys")
+"""Arguments that say from here what is asked of the controller's machine, and are no words for it."""
+
 _DEBUG = "show each command that is run, where, for how long and how it ended"
 
 
@@ -32,12 +35,13 @@ class Verb(Task):  # type: ignore[type-arg]
 
     ``takes`` names the argument that words without an option are for, several of them with commas
     between; ``rest`` says what may follow two dashes, "" where nothing may. With ``verbatim`` all that
-    follows the verb itself is that.
+    follows the verb itself is that. ``at_controller`` is as for ``command``.
     """
 
     takes = ""
     rest = ""
     verbatim = False
+    at_controller = ""
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         """Return the options as Invoke reads them from the function; asked again, it returns the same.
@@ -61,6 +65,27 @@ def _home() -> Path | None:
     return None
 
 
+def _wherever(name: str, body: Callable[..., None]) -> Callable[..., None]:
+    """Return what does a verb here, or at the controller's machine where the cluster is wholly that one's."""
+    without = {key: parameter.default for key, parameter in inspect.signature(body).parameters.items()}
+
+    @functools.wraps(body)
+    def done(context: object, *arguments: Any, **named: Any) -> None:
+        # Not at the top: no other verb takes any of this.
+        from cncp.tasks import scenes
+
+        cluster = scenes.elsewhere(named.get("file"))
+        if cluster is None:
+            body(context, *arguments, **named)
+            return
+        from cncp.tasks import elsewhere
+
+        given = {key: value for key, value in named.items() if key not in _OURS and value != without[key]}
+        elsewhere.verb(name, given, cluster, **{key: named[key] for key in _OURS if key in named})
+
+    return done
+
+
 def remainder(argv: Sequence[str]) -> list[str]:
     """Return the words after ``--``, as they were given: Invoke itself would join them to one string."""
     return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
@@ -73,15 +98,19 @@ def command(
     takes: str = "",
     rest: str = "",
     verbatim: bool = False,
+    at_controller: str = "",
     **options: Any,
 ) -> Callable[[Any], Verb]:
     """Make a task of a function: as ``invoke.task``, with our errors.
 
     With ``settings`` every setting of the cluster becomes a flag of the task, and the function is
-    given those that were used as one mapping, its last argument. For the others see Verb.
+    given those that were used as one mapping, its last argument. ``at_controller`` is the task's whole name where
+    the controller's machine does it for a cluster that is wholly its own. For the others see Verb.
     """
 
-    def decorate(body: Callable[..., None]) -> Verb:
+    def decorate(own: Callable[..., None]) -> Verb:
+        body = _wherever(at_controller, own) if at_controller else own
+
         @functools.wraps(body)
         def checked(context: object, *arguments: Any, **named: Any) -> None:
             if settings:
@@ -108,13 +137,13 @@ def command(
         signature = inspect.signature(body)
         if settings:
             keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
-            own = [parameter for parameter in signature.parameters.values() if parameter.name != "flags"]
+            others = [parameter for parameter in signature.parameters.values() if parameter.name != "flags"]
             flags = [inspect.Parameter(setting.key, keyword, default=None) for setting in SETTINGS]
-            signature = signature.replace(parameters=[*own, *flags])
+            signature = signature.replace(parameters=[*others, *flags])
             texts.update({setting.key: f"{setting.values}: {setting.help}" for setting in SETTINGS})
         checked.__signature__ = signature  # type: ignore[attr-defined]
         made: Verb = task(klass=Verb, help=texts, auto_shortflags=False, **options)(checked)
-        made.takes, made.rest, made.verbatim = takes, rest, verbatim
+        made.takes, made.rest, made.verbatim, made.at_controller = takes, rest, verbatim, at_controller
         return made
 
     return decorate

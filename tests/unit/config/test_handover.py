@@ -249,7 +249,7 @@ def test_our_own_profile_says_nothing(tmp_path: Path) -> None:
 def test_what_is_written_is_read_back() -> None:
     """Text with quotes, controls and odd characters survives; comments stay comments."""
     odd = 'a"b\\c\nd\te\x7f\u2028grün'
-    toml = sources._toml_reader()
+    toml = sources.toml_reader()
     text = "\n".join(writer.lines({"profile": odd}, None, [odd, "x\rengines = 3"]))
     assert toml.loads(text) == {"profile": odd}
     hosts = Inventory((HostSpec("gold2", settings={"engines": 4}),), HostSpec("gold1", user="ada", port=22))

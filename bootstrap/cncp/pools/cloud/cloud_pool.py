@@ -41,6 +41,7 @@ class CloudPool(Pool):
 
     wants: ClassVar[Mapping[str, Want]] = cloud_table.WANTS
     counted: ClassVar = "instances"
+    at_controller: ClassVar = True
 
     def __init__(self, table: PoolTable, wanted: Mapping[str, Any], name: str, home: Path) -> None:
         super().__init__(table, wanted, name, home)
@@ -110,15 +111,6 @@ class CloudPool(Pool):
         return [name for name, instance in chosen.items() if instance in busy]
 
     # Before anything is made ------------------------------------------------
-
-    def check_controller(self, head: HostSpec) -> None:
-        """Refuse a controller elsewhere: who lets instances in, and looks after them, is its machine."""
-        if not head.local:
-            raise UsageError(
-                f"{self.table.where}: instances are made and looked after by the controller's machine: {head.name}, not"
-                " this one",
-                f"run cncp up on {head.name}, whose account has access to the cloud, with a file without controller",
-            )
 
     def check(self) -> None:
         """Have the cloud say whether we may, and whether there is room. Raises CncpError."""

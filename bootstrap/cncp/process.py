@@ -22,10 +22,13 @@ from cncp.errors import CncpError
 _OPENSSH = ("openssh-client", "openssh-clients")
 
 PACKAGES: Mapping[str, tuple[str, str]] = {
+    "apt-config": ("apt", "apt"),
+    "apt-get": ("apt", "apt"),
     "bash": ("bash", "bash"),
     "busctl": ("systemd", "systemd"),
     "chown": ("coreutils", "coreutils"),
     "crontab": ("cron", "cronie"),
+    "dpkg": ("dpkg", "dpkg"),
     "env": ("coreutils", "coreutils"),
     "genisoimage": ("genisoimage", "genisoimage"),
     "git": ("git", "git-core"),
@@ -34,6 +37,7 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     "journalctl": ("systemd", "systemd"),
     "loginctl": ("systemd", "systemd"),
     "mke2fs": ("e2fsprogs", "e2fsprogs"),
+    "mksquashfs": ("squashfs-tools", "squashfs-tools"),
     "mmdebstrap": ("mmdebstrap", "mmdebstrap"),
     "qemu-img": ("qemu-utils", "qemu-img"),
     "qemu-system-x86_64": ("qemu-system-x86", "qemu-system-x86-core"),
@@ -49,6 +53,7 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     "tar": ("tar", "tar"),
     "tmux": ("tmux", "tmux"),
     "vagrant": ("vagrant", "vagrant"),
+    "zstd": ("zstd", "zstd"),
 }
 """Programs that we start, and the packages of Debian and Fedora, and of what came from them, that have them."""
 

@@ -54,6 +54,7 @@ class Place:
         self.folder = folder
         self.blancmange = folder / "blancmange"
         self.access = folder / "cidcapt.json"
+        self.database = folder / "nodes.db"
 
     def signing_key(self) -> SigningKey:
         """Return the key that signs images, made where there is none."""
@@ -102,7 +103,7 @@ async def serve(settings: Settings) -> None:
         changes.tell(event)
 
     certificate.ensure(place.folder, "cidd")
-    db, images = NodeDb(place.folder / "nodes.db"), place.images()
+    db, images = NodeDb(place.database), place.images()
     cidd = Cidd(
         Provisioner(db, images, time.time, tell, settings.at_once),
         db,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from cncp.records import Record
 
 _BLOCK = 1 << 20  # bytes
 
+_AGAIN = "take it away with cncp image.remove, and make it again"
+
+Role = Literal["kernel", "initrd", "root"]
 Sha256 = Annotated[str, Matching(r"[0-9a-f]{64}", "a SHA-256")]
 
 
@@ -26,7 +30,7 @@ Sha256 = Annotated[str, Matching(r"[0-9a-f]{64}", "a SHA-256")]
 class Blob(Record):
     """A part of an image: what it is, its SHA-256, its size in bytes."""
 
-    role: Literal["kernel", "initrd", "root"]
+    role: Role
     sha256: Sha256
     size: Annotated[int, Within(1, 1 << 50)]
 
@@ -76,7 +80,7 @@ class ImageStore:
         """Return the file of a blob."""
         return self._blobs / sha256
 
-    def add_blob(self, role: Literal["kernel", "initrd", "root"], source: BinaryIO) -> Blob:
+    def add_blob(self, role: Role, source: BinaryIO) -> Blob:
         """Copy a part of an image that will be added; what another image has too is kept once.
 
         Raises CncpError for an empty one.
@@ -116,6 +120,50 @@ class ImageStore:
         folder.mkdir(exist_ok=True)
         write_atomic(folder / "manifest.json", content, 0o644)
         write_atomic(folder / "manifest.minisig", key.sign(content, manifest.name), 0o644)
+
+    def remove(self, name: str) -> int:
+        """Take an image away, and its parts that no other has; return how many bytes these were. Raises UsageError."""
+        self.manifest(name)
+        # What is not signed is not there.
+        (self._images / name / "manifest.minisig").unlink()
+        return self.tidy()
+
+    def tidy(self) -> int:
+        """Take away what belongs to no image, such as what is left of one that was not finished; return its bytes.
+
+        Only while none is made. Where an image cannot be read, what it needs is not known, and all stays.
+        """
+        names = self.names()
+        try:
+            used = {blob.sha256 for name in names for blob in self.read(name).blobs}
+        except CncpError:
+            return 0
+        unused = [path for path in _listed(self._blobs) if path.name not in used]
+        freed = sum(path.stat().st_size for path in unused)
+        for path in unused:
+            path.unlink()
+        for folder in _listed(self._images):
+            if folder.name not in names:
+                shutil.rmtree(folder)
+        return freed
+
+    def check(self, name: str) -> None:
+        """Read all of an image. Raises CncpError where it is not as it was signed."""
+        for blob in self.read(name).blobs:
+            digest, size = hashlib.sha256(), 0
+            try:
+                with self.blob(blob.sha256).open("rb") as content:
+                    while block := content.read(_BLOCK):
+                        digest.update(block)
+                        size += len(block)
+            except FileNotFoundError:
+                raise CncpError(f"the {blob.role} of {name} is not there", _AGAIN) from None
+            if (digest.hexdigest(), size) != (blob.sha256, blob.size):
+                raise CncpError(f"the {blob.role} of {name} is damaged", _AGAIN)
+
+
+def _listed(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def _folder(path: Path) -> Path:

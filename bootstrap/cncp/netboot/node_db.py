@@ -209,3 +209,18 @@ class NodeDb:
             "UPDATE keys SET serial = ? WHERE node = ? AND purpose = ? AND serial < ?", (serial, node, purpose, serial)
         )
         return done.rowcount == 1
+
+
+def nodes_in(path: Path) -> list[Node]:
+    """Return the nodes that a file has, which cidd may be writing meanwhile; none where there is no file.
+
+    Raises CncpError for what is no such file.
+    """
+    if not path.exists():
+        return []
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            rows = connection.execute("SELECT record FROM nodes").fetchall()
+    except sqlite3.Error as error:
+        raise CncpError(f"{path} is no database of nodes: {error}", "see whether cidd runs, and its log") from None
+    return [Node.from_json(record, "a node") for (record,) in rows]

@@ -175,6 +175,24 @@ GROUPS: Mapping[str, Group] = {
         },
         short=True,
     ),
+    "Netboot": Group(
+        {
+            "image.make": Entry(
+                "make an image that nodes are put into",
+                (
+                    "cncp image.make compute-1-0",
+                    "cncp image.make compute-1-1 --packages slurmd,numactl",
+                    "cncp image.make compute-2-0 --host node7 --format squashfs",
+                ),
+            ),
+            "image.list": Entry("show the images", ("cncp image.list", "cncp image.list --json")),
+            "image.check": Entry(
+                "hold images against their signatures", ("cncp image.check", "cncp image.check compute-1-0")
+            ),
+            "image.remove": Entry("take an image away", ("cncp image.remove compute-1-0",)),
+        },
+        short=True,
+    ),
     "For developers": Group(
         {
             "vm.box": Entry("make the base image of machines", ("cncp vm.box", "cncp vm.box --output cncp-base.box")),

@@ -98,3 +98,44 @@ def test_bad_names(tmp_path: Path, name: str) -> None:
         image_name.checked(name)
     with pytest.raises(UsageError, match="no name of an image"):
         store(tmp_path).manifest(name)
+
+
+def test_an_image_is_taken_away(tmp_path: Path) -> None:
+    """With its parts, but for those that another has; what is of no image goes as well."""
+    images = store(tmp_path)
+    put(images, "compute-1-0")
+    put(images, "compute-1-1", b"another tree")
+    (tmp_path / "blobs/.half").write_bytes(b"half")
+    assert images.remove("compute-1-0") == len(b"tree") + len(b"half")
+    assert images.names() == ["compute-1-1"]
+    assert len(list((tmp_path / "blobs").iterdir())) == 2
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["compute-1-1"]
+    images.check("compute-1-1")
+    with pytest.raises(UsageError, match="no image compute-1-0"):
+        images.remove("compute-1-0")
+    images.remove("compute-1-1")
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_what_an_unreadable_image_needs_is_not_known(tmp_path: Path) -> None:
+    """So nothing is taken away for being nobody's."""
+    images = store(tmp_path)
+    put(images, "compute-1-0")
+    put(images, "compute-1-1", b"another tree")
+    (tmp_path / "images/compute-1-1/manifest.json").write_text("{}")
+    assert images.remove("compute-1-0") == 0
+    assert len(list((tmp_path / "blobs").iterdir())) == 3
+
+
+def test_an_image_is_read_whole(tmp_path: Path) -> None:
+    """A bit that is another, a part that is longer or gone is told with its image."""
+    images = store(tmp_path)
+    root = images.blob(put(images, "compute-1-0").blobs[-1].sha256)
+    images.check("compute-1-0")
+    for damage in (b"trea", b"tree and more"):
+        root.write_bytes(damage)
+        with pytest.raises(CncpError, match="the root of compute-1-0 is damaged"):
+            images.check("compute-1-0")
+    root.unlink()
+    with pytest.raises(CncpError, match="the root of compute-1-0 is not there"):
+        images.check("compute-1-0")

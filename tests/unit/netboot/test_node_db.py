@@ -16,7 +16,7 @@ import pytest
 
 from cncp.errors import CncpError
 from cncp.netboot.messages import BOOT
-from cncp.netboot.node_db import Capture, Event, NodeDb
+from cncp.netboot.node_db import Capture, Event, NodeDb, nodes_in
 from tests.unit.netboot.test_node_states import node
 
 EVENT = Event(1.0, "n1", "alive", "compute-1-0", "7", "accepted")
@@ -149,3 +149,16 @@ def test_a_killed_writer(tmp_path: Path) -> None:
     number, last = db.events("n1", most=10**9)[-1]
     assert db.nodes()[0].heard == last.when == number - 1
     db.close()
+
+
+def test_others_read_it(db: NodeDb, tmp_path: Path) -> None:
+    """While cidd has it open, and after that; what is no database is an error, and what is not there has no nodes."""
+    with db.transaction():
+        db.save(node(), EVENT)
+    assert nodes_in(tmp_path / "nodes.db") == [node()]
+    db.close()
+    assert nodes_in(tmp_path / "nodes.db") == [node()]
+    assert nodes_in(tmp_path / "none.db") == []
+    (tmp_path / "other").write_bytes(b"no database" * 100)
+    with pytest.raises(CncpError, match="no database of nodes"):
+        nodes_in(tmp_path / "other")

@@ -1,0 +1,105 @@
+"""The steps of mkimg: a tree is made, becomes an image, is packed and lies signed beside the others, or nothing is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cncp.errors import CncpError
+from cncp.files import lock
+from cncp.netboot.cidd import Place
+from cncp.netboot.image_name import checked
+from cncp.netboot.image_store import Blob, ImageStore, Manifest, Role
+from cncp.netboot.mkimg import archives, boot_files, exclude_lists, preparation
+from cncp.netboot.mkimg.in_tree import Tree
+from cncp.netboot.mkimg.tree_sources import Source
+from cncp.process import run
+
+_LITTLE_ROOM, _FEW_FILES = 8 << 20, 16
+"""Bytes and files: a disk that takes no more of them is full, whatever a program has said of it."""
+
+_ROLES: tuple[Role, ...] = ("kernel", "initrd", "root")
+_WORKSHOP = ".making-"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an image is made of: its source, how its tree is packed, and what of it is left out."""
+
+    source: Source
+    form: archives.Format
+    excluded: Sequence[str]
+
+
+def make(name: str, recipe: Recipe, place: Place, say: Callable[[str], object]) -> Manifest:
+    """Make an image, in cidd's own folder, and return its manifest.
+
+    The same again changes nothing. Raises CncpError, with nothing left, for a bad name, a tree without a kernel, a
+    full disk; UsageError where there is an image of that name with other content; Busy while another one is made.
+    """
+    checked(name)
+    recipe.source.check()
+    with alone(place.folder, f"cncp image.make {name}"), _workshop(place.folder) as workshop:
+        images = place.images()
+        excluded = [*recipe.excluded, *exclude_lists.SECRETS]
+        tree = Tree(workshop / "tree")
+        tree.root.mkdir()
+        say("getting the tree")
+        recipe.source.fill(tree.root, excluded)
+        tree.root.chmod(0o755)
+        tree.prune(excluded)
+        kernel, initrd = boot_files.find(tree)
+        for role, name_in_tree in (("kernel", kernel), ("initrd", initrd)):
+            if name_in_tree:
+                tree.take(name_in_tree, workshop / role)
+        preparation.prepare(tree)
+        say(f"packing it for the kernel {kernel}")
+        archives.pack(tree.root, workshop / "root", recipe.form)
+        try:
+            roles = [role for role in _ROLES if (workshop / role).exists()]
+            blobs = tuple(_added(images, role, workshop / role) for role in roles)
+            images.add(Manifest(name, recipe.form, time.time(), blobs), place.signing_key())
+        finally:
+            # Parts of an image that has not come to be are nobody's.
+            images.tidy()
+    return images.read(name)
+
+
+def _added(images: ImageStore, role: Role, path: Path) -> Blob:
+    with path.open("rb") as content:
+        return images.add_blob(role, content)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, operation: str) -> Iterator[None]:
+    """Keep others from making images or taking some away. Raises Busy where somebody does."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with lock(folder / "images.lock", operation):
+        yield
+
+
+@contextlib.contextmanager
+def _workshop(folder: Path) -> Iterator[Path]:
+    """Give a folder on the disk of the images, and take it away in the end; first what a killed mkimg has left."""
+    for left in folder.glob(f"{_WORKSHOP}*"):
+        _remove(left)
+    made = Path(tempfile.mkdtemp(prefix=_WORKSHOP, dir=folder))
+    try:
+        yield made
+    except (CncpError, OSError):
+        seen = os.statvfs(folder)
+        if seen.f_bfree * seen.f_frsize < _LITTLE_ROOM or (seen.f_files and seen.f_ffree < _FEW_FILES):
+            raise CncpError(f"the disk of {folder} is full", "make room there: cncp image.remove NAME") from None
+        raise
+    finally:
+        _remove(made)
+
+
+def _remove(folder: Path) -> None:
+    """Take a tree away, and nothing that is mounted in it."""
+    run(["rm", "-rf", "--one-file-system", "--", folder])

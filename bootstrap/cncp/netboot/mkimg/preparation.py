@@ -1,0 +1,77 @@
+"""A tree becomes an image: nothing in it is one machine's own or secret, and cidkid runs in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cncp.errors import CncpError
+from cncp.netboot import cidkid
+from cncp.netboot.mkimg.in_tree import Tree
+
+IN_IMAGE = Path(__file__).parent / "in_image"
+"""Files that images are given."""
+
+AGENT = "usr/lib/cncp/cidkid.py"
+PROGRAMS = "etc/cncp/cidkid.d"
+
+_UNITS = ("cidkid.service", "cncp-host-keys.service")
+_INITTAB = f"::respawn:/usr/bin/python3 /{AGENT}"
+_LOCAL = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID=", "/dev/", "/swap")
+_FSTAB = """\
+# Which partition is the root, the boot loader says.
+/dev/root / auto defaults 0 0
+LABEL=swap none swap nofail,x-systemd.device-timeout=5s 0 0
+"""
+
+
+def prepare(tree: Tree) -> None:
+    """Make a tree of Linux an image. Raises CncpError where nothing in it would run the agent."""
+    if not tree.has("usr/bin/python3"):
+        raise CncpError("the tree has no usr/bin/python3, which cidkid runs on", "install Python 3 in it")
+    inittab = tree.text("etc/inittab")
+    if tree.has("lib/systemd/systemd"):
+        for unit in _UNITS:
+            tree.put(f"etc/systemd/system/{unit}", (IN_IMAGE / unit).read_bytes())
+            tree.link(f"etc/systemd/system/multi-user.target.wants/{unit}", f"/etc/systemd/system/{unit}")
+        tree.put("etc/fstab", _FSTAB + "".join(_shared(tree.text("etc/fstab") or "")))
+        tree.put("etc/machine-id", "", 0o444)
+    elif inittab is not None and (tree.has("bin/busybox") or tree.has("usr/bin/busybox")):
+        if _INITTAB not in inittab.splitlines():
+            tree.put("etc/inittab", f"{inittab.rstrip()}\n{_INITTAB}\n".lstrip())
+    else:
+        raise CncpError(
+            "nothing in the tree would start cidkid: it has neither systemd nor busybox with an etc/inittab",
+            "install systemd in it",
+        )
+    tree.put(AGENT, Path(cidkid.__file__).read_bytes(), 0o755)
+    for program in sorted(IN_IMAGE.iterdir()):
+        if not program.suffix:
+            tree.put(f"{PROGRAMS}/{program.name}", program.read_bytes(), 0o755)
+    tree.remove("boot/cncp")
+    # Each node's own: written when the image is put on its disk.
+    tree.remove("etc/hostname")
+    for name in ("etc/passwd", "etc/shadow", "etc/gshadow"):
+        before = tree.text(name)
+        if before is not None and (locked := _locked(before)) != before:
+            tree.change(name, locked)
+
+
+def _shared(fstab: str) -> list[str]:
+    """Return the lines of an fstab that hold on every machine: none of a disk, and no root."""
+    kept = []
+    for line in fstab.splitlines(keepends=True):
+        fields = line.split()
+        if len(fields) >= 2 and not fields[0].startswith(("#", *_LOCAL)) and fields[1] != "/":
+            kept.append(line)
+    return kept
+
+
+def _locked(accounts: str) -> str:
+    """Return a file of accounts in which no password lets anybody in: an image can be fetched and tried."""
+    lines = []
+    for line in accounts.splitlines():
+        fields = line.split(":")
+        if len(fields) > 2 and fields[1] != "x" and not fields[1].startswith(("*", "!")):
+            fields[1] = "*"
+        lines.append(":".join(fields))
+    return "\n".join(lines) + "\n"

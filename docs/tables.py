@@ -2,7 +2,7 @@
 
 ``.. cncp:: settings`` stands for all settings, ``on-hosts`` for those that hosts can have of their own,
 ``verbs`` for all verbs in their groups, ``variables`` for all variables but those of virtual machines,
-which are ``vm-variables``, and ``instances`` and ``machines`` for the keys of a pool of these.
+which are ``vm-variables``, and ``instances``, ``machines`` and ``netboot`` for the keys of a pool of these.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from cncp.config.sources import STATIC
 from cncp.config.variables import OTHER_VARIABLES, VM_VARIABLES
 from cncp.pools.base import Want
 from cncp.pools.cloud import cloud_table
+from cncp.pools.netboot import netboot_table
 from cncp.pools.vm.machines import Machines
 from cncp.tasks import guide, helptext
 
@@ -84,6 +85,11 @@ def instances() -> Iterator[str]:
     return _wants(cloud_table.WANTS)
 
 
+def netboot() -> Iterator[str]:
+    """Yield every key of a pool of netbooted nodes."""
+    return _wants(netboot_table.WANTS)
+
+
 def machines() -> Iterator[str]:
     """Yield every key of a pool of virtual machines."""
     return _wants(Machines.wants)
@@ -118,6 +124,7 @@ class Table(SphinxDirective):
             "variables": variables,
             "vm-variables": vm_variables,
             "instances": instances,
+            "netboot": netboot,
             "machines": machines,
         }
         # The page stays as it is when the code's tables change.

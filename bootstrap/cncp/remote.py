@@ -42,6 +42,7 @@ VERBS = {
     "supervisord": Program("cncp.supervisord", answers=False),
     "tunnels": Program("cncp.machine.tunnels"),
     "up": Program("cncp.machine.ops.main"),
+    "work": Program("cncp.machine.ops.draining_engines", answers=False),
 }
 
 _CLASSES = {"Running": "cncp.serve.lab_cluster", "Launcher": "cncp.serve.lab_cluster"}

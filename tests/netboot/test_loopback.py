@@ -37,14 +37,15 @@ SEED = Seed("1" * 16, "2" * 16, "https://10.0.0.1:4000/join#sha256=" + "3" * 64,
 
 
 class Site:
-    """A cidd of this test's, and nodes that are threads."""
+    """A cidd of this test's, and nodes that are threads. ``address`` is what they reach it by."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         self.place = Place(folder)
+        self.address = address
         self.ports = ports.free_block(2)
         self.settings = folder / "cidd.json"
         self.settings.write_text(
-            json.dumps(Settings(str(folder), "127.0.0.1", self.ports[0], self.ports[1], at_once=16).to_json())
+            json.dumps(Settings(str(folder), address, self.ports[0], self.ports[1], at_once=16).to_json())
         )
         self.stop = threading.Event()
         self.nodes: list[FakeNode] = []
@@ -80,13 +81,18 @@ class Site:
         """Who has the token."""
         return CiddClient(Access.from_json(self.place.access.read_bytes(), "cidcapt.json"))
 
-    def switch_on(self, count: int, at: Callable[[FakeNode, str], None] = lambda _, __: None) -> None:
-        """Have so many more nodes be switched on, and be accepted as n1, n2, ..."""
+    def switch_on(
+        self,
+        count: int,
+        at: Callable[[FakeNode, str], None] = lambda _, __: None,
+        kind: type[FakeNode] = FakeNode,
+    ) -> None:
+        """Have so many more nodes of a kind be switched on, and be accepted as n1, n2, ..."""
         access = Access.from_json(self.place.access.read_bytes(), "cidcapt.json")
-        plain = f"http://127.0.0.1:{self.ports[1]}"
+        plain = f"http://{self.address}:{self.ports[1]}"
         first = len(self.nodes) + 1
         for number in range(first, first + count):
-            node = FakeNode(number, plain, access.url, access.fingerprint, self.stop, at)
+            node = kind(number, plain, access.url, access.fingerprint, self.stop, at)
             with urllib.request.urlopen(f"{plain}/v1/boot?{node.hardware}", timeout=30) as answer:
                 found = re.search(r"echo (\S+) is unknown", answer.read().decode())
             assert found is not None

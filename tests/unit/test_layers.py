@@ -131,6 +131,7 @@ STARTS = {
     "fleet/hardware.py": "its source is sent to hosts and run there, where nothing else of ours is",
     "inheritance.py": "takes its own place, before anything else of ours is imported",
     "netboot/cidkid.py": "stands alone in an image",
+    "netboot/engine_host.py": "stands alone in an image",
     "machine/ops/main.py": "takes its own place, with other packages",
 }
 """Files that start programs by themselves, and why."""
@@ -248,6 +249,8 @@ UNTYPED = {
     "pools.cloud.ec2_answers": (1, "EC2's answers"),
     "pools.cloud.ec2_images": (6, "EC2's answers"),
     "pools.cloud.openstack": (1, "OpenStack's words"),
+    "pools.netboot.netboot_pool": (1, "keys of a pool's table"),
+    "pools.netboot.netboot_table": (1, "keys of a pool's table"),
     "pools.hosts": (1, "keys of a pool's table"),
     "rendezvous.stores.objects": (1, "boto's words"),
     "rendezvous.stores.openstack_login": (1, "OpenStack's words"),

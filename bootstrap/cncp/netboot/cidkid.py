@@ -25,6 +25,7 @@ from pathlib import Path
 
 WAIT = 50  # s that cidd may hold an answer back
 _PATIENCE = 20.0  # s on top of that
+_SOON, _BEGUN = 10, 18  # s, and how many such waits after engines have begun to join
 _FIRST, _LAST = 1.0, 30.0  # s between tries, doubled from one to the next
 _VERBS = ("none", "drain", "switch", "blancmange")
 
@@ -109,22 +110,35 @@ class Me:
 class Agent:
     """One node's side. ``act`` does what cidd asks: a verb, an image, and a secret for its standard input."""
 
-    def __init__(self, me: Me, act: Callable[[str, str, str], None], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        me: Me,
+        act: Callable[[str, str, str], None],
+        say: Callable[[str], None],
+        trouble: Callable[[], str] = str,
+    ) -> None:
+        """``trouble`` is what is wrong with what the image is for, "" where nothing is: cidd shows it."""
         self._me = me
+        self._trouble, self._told = trouble, ""
         self._server = Server(me.url, me.fingerprint)
         self._act = act
         self._say = say
         self._serial = 0
-        self._joined = "unknown"
+        self._joined, self._begun = "unknown", 0
 
     def announce(self) -> None:
         """Say that the image runs. Where there is nothing else to do it takes work, again perhaps. Raises CiddError."""
+        self._told = ""
         if self._ask("POST", "report", {"state": "alive", "image": self._me.image}) == "none":
             self._act("resume", "", "")
 
     def follow(self) -> bool:
         """Wait for something to do and do it; False once the node is to leave its image. Raises CiddError."""
-        answer = self._tell("GET", f"task?wait={WAIT}&rendezvous={self._joined}")
+        if (trouble := self._trouble()) != self._told:
+            self._ask("POST", "report", {"state": "alive", "image": self._me.image, "reason": trouble})
+            self._told = trouble
+        wait, self._begun = _SOON if self._begun else WAIT, max(0, self._begun - 1)
+        answer = self._tell("GET", f"task?wait={wait}&rendezvous={self._joined}")
         verb = str(answer["verb"])
         if verb == "none":
             self._meet(str(answer["rendezvous"]))
@@ -144,7 +158,8 @@ class Agent:
         except CiddError as error:
             # The node is worth as much to jobs: what they ask goes on.
             self._say(str(error))
-        self._joined = digest
+        # Whether it does is seen in a while.
+        self._joined, self._begun = digest, _BEGUN if digest else 0
 
     def leave(self) -> None:
         """Have the boot loader boot what comes next, and reboot. Raises CiddError."""
@@ -215,10 +230,19 @@ def programs(folder: Path) -> Callable[[str, str, str], None]:
     return act
 
 
+def text(path: Path) -> str:
+    """Return what programs of the image have written for cidd, on one line; "" where there is nothing."""
+    try:
+        return " ".join(path.read_text(errors="replace").split())[:300]
+    except OSError:
+        return ""
+
+
 def main() -> int:
     """Run as the service of an image; return the exit code."""
     parser = argparse.ArgumentParser(prog="cidkid", description="tell cidd that this image runs, and do what it asks")
     parser.add_argument("--me", type=Path, default=Path("/etc/cncp/cidkid.json"), metavar="FILE")
+    parser.add_argument("--said", type=Path, default=Path("/run/cncp/said"), metavar="FILE")
     parser.add_argument("--programs", type=Path, default=Path("/etc/cncp/cidkid.d"), metavar="FOLDER")
     given = parser.parse_args()
 
@@ -226,7 +250,7 @@ def main() -> int:
         print(text, flush=True)
 
     try:
-        agent = Agent(Me.read(given.me), programs(given.programs), say)
+        agent = Agent(Me.read(given.me), programs(given.programs), say, lambda: text(given.said))
     except CiddError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -19,6 +19,7 @@ PROVIDERS: Kinds[Pool] = Kinds(
     {
         HOSTS: "cncp.pools.hosts:Hosts",
         "vm": "cncp.pools.vm.machines:Machines",
+        "netboot": "cncp.pools.netboot.netboot_pool:NetbootPool",
         "ec2": "cncp.pools.cloud.cloud_kinds:Ec2Pool",
         "openstack": "cncp.pools.cloud.cloud_kinds:OpenStackPool",
     },

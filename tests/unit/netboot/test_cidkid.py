@@ -31,6 +31,36 @@ def scripted(answers: Sequence[str | int], monkeypatch: pytest.MonkeyPatch) -> t
     return done, asked
 
 
+def test_what_is_wrong_in_an_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Is told when it changes, and no more when it is gone; what engines join by is fetched once."""
+    said = tmp_path / "said"
+    sent: list[dict[str, str]] = []
+    targets: list[str] = []
+
+    def ask(_: Server, method: str, target: str, body: bytes = b"", **headers: str) -> bytes:
+        targets.append(target.rpartition("/")[2])
+        if method == "POST":
+            sent.append(json.loads(body))
+        if len(targets) > 12:
+            return b'{"verb": "switch"}'
+        if target.endswith("/rendezvous"):
+            said.write_text("no\ncontroller\n" + "x" * 900)
+            return b'{"cluster": 1}'
+        if len(sent) == 2:
+            said.unlink(missing_ok=True)
+        return b'{"verb": "none", "rendezvous": "ab"}'
+
+    done: list[tuple[str, str]] = []
+    monkeypatch.setattr(Server, "ask", ask)
+    agent = Agent(ME, lambda verb, _, text: done.append((verb, text)), print, lambda: cidkid.text(said))
+    cidkid.run(agent, print, wait_for=lambda _: None)
+    assert done == [("resume", ""), ("join", '{"cluster": 1}'), ("switch", "")]
+    assert [report.get("reason", "-")[:14] for report in sent] == ["-", "no controller ", ""]
+    assert len(sent[1]["reason"]) == 300
+    assert targets.count("rendezvous") == 1
+    assert "task?wait=10&rendezvous=ab" in targets
+
+
 def test_it_leaves_when_it_has_drained(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes work at first, drains, says so, and leaves for what is wanted then."""
     done, asked = scripted(["none", "drain", "switch", "switch"], monkeypatch)

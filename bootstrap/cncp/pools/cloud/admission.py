@@ -18,6 +18,7 @@ from typing import Any
 from cncp import accounts
 from cncp.config import sources
 from cncp.config.inventory import PoolTable
+from cncp.config.parsers import Value
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
 from cncp.install import source_code
@@ -35,7 +36,7 @@ from cncp.pools.cloud.user_data import user_data
 from cncp.ports import connections
 from cncp.release import bundle
 from cncp.rendezvous import owner, publishing
-from cncp.rendezvous.documents import Cluster
+from cncp.rendezvous.documents import Cluster, Seed
 from cncp.rendezvous.sealing import SETTINGS
 from cncp.rendezvous.store import Store
 
@@ -99,14 +100,8 @@ class Gate:
 
         Raises CncpError where the controller is not here, or listens for nobody else.
         """
-        node = self._node
-        inviting.insist(node)
-        inviting.start(node, Console(quiet=True))
-        record = owner.load(self._home)
-        if record is None:
-            raise UsageError("there is no rendezvous here", "run cncp up on the controller's machine")
-        store = offering.store(self._home, record)
-        given = {"engines": "cores", **{key: value for key, value in rendezvous.settings.items() if key in SETTINGS}}
+        node, store = self._meeting()
+        given = _given(rendezvous.settings)
         path = self._bundle(wanted, folder, say)
         digest = sha256(path)
         lifetime = int(wanted["deadline"])
@@ -119,6 +114,26 @@ class Gate:
             lifetime,
             certificate,
             wanted["index"],
+        )
+
+    def _meeting(self) -> tuple[Node, Store]:
+        """Have the service run that members follow; return this machine, and where documents lie. Raises CncpError."""
+        node = self._node
+        inviting.insist(node)
+        inviting.start(node, Console(quiet=True))
+        record = owner.load(self._home)
+        if record is None:
+            raise UsageError("there is no rendezvous here", "run cncp up on the controller's machine")
+        return node, offering.store(self._home, record)
+
+    def invite(self, batch: str, settings: Mapping[str, Value], lifetime: int, note: str) -> Seed:
+        """Let members join that have the code, for ``lifetime`` s, after `begin`; again the same batch for longer.
+
+        Raises CncpError where the controller is not here, or listens for nobody else.
+        """
+        node, store = self._meeting()
+        return publishing.publish_join(
+            store, self._home, offering.offer(node), batch, lifetime=lifetime, settings=_given(settings), note=note
         )
 
     def _bundle(self, wanted: Mapping[str, Any], folder: Path, say: Say) -> Path:
@@ -213,6 +228,11 @@ class Gate:
         if document is None:
             raise NoAnswer("the cluster has no keys yet", "bring it up: cncp up")
         return Hub(document, node.local_address)
+
+
+def _given(settings: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the settings that members are given."""
+    return {"engines": "cores", **{key: value for key, value in settings.items() if key in SETTINGS}}
 
 
 def _file(table: PoolTable) -> Path:

@@ -165,8 +165,11 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="cidcapt", description="put nodes into an image, and wait until they are")
     parser.add_argument("-j", "--job", required=True, help="the scheduler's number of the job")
-    parser.add_argument("-n", "--nodes", required=True, metavar="NODES", help="node1+node2, or node[1-16]")
-    parser.add_argument("-i", "--image", required=True, help="NAME-VERSION-SUBVERSION")
+    parser.add_argument("-n", "--nodes", default="", metavar="NODES", help="node1+node2, or node[1-16]")
+    parser.add_argument("-i", "--image", default="", help="NAME-VERSION-SUBVERSION")
+    parser.add_argument(
+        "--release", action="store_true", help="let the job's nodes go, at its end: nothing else is said"
+    )
     parser.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS")
     parser.add_argument("--restart", default="", metavar="COUNT", help="how often the job was begun anew")
     parser.add_argument("--access", type=Path, default=Path("/etc/cncp/cidcapt.json"), metavar="FILE")
@@ -188,10 +191,16 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     given, console = arguments(argv), Console()
     try:
-        wanted = {"nodes": node_names(given.nodes), "image": checked(given.image), "timeout": given.timeout}
-        wish = Wish.from_json(wanted, "the request", "give up to 1024 nodes, and a time of up to a week")
         job = job_name(given.job, given.restart)
         client = CiddClient(Access.from_json(given.access.read_bytes(), str(given.access)))
+        if given.release:
+            client.cancel(job)
+            return DONE
+        wanted = {"nodes": node_names(given.nodes), "image": checked(given.image), "timeout": given.timeout}
+        wish = Wish.from_json(wanted, "the request", "give up to 1024 nodes, and a time of up to a week")
+    except RefusedError as error:
+        console.error(error)
+        return USAGE if error.final else UNREACHABLE
     except (CncpError, CiddError, OSError) as error:
         console.error(RefusedError(error) if isinstance(error, CiddError) else error)
         return USAGE
@@ -206,7 +215,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _until_cancelled(client: CiddClient, job: str, wish: Wish, console: Console) -> int:
     try:
-        return capture(client, job, wish, console)
+        ended = capture(client, job, wish, console)
+        if ended != DONE:
+            # The job does not begin: what is under way for it is anybody's.
+            client.cancel(job)
+        return ended
     except _Cancelled:
         # Once is enough: to be told again would keep it from telling cidd.
         for number in _ENDING:

@@ -134,7 +134,7 @@ def sent_to(node: Node, image: str, job: str, now: float) -> Node:
     """
     if node.state == "unknown":
         raise OutOfTurnError(f"{node.name} is unknown", f"accept it first: cncp node.accept {node.name}")
-    if node.state in UNDER_WAY and node.job != job:
+    if node.state in UNDER_WAY and node.job not in ("", job):
         raise OutOfTurnError(
             f"{node.name} is on its way to {node.wanted} for job {node.job}", "wait for it, or cancel that job"
         )
@@ -170,7 +170,7 @@ def reported(node: Node, state: State, now: float, image: str = "", percent: int
     slots = tuple(dict.fromkeys((image, *node.slots)))
     awake = replace(node, image=image, slots=slots, percent=0)
     if node.state in ("ready", "failed", "alive"):
-        return _moved(replace(awake, wanted=image, reason=""), "alive", now)
+        return _moved(replace(awake, wanted=image, reason=reason), "alive", now)
     if image != node.wanted:
         return _again(awake, now, f"it came back in {image}")
     return _moved(replace(awake, tries=0, reason=""), "alive", now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import re
 import signal
@@ -11,7 +10,7 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,7 +23,7 @@ from cncp.netboot.cidkid import WAIT, CiddError, Server, pause
 from cncp.netboot.image_name import checked
 from cncp.netboot.messages import CaptureState, Wish
 from cncp.netboot.node_states import JOB_FORM, Node
-from cncp.records import Record
+from cncp.records import Odd, Record, parse
 from cncp.rendezvous.documents import Seed
 
 DONE, FAILED, USAGE, LATE, UNREACHABLE, CANCELLED = 0, 1, 2, 3, 4, 130
@@ -95,7 +94,7 @@ class CiddClient:
 
     def meet(self, job: str, seed: Seed) -> None:
         """Have the engines of a job's nodes join by a seed."""
-        self.ask("PUT", f"{_job(job)}/rendezvous", json.loads(seed.to_json()))
+        self.ask("PUT", f"{_job(job)}/rendezvous", asdict(seed))
 
     def nodes(self) -> list[Node]:
         """Return all nodes."""
@@ -107,8 +106,8 @@ class CiddClient:
 
     def _list(self, target: str) -> list[Any]:
         try:
-            found = json.loads(self.ask("GET", target))
-        except ValueError:
+            found = parse(self.ask("GET", target))
+        except Odd:
             found = None
         if not isinstance(found, list):
             raise CncpError("cidd answers with what is no list", "see whether that is cidd, and of this version")

@@ -275,6 +275,7 @@ READS = {
     "inheritance": "begins before anything else of ours is imported",
     "install.uv_config": "what another Python has read of TOML",
     "netboot.cidkid": "stands alone in an image",
+    "netboot.engine_host": "stands alone in an image",
     "records": "the one way to read it",
     "ssh.bare_host": "is sent to hosts by itself",
 }

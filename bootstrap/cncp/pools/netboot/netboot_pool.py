@@ -52,6 +52,8 @@ class NetbootPool(Pool):
     kind: ClassVar = "netboot"
     wants: ClassVar[Mapping[str, Want]] = netboot_table.WANTS
     counted: ClassVar = "nodes"
+    # What engines join by is that machine's, and its account has the access file.
+    at_controller: ClassVar = True
 
     def __init__(self, table: PoolTable, wanted: Mapping[str, Any], name: str, home: Path) -> None:
         super().__init__(table, wanted, name, home)
@@ -105,14 +107,6 @@ class NetbootPool(Pool):
         return self.gate.drain(names, hold=hold) if names else []
 
     # Before anything is changed ---------------------------------------------
-
-    def check_controller(self, head: HostSpec) -> None:
-        """Refuse a controller elsewhere: what engines join by is its machine's."""
-        if not head.local:
-            raise UsageError(
-                f"{self.table.where}: netbooted nodes join by the controller's machine: {head.name}, not this one",
-                f"run cncp up on {head.name}, with a file without controller, and have the access file there",
-            )
 
     def check(self) -> None:
         """Have cidd say whether there are such nodes, and such an image. Raises CncpError."""

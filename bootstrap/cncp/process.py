@@ -22,6 +22,7 @@ from cncp.errors import CncpError
 _OPENSSH = ("openssh-client", "openssh-clients")
 
 PACKAGES: Mapping[str, tuple[str, str]] = {
+    "apt-cache": ("apt", "apt"),
     "apt-config": ("apt", "apt"),
     "apt-get": ("apt", "apt"),
     "bash": ("bash", "bash"),
@@ -29,6 +30,7 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     "chown": ("coreutils", "coreutils"),
     "crontab": ("cron", "cronie"),
     "dpkg": ("dpkg", "dpkg"),
+    "dpkg-deb": ("dpkg", "dpkg"),
     "env": ("coreutils", "coreutils"),
     "genisoimage": ("genisoimage", "genisoimage"),
     "git": ("git", "git-core"),

@@ -217,23 +217,34 @@ def _parsed(path: Path, content: str) -> tuple[Mapping[str, object], Inventory |
     """Parse the content of a file, once: it is asked for by every step, and for every host."""
     if path.suffix != ".toml":
         return {}, pool_tables.listed(path, content), RendezvousTable()
-    toml = toml_reader()
-    if toml is None:
+    values = _toml(path, content)
+    if values is None:
         return {}, None, RendezvousTable()
-    try:
-        values = toml.loads(content)
-        _refuse_endless(values)
-    except RecursionError:
-        raise UsageError(
-            f"{path} is not readable: it is nested too deep", "a cluster.toml has no such depths"
-        ) from None
-    except ValueError as error:
-        # Of TOML itself, or of a number with more digits than Python reads.
-        raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io for the syntax") from None
     hosts = pool_tables.parse(values, str(path), path.parent)
     table = rendezvous_table.parse(values.get(rendezvous_table.TABLE, {}), str(path), path.parent)
     settings = {key: value for key, value in values.items() if key not in inventory.TABLES}
     return with_paths(settings, path.parent), hosts, table
+
+
+def read_toml(path: Path) -> dict[str, object]:
+    """Return what a file of TOML says that is no cluster.toml. Raises UsageError."""
+    return _toml(path, pool_tables.content_of(path, _READABLE)) or {}
+
+
+def _toml(path: Path, content: str) -> dict[str, object] | None:
+    """Return what a text says; None where no Python here reads TOML yet."""
+    toml = toml_reader()
+    if toml is None:
+        return None
+    try:
+        values: dict[str, object] = toml.loads(content)
+        _refuse_endless(values)
+    except RecursionError:
+        raise UsageError(f"{path} is not readable: it is nested too deep", "no file of ours has such depths") from None
+    except ValueError as error:
+        # Of TOML itself, or of a number with more digits than Python reads.
+        raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io for the syntax") from None
+    return values
 
 
 def _refuse_endless(value: Any) -> None:

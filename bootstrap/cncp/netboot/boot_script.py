@@ -7,15 +7,17 @@ from cncp.netboot.node_states import Node
 _PAUSE = 5  # s between two questions of a node that waits
 
 
-def boot_script(address: str, node: Node, key: str) -> str:
+def boot_script(address: str, node: Node, key: str, more: str = "") -> str:
     """Return the script for a node; ``key`` is that of this boot, "" where the network has nothing for it.
+
+    ``more`` are further arguments for the kernel.
 
     A node that has an image boots its disk, and asks again where there is nothing to boot on it.
     """
     # Of the card that asked: a node may have others, and net0 be one of those.
     again = f"sleep {_PAUSE}\nchain --replace http://{address}/v1/boot?mac={node.mac}&uuid={node.uuid}"
     if key:
-        arguments = f"cidd=http://{address} node={node.name} key={key}"
+        arguments = f"cidd=http://{address} node={node.name} key={key} {more}".rstrip()
         body = (
             f"kernel http://{address}/v1/blancmange/kernel initrd=initramfs {arguments} || goto again\n"
             f"initrd --name initramfs http://{address}/v1/blancmange/initramfs || goto again\nboot || goto again"

@@ -25,6 +25,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler
 
 from cncp.errors import CncpError, UsageError
+from cncp.files import read_bytes
 from cncp.netboot import messages
 from cncp.netboot.boot_script import boot_script
 from cncp.netboot.image_store import ImageStore
@@ -147,7 +148,12 @@ class _Boot(_Handler):
             raise UsageError("that is no address of a card, or no UUID", "ask with mac=... and uuid=...")
         node, key = self.cidd.provisioner.boot_key(mac, uuid)
         self.set_header("Content-Type", "text/plain")
-        self.write(boot_script(self.cidd.address, node, key))
+        self.write(boot_script(self.cidd.address, node, key, _arguments(self.cidd.blancmange)))
+
+
+def _arguments(folder: Path) -> str:
+    """Return the arguments for Blancmange's kernel that it was built with."""
+    return (read_bytes(folder / "arguments") or b"").decode().strip()
 
 
 class _PlainReport(_Handler):
@@ -333,7 +339,7 @@ _PLAIN: list[tuple[str, type[_Handler]]] = [
     (rf"/v1/nodes/{_NAME}/report", _PlainReport),
     (rf"/v1/images/{_IMAGE}/manifest\.(json|minisig)", _Manifest),
     (r"/v1/blobs/([0-9a-f]{64})", _Blob),
-    (r"/v1/blancmange/(kernel|initramfs)", _Blancmange),
+    (r"/v1/blancmange/(kernel|initramfs|sums|sums\.minisig)", _Blancmange),
 ]
 """What the server of the network answers where nodes boot."""
 

@@ -1,0 +1,63 @@
+#!/bin/sh
+# The first program of an image's initrd: mounts the slot, or a squashfs on it under an overlay, and goes on there.
+# shellcheck shell=dash
+
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+echo 3 > /proc/sys/kernel/printk
+
+stop() {
+    echo "this image cannot be booted: $1" > /dev/console
+    sleep 10
+    reboot -f
+}
+
+root='' init=/sbin/init mode=rw
+# shellcheck disable=SC2013  # words
+for word in $(cat /proc/cmdline); do
+    case $word in
+        root=*) root=${word#*=} ;;
+        init=*) init=${word#*=} ;;
+        ro | rw) mode=$word ;;
+    esac
+done
+
+for _ in 1 2 3; do
+    find /sys/devices -name modalias -exec cat {} + 2> /dev/null | sort -u | xargs modprobe -a -q 2> /dev/null
+done
+xargs modprobe -a -q < /etc/cncp/modules
+
+tries=0
+until device=$(findfs "$root" 2> /dev/null); do
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || stop "there is no disk with $root"
+    sleep 0.1
+done
+
+mkdir -p /slot /tree
+mount -t ext4 -o "$mode" "$device" /slot || stop "$device cannot be mounted"
+if [ -e /slot/root.squashfs ]; then
+    mount -o remount,rw /slot
+    mkdir -p /lower
+    mount -t squashfs -o ro /slot/root.squashfs /lower || stop "its squashfs cannot be mounted"
+    # What jobs have changed is gone once cidd gives the node to another: "fresh" is put there before the reboot.
+    if [ -e /slot/fresh ] || [ ! -d /slot/upper ]; then
+        rm -rf /slot/upper /slot/work
+        mkdir -p /slot/work
+        cp -a /slot/identity /slot/upper
+        sync
+        rm -f /slot/fresh
+    fi
+    mount -t overlay -o lowerdir=/lower,upperdir=/slot/upper,workdir=/slot/work overlay /tree ||
+        stop "its overlay cannot be mounted"
+    mkdir -p /tree/run
+else
+    mount --move /slot /tree
+fi
+for folder in proc sys dev; do
+    mount --move "/$folder" "/tree/$folder" || umount "/$folder"
+done
+exec switch_root /tree "$init"

@@ -1,0 +1,14 @@
+#!/bin/sh
+# switch IMAGE: boot an image that is in a slot of this disk, now and from now on. cidkid calls it.
+# shellcheck shell=dash disable=SC2154  # boot_next.sh sets what is not set here
+set -eu
+
+# shellcheck source=SCRIPTDIR/boot_next.sh disable=SC1091
+. /etc/cncp/cidkid.d/boot_next.sh
+
+chosen=$(slot "$1")
+open_environment
+environment=$grub_folder/grub/grubenv
+env_set "$environment" "saved_entry=$chosen" next_entry= cidd_key= \
+    "slots_used=$(env_used "$(env_get "$environment" slots_used)" "$chosen")"
+boot_next

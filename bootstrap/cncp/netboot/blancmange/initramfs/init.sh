@@ -1,0 +1,69 @@
+#!/bin/sh
+# Blancmange's first program: brings up what a machine needs to fetch an image, lets in who may look, and has that done.
+# shellcheck shell=dash
+
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /run /tmp /mnt
+mount -t devpts pts /dev/pts
+mount -t tmpfs -o mode=700 tmp /tmp
+echo 3 > /proc/sys/kernel/printk
+
+say() {
+    echo "blancmange: $1" > /dev/console
+}
+
+restart() {
+    sync
+    reboot -f
+}
+
+# A kernel of one build and an initramfs of the next may have met while both were replaced.
+[ -d "/lib/modules/$(uname -r)" ] || { say "this is not the kernel that it was built with" && sleep 5 && restart; }
+
+# Have the kernel's modules for the machine's parts be there; some show others, such as disks behind a controller.
+modules() {
+    for _ in 1 2 3; do
+        find /sys/devices -name modalias -exec cat {} + 2> /dev/null | sort -u | xargs modprobe -a -q 2> /dev/null
+    done
+    xargs modprobe -a -q < /etc/cncp/modules
+}
+
+# Ask every card that has a link for an address at once: the one that the network boots from answers, wherever it is.
+network() {
+    for card in /sys/class/net/*; do
+        card=${card##*/}
+        [ "$card" = lo ] || ip link set "$card" up
+    done
+    ip link set lo up
+    until ip route show default 2> /dev/null | grep -q . || ip addr show scope global | grep -q inet; do
+        for card in /sys/class/net/*; do
+            card=${card##*/}
+            [ "$card" = lo ] || [ "$(cat "/sys/class/net/$card/carrier" 2> /dev/null)" != 1 ] ||
+                udhcpc -q -n -f -t 4 -T 1 -i "$card" -s /etc/cncp/udhcpc.sh > /dev/null 2>&1 &
+        done
+        wait
+        sleep 0.2
+    done
+}
+
+modules
+network
+if [ -s /root/.ssh/authorized_keys ]; then
+    # Keys alone; its own key is new for each boot, as there is no secret in what everybody can fetch.
+    mkdir -p /etc/dropbear
+    /usr/sbin/dropbear -R -s -j -k -p 22
+fi
+
+/usr/bin/provision > /dev/console 2>&1
+case $? in
+    0) restart ;;
+    2) say "it begins anew" && sleep 5 && restart ;;
+esac
+say "it waits for somebody to look: ssh root@$(hostname -i 2> /dev/null || echo this node)"
+while :; do
+    sleep 3600
+done

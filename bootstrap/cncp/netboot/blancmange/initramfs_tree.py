@@ -1,0 +1,98 @@
+"""What is in Blancmange's initramfs: files, libraries and modules of Debian's packages, our programs, where cidd is.
+
+Nothing in it is a secret: whoever is on the network where nodes boot can fetch it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cncp.netboot.blancmange import disk_layout, grub_images, kernel_modules
+from cncp.netboot.blancmange.cpio_archive import Member, file, folder, link
+from cncp.netboot.blancmange.top_config import HERE, TopConfig
+from cncp.netboot.blancmange.unpacked_tree import UnpackedTree
+from cncp.process import run
+
+_BUSYBOX = "usr/bin/busybox"
+_PROGRAMS = {"init.sh": "init", "provision.sh": "usr/bin/provision", "udhcpc.sh": "etc/cncp/udhcpc.sh"}
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How a node reaches cidd: https://HOST:PORT, its certificate's SHA-256, http://HOST:PORT, the key of images."""
+
+    url: str
+    fingerprint: str
+    plain: str
+    public: str
+
+
+def build_packages(tree: UnpackedTree, config: TopConfig, reach: Reach, authorized_keys: str) -> dict[str, Member]:
+    """Return all members of the initramfs by their paths. Raises CncpError.
+
+    ``authorized_keys`` are the public keys of those who may log in; without any, nobody may.
+    """
+    return {
+        **_base(tree),
+        **_programs(tree, config),
+        **kernel_modules.chosen(tree.path(f"usr/lib/modules/{tree.kernel}"), tree.path(_BUSYBOX), config.modules),
+        **_scripts(),
+        **_settings(config, reach, authorized_keys),
+        **_grub(tree, config, reach),
+    }
+
+
+def _base(tree: UnpackedTree) -> dict[str, Member]:
+    applets = run([tree.path(_BUSYBOX), "--list"]).stdout.split()
+    return {
+        **{name: link(f"usr/{name}") for name in ("bin", "lib", "lib64", "sbin")},
+        **{f"usr/bin/{name}": link("busybox") for name in applets},
+        **{name: folder() for name in ("dev", "proc", "sys", "mnt", "run")},
+        "tmp": folder(0o700),
+        "root": folder(0o700),
+        # A password of "*" is none: who logs in has a key.
+        "etc/passwd": file(b"root:*:0:0:root:/root:/bin/sh\n"),
+        "etc/group": file(b"root:x:0:\n"),
+    }
+
+
+def _programs(tree: UnpackedTree, config: TopConfig) -> dict[str, Member]:
+    libraries = {name for program in config.programs for name in tree.libraries(program)}
+    return {name.lstrip("/"): file(tree.file(name), 0o755) for name in (*config.programs, *libraries)}
+
+
+def _scripts() -> dict[str, Member]:
+    found = {}
+    for path in (HERE / "initramfs").glob("*.sh"):
+        found[_PROGRAMS.get(path.name, f"usr/lib/cncp/{path.name}")] = file(path.read_bytes(), 0o755)
+    for path in (HERE / "in_image").glob("*.sh"):
+        # What cidkid calls has the name of a verb; the rest is read by that.
+        name = path.stem if path.stem in ("switch", "blancmange") else path.name
+        found[f"etc/cncp/cidkid.d/{name}"] = file(path.read_bytes(), 0o755)
+    return {**found, "usr/lib/cncp/grubenv.sh": link("/etc/cncp/cidkid.d/grubenv.sh")}
+
+
+def _settings(config: TopConfig, reach: Reach, authorized_keys: str) -> dict[str, Member]:
+    settings = {
+        "url": reach.url,
+        "fingerprint": reach.fingerprint,
+        "images.pub": reach.public,
+        "arguments": config.arguments,
+        "modules": " ".join(config.load),
+        "disk": config.disk,
+        "layout": disk_layout.table(disk_layout.read(config.layout_folder)).rstrip("\n"),
+    }
+    found = {f"etc/cncp/{name}": file(f"{text}\n".encode()) for name, text in settings.items()}
+    keys = {"root/.ssh": folder(0o700), "root/.ssh/authorized_keys": file(authorized_keys.encode(), 0o600)}
+    return {**found, **(keys if authorized_keys else {})}
+
+
+def _grub(tree: UnpackedTree, config: TopConfig, reach: Reach) -> dict[str, Member]:
+    boot, core = grub_images.images(tree)
+    commands = (HERE / "initramfs/grub.cfg").read_text()
+    filled = commands.replace("@CIDD@", reach.plain).replace("@ARGUMENTS@", config.arguments)
+    return {
+        "usr/lib/grub/boot.img": file(boot),
+        "usr/lib/grub/core.img": file(core),
+        "usr/lib/grub/grub.cfg": file(filled.encode()),
+    }

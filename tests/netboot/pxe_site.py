@@ -1,0 +1,269 @@
+"""Machines that boot by PXE: a network of their own, dnsmasq, the real cidd, and qemu without KVM.
+
+The network is a namespace without a name that only this thread and what it starts are in: it ends with them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cncp.netboot.blancmange import top_config
+from cncp.netboot.blancmange.initramfs_image import build
+from cncp.netboot.blancmange.initramfs_tree import Reach
+from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
+from cncp.netboot.cidd import Place, Settings
+from cncp.rendezvous import certificate
+from cncp.waiting import wait_until
+
+from .tiny_image import KERNEL, MODULES, TinyImage
+
+SERVER = "10.78.9.1"
+ARGUMENTS = "console=ttyS0 quiet panic=1 net.ifnames=0"
+_NEW_NETWORK = 0x40000000  # CLONE_NEWNET
+_LAYOUT = {"blancmange": "64M", "swap": "16M", "slot0": "160M", "slot1": "160M"}
+
+
+@contextlib.contextmanager
+def network() -> Iterator[None]:
+    """Have this thread, and what it starts, be in a network with nothing but a bridge."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        assert libc.unshare(_NEW_NETWORK) == 0, os.strerror(ctypes.get_errno())
+        for words in (
+            "link set lo up",
+            "link add name wire type bridge",
+            f"addr add {SERVER}/24 dev wire",
+            "-6 addr add fd99::1/64 dev wire nodad",
+            "link set wire up",
+        ):
+            subprocess.run(["ip", *words.split()], check=True)
+        yield
+    finally:
+        assert libc.setns(before, _NEW_NETWORK) == 0, os.strerror(ctypes.get_errno())
+        os.close(before)
+
+
+def started(argv: Sequence[str | Path], log: Path) -> subprocess.Popen[bytes]:
+    """Start a program that ends with this thread."""
+    with log.open("ab") as stream:
+        return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv], stdout=stream, stderr=stream)
+
+
+class Machine:
+    """A machine with a disk and a card. Each reset is a qemu of its own: emulated, a second boot in one is slow."""
+
+    def __init__(self, number: int, folder: Path, size: str, first: str) -> None:
+        """``size`` is that of its disk; ``first`` what it boots: "c" the disk, "n" the network."""
+        self.mac, self.uuid = f"52:54:00:78:09:{number:02x}", str(uuid.UUID(int=number))
+        self.disk, self.log = folder / f"m{number}.disk", folder / f"m{number}.log"
+        self._tap, self._first, self._on = f"tap{number}", first, False
+        self.boots = 0
+        with self.disk.open("wb") as disk:
+            disk.truncate(_bytes(size))
+        subprocess.run(["ip", "tuntap", "add", self._tap, "mode", "tap"], check=True)
+        subprocess.run(["ip", "link", "set", self._tap, "master", "wire", "up"], check=True)
+
+    def switch_on(self) -> None:
+        """Start it."""
+        self._on = True
+        self._boot()
+
+    def look(self) -> None:
+        """Begin it anew where it has been reset. Whoever waits for something calls this meanwhile."""
+        if self._on and self._qemu.poll() is not None:
+            self._boot()
+
+    def cut(self) -> None:
+        """Cut its power."""
+        self._on = False
+        self._qemu.kill()
+        self._qemu.wait()
+
+    def said(self) -> str:
+        """Return what it has written to its serial line."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def _boot(self) -> None:
+        self.boots += 1
+        self._qemu = started(
+            [
+                *("qemu-system-x86_64", "-accel", "tcg", "-m", "320", "-smp", "1", "-nodefaults", "-display", "none"),
+                *(
+                    "-uuid",
+                    self.uuid,
+                    "-no-reboot",
+                    "-boot",
+                    f"order={self._first}{'n' if self._first == 'c' else 'c'}",
+                ),
+                *("-chardev", f"file,id=s,append=on,path={self.log}", "-serial", "chardev:s"),
+                *("-netdev", f"tap,id=n,ifname={self._tap},script=no,downscript=no"),
+                *("-device", f"virtio-net-pci,netdev=n,mac={self.mac}"),
+                *("-drive", f"if=virtio,format=raw,cache=unsafe,discard=unmap,file={self.disk}"),
+            ],
+            self.log,
+        )
+
+
+def _bytes(size: str) -> int:
+    return int(size[:-1]) << {"M": 20, "G": 30}[size[-1]]
+
+
+class PxeSite:
+    """A cidd with images, and a DHCP server; made where there are Debian's packages, begun in a network of its own."""
+
+    def __init__(self, folder: Path, cache: Path, images: Sequence[str]) -> None:
+        self.folder = folder
+        self.place = Place(folder / "cidd")
+        self.place.folder.mkdir()
+        self.machines: list[Machine] = []
+        self.settings = Settings(str(self.place.folder), SERVER)
+        self._processes = list[subprocess.Popen[bytes]]()
+        tiny = TinyImage(cache / "tiny")
+        for name in images:
+            tiny.add(self.place.images(), self.place.signing_key(), name, folder / name)
+        layout = folder / "repart.d"
+        layout.mkdir()
+        _write_layout(layout)
+        config = replace(
+            top_config.read(), kernel=KERNEL, modules=(*MODULES, "ext4"), arguments=ARGUMENTS, layout=str(layout)
+        )
+        reach = Reach(
+            f"https://{SERVER}:{self.settings.port}",
+            certificate.ensure(self.place.folder, "cidd"),
+            f"http://{SERVER}:{self.settings.plain_port}",
+            self.place.signing_key().public,
+        )
+        build(self.place.blancmange, config, reach, self.place.signing_key(), "", cache / "blancmange")
+
+    def begin(self) -> None:
+        """Start the servers, and wait until they answer."""
+        settings = self.folder / "cidd.json"
+        settings.write_text(json.dumps(self.settings.to_json()))
+        self._processes = [
+            started([sys.executable, "-m", "cncp.netboot.cidd", settings], self.folder / "cidd.log"),
+            started(_dnsmasq(self.folder, self.settings.plain_port), self.folder / "dnsmasq.log"),
+        ]
+        assert wait_until(self.answers, 60), self.said()
+
+    def answers(self) -> bool:
+        """Tell whether cidd answers."""
+        try:
+            self.client.ask("GET", "/v1/images")
+        except (OSError, RefusedError):
+            return False
+        return True
+
+    @property
+    def client(self) -> CiddClient:
+        """Who has the token."""
+        return CiddClient(Access.from_json(self.place.access.read_bytes(), "cidcapt.json"))
+
+    def machine(self, size: str = "420M", first: str = "c") -> Machine:
+        """Return one more machine, not switched on."""
+        self.machines.append(Machine(len(self.machines) + 1, self.folder, size, first))
+        return self.machines[-1]
+
+    def nodes(self) -> dict[str, dict[str, object]]:
+        """Return what cidd knows, by the nodes' names, with machines that were reset begun anew."""
+        for machine in self.machines:
+            machine.look()
+        return {node["name"]: node for node in json.loads(self.client.ask("GET", "/v1/nodes"))}
+
+    def accept(self, *machines: Machine) -> None:
+        """Switch machines on, and have them be known as n1, n2, ..."""
+        for machine in machines:
+            machine.switch_on()
+        for machine in machines:
+            unnamed = f"node-{machine.mac.replace(':', '')}"
+            assert wait_until(lambda name=unnamed: name in self.nodes(), 120, 0.2), self.said()  # type: ignore[misc]
+            self.client.ask("POST", f"/v1/nodes/{unnamed}?name=n{self.machines.index(machine) + 1}")
+
+    def capture(self, job: str, nodes: str, image: str, patience: float = 240) -> subprocess.Popen[str]:
+        """Begin a job's command."""
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "cncp.netboot.cidcapt", "-j", job, "-n", nodes, "-i", image),
+                *(f"--access={self.place.access}", f"--timeout={patience}"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ended(self, command: subprocess.Popen[str], patience: float = 260) -> int | None:
+        """Return the exit code of a job's command, once it has ended."""
+
+        def look() -> bool:
+            self.nodes()
+            return command.poll() is not None
+
+        wait_until(look, patience, 0.3)
+        command.kill()
+        return command.wait()
+
+    def captured(self, job: str, nodes: str, image: str) -> None:
+        """Hold that a job's nodes come into an image."""
+        with self.capture(job, nodes, image) as command:
+            assert self.ended(command) == 0, self.said()
+
+    def trace(self, name: str) -> list[tuple[str, str]]:
+        """Return the states that a node went through, with what was said of each."""
+        events = json.loads(self.client.ask("GET", f"/v1/nodes/{name}/events"))
+        return [(event["state"], event["text"]) for event in events]
+
+    def said(self) -> str:
+        """Return what everything has written, for a test that fails."""
+        logs = (self.folder / name for name in ("cidd.log", "dnsmasq.log"))
+        texts = {path.name: path.read_text().splitlines() for path in logs if path.exists()}
+        telling = {name: [line for line in lines if "GET /v1/nodes " not in line] for name, lines in texts.items()}
+        shown = ["\n".join((f"== {name}", *lines[-60:])) for name, lines in telling.items()]
+        return "\n".join(
+            (*shown, *(f"== {node.log.name}, boot {node.boots}\n{node.said()[-6000:]}" for node in self.machines))
+        )
+
+    def end(self) -> None:
+        """End everything."""
+        for machine in self.machines:
+            with contextlib.suppress(AttributeError):
+                machine.cut()
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait(30)
+
+
+def _dnsmasq(folder: Path, port: int) -> list[str | Path]:
+    script = f"http://{SERVER}:{port}/v1/boot?mac=${{net0/mac}}&uuid=${{uuid}}"
+    return [
+        *(
+            "dnsmasq",
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--port=0",
+            "--interface=wire",
+            "--bind-interfaces",
+        ),
+        *("--user=root", f"--pid-file={folder / 'dnsmasq.pid'}", f"--dhcp-leasefile={folder / 'leases'}"),
+        *("--dhcp-range=10.78.9.50,10.78.9.90,1h", "--dhcp-match=set:ipxe,175", f"--dhcp-boot=tag:ipxe,{script}"),
+        # Without these iPXE waits for a router of IPv6, and for a proxy of DHCP.
+        *("--enable-ra", "--dhcp-range=fd99::,ra-only,64", "--dhcp-option-force=encap:175,176,1b"),
+    ]
+
+
+def _write_layout(folder: Path) -> None:
+    first = "[Partition]\nType=21686148-6449-6e6f-744e-656564454649\nLabel=grub\nSizeMinBytes=2M\nSizeMaxBytes=2M\n"
+    (folder / "10.conf").write_text(first)
+    for number, (name, size) in enumerate(_LAYOUT.items(), 20):
+        kind, most = "swap" if name == "swap" else "linux-generic", "" if "slot" in name else f"SizeMaxBytes={size}\n"
+        text = f"[Partition]\nType={kind}\nLabel={name}\nSizeMinBytes={size}\n{most}"
+        (folder / f"{number}.conf").write_text(text)

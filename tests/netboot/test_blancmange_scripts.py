@@ -1,0 +1,370 @@
+"""Blancmange's own programs, by the busybox that a node has, on a file in the place of its disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import http.server
+import os
+import random
+import secrets
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cncp.netboot import messages
+from cncp.netboot.blancmange import disk_layout
+from cncp.netboot.blancmange.top_config import HERE
+from cncp.netboot.cidkid import signature
+from cncp.netboot.image_store import Blob, ImageStore, Manifest
+from cncp.netboot.minisign import SigningKey
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("busybox") is None, reason="busybox-static is not here"),
+    pytest.mark.skipif(shutil.which("minisign") is None, reason="minisign is not here"),
+]
+
+PARTS = (
+    "initramfs/report",
+    "initramfs/disk",
+    "initramfs/slots",
+    "initramfs/grub",
+    "initramfs/fetch",
+    "in_image/grubenv",
+)
+LAYOUT = (
+    "grub 21686148-6449-6E6F-744E-656564454649 2 2 -\n"
+    "blancmange 0FC63DAF-8483-4772-8E79-3D69D8477DE4 16 16 ext4\n"
+    "swap 0657FD6D-A4AB-43C4-84E5-0933C84B4F4F 4 4 swap\n"
+    + "".join(f"slot{number} 0FC63DAF-8483-4772-8E79-3D69D8477DE4 8 0 -\n" for number in range(3))
+)
+
+
+def sh(commands: str, *arguments: str | Path, **variables: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run commands with all of Blancmange's functions."""
+    text = "".join(f". {HERE}/{part}.sh\n" for part in PARTS)
+    text += 'fail() { echo "failed: $1" >&2; exit 3; }\nlayout=${layout_file:-}\n' + commands
+    around = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in variables.items()}}
+    argv = ["busybox", "sh", "-euc", text, "sh", *map(str, arguments)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, env=around, timeout=120)
+
+
+def good(commands: str, *arguments: str | Path, **variables: str | Path) -> str:
+    """Return what commands print that succeed."""
+    done = sh(commands, *arguments, **variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_report_is_signed_as_cidkid_signs() -> None:
+    """For keys of each length that there is, and for what is in a message: quotes, lines, bytes."""
+    for size in (1, 16, 32):
+        key = secrets.token_hex(size)
+        body = '{"state": "failed", "reason": "50 % of \\\\ $HOME `x` \'y\'\n"}'
+        mine = good('use_key "$key"; printf "POST\\n%s\\n%s\\n%s" "$1" "$2" "$3" | hmac', "/v1/n", "7", body, key=key)
+        assert mine.strip() == signature(key.encode(), "POST", "/v1/n", 7, body.encode())
+    whole = bytes(range(256))
+    bytewise = subprocess.run(
+        ["busybox", "sh", "-euc", f". {HERE}/initramfs/report.sh; use_key abc; hmac"],
+        input=whole,
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert bytewise.decode().strip() == hmac.new(b"abc", whole, hashlib.sha256).hexdigest()
+
+
+def test_the_key_of_an_image_is_cidds() -> None:
+    """Blancmange derives it from the key of its boot as cidd does."""
+    key = secrets.token_hex(16)
+    made = good('use_key "$key"; printf "session %s" compute-1-0 | hmac', key=key)
+    assert made.strip().encode() == messages.session_key(key.encode(), "compute-1-0")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ('{"verb": "install", "image": "compute-1-0", "seconds": 0.0, "key": ""}', "install compute-1-0 0.0"),
+        ('{"verb": "wait", "image": "", "seconds": 5.5, "key": ""}', "wait  5.5"),
+        ('{"seconds":5,"verb":"wait","image":"a-1-0"}', "wait a-1-0 5"),
+        ('{"verb": "none"}', "none  "),
+        ("", "  "),
+    ],
+)
+def test_answers(answer: str, said: str) -> None:
+    """Whatever the order and the blanks; what is not there is empty."""
+    commands = 'echo "$(member verb "$1") $(member image "$1") $(member seconds "$1")"'
+    assert good(commands, answer) == f"{said}\n"
+
+
+def test_grubs_environment(tmp_path: Path) -> None:
+    """It stays one that GRUB reads, of its size and in its place, whatever is set how often."""
+    path = tmp_path / "grubenv"
+    path.write_bytes(b"# GRUB Environment Block\n".ljust(1024, b"#"))
+    inode = path.stat().st_ino
+    for _ in range(3):
+        good('env_set "$1" saved_entry=slot1 next_entry= cidd_key=00ff && env_set "$1" next_entry=blancmange', path)
+    content = path.read_bytes()
+    assert (len(content), path.stat().st_ino) == (1024, inode)
+    assert content.startswith(b"# GRUB Environment Block\nsaved_entry=slot1\ncidd_key=00ff\nnext_entry=blancmange\n#")
+    assert good('env_get "$1" cidd_key; env_get "$1" nothing', path) == "00ff\n"
+    if shutil.which("grub-editenv"):
+        read = subprocess.run(["grub-editenv", path, "list"], capture_output=True, text=True, check=True).stdout
+        assert "next_entry=blancmange" in read
+    assert good('env_used slot0,slot2,slot1 slot2; echo; env_used "" slot0') == "slot0,slot1,slot2\nslot0"
+
+
+class Disk:
+    """A file as a disk. The kernel of a test's machine may read no GPT: it is told what is on it."""
+
+    def __init__(self, folder: Path, mib: int) -> None:
+        self.path, self.layout = folder / "disk", folder / "layout"
+        self.layout.write_text(LAYOUT)
+        with self.path.open("wb") as disk:
+            disk.truncate(mib << 20)
+        done = subprocess.run(["losetup", "-f", "--show", self.path], capture_output=True, text=True, check=True)
+        self.device = done.stdout.strip()
+
+    def sh(self, commands: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run commands in which $disk is this one."""
+        reread = 'reread() { /usr/bin/partx -d "$1" 2> /dev/null || :; /usr/bin/partx -a "$1"; }\n'
+        return sh(reread + commands, *arguments, disk=self.device, layout_file=self.layout)
+
+    def good(self, commands: str, *arguments: str | Path) -> str:
+        """Return what commands print that succeed."""
+        done = self.sh(commands, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    @property
+    def digest(self) -> str:
+        """That of all its bytes."""
+        os.sync()
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def end(self) -> None:
+        """Have it be no device."""
+        subprocess.run(["partx", "-d", self.device], check=False, capture_output=True)
+        subprocess.run(["losetup", "-d", self.device], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A disk of 64 MiB."""
+    if os.getuid() != 0:
+        pytest.skip("devices are root's")
+    made = Disk(tmp_path, 64)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+MAKE = """
+mkdir -p "$1"
+partition_disk "$disk"
+make_swap "$(device "$disk" swap)"
+open_blancmange "$disk" "$1"
+umount "$1"
+"""
+
+
+def test_the_layout_is_made_once(disk: Disk, tmp_path: Path) -> None:
+    """A second time changes no byte; names of images are no other layout; slots share what is left."""
+    disk.good(MAKE, tmp_path / "mnt")
+    made = disk.good('present "$disk"').splitlines()
+    assert [line.split()[3] for line in made] == ["grub", "blancmange", "swap", "slot0", "slot1", "slot2"]
+    sizes = [int(line.split()[1]) // 2048 for line in made]
+    assert (sizes[:3], len(set(sizes[3:])), 63 - sum(sizes)) == ([2, 16, 4], 1, 2)
+    disk.good('name_slot "$disk" slot1 compute-10-12')
+    before = disk.digest
+    disk.good('partition_disk "$disk"; make_swap "$(device "$disk" swap)"')
+    assert disk.digest == before
+    assert disk.good('images "$disk"') == '["compute-10-12"]\n'
+    disk.good(MAKE, tmp_path / "mnt")
+    assert disk.good('held "$disk" slot1') == "compute-10-12\n"
+
+
+def test_another_layout_is_made_anew(disk: Disk, tmp_path: Path) -> None:
+    """What was on the disk is no image any more, nor is what GRUB was to boot."""
+    disk.good(MAKE, tmp_path / "mnt")
+    disk.good(
+        'name_slot "$disk" slot0 compute-1-0; mount "$(device "$disk" blancmange)" "$1"; touch "$1/old"; umount "$1"',
+        tmp_path / "mnt",
+    )
+    disk.layout.write_text(LAYOUT.replace("slot2", "slot3").replace(" 4 4 swap", " 5 5 swap"))
+    disk.good(MAKE + 'mount "$(device "$disk" blancmange)" "$1"; ls "$1"; umount "$1"', tmp_path / "mnt")
+    assert disk.good('images "$disk"') == "[]\n"
+
+
+def test_a_disk_that_is_too_small(tmp_path: Path, disk: Disk) -> None:
+    """It is said with both sizes, and nothing is written."""
+    disk.layout.write_text(LAYOUT.replace(" 16 16 ", " 64 64 "))
+    before = disk.digest
+    done = disk.sh('partition_disk "$disk"')
+    assert done.returncode != 0
+    assert "the disk has 64 MiB, the layout needs 96" in done.stderr
+    assert disk.digest == before
+
+
+def test_a_power_cut_while_it_is_partitioned(disk: Disk, tmp_path: Path) -> None:
+    """Whatever had been written by then, the next time makes the rest."""
+    cuts = [":", 'partition_disk "$disk"', 'partition_disk "$disk"; make_swap "$(device "$disk" swap)"']
+    for cut in cuts:
+        disk.good(cut)
+        # Half of the file system of Blancmange's is no file system.
+        disk.good(f'{cut}; dd if=/dev/urandom of="$disk" bs=1M seek=3 count=1 conv=notrunc,fsync 2> /dev/null')
+        disk.good(MAKE, tmp_path / "mnt")
+        disk.good('mount "$(device "$disk" blancmange)" "$1"; umount "$1"', tmp_path / "mnt")
+        disk.good('dd if=/dev/zero of="$disk" bs=1M count=1 conv=notrunc,fsync 2> /dev/null; partx -d "$disk" || :')
+
+
+@pytest.mark.parametrize(
+    ("held", "used", "slot"),
+    [
+        ("slot0 slot1 slot2", "", "slot0"),
+        ("a-1-0 slot1 slot2", "slot0", "slot1"),
+        ("a-1-0 b-1-0 new-1-0", "slot2,slot0,slot1", "slot2"),
+        ("a-1-0 b-1-0 c-1-0", "slot1,slot2,slot0", "slot1"),
+        ("a-1-0 b-1-0 c-1-0", "slot0,slot2", "slot1"),
+        ("a-1-0 b-1-0 c-1-0", "", "slot0"),
+    ],
+)
+def test_which_slot_is_given_away(tmp_path: Path, held: str, used: str, slot: str) -> None:
+    """The image's own, else an empty one, else that which was used longest ago."""
+    layout = tmp_path / "layout"
+    layout.write_text(LAYOUT)
+    commands = 'held() { echo "$names" | tr " " "\\n" | sed -n "$((${2#slot} + 1))p"; }\nslot_for disk new-1-0 "$1"'
+    assert good(commands, used, names=held, layout_file=layout) == f"{slot}\n"
+
+
+def test_which_disk_is_used(tmp_path: Path) -> None:
+    """Ours of an earlier time, wherever it is now; else the first with room; none that can be taken out."""
+    layout = tmp_path / "layout"
+    layout.write_text(LAYOUT)
+    for name, mib, removable in (
+        ("sr0", 9000, 1),
+        ("sda", 9000, 1),
+        ("sdb", 10, 0),
+        ("sdc", 9000, 0),
+        ("sdd", 9000, 0),
+    ):
+        folder = tmp_path / "block" / name
+        folder.mkdir(parents=True)
+        for part, text in (("size", mib * 2048), ("removable", removable), ("ro", 0)):
+            (folder / part).write_text(f"{text}\n")
+    functions = (HERE / "initramfs/disk.sh").read_text().replace("/sys/block", f"{tmp_path}/block")
+    choose = f"{functions}\nlayout=$layout_file\nchoose_disk"
+    assert good(choose, layout_file=layout) == "/dev/sdc\n"
+    (tmp_path / "block/sdd/sdd2").mkdir()
+    (tmp_path / "block/sdd/sdd2/uevent").write_text("DEVNAME=sdd2\nPARTNAME=blancmange\n")
+    assert good(choose, layout_file=layout) == "/dev/sdd\n"
+    shutil.rmtree(tmp_path / "block/sdd")
+    shutil.rmtree(tmp_path / "block/sdc")
+    done = sh(choose, layout_file=layout)
+    assert done.returncode != 0
+    assert "no disk has the 48 MiB that the layout needs: sda with 9000 MiB, sdb with 10 MiB," in done.stderr
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> tuple[Path, SigningKey]:
+    """A manifest with its signature, as cidd gives them away."""
+    key = SigningKey.made()
+    store = ImageStore(tmp_path / "store", key.public)
+    blobs = (Blob("root", "1" * 64, 12345678901), Blob("kernel", "2" * 64, 7), Blob("initrd", "3" * 64, 8))
+    store.add(Manifest("compute-1-0", "tar.zst", 1.0, blobs), key)
+    for path in (tmp_path / "store/images/compute-1-0").iterdir():
+        shutil.copy(path, tmp_path)
+    return tmp_path, key
+
+
+def held_against(folder: Path, public: str, name: str) -> subprocess.CompletedProcess[str]:
+    (folder / "images.pub").write_text(f"{public}\n")
+    commands = f". {folder}/fetch.sh; signed $1/manifest.json $1/manifest.minisig $2"
+    text = (HERE / "initramfs/fetch.sh").read_text()
+    (folder / "fetch.sh").write_text(text.replace("/etc/cncp", str(folder)).replace("/tmp/said", f"{folder}/said"))
+    return sh(commands, folder, name)
+
+
+def test_a_manifest_that_is_ours(image: tuple[Path, SigningKey]) -> None:
+    """Its signature holds, and what is in it is read as it was written."""
+    folder, key = image
+    assert held_against(folder, key.public, "compute-1-0").returncode == 0
+    found = good('blobs "$1"; packed "$1"', folder / "manifest.json").splitlines()
+    assert found == [f"root {'1' * 64} 12345678901", f"kernel {'2' * 64} 7", f"initrd {'3' * 64} 8", "tar.zst"]
+
+
+def test_manifests_that_are_not_ours(image: tuple[Path, SigningKey]) -> None:
+    """Of another key, of another image, with a bit flipped anywhere, without a signature."""
+    folder, key = image
+    done = held_against(folder, SigningKey.made().public, "compute-1-0")
+    assert (done.returncode, done.stderr) == (3, "failed: the signature of compute-1-0 does not hold\n")
+    done = held_against(folder, key.public, "compute-1-1")
+    assert (done.returncode, done.stderr) == (3, "failed: what is signed is compute-1-0, not compute-1-1\n")
+    whole, dice = (folder / "manifest.json").read_bytes(), random.Random(1)
+    for _ in range(8):
+        place = dice.randrange(len(whole))
+        damaged = whole[:place] + bytes([whole[place] ^ 1 << dice.randrange(8)]) + whole[place + 1 :]
+        (folder / "manifest.json").write_bytes(damaged)
+        assert held_against(folder, key.public, "compute-1-0").returncode == 3
+    (folder / "manifest.json").write_bytes(whole)
+    (folder / "manifest.minisig").write_bytes(b"")
+    assert held_against(folder, key.public, "compute-1-0").returncode == 3
+
+
+@contextlib.contextmanager
+def cutting_server(content: bytes, cuts: list[int]) -> Iterator[tuple[str, list[str]]]:
+    """A server that ends a connection after so many bytes, and no more once it has cut each time."""
+    ranges: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            asked = self.headers.get("Range", "")
+            ranges.append(asked)
+            first = int(asked[6:-1]) if asked else 0
+            self.send_response(206 if first else 200)
+            if first:
+                self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+            self.send_header("Content-Length", str(len(content) - first))
+            self.end_headers()
+            last = first + cuts.pop(0) if cuts else len(content)
+            self.wfile.write(content[first:last])
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", ranges
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_transfer_that_is_cut_goes_on(tmp_path: Path) -> None:
+    """What has arrived is not fetched again, and cidd hears how far it is."""
+    content = secrets.token_bytes(300_000)
+    with cutting_server(content, [100_000, 0, 50_000]) as (address, ranges):
+        told = good(
+            'state() { echo "$1 $2" >> "$heard"; }; fetch_large /blob "$1" 300000 700000 1000000; cat "$heard"',
+            tmp_path / "blob",
+            cidd=address,
+            heard=tmp_path / "heard",
+        )
+    assert (tmp_path / "blob").read_bytes() == content
+    assert ranges == ["", "bytes=100000-", "bytes=100000-", "bytes=150000-"]
+    assert told.splitlines()[0].startswith('fetch "percent": ')
+
+
+def test_the_table_of_the_layout_is_that_of_repart() -> None:
+    """What is in the package is a layout, and its table is the form that is read here."""
+    table = disk_layout.table(disk_layout.read(HERE / "repart.d"))
+    assert [line.split()[0] for line in table.splitlines()][3:] == ["slot0", "slot1", "slot2", "slot3"]
+    assert all(len(line.split()) == 5 for line in table.splitlines())

@@ -1,0 +1,46 @@
+"""From PXE to an image that runs, and to others by the disk alone: real machines but for the emulation, real cidd."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cncp.netboot import cidcapt
+from tests.lab.base import cache_dir
+
+from .pxe_site import PxeSite, network
+
+OLD, NEW = "tiny-1-0", "tiny-1-1"
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.getuid() != 0, reason="a network of its own is root's"),
+    pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="qemu is not here"),
+]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PxeSite]:
+    """A network with cidd and two images."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(cidcapt.__file__).parents[2]))
+    made = PxeSite(tmp_path, cache_dir() / "netboot", (OLD, NEW))
+    with network():
+        try:
+            made.begin()
+            yield made
+        finally:
+            made.end()
+
+
+def test_from_pxe_to_alive_and_to_another_image_and_back(site: PxeSite) -> None:
+    """Two machines, one of which boots its disk first, come up; one changes images without the network booting."""
+    machines = [site.machine(first=first) for first in ("c", "n")]
+    site.accept(*machines)
+    site.captured("1", "n[1-2]", OLD)
+    site.captured("2", "n1", NEW)
+    site.captured("3", "n1", OLD)
+    assert [text for text in machines[0].said().splitlines() if "this is" in text]

@@ -34,7 +34,7 @@ MARK = "CNCP_SERVICE"
 LOGIN = "login.json"
 """What the account's own login has, in CNCP_HOME: ``cncp.machine.login_environment`` writes it."""
 
-PRIVATE = ("controller", "tunnel")
+PRIVATE = ("cidd", "controller", "dnsmasq", "tunnel")
 """Kinds that run no code of users': what they write is readable by the account alone."""
 
 OPEN_FILES = 65536

@@ -54,6 +54,8 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     "systemctl": ("systemd", "systemd"),
     "tar": ("tar", "tar"),
     "tmux": ("tmux", "tmux"),
+    "useradd": ("passwd", "shadow-utils"),
+    "userdel": ("passwd", "shadow-utils"),
     "vagrant": ("vagrant", "vagrant"),
     "zstd": ("zstd", "zstd"),
 }

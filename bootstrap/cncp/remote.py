@@ -35,6 +35,7 @@ class Program:
 
 VERBS = {
     "chef": Program("cncp.machine.chef_api"),
+    "cidcapt": Program("cncp.netboot.cidcapt", answers=False),
     "cncp": Program("cncp.tasks.program"),
     "death": Program("cncp.serve.death", answers=False),
     "engines": Program("cncp.machine.ops.engine_states"),

@@ -160,7 +160,7 @@ def job_name(job: str, restart: str) -> str:
     return name
 
 
-def arguments(argv: Sequence[str]) -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="cidcapt", description="put nodes into an image, and wait until they are")
     parser.add_argument("-j", "--job", required=True, help="the scheduler's number of the job")
@@ -186,7 +186,7 @@ def _cancel(_: int, __: FrameType | None) -> None:
     raise _Cancelled
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     given, console = arguments(argv), Console()
     try:
@@ -228,4 +228,4 @@ def _until_cancelled(client: CiddClient, job: str, wish: Wish, console: Console)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

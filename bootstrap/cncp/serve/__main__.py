@@ -61,7 +61,7 @@ def main() -> None:
     uuid = uuid_of(node.host, int(given.instance), os.getpid()) if given.kind == "engine" else ""
     pidfile.write(node.run_dir, name, given.digest, uuid)
     try:
-        service = imported(f"cncp.serve.{given.kind}")
+        service = imported(KINDS[given.kind].module or f"cncp.serve.{given.kind}")
         if given.kind == "engine":
             # Only the setting `environment` can have put it there; Python, started isolated, does not read it. What
             # is in the virtualenv comes first.

@@ -177,6 +177,14 @@ GROUPS: Mapping[str, Group] = {
     ),
     "Netboot": Group(
         {
+            "netboot.up": Entry(
+                "run the server that nodes boot from",
+                ("cncp netboot.up --interface eth1", "cncp netboot.up --dhcp proxy --owner slurm"),
+            ),
+            "netboot.status": Entry(
+                "show that server and where its nodes are", ("cncp netboot.status", "cncp netboot.status --json")
+            ),
+            "netboot.down": Entry("stop that server", ("cncp netboot.down", "cncp netboot.down --remove")),
             "image.make": Entry(
                 "make an image that nodes are put into",
                 (
@@ -190,6 +198,14 @@ GROUPS: Mapping[str, Group] = {
                 "hold images against their signatures", ("cncp image.check", "cncp image.check compute-1-0")
             ),
             "image.remove": Entry("take an image away", ("cncp image.remove compute-1-0",)),
+            "node.list": Entry("show nodes that boot from the network", ("cncp node.list", "cncp node.list --json")),
+            "node.accept": Entry(
+                "vouch for nodes, and name them",
+                ("cncp node.accept node-525400000001 --name n1", "cncp node.accept n[1-4]"),
+            ),
+            "node.again": Entry("have nodes begin anew", ("cncp node.again n1", "cncp node.again n[1-4]")),
+            "node.forget": Entry("forget nodes", ("cncp node.forget n1", "cncp node.forget n[1-4]")),
+            "node.trace": Entry("show what happened to a node", ("cncp node.trace n1", "cncp node.trace n1 --follow")),
         },
         short=True,
     ),

@@ -59,7 +59,7 @@ def test_what_is_no_verb_is_refused() -> None:
     for words in ((), ("dance",)):
         done = asked(*words)
         assert (done.returncode, done.stdout) == (2, "")
-        assert "hint: it has chef, cncp" in done.stderr
+        assert "hint: it has chef, cidcapt, cncp" in done.stderr
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"cncp.remote 2\n{}", b"x cncp.remote 1\n{}", b"cncp.remote \n{}"])

@@ -49,4 +49,6 @@ def test_every_kind_is_found() -> None:
         "cncp-engine@*.service",
         "cncp-jupyter.service",
         "cncp-rendezvous.service",
+        "cncp-cidd.service",
+        "cncp-dnsmasq.service",
     ]

@@ -17,9 +17,9 @@ from .small_tree import VERSION, make, plant
 
 
 def left(folder: Path) -> list[str]:
-    """Return what is in cidd's folder, but for its key and the lock."""
+    """Return what is in cidd's folder, but for its keys and the lock."""
     found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if not path.is_dir())
-    return [str(path) for path in found if path.name not in ("signing.key", "images.lock")]
+    return [str(path) for path in found if path.name not in ("signing.key", "signing.pub", "images.lock")]
 
 
 def test_the_same_again(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ class Kind:
 
     ``unit`` is its file below cookbooks/cncp/files/systemd. Where that is a template (engine@.service)
     the services are KIND-INSTANCE, with instances that ``instance`` matches; else there is one, of
-    the kind's own name.
+    the kind's own name. ``module`` has its ``serve``, where that is not cncp.serve.KIND.
     """
 
     unit: str
     instance: str = ""
+    module: str = ""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -26,6 +27,8 @@ KINDS: Mapping[str, Kind] = {
     "engine": Kind("engine@.service", "[0-9]+"),
     "jupyter": Kind("jupyter.service"),
     "rendezvous": Kind("rendezvous.service"),
+    "cidd": Kind("cidd.service", module="cncp.netboot.service.cidd_service"),
+    "dnsmasq": Kind("dnsmasq.service", module="cncp.netboot.service.dnsmasq_service"),
 }
 """All kinds by name, in starting order."""
 

@@ -1,0 +1,242 @@
+"""The server brought up, looked at and taken down: `netboot.up`, `netboot.status`, `netboot.down`.
+
+First all is checked, then changed; what cannot be seen to work is an error. A second run changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cncp.config.sources import SOURCE
+from cncp.console import Console
+from cncp.errors import CncpError
+from cncp.files import lock, to_json, write_atomic
+from cncp.install import environment, source_code
+from cncp.machine.actor import Actor
+from cncp.machine.converge import embedded
+from cncp.machine.services import ServiceManager, manager_files
+from cncp.machine.services.base import sweep
+from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
+from cncp.netboot.cidd import Place, Settings
+from cncp.netboot.service import dhcp_probe, dnsmasq_conf, server_checks
+from cncp.netboot.service.cidcapt_command import install_command, remove_command
+from cncp.netboot.service.server_node import SERVICES, digests, files, server_node
+from cncp.netboot.service.server_paths import ACCOUNT, Paths
+from cncp.netboot.service.server_settings import SETTINGS, Network, ServerSettings, gathered, interfaces, network
+from cncp.netboot.service.server_status import has_systemd, log_command, manager_of
+from cncp.process import run
+from cncp.rendezvous import certificate
+from cncp.waiting import wait_until
+
+_PATIENCE = 60.0  # s that a service has to answer
+_PYTHON = "/usr/bin/python3"
+_SBIN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for, found to be possible."""
+
+    settings: ServerSettings
+    network: Network
+    python: str
+    dnsmasq: str
+
+    @property
+    def cidd(self) -> Mapping[str, object]:
+        """Return what cidd is told, but for its folder."""
+        settings = self.settings
+        return {
+            "address": self.network.address,
+            "port": settings.port,
+            "plain_port": settings.plain_port,
+            "at_once": settings.at_once,
+        }
+
+
+def plan(paths: Paths, given: Mapping[str, object], console: Console) -> Plan:
+    """Hold what is asked for against this machine and its network. Changes nothing. Raises CncpError."""
+    server_checks.insist_on_root("netboot.up")
+    settings = gathered(SETTINGS.load(paths.etc), given)
+    found = network(settings, interfaces())
+    server_checks.insist_on_owner(settings.owner)
+    server_checks.insist_on_packages(paths.root)
+    python = server_checks.python((sys.executable, _PYTHON))
+    server_checks.insist_on_ports(settings, found, _ours(paths, found))
+    with tempfile.TemporaryDirectory(prefix="cncp-") as scratch:
+        words = dnsmasq_conf.render(found, settings.plain_port, paths.leases, paths.own_lines, paths.boot_programs)
+        server_checks.insist_on_words(words, Path(scratch), paths.own_lines)
+    console.phase(f"looking for other servers on {found.interface}")
+    try:
+        offers = dhcp_probe.offers(found.interface)
+    except OSError as error:
+        raise CncpError(
+            f"nothing can be sent on {found.interface}: {error.strerror}", f"ip link set {found.interface} up"
+        ) from None
+    server_checks.insist_on_peace(offers, settings, found)
+    return Plan(settings, found, python, words)
+
+
+def _ours(paths: Paths, found: Network) -> set[int]:
+    """Return the ports that the services have which run already, of what they were told."""
+    node = server_node(paths, systemd=has_systemd(paths))
+    if not node.run_dir.is_dir():
+        return set()
+    running = {name for name, state in manager_of(node).states().items() if state.running}
+    ports = set[int]()
+    if "cidd" in running:
+        told = Settings.from_json(paths.cidd_settings.read_bytes(), str(paths.cidd_settings))
+        ports |= {told.port, told.plain_port} if told.address == found.address else set()
+    return ports | ({67, 69} if "dnsmasq" in running else set())
+
+
+@contextlib.contextmanager
+def _alone(paths: Paths, verb: str) -> Iterator[None]:
+    """Keep other runs away. All that is made is for others to run, and for root alone to write."""
+    before = os.umask(0o022)
+    try:
+        paths.home.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with lock(paths.home / "lock", f"cncp {verb}"):
+            yield
+    finally:
+        os.umask(before)
+
+
+def up(paths: Paths, wanted: Plan, console: Console) -> list[str]:
+    """Make it so, and return the services that were started, once they answer. Raises CncpError."""
+    node = server_node(paths, systemd=has_systemd(paths))
+    actor = Actor(node.account)
+    with _alone(paths, "netboot.up"):
+        install(paths, wanted.python, console)
+        account = _account()
+        access = keep(paths, wanted, account)
+        told = Settings.from_json({"folder": str(paths.folder), **wanted.cidd}, "the settings")
+        _write(paths.cidd_settings, to_json(told.to_json()), 0o644)
+        _write(paths.dnsmasq_settings, wanted.dnsmasq.encode(), 0o644)
+        install_command(paths, access, wanted.settings.owner)
+        SETTINGS.save(paths.etc, wanted.settings)
+        services = digests(paths)
+        embedded.apply(embedded.changes([*files(node), *manager_files(node, services)]), actor)
+        manager = manager_of(node)
+        manager.reload()
+        states = manager.states()
+        anew = {
+            name: digest
+            for name, digest in services.items()
+            if name not in states or not states[name].running or states[name].digest != digest
+        }
+        if anew:
+            console.phase(f"starting {', '.join(anew)}")
+            manager.start(anew)
+        if warning := manager.persist():
+            console.warn(warning)
+    await_answers(manager, access)
+    return list(anew)
+
+
+def install(paths: Paths, python: str, console: Console) -> None:
+    """Have virtualenv and code there, for root alone to write and for all to run."""
+    code = source_code.read(SOURCE, paths.home)
+    environment.ensure(
+        paths.home,
+        python,
+        os.environ,
+        requirements="none",
+        jupyter=False,
+        engines_alone=True,
+        offline=None,
+        say=console.phase,
+        keep=code,
+    )
+    source_code.kept(paths.home).chmod(0o755)
+
+
+def _account() -> pwd.struct_passwd:
+    """Return the account that cidd is, made where there is none."""
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(ACCOUNT)
+    words = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+    run(["useradd", *words, "--shell", "/usr/sbin/nologin", ACCOUNT], env=_SBIN)
+    return pwd.getpwnam(ACCOUNT)
+
+
+def keep(paths: Paths, wanted: Plan, account: pwd.struct_passwd) -> Access:
+    """Make the folder that cidd keeps all in; return how it is reached.
+
+    In it cidd may add files of its own, and change no other: what signs images, and the images, are root's.
+    """
+    paths.folder.mkdir(mode=0o700, exist_ok=True)
+    place = Place(paths.folder)
+    place.public_key()
+    fingerprint, token = certificate.ensure(paths.folder, "cidd"), place.token()
+    for folder in (place.blancmange, paths.folder / "store"):
+        folder.mkdir(mode=0o755, exist_ok=True)
+    for name in ("token", "server.pem", "server.lock"):
+        os.chown(paths.folder / name, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    os.chown(paths.folder, 0, account.pw_gid)
+    paths.folder.chmod(0o1770)
+    return Access(f"https://{wanted.network.address}:{wanted.settings.port}", fingerprint, token)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    if not path.exists() or path.read_bytes() != content:
+        write_atomic(path, content, mode)
+
+
+def await_answers(manager: ServiceManager, access: Access) -> None:
+    """Wait until cidd answers and dnsmasq runs. Raises CncpError with where its log is."""
+    client = CiddClient(access)
+
+    def answers() -> bool:
+        with contextlib.suppress(RefusedError):
+            client.ask("GET", "/v1/images")
+            return True
+        return False
+
+    def runs() -> bool:
+        state = manager.states().get("dnsmasq")
+        return state is not None and state.running
+
+    for name, look in (("cidd", answers), ("dnsmasq", runs)):
+        if not wait_until(look, _PATIENCE, 0.2):
+            raise CncpError(f"{name} does not answer", f"its log: {log_command(manager, name)}")
+
+
+def down(paths: Paths, console: Console, *, remove: bool) -> list[str]:
+    """Stop the services, over reboots too, and take away what keeps them; return those that ran.
+
+    Nodes, images, keys and settings stay, unless they are to be removed as well.
+    """
+    server_checks.insist_on_root("netboot.down")
+    if not paths.home.is_dir():
+        return []
+    node = server_node(paths, systemd=has_systemd(paths))
+    manager = manager_of(node)
+    with _alone(paths, "netboot.down"):
+        ran = [name for name, state in manager.states().items() if state.running]
+        if ran:
+            console.phase(f"stopping {', '.join(ran)}")
+        manager.stop(ran)
+        sweep(node, SERVICES)
+        manager.forget()
+        manager.clean_up()
+        remove_command(paths)
+        shutil.rmtree(node.run_dir, ignore_errors=True)
+    if remove:
+        for path in (paths.home, paths.folder):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in (paths.access, SETTINGS.path(paths.etc)):
+            path.unlink(missing_ok=True)
+        for folder in (paths.state, paths.own_lines, paths.etc):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        run(["userdel", ACCOUNT], check=False, env=_SBIN)
+    return ran

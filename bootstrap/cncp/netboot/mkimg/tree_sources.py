@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,39 +83,53 @@ class Node(Source):
 
     def check(self) -> None:
         """Connect. Raises CncpError."""
-        try:
+        with _named():
             self.remote.open()
-        except HostError as error:
-            raise CncpError(f"{error.host}: {error.message}", error.hint) from None
 
     def fill(self, folder: Path, excluded: Sequence[str]) -> None:
-        """Copy its root, and what of it is on other disks. What changes meanwhile is as it was at some moment."""
+        """Copy its root, and what of it is on other disks. Raises CncpError.
+
+        What changes meanwhile is as it was at some moment.
+        """
         name = self.remote.spec.name
         argv = ["sh", "-c", _ON_NODE, "sh", *archives.copying(excluded)[:-1]]
+        unpack, cut = archives.unpacking(folder), False
         with tempfile.TemporaryFile() as said:
-            unpack = archives.unpacking(folder)
             try:
                 tar = begin(unpack, stdin=PIPE, stderr=said)
             except FileNotFoundError:
                 raise missing("tar") from None
-            with tar, running(self.remote, argv, _HOURS, told=["tar", "-c", "..."]) as there:
+            with _named(), tar, running(self.remote, argv, _HOURS, told=["tar", "-c", "..."]) as there:
                 assert tar.stdin is not None  # noqa: S101  # a pipe
                 try:
                     with tar.stdin:
                         shutil.copyfileobj(there.output, tar.stdin, 1 << 20)
                 except BrokenPipeError:
                     there.end()
+                    cut = True
                 except BaseException:
                     tar.kill()
                     raise
+            if there.status not in (0, 1) and not cut:
+                raise CncpError(f"{name}: its tree could not be read: {there.last}", "log in as root, or one with sudo")
             archives.insist(unpack, tar.returncode, said)
-        if there.status not in (0, 1):
-            raise HostError(name, f"its tree could not be read: {there.last}", "log in as root, or as one with sudo")
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    """Have what goes wrong be told with the node's name."""
+    try:
+        yield
+    except HostError as error:
+        raise CncpError(f"{error.host}: {error.message}", error.hint) from None
 
 
 _ON_NODE = """
 set -eu
-if [ "$(id -u)" != 0 ]; then set -- sudo -n -- "$@"; fi
+if [ "$(id -u)" != 0 ]; then
+    sudo -n true || exit 3
+    set -- sudo -n -- "$@"
+fi
 cd /
 others=
 root=$(stat -c %d /)

@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 ODD = b"caf\xe9\xff"
-KEPT = ("images.lock", "signing.key")
+KEPT = ("images.lock", "signing.key", "signing.pub")
 LONG = "/".join(["d" * 120] * 12)
 
 

@@ -26,8 +26,10 @@ def test_with_systemd(tmp_path: Path) -> None:
     wanted = root / "etc/systemd/system/multi-user.target.wants/cidkid.service"
     assert str(wanted.readlink()) == "/etc/systemd/system/cidkid.service"
     assert (root / preparation.AGENT).read_bytes() == Path(cidkid.__file__).read_bytes()
-    for program in ("drain",):
-        assert (root / preparation.PROGRAMS / program).stat().st_mode & 0o777 == 0o755
+    for program in (f"{preparation.PROGRAMS}/drain", "usr/lib/cncp/node_name"):
+        assert (root / program).stat().st_mode & 0o777 == 0o755
+    for link in (root / "etc/systemd/system").glob("*.wants/*"):
+        assert (root / str(link.readlink()).lstrip("/")).is_file()
 
 
 def test_with_busybox(tmp_path: Path) -> None:

@@ -14,7 +14,12 @@ IN_IMAGE = Path(__file__).parent / "in_image"
 AGENT = "usr/lib/cncp/cidkid.py"
 PROGRAMS = "etc/cncp/cidkid.d"
 
-_UNITS = ("cidkid.service", "cncp-host-keys.service")
+_UNITS = {
+    "cidkid.service": "multi-user.target",
+    "cncp-host-keys.service": "multi-user.target",
+    "cncp-node-name.service": "sysinit.target",
+}
+"""Units, and what begins them."""
 _INITTAB = f"::respawn:/usr/bin/python3 /{AGENT}"
 _LOCAL = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID=", "/dev/", "/swap")
 _FSTAB = """\
@@ -30,9 +35,10 @@ def prepare(tree: Tree) -> None:
         raise CncpError("the tree has no usr/bin/python3, which cidkid runs on", "install Python 3 in it")
     inittab = tree.text("etc/inittab")
     if tree.has("lib/systemd/systemd"):
-        for unit in _UNITS:
+        for unit, target in _UNITS.items():
             tree.put(f"etc/systemd/system/{unit}", (IN_IMAGE / unit).read_bytes())
-            tree.link(f"etc/systemd/system/multi-user.target.wants/{unit}", f"/etc/systemd/system/{unit}")
+            tree.link(f"etc/systemd/system/{target}.wants/{unit}", f"/etc/systemd/system/{unit}")
+        tree.put("usr/lib/cncp/node_name", (IN_IMAGE / "node_name").read_bytes(), 0o755)
         tree.put("etc/fstab", _FSTAB + "".join(_shared(tree.text("etc/fstab") or "")))
         tree.put("etc/machine-id", "", 0o444)
     elif inittab is not None and (tree.has("bin/busybox") or tree.has("usr/bin/busybox")):
@@ -44,9 +50,7 @@ def prepare(tree: Tree) -> None:
             "install systemd in it",
         )
     tree.put(AGENT, Path(cidkid.__file__).read_bytes(), 0o755)
-    for program in sorted(IN_IMAGE.iterdir()):
-        if not program.suffix:
-            tree.put(f"{PROGRAMS}/{program.name}", program.read_bytes(), 0o755)
+    tree.put(f"{PROGRAMS}/drain", (IN_IMAGE / "drain").read_bytes(), 0o755)
     tree.remove("boot/cncp")
     # Each node's own: written when the image is put on its disk.
     tree.remove("etc/hostname")

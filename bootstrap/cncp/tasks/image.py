@@ -11,6 +11,7 @@ from invoke.context import Context
 from cncp.config.hostlist import fold
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError, duration, plural
+from cncp.install import bundle_reader
 from cncp.netboot.cidd import Place
 from cncp.netboot.image_name import checked
 from cncp.netboot.image_store import Blob, Manifest
@@ -36,6 +37,7 @@ _HEADER = ["IMAGE", "PACKED AS", "SIZE", "SHARED", "MADE", "NODES"]
         "packages": "add these to Debian's packages, of which it is made without --tree and --host: slurmd,numactl",
         "suite": "Debian's, such as bookworm; this machine's without",
         "mirror": "where the packages come from; where this machine gets its own without",
+        "bundle": "have engines: what cncp bundle.make --engines-only has written, for the image's Python",
         "format": "tar.zst, unpacked on a node's disk, or squashfs, mounted from there and as it was at each boot",
         "exclude": "a file with what is left out, a path a line, in place of the usual list",
         **_FOLDER,
@@ -52,6 +54,7 @@ def make(
     packages: str = "",
     suite: str = "",
     mirror: str = "",
+    bundle: str = "",
     format: str = "tar.zst",
     exclude: str = "",
     folder: str = FOLDER,
@@ -76,10 +79,12 @@ def make(
             raise UsageError(f"--host {host} is {plural(len(others) + 1, 'host')}", "an image is made of one")
         source = tree_sources.Node(Remote(spec, strict=options.is_strict(host_keys)))
     else:
-        source = tree_sources.Packages(suite, tuple(packages.replace(",", " ").split()), mirror)
+        names = [*packages.replace(",", " ").split(), *(["python3-venv"] if bundle else [])]
+        source = tree_sources.Packages(suite, tuple(names), mirror)
     excluded = exclude_lists.read(Path(exclude)) if exclude else exclude_lists.patterns(source.usual, "the usual list")
     packing: Format = "squashfs" if format == "squashfs" else "tar.zst"
-    made = image_making.make(name, image_making.Recipe(source, packing, excluded), place, console.phase)
+    engines = bundle_reader.read(Path(bundle)).path if bundle else None
+    made = image_making.make(name, image_making.Recipe(source, packing, excluded, engines), place, console.phase)
     console.say(f"{name}: {_mb(_bytes(made.blobs))}, in {duration(console.elapsed())}")
     console.say(f"next: cidcapt -j 1 -n NODES -i {name}")
 

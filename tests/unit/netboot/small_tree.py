@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from cncp.netboot.blancmange.image_initrd import LOADED
 from cncp.netboot.cidd import Place
 from cncp.netboot.image_store import Manifest
 from cncp.netboot.mkimg import exclude_lists, image_making
@@ -19,6 +20,9 @@ def plant(root: Path, *, systemd: bool = True) -> Path:
     files = {
         f"boot/vmlinuz-{VERSION}": "kernel",
         f"boot/initrd.img-{VERSION}": "initrd",
+        f"usr/lib/modules/{VERSION}/modules.dep": "",
+        f"usr/lib/modules/{VERSION}/modules.order": "",
+        f"usr/lib/modules/{VERSION}/modules.builtin": "".join(f"kernel/fs/{name}.ko\n" for name in LOADED),
         "usr/bin/python3": "#!/bin/sh\n",
         "etc/hostname": "node7\n",
         "etc/machine-id": "0123456789abcdef0123456789abcdef\n",

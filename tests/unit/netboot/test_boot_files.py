@@ -11,12 +11,13 @@ from cncp.netboot.mkimg import boot_files
 from cncp.netboot.mkimg.in_tree import Tree
 
 
-def of(root: Path, *names: str) -> tuple[str, str]:
+def of(root: Path, *names: str) -> tuple[str, str, str]:
     """Return what is found in a tree of these files."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("x")
-    return boot_files.find(Tree(root))
+    found = boot_files.find(Tree(root))
+    return found.kernel, found.initrd, found.version
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def of(root: Path, *names: str) -> tuple[str, str]:
 def test_what_boots(tmp_path: Path, names: tuple[str, ...], found: tuple[int, int | None]) -> None:
     """The highest version counts, and its own initrd."""
     kernel, initrd = found
-    assert of(tmp_path, *names) == (names[kernel], "" if initrd is None else names[initrd])
+    assert of(tmp_path, *names)[:2] == (names[kernel], "" if initrd is None else names[initrd])
 
 
 @pytest.mark.parametrize("names", [(), ("boot/initrd.img-6.1",), ("lib/modules/6.1/modules.dep",)])
@@ -53,4 +54,10 @@ def test_a_kernel_that_is_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(CncpError, match="has no kernel"):
         of(tmp_path)
     (tmp_path / "boot/vmlinuz-6.5").symlink_to("/usr/lib/kernel")
-    assert of(tmp_path, "usr/lib/kernel") == ("boot/vmlinuz-6.5", "")
+    assert of(tmp_path, "usr/lib/kernel") == ("boot/vmlinuz-6.5", "", "6.5")
+
+
+def test_modules_of_a_node_s_own_kernel(tmp_path: Path) -> None:
+    """What runs a node has lost its version; its modules have it, where there are those of one kernel alone."""
+    assert of(tmp_path, "boot/cncp/kernel", "lib/modules/6.1/modules.dep")[2] == "6.1"
+    assert of(tmp_path, "lib/modules/6.2/modules.dep")[2] == ""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cncp.errors import CncpError
-from cncp.netboot import cidkid
+from cncp.netboot import cidkid, engine_host
 from cncp.netboot.mkimg import preparation
 from cncp.netboot.mkimg.in_tree import Tree
 
@@ -81,13 +81,14 @@ def test_what_no_image_can_be_made_of(tmp_path: Path, missing: str, told: str) -
         preparation.prepare(Tree(root))
 
 
-def test_drain_runs_what_is_there(tmp_path: Path) -> None:
+def test_all_have_a_part_in_draining(tmp_path: Path) -> None:
     """Each program is waited for, and one that fails keeps the node where it is."""
-    script = (preparation.IN_IMAGE / "drain").read_text().replace("/etc/cncp/drain.d", str(tmp_path / "drain.d"))
-    folder = tmp_path / "drain.d"
+    script, folder = tmp_path / "drain", tmp_path / "drain.d"
+    script.write_text((preparation.IN_IMAGE / "each_of").read_text().replace("/etc/cncp/", f"{tmp_path}/"))
+    script.chmod(0o755)
 
     def drained() -> int:
-        return subprocess.run(["sh", "-c", script], check=False).returncode
+        return subprocess.run([script], check=False).returncode
 
     assert drained() == 0
     folder.mkdir()
@@ -99,3 +100,17 @@ def test_drain_runs_what_is_there(tmp_path: Path) -> None:
     (folder / "b").chmod(0o755)
     assert drained() == 3
     assert (tmp_path / "done").read_text() == "a\na\n"
+
+
+def test_with_engines(tmp_path: Path) -> None:
+    """Their programs are called by cidkid, those of draining beside others; the bundle is where they look for it."""
+    root, bundle = plant(tmp_path / "tree"), tmp_path / "cncp.tar"
+    bundle.write_text("bundle")
+    preparation.prepare(Tree(root), bundle)
+    assert engine_host.Place(root).bundle.read_text() == "bundle"
+    for name in ("cidkid.d/join", "cidkid.d/leave", "drain.d/engines", "resume.d/engines"):
+        text = (root / "etc/cncp" / name).read_text()
+        assert "engine_host.py" in text
+        assert (root / "usr/lib/cncp/engine_host.py").is_file()
+        assert (root / "etc/cncp" / name).stat().st_mode & 0o111
+    assert "engine_host" not in (root / "etc/cncp/cidkid.d/drain").read_text()

@@ -10,7 +10,7 @@ from cncp.netboot.blancmange.top_config import HERE
 from cncp.netboot.blancmange.unpacked_tree import UnpackedTree
 from cncp.process import run
 
-LOADED = ("ext4", "squashfs", "overlay")
+LOADED = ("ext4", "loop", "squashfs", "overlay")
 """Modules that are loaded whatever the machine is."""
 
 _BUSYBOX = "usr/bin/busybox"

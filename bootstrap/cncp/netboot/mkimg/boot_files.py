@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from cncp.errors import CncpError
 from cncp.netboot.mkimg.in_tree import Tree
@@ -11,8 +12,17 @@ _INITRDS = ("boot/initrd.img-{}", "boot/initramfs-{}.img", "boot/initrd-{}", "li
 _OURS, _OUR_INITRD = "boot/cncp/kernel", "boot/cncp/initrd"  # where a node has those of the image that it runs
 
 
-def find(tree: Tree) -> tuple[str, str]:
-    """Return the names of the kernel with the highest version and of its initrd, "" where it has none.
+@dataclass(frozen=True)
+class BootFiles:
+    """Names of a kernel and of its initrd, "" where it has none, and whose modules are its own, "" if unknown."""
+
+    kernel: str
+    initrd: str
+    version: str
+
+
+def find(tree: Tree) -> BootFiles:
+    """Return the kernel with the highest version.
 
     Raises CncpError where there is no kernel.
     """
@@ -27,9 +37,11 @@ def find(tree: Tree) -> tuple[str, str]:
     if there:
         version = max(there, key=_ordered)
         named = (pattern.format(version) for pattern in _INITRDS)
-        return there[version], next((name for name in named if tree.path(name).is_file()), "")
+        initrd = next((name for name in named if tree.path(name).is_file()), "")
+        return BootFiles(there[version], initrd, version)
     if tree.has(_OURS):
-        return _OURS, _OUR_INITRD if tree.has(_OUR_INITRD) else ""
+        known = [name.rpartition("/")[2] for name in tree.found("lib/modules", "*")]
+        return BootFiles(_OURS, _OUR_INITRD if tree.has(_OUR_INITRD) else "", known[0] if len(known) == 1 else "")
     raise CncpError(
         "the tree has no kernel: neither boot/vmlinuz-* nor lib/modules/*/vmlinuz",
         "install one in it, such as Debian's linux-image-amd64",

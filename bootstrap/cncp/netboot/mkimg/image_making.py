@@ -15,7 +15,7 @@ from cncp.files import lock
 from cncp.netboot.cidd import Place
 from cncp.netboot.image_name import checked
 from cncp.netboot.image_store import Blob, ImageStore, Manifest, Role
-from cncp.netboot.mkimg import archives, boot_files, exclude_lists, preparation
+from cncp.netboot.mkimg import archives, boot_files, exclude_lists, overlay_initrd, preparation
 from cncp.netboot.mkimg.in_tree import Tree
 from cncp.netboot.mkimg.tree_sources import Source
 from cncp.process import run
@@ -29,11 +29,15 @@ _WORKSHOP = ".making-"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an image is made of: its source, how its tree is packed, and what of it is left out."""
+    """What an image is made of: its source, how its tree is packed, and what of it is left out.
+
+    ``bundle`` is what engines are installed from, as ``cncp bundle.make`` makes it; without one there are none.
+    """
 
     source: Source
     form: archives.Format
     excluded: Sequence[str]
+    bundle: Path | None = None
 
 
 def make(name: str, recipe: Recipe, place: Place, say: Callable[[str], object]) -> Manifest:
@@ -53,12 +57,14 @@ def make(name: str, recipe: Recipe, place: Place, say: Callable[[str], object]) 
         recipe.source.fill(tree.root, excluded)
         tree.root.chmod(0o755)
         tree.prune(excluded)
-        kernel, initrd = boot_files.find(tree)
-        for role, name_in_tree in (("kernel", kernel), ("initrd", initrd)):
-            if name_in_tree:
-                tree.take(name_in_tree, workshop / role)
-        preparation.prepare(tree)
-        say(f"packing it for the kernel {kernel}")
+        found = boot_files.find(tree)
+        tree.take(found.kernel, workshop / "kernel")
+        if found.initrd:
+            tree.take(found.initrd, workshop / "initrd")
+        if recipe.form == "squashfs":
+            overlay_initrd.make(tree, found, workshop / "overlay", workshop / "initrd")
+        preparation.prepare(tree, recipe.bundle)
+        say(f"packing it for the kernel {found.kernel}")
         archives.pack(tree.root, workshop / "root", recipe.form)
         try:
             roles = [role for role in _ROLES if (workshop / role).exists()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cncp.errors import CncpError
-from cncp.netboot import cidkid
+from cncp.netboot import cidkid, engine_host
 from cncp.netboot.mkimg.in_tree import Tree
 
 IN_IMAGE = Path(__file__).parent / "in_image"
@@ -20,6 +20,9 @@ _UNITS = {
     "cncp-node-name.service": "sysinit.target",
 }
 """Units, and what begins them."""
+_HOOKS = ("drain", "resume")
+"""What cidkid calls, and others may have a part in: each program of etc/cncp/VERB.d is run."""
+
 _INITTAB = f"::respawn:/usr/bin/python3 /{AGENT}"
 _LOCAL = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID=", "/dev/", "/swap")
 _FSTAB = """\
@@ -29,8 +32,11 @@ LABEL=swap none swap nofail,x-systemd.device-timeout=5s 0 0
 """
 
 
-def prepare(tree: Tree) -> None:
-    """Make a tree of Linux an image. Raises CncpError where nothing in it would run the agent."""
+def prepare(tree: Tree, bundle: Path | None = None) -> None:
+    """Make a tree of Linux an image; with a bundle, one whose engines are installed from that.
+
+    Raises CncpError where nothing in it would run the agent.
+    """
     if not tree.has("usr/bin/python3"):
         raise CncpError("the tree has no usr/bin/python3, which cidkid runs on", "install Python 3 in it")
     inittab = tree.text("etc/inittab")
@@ -41,6 +47,7 @@ def prepare(tree: Tree) -> None:
         tree.put("usr/lib/cncp/node_name", (IN_IMAGE / "node_name").read_bytes(), 0o755)
         tree.put("etc/fstab", _FSTAB + "".join(_shared(tree.text("etc/fstab") or "")))
         tree.put("etc/machine-id", "", 0o444)
+        _have_engines(tree, bundle)
     elif inittab is not None and (tree.has("bin/busybox") or tree.has("usr/bin/busybox")):
         if _INITTAB not in inittab.splitlines():
             tree.put("etc/inittab", f"{inittab.rstrip()}\n{_INITTAB}\n".lstrip())
@@ -50,7 +57,8 @@ def prepare(tree: Tree) -> None:
             "install systemd in it",
         )
     tree.put(AGENT, Path(cidkid.__file__).read_bytes(), 0o755)
-    tree.put(f"{PROGRAMS}/drain", (IN_IMAGE / "drain").read_bytes(), 0o755)
+    for verb in _HOOKS:
+        tree.put(f"{PROGRAMS}/{verb}", (IN_IMAGE / "each_of").read_bytes(), 0o755)
     tree.remove("boot/cncp")
     # Each node's own: written when the image is put on its disk.
     tree.remove("etc/hostname")
@@ -58,6 +66,15 @@ def prepare(tree: Tree) -> None:
         before = tree.text(name)
         if before is not None and (locked := _locked(before)) != before:
             tree.change(name, locked)
+
+
+def _have_engines(tree: Tree, bundle: Path | None) -> None:
+    """Have the programs by which engines join, drain and leave; without a bundle they say that there are none."""
+    for path, (content, mode) in engine_host.files().items():
+        verb = path.removeprefix(f"{PROGRAMS}/")
+        tree.put(f"etc/cncp/{verb}.d/engines" if verb in _HOOKS else path, content, mode)
+    if bundle is not None:
+        tree.put(str(engine_host.Place(Path()).bundle), bundle.read_bytes())
 
 
 def _shared(fstab: str) -> list[str]:

@@ -44,6 +44,7 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     "qemu-img": ("qemu-utils", "qemu-img"),
     "qemu-system-x86_64": ("qemu-system-x86", "qemu-system-x86-core"),
     "screen": ("screen", "screen"),
+    "setpriv": ("util-linux", "util-linux"),
     "sfdisk": ("fdisk", "util-linux"),
     "sh": ("dash", "bash"),
     "ssh": _OPENSSH,

@@ -63,6 +63,9 @@ def difficult(root: Path) -> Path:
     # Version 2 of what capabilities(7) has, for cap_net_raw.
     os.setxattr(root / "usr/bin/ping", "security.capability", bytes.fromhex("0100000200200000000000000000000000000000"))
     os.setxattr(root / "usr/bin/ping", "user.note", b"ours")
+    # Of a machine that labels its files, and of a container's overlay: nobody else's.
+    os.setxattr(root / "usr/bin/ping", "security.selinux", b"system_u:object_r:container_file_t:s0")
+    os.setxattr(root / "usr/lib", "trusted.overlay.opaque", b"y")
     os.link(root / "usr/bin/ping", root / "usr/bin/ping6")
     os.mknod(root / "usr/lib/null", 0o666 | 0o020000, os.makedev(1, 3))
     os.mkfifo(root / "usr/lib/pipe")
@@ -122,6 +125,8 @@ def test_what_an_archive_may_lose(unpacked: Path, kind: str) -> None:
         unpacked / "tree/usr/bin/ping", "security.capability"
     )
     assert os.getxattr(ping, "user.note") == b"ours"
+    assert set(os.listxattr(ping)) == {"security.capability", "user.note"}
+    assert os.listxattr(root / "usr/lib") == []
     assert ping.stat().st_ino == (root / "usr/bin/ping6").stat().st_ino
     assert ping.stat().st_mode & 0o7777 == 0o4755
     device, pipe = (root / "usr/lib/null").stat(), (root / "usr/lib/pipe").stat()
@@ -227,6 +232,11 @@ def refused_after(folder: Path, *words: str) -> str:
         (("x-1-0", "--tree", "tree", "--host", "n1"), "of packages, of a tree or of a node"),
         (("x-1-0", "--tree", "tree", "--suite", "bookworm"), "of packages, of a tree or of a node"),
         (("x-1-0", "--tree", "tree", "--format", "ext4"), "--format 'ext4' is not possible"),
+        (("x-1-0", "--tree", "tree", "--system", "plan9"), "--system 'plan9' is not possible"),
+        (("x-1-0", "--system", "darwin"), "darwin with --tree"),
+        (("x-1-0", "--tree", "tree", "--system", "darwin"), "no kernel of Darwin"),
+        (("x-1-0", "--tree", "tree", "--bundle", "none"), "there is no bundle none"),
+        (("x-1-0", "--tree", "tree", "--bundle", "bad"), "is not a bundle"),
         (("x-1-0", "--tree", "tree", "--exclude", "none"), "cannot be read"),
         (("x-1-0", "--tree", "tree", "--exclude", "bad"), "is no path within a tree"),
         (("x-1-0", "--host", "n[1-2]"), "is 2 hosts"),

@@ -22,6 +22,7 @@ _BLOCK = 1 << 20  # bytes
 
 _AGAIN = "take it away with cncp image.remove, and make it again"
 
+System = Literal["linux", "darwin"]
 Role = Literal["kernel", "initrd", "root"]
 Sha256 = Annotated[str, Matching(r"[0-9a-f]{64}", "a SHA-256")]
 
@@ -43,6 +44,7 @@ class Manifest(Record):
     root: Literal["tar.zst", "squashfs"]
     made: float
     blobs: Annotated[tuple[Blob, ...], Sized(3, 1)]
+    system: System = "linux"
 
 
 class ImageStore:
@@ -75,6 +77,10 @@ class ImageStore:
         if signed_for != name or manifest.name != name:
             raise CncpError(f"the manifest of {name} is that of {manifest.name}", "make the image again")
         return manifest
+
+    def bootable(self, name: str) -> bool:
+        """Tell whether nodes can be put into an image. Raises CncpError as `read` does."""
+        return self.read(name).system == "linux"
 
     def blob(self, sha256: str) -> Path:
         """Return the file of a blob."""

@@ -36,6 +36,9 @@ class Images(Protocol):
     def names(self) -> Sequence[str]:
         """Return their names."""
 
+    def bootable(self, name: str) -> bool:
+        """Tell whether nodes can be put into one."""
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -240,6 +243,8 @@ class Provisioner:
         if wish.image not in self._images.names():
             there = ", ".join(self._images.names()) or "none"
             raise UsageError(f"there is no image {wish.image}", f"there are: {there}")
+        if not self._images.bootable(wish.image):
+            raise UsageError(f"{wish.image} is an image of Darwin, which cannot be booted here", "name one of Linux")
         names = tuple(dict.fromkeys(wish.nodes))
         known = self._db.capture(job)
         going = known is not None and self._state(known).outcome == "waiting"

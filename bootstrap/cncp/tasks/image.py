@@ -15,8 +15,7 @@ from cncp.install import bundle_reader
 from cncp.netboot.cidd import Place
 from cncp.netboot.image_name import checked
 from cncp.netboot.image_store import Blob, Manifest
-from cncp.netboot.mkimg import exclude_lists, image_making, tree_sources
-from cncp.netboot.mkimg.archives import Format
+from cncp.netboot.mkimg import darwin, exclude_lists, image_making, tree_sources
 from cncp.netboot.node_db import nodes_in
 from cncp.ssh.connection import Remote
 from cncp.tasks import options
@@ -38,6 +37,7 @@ _HEADER = ["IMAGE", "PACKED AS", "SIZE", "SHARED", "MADE", "NODES"]
         "suite": "Debian's, such as bookworm; this machine's without",
         "mirror": "where the packages come from; where this machine gets its own without",
         "bundle": "have engines: what cncp bundle.make --engines-only has written, for the image's Python",
+        "system": "linux, or darwin: a tree of that is packed and kept, and cannot be booted here",
         "format": "tar.zst, unpacked on a node's disk, or squashfs, mounted from there and as it was at each boot",
         "exclude": "a file with what is left out, a path a line, in place of the usual list",
         **_FOLDER,
@@ -55,6 +55,7 @@ def make(
     suite: str = "",
     mirror: str = "",
     bundle: str = "",
+    system: str = "linux",
     format: str = "tar.zst",
     exclude: str = "",
     folder: str = FOLDER,
@@ -68,6 +69,8 @@ def make(
         )
     if format not in ("tar.zst", "squashfs"):
         raise UsageError(f"--format {format!r} is not possible", "it is tar.zst or squashfs")
+    if system not in ("linux", "darwin") or (system == "darwin" and (not tree or bundle)):
+        raise UsageError(f"--system {system!r} is not possible here", "it is linux, or darwin with --tree alone")
     checked(name)
     place = _place(folder)
     source: tree_sources.Source
@@ -81,12 +84,21 @@ def make(
     else:
         names = [*packages.replace(",", " ").split(), *(["python3-venv"] if bundle else [])]
         source = tree_sources.Packages(suite, tuple(names), mirror)
-    excluded = exclude_lists.read(Path(exclude)) if exclude else exclude_lists.patterns(source.usual, "the usual list")
-    packing: Format = "squashfs" if format == "squashfs" else "tar.zst"
-    engines = bundle_reader.read(Path(bundle)).path if bundle else None
-    made = image_making.make(name, image_making.Recipe(source, packing, excluded, engines), place, console.phase)
+    usual = darwin.EXCLUDED if system == "darwin" else source.usual
+    excluded = exclude_lists.read(Path(exclude)) if exclude else exclude_lists.patterns(usual, "the usual list")
+    recipe = image_making.Recipe(
+        source,
+        "squashfs" if format == "squashfs" else "tar.zst",
+        excluded,
+        bundle_reader.read(Path(bundle)).path if bundle else None,
+        "darwin" if system == "darwin" else "linux",
+    )
+    made = image_making.make(name, recipe, place, console.phase)
     console.say(f"{name}: {_mb(_bytes(made.blobs))}, in {duration(console.elapsed())}")
-    console.say(f"next: cidcapt -j 1 -n NODES -i {name}")
+    if made.system == "linux":
+        console.say(f"next: cidcapt -j 1 -n NODES -i {name}")
+    else:
+        console.say("it is kept here; nothing here can boot it")
 
 
 @command({**_FOLDER, **JSON}, name="list")

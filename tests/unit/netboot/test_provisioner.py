@@ -18,7 +18,7 @@ from cncp.netboot.node_db import Event, NodeDb
 from cncp.netboot.node_states import Node, OutOfTurnError, State
 from cncp.netboot.provisioner import DeniedError, Proof, Provisioner
 
-OLD, NEW = "compute-1-0", "compute-1-1"
+OLD, NEW, OTHER = "compute-1-0", "compute-1-1", "tiger-1-0"
 
 
 class Images:
@@ -26,7 +26,11 @@ class Images:
 
     def names(self) -> list[str]:
         """Return their names."""
-        return [NEW, OLD]
+        return [NEW, OLD, OTHER]
+
+    def bootable(self, name: str) -> bool:
+        """Tell whether nodes can be put into one."""
+        return name != OTHER
 
 
 class Scene:
@@ -325,6 +329,14 @@ def test_a_node_that_nobody_accepted(scene: Scene) -> None:
     with pytest.raises(CncpError, match="is unknown"):
         scene.cidd.capture("7", Wish(("n1", known.name), OLD, 60))
     assert scene.db.nodes() == before
+    assert scene.db.capture("7") is None
+
+
+def test_an_image_that_no_node_can_boot(scene: Scene) -> None:
+    """A job that asks for it begins nothing."""
+    scene.accepted(1)
+    with pytest.raises(CncpError, match="cannot be booted here"):
+        scene.cidd.capture("7", Wish(("n1",), OTHER, 60))
     assert scene.db.capture("7") is None
 
 

@@ -14,8 +14,8 @@ from cncp.errors import CncpError
 from cncp.files import lock
 from cncp.netboot.cidd import Place
 from cncp.netboot.image_name import checked
-from cncp.netboot.image_store import Blob, ImageStore, Manifest, Role
-from cncp.netboot.mkimg import archives, boot_files, exclude_lists, overlay_initrd, preparation
+from cncp.netboot.image_store import Blob, ImageStore, Manifest, Role, System
+from cncp.netboot.mkimg import archives, boot_files, darwin, exclude_lists, overlay_initrd, preparation
 from cncp.netboot.mkimg.in_tree import Tree
 from cncp.netboot.mkimg.tree_sources import Source
 from cncp.process import run
@@ -32,12 +32,30 @@ class Recipe:
     """What an image is made of: its source, how its tree is packed, and what of it is left out.
 
     ``bundle`` is what engines are installed from, as ``cncp bundle.make`` makes it; without one there are none.
+    What is not of Linux is kept and nothing more.
     """
 
     source: Source
     form: archives.Format
     excluded: Sequence[str]
     bundle: Path | None = None
+    system: System = "linux"
+
+    @property
+    def left_out(self) -> list[str]:
+        """What does not go into the image, secrets too."""
+        return [*self.excluded, *(darwin.SECRETS if self.system == "darwin" else exclude_lists.SECRETS)]
+
+    def find(self, tree: Tree) -> boot_files.BootFiles:
+        """Return what boots. Raises CncpError where there is nothing."""
+        return darwin.find(tree) if self.system == "darwin" else boot_files.find(tree)
+
+    def prepare(self, tree: Tree) -> None:
+        """Make a tree an image. Raises CncpError."""
+        if self.system == "darwin":
+            darwin.prepare(tree)
+        else:
+            preparation.prepare(tree, self.bundle)
 
 
 def make(name: str, recipe: Recipe, place: Place, say: Callable[[str], object]) -> Manifest:
@@ -50,26 +68,25 @@ def make(name: str, recipe: Recipe, place: Place, say: Callable[[str], object]) 
     recipe.source.check()
     with alone(place.folder, f"cncp image.make {name}"), _workshop(place.folder) as workshop:
         images = place.images()
-        excluded = [*recipe.excluded, *exclude_lists.SECRETS]
         tree = Tree(workshop / "tree")
         tree.root.mkdir()
         say("getting the tree")
-        recipe.source.fill(tree.root, excluded)
+        recipe.source.fill(tree.root, recipe.left_out)
         tree.root.chmod(0o755)
-        tree.prune(excluded)
-        found = boot_files.find(tree)
+        tree.prune(recipe.left_out)
+        found = recipe.find(tree)
         tree.take(found.kernel, workshop / "kernel")
         if found.initrd:
             tree.take(found.initrd, workshop / "initrd")
-        if recipe.form == "squashfs":
+        if recipe.form == "squashfs" and recipe.system == "linux":
             overlay_initrd.make(tree, found, workshop / "overlay", workshop / "initrd")
-        preparation.prepare(tree, recipe.bundle)
+        recipe.prepare(tree)
         say(f"packing it for the kernel {found.kernel}")
         archives.pack(tree.root, workshop / "root", recipe.form)
         try:
             roles = [role for role in _ROLES if (workshop / role).exists()]
             blobs = tuple(_added(images, role, workshop / role) for role in roles)
-            images.add(Manifest(name, recipe.form, time.time(), blobs), place.signing_key())
+            images.add(Manifest(name, recipe.form, time.time(), blobs, recipe.system), place.signing_key())
         finally:
             # Parts of an image that has not come to be are nobody's.
             images.tidy()

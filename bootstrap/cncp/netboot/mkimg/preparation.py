@@ -28,7 +28,7 @@ _LOCAL = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID=", "/dev/", "/swap")
 _FSTAB = """\
 # Which partition is the root, the boot loader says.
 /dev/root / auto defaults 0 0
-LABEL=swap none swap nofail,x-systemd.device-timeout=5s 0 0
+LABEL=swap none swap nofail,x-systemd.device-timeout=60s 0 0
 """
 
 

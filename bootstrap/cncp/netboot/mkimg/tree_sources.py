@@ -171,7 +171,9 @@ class Packages(Source):
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as settings:
             settings.write(_apt_settings())
             settings.flush()
-            words = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", *unwanted,
+            # By itself it would go on when this is killed.
+            words = ["setpriv", "--pdeathsig", "TERM",
+                     "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", *unwanted,
                      f"--aptopt={settings.name}", f"--include={','.join(names)}",
                      self._suite(), str(folder), *self._mirrors()]  # fmt: skip
             environment = {"SOURCE_DATE_EPOCH": _EPOCH, "TMPDIR": str(folder.parent)}

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,15 +62,20 @@ def started(argv: Sequence[str | Path], log: Path) -> subprocess.Popen[bytes]:
 class Machine:
     """A machine with a disk and a card. Each reset is a qemu of its own: emulated, a second boot in one is slow."""
 
-    def __init__(self, number: int, folder: Path, size: str, first: str) -> None:
-        """``size`` is that of its disk; ``first`` what it boots: "c" the disk, "n" the network."""
+    def __init__(self, number: int, folder: Path, size: str, first: str, cards: int) -> None:
+        """``size`` is that of its disk; ``first`` what it boots: "c" the disk, "n" the network.
+
+        Of several cards the last is where cidd is; at the others nobody answers.
+        """
         self.mac, self.uuid = f"52:54:00:78:09:{number:02x}", str(uuid.UUID(int=number))
         self.disk, self.log = folder / f"m{number}.disk", folder / f"m{number}.log"
         self._tap, self._first, self._on = f"tap{number}", first, False
-        self.boots = 0
+        self.boots, self._deaf = 0, [f"deaf{number}x{card}" for card in range(1, cards)]
         with self.disk.open("wb") as disk:
             disk.truncate(_bytes(size))
-        subprocess.run(["ip", "tuntap", "add", self._tap, "mode", "tap"], check=True)
+        for tap in (self._tap, *self._deaf):
+            subprocess.run(["ip", "tuntap", "add", tap, "mode", "tap"], check=True)
+            subprocess.run(["ip", "link", "set", tap, "up"], check=True)
         subprocess.run(["ip", "link", "set", self._tap, "master", "wire", "up"], check=True)
 
     def switch_on(self) -> None:
@@ -95,6 +100,14 @@ class Machine:
 
     def _boot(self) -> None:
         self.boots += 1
+        deaf = [
+            word
+            for tap in self._deaf
+            for word in (
+                *("-netdev", f"tap,id={tap},ifname={tap},script=no,downscript=no"),
+                *("-device", f"virtio-net-pci,netdev={tap},romfile="),
+            )
+        ]
         self._qemu = started(
             [
                 *("qemu-system-x86_64", "-accel", "tcg", "-m", "320", "-smp", "1", "-nodefaults", "-display", "none"),
@@ -106,6 +119,7 @@ class Machine:
                     f"order={self._first}{'n' if self._first == 'c' else 'c'}",
                 ),
                 *("-chardev", f"file,id=s,append=on,path={self.log}", "-serial", "chardev:s"),
+                *deaf,
                 *("-netdev", f"tap,id=n,ifname={self._tap},script=no,downscript=no"),
                 *("-device", f"virtio-net-pci,netdev=n,mac={self.mac}"),
                 *("-drive", f"if=virtio,format=raw,cache=unsafe,discard=unmap,file={self.disk}"),
@@ -133,7 +147,7 @@ class PxeSite:
             tiny.add(self.place.images(), self.place.signing_key(), name, folder / name)
         layout = folder / "repart.d"
         layout.mkdir()
-        _write_layout(layout)
+        write_layout(layout)
         config = replace(
             top_config.read(), kernel=KERNEL, modules=(*MODULES, "ext4"), arguments=ARGUMENTS, layout=str(layout)
         )
@@ -168,9 +182,9 @@ class PxeSite:
         """Who has the token."""
         return CiddClient(Access.from_json(self.place.access.read_bytes(), "cidcapt.json"))
 
-    def machine(self, size: str = "420M", first: str = "c") -> Machine:
+    def machine(self, size: str = "420M", first: str = "c", cards: int = 1) -> Machine:
         """Return one more machine, not switched on."""
-        self.machines.append(Machine(len(self.machines) + 1, self.folder, size, first))
+        self.machines.append(Machine(len(self.machines) + 1, self.folder, size, first, cards))
         return self.machines[-1]
 
     def nodes(self) -> dict[str, dict[str, object]]:
@@ -243,7 +257,7 @@ class PxeSite:
 
 
 def _dnsmasq(folder: Path, port: int) -> list[str | Path]:
-    script = f"http://{SERVER}:{port}/v1/boot?mac=${{net0/mac}}&uuid=${{uuid}}"
+    script = f"http://{SERVER}:{port}/v1/boot?mac=${{netX/mac}}&uuid=${{uuid}}"
     return [
         *(
             "dnsmasq",
@@ -260,10 +274,11 @@ def _dnsmasq(folder: Path, port: int) -> list[str | Path]:
     ]
 
 
-def _write_layout(folder: Path) -> None:
+def write_layout(folder: Path, sizes: Mapping[str, str] = _LAYOUT) -> None:
+    """Write a layout of partitions after GRUB's; slots share what is left."""
     first = "[Partition]\nType=21686148-6449-6e6f-744e-656564454649\nLabel=grub\nSizeMinBytes=2M\nSizeMaxBytes=2M\n"
     (folder / "10.conf").write_text(first)
-    for number, (name, size) in enumerate(_LAYOUT.items(), 20):
+    for number, (name, size) in enumerate(sizes.items(), 20):
         kind, most = "swap" if name == "swap" else "linux-generic", "" if "slot" in name else f"SizeMaxBytes={size}\n"
         text = f"[Partition]\nType={kind}\nLabel={name}\nSizeMinBytes={size}\n{most}"
         (folder / f"{number}.conf").write_text(text)

@@ -8,6 +8,7 @@ import hmac
 import http.server
 import os
 import random
+import re
 import secrets
 import shutil
 import subprocess
@@ -189,6 +190,18 @@ def test_the_layout_is_made_once(disk: Disk, tmp_path: Path) -> None:
     assert disk.good('held "$disk" slot1') == "compute-10-12\n"
 
 
+def test_file_systems_are_such_that_grub_reads_them(disk: Disk, tmp_path: Path) -> None:
+    """Whatever the e2fsprogs of a later Debian chooses by itself."""
+    choices = tmp_path / "mke2fs.conf"
+    choices.write_text("[defaults]\nbase_features = has_journal,extent,metadata_csum,metadata_csum_seed,orphan_file\n")
+    disk.good(f"export MKE2FS_CONFIG={choices}\n{MAKE}mkfs -L slot0 $(device $disk slot0)", tmp_path / "mnt")
+    for part in (2, 4):
+        argv = ["dumpe2fs", "-h", f"{disk.device}p{part}"]
+        features = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        assert "metadata_csum" in features
+        assert re.search("metadata_csum_seed|orphan_file", features) is None
+
+
 def test_another_layout_is_made_anew(disk: Disk, tmp_path: Path) -> None:
     """What was on the disk is no image any more, nor is what GRUB was to boot."""
     disk.good(MAKE, tmp_path / "mnt")
@@ -258,16 +271,19 @@ def test_which_disk_is_used(tmp_path: Path) -> None:
         for part, text in (("size", mib * 2048), ("removable", removable), ("ro", 0)):
             (folder / part).write_text(f"{text}\n")
     functions = (HERE / "initramfs/disk.sh").read_text().replace("/sys/block", f"{tmp_path}/block")
-    choose = f"{functions}\nlayout=$layout_file\nchoose_disk"
-    assert good(choose, layout_file=layout) == "/dev/sdc\n"
+    choose = f"{functions}\nlayout=$layout_file settings=$settings_folder\nchoose_disk"
+    (tmp_path / "disk").write_text("\n")
+    assert good(choose, layout_file=layout, settings_folder=tmp_path) == "/dev/sdc\n"
     (tmp_path / "block/sdd/sdd2").mkdir()
     (tmp_path / "block/sdd/sdd2/uevent").write_text("DEVNAME=sdd2\nPARTNAME=blancmange\n")
-    assert good(choose, layout_file=layout) == "/dev/sdd\n"
+    assert good(choose, layout_file=layout, settings_folder=tmp_path) == "/dev/sdd\n"
     shutil.rmtree(tmp_path / "block/sdd")
     shutil.rmtree(tmp_path / "block/sdc")
-    done = sh(choose, layout_file=layout)
+    done = sh(choose, layout_file=layout, settings_folder=tmp_path)
     assert done.returncode != 0
     assert "no disk has the 48 MiB that the layout needs: sda with 9000 MiB, sdb with 10 MiB," in done.stderr
+    (tmp_path / "disk").write_text("/dev/sdb\n")
+    assert good(choose, layout_file=layout, settings_folder=tmp_path) == "/dev/sdb\n"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,10 +38,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PxeSite]:
 
 
 def test_from_pxe_to_alive_and_to_another_image_and_back(site: PxeSite) -> None:
-    """Two machines, one of which boots its disk first, come up; one changes images without the network booting."""
-    machines = [site.machine(first=first) for first in ("c", "n")]
+    """One boots its disk first, the other the network by its second card; one changes images by its disk alone."""
+    machines = site.machine(first="c"), site.machine(first="n", cards=2)
     site.accept(*machines)
     site.captured("1", "n[1-2]", OLD)
     site.captured("2", "n1", NEW)
     site.captured("3", "n1", OLD)
-    assert [text for text in machines[0].said().splitlines() if "this is" in text]
+    assert re.findall("this is (.*)", machines[0].said()) == [OLD, NEW, OLD]
+    assert machines[0].said().count("partition") == 2, "the third time it was in its slot"

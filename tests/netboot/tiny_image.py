@@ -24,8 +24,11 @@ _PACKAGES = (
 _INIT = """#!/bin/sh
 mount -t tmpfs run /run
 ip link set lo up
-ip link set eth0 up
-udhcpc -q -f -n -t 20 -T 1 -i eth0 -s /etc/udhcpc.sh > /dev/null 2>&1
+for card in /sys/class/net/eth*; do
+    ip link set "${card##*/}" up
+    udhcpc -q -f -n -t 8 -T 1 -i "${card##*/}" -s /etc/udhcpc.sh > /dev/null 2>&1 &
+done
+until ip addr show scope global | grep -q inet; do sleep 0.1; done
 echo "this is $(cat /etc/release)" > /dev/console
 python3.11 /usr/lib/cidkid.py > /dev/console 2>&1
 echo "cidkid has ended" > /dev/console

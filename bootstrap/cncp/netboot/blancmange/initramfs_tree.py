@@ -37,7 +37,7 @@ def build_packages(tree: UnpackedTree, config: TopConfig, reach: Reach, authoriz
         **_programs(tree, config),
         **kernel_modules.chosen(tree.path(f"usr/lib/modules/{tree.kernel}"), tree.path(_BUSYBOX), config.modules),
         **_scripts(),
-        **_settings(config, reach, authorized_keys),
+        **node_settings(config, reach, authorized_keys),
         **_grub(tree, config, reach),
     }
 
@@ -72,7 +72,8 @@ def _scripts() -> dict[str, Member]:
     return {**found, "usr/lib/cncp/grubenv.sh": link("/etc/cncp/cidkid.d/grubenv.sh")}
 
 
-def _settings(config: TopConfig, reach: Reach, authorized_keys: str) -> dict[str, Member]:
+def node_settings(config: TopConfig, reach: Reach, authorized_keys: str) -> dict[str, Member]:
+    """Return what a node is told: where cidd is, what is loaded, the disk and its layout. Raises CncpError."""
     settings = {
         "url": reach.url,
         "fingerprint": reach.fingerprint,

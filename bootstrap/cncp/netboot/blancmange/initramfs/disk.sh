@@ -2,15 +2,20 @@
 # The disk: which one, its partitions by the table of the layout, what is on them before any image.
 # The table, made of repart.d, has a line for each partition: NAME TYPE LEAST MOST FORMAT, in MiB; MOST is 0 where it grows.
 
-layout=/etc/cncp/layout
+settings=/etc/cncp
+layout=$settings/layout
 
 mkfs() {
     # GRUB 2.06 reads no file system with these two, which a later e2fsprogs chooses by itself.
     /sbin/mke2fs -q -F -t ext4 -m 0 -O ^metadata_csum_seed,^orphan_file "$@"
 }
 
-# Print the disk to use: the one of an earlier time, else the first that has the room: choose_disk
+# Print the disk to use: that of the configuration, that of an earlier time, or the first with enough room: choose_disk
 choose_disk() {
+    if [ -n "$(cat "$settings/disk")" ]; then
+        cat "$settings/disk"
+        return
+    fi
     local least held found name size seen=
     least=$(awk '{ sum += $3 } END { print sum + 2 }' "$layout")
     if held=$(grep -lx PARTNAME=blancmange /sys/block/*/*/uevent); then

@@ -80,7 +80,8 @@ unpack() {
     case $3 in
         tar.zst)
             # busybox's tar knows no extended attributes: without them ping and others have lost their capabilities.
-            /usr/bin/tar -x -f "$1/root" -C "$2" -I /usr/bin/zstd --numeric-owner --xattrs '--xattrs-include=*' --acls
+            /usr/bin/tar -x -f "$1/root" -C "$2" -I /usr/bin/zstd --numeric-owner --xattrs '--xattrs-include=*' --acls ||
+                why_not "$2"
             ;;
         squashfs)
             mv "$1/root" "$2/root.squashfs" 2> /dev/null || cp "$1/root" "$2/root.squashfs"
@@ -98,12 +99,19 @@ unpack() {
     rm -rf "$1"/root "$1"/kernel "$1"/initrd "$2/.cncp-stage"
 }
 
+# Say why an image could not be unpacked, in one line: why_not TREE
+why_not() {
+    df -P -m "$1" | awk 'END { if ($4 < 1) print "its slot of " $2 " MiB is too small for this image" }' >&2
+    return 1
+}
+
 # Have an image know who it is, and how this disk is told what to boot: write_identity TREE IMAGE
 write_identity() {
     local program session root=$1
     # A squashfs cannot be written to: the initrd copies this to the overlay whenever that is made anew.
     [ ! -e "$1/root.squashfs" ] || root=$1/identity
     mkdir -p "$root/etc/cncp/cidkid.d"
+    echo "$node" > "$root/etc/hostname"
     for program in switch blancmange boot_next.sh grubenv.sh; do
         cp "/etc/cncp/cidkid.d/$program" "$root/etc/cncp/cidkid.d/$program"
     done

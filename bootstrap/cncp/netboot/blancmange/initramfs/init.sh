@@ -32,24 +32,23 @@ modules() {
     xargs modprobe -a -q < /etc/cncp/modules
 }
 
-# Ask every card that has a link for an address at once: the one that the network boots from answers, wherever it is.
+# Ask every card that has a link for an address, all at once, until cidd answers: it may be at any of them, and a switch
+# may need a while until it lets a node's words through.
 network() {
-    for card in /sys/class/net/*; do
-        card=${card##*/}
-        [ "$card" = lo ] || ip link set "$card" up
-    done
     ip link set lo up
-    until ip route show default 2> /dev/null | grep -q . || ip addr show scope global | grep -q inet; do
+    until timeout 5 wget -q -O /dev/null "$cidd/v1/blancmange/sums" 2> /dev/null; do
         for card in /sys/class/net/*; do
             card=${card##*/}
-            [ "$card" = lo ] || [ "$(cat "/sys/class/net/$card/carrier" 2> /dev/null)" != 1 ] ||
+            ip link set "$card" up
+            [ "$(cat "/sys/class/net/$card/carrier" 2> /dev/null)" = 1 ] || continue
+            ip addr show dev "$card" scope global | grep -q inet ||
                 udhcpc -q -n -f -t 4 -T 1 -i "$card" -s /etc/cncp/udhcpc.sh > /dev/null 2>&1 &
         done
         wait
-        sleep 0.2
     done
 }
 
+cidd=$(sed -n 's/.*cidd=\([^ ]*\).*/\1/p' /proc/cmdline)
 modules
 network
 if [ -s /root/.ssh/authorized_keys ]; then

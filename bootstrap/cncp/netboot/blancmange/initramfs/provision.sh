@@ -9,21 +9,24 @@ for part in report disk slots grub fetch grubenv; do
     . "/lib/cncp/$part.sh"
 done
 
+# End with a status that is meant, which those of programs are not: leave STATUS
+leave() {
+    trap - EXIT
+    exit "$1"
+}
+
 # Tell cidd that it does not go on, and why; what it answers says whether to try again: fail WHY
 fail() {
     trap - EXIT
     echo "failed: $1"
-    report "{\"state\": \"failed\", \"reason\": \"$(printf '%s' "$1" | tr -d '"\\\n' | cut -c 1-300)\"}" || exit 2
-    [ "$verb" = none ] || exit 2
-    exit 1
+    report "{\"state\": \"failed\", \"reason\": \"$(printf '%s' "$1" | tr -d '"\\\n' | cut -c 1-300)\"}" || leave 2
+    [ "$verb" = none ] || leave 2
+    leave 1
 }
 
 # What a program has said that failed is the reason.
 ended() {
-    case $1 in
-        0 | 2) ;;
-        *) fail "$(tail -n 1 /tmp/errors)" ;;
-    esac
+    [ "$1" = 0 ] || fail "$(grep -v '^$' /tmp/errors | tail -n 1)"
 }
 
 exec 2> /tmp/errors
@@ -40,7 +43,7 @@ for word in $(cat /proc/cmdline); do
 done
 if [ -z "${cidd:-}" ] || [ -z "${node:-}" ] || [ -z "${key:-}" ]; then
     echo "there is no key for this boot"
-    exit 2
+    leave 2
 fi
 use_key "$key"
 trap 'ended $?' EXIT
@@ -50,9 +53,9 @@ trap 'ended $?' EXIT
 disk=$(choose_disk) || disk=
 found='[]'
 [ -z "$disk" ] || found=$(images "$disk")
-state blancmange "\"slots\": $found" || exit 2
+state blancmange "\"slots\": $found" || leave 2
 [ -n "$disk" ] || fail "$(cat /tmp/errors)"
-state partition || exit 2
+state partition || leave 2
 partition_disk "$disk"
 make_swap "$(device "$disk" swap)"
 open_blancmange "$disk" "$own"
@@ -66,10 +69,10 @@ keep_blancmange "$own"
 
 # The image: when it is this node's turn, cidd says so.
 
-state queued || exit 2
+state queued || leave 2
 while [ "$verb" = wait ]; do
     sleep "$seconds"
-    state queued || exit 2
+    state queued || leave 2
 done
 wanted_image=$image
 fetch_small "/v1/images/$wanted_image/manifest.json" /tmp/manifest.json
@@ -93,19 +96,19 @@ for role in $(blobs /tmp/manifest.json | cut -d ' ' -f 1); do
     fetch_large "/v1/blobs/$2" "$stage/$role" "$3" "$before" "$total"
     before=$((before + $3))
 done
-state verify || exit 2
+state verify || leave 2
 blobs /tmp/manifest.json | while read -r role sum _; do
     echo "$sum  $stage/$role"
 done > /tmp/sums
 sha256sum -c -s /tmp/sums || fail "a part of $wanted_image is not what its manifest says"
-state unpack || exit 2
+state unpack || leave 2
 unpack "$stage" "$tree" "$(packed /tmp/manifest.json)"
 entry "$slot" "$wanted_image" "$tree" "$own"
 write_identity "$tree" "$wanted_image"
 umount "$tree"
 
 # cidd hears of it before the disk has it: from then on the image's key holds.
-state boot || exit 2
+state boot || leave 2
 name_slot "$disk" "$slot" "$wanted_image"
 env_set "$environment" "saved_entry=$slot" "slots_used=$(env_used "$(env_get "$environment" slots_used)" "$slot")"
 umount "$own"

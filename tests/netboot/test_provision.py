@@ -1,0 +1,405 @@
+"""Blancmange's whole way from a key to a disk that boots, on this machine's kernel, with the real cidd: and its faults.
+
+The node is a mount namespace: this machine's files under those of the initramfs, and a file in the place of the disk.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cncp.files import lock
+from cncp.netboot import cidcapt, cidkid
+from cncp.netboot.blancmange import debian_packages, top_config
+from cncp.netboot.blancmange.cpio_archive import Member
+from cncp.netboot.blancmange.debian_packages import get_packages
+from cncp.netboot.blancmange.initramfs_image import SIGNED_FOR
+from cncp.netboot.blancmange.initramfs_tree import Reach, build_packages, node_settings
+from cncp.netboot.blancmange.unpacked_tree import UnpackedTree
+from cncp.netboot.cidcapt import Access
+from cncp.netboot.image_store import Blob, Manifest, Role
+from cncp.netboot.minisign import SigningKey
+from cncp.waiting import wait_until
+from tests.lab.base import cache_dir
+
+from .pxe_site import write_layout
+from .test_loopback import Site
+from .tiny_image import KERNEL, MODULES
+
+IMAGE, OTHER = "small-1-0", "small-1-1"
+NEEDED = ("busybox", "minisign", "zstd", "unshare", "partx", "qemu-system-x86_64")
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.getuid() != 0, reason="mounts are root's"),
+    pytest.mark.skipif(
+        not all(shutil.which(name) for name in NEEDED), reason=f"one of {', '.join(NEEDED)} is not here"
+    ),
+]
+
+_ENTER = """
+mount --make-rprivate /
+mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" node "$1/node"
+for folder in dev proc sys; do mount --rbind "/$folder" "$1/node/$folder"; done
+mount --bind "$1/cmdline" "$1/node/proc/cmdline"
+mount -t tmpfs tmp "$1/node/tmp"
+mount -t tmpfs mnt "$1/node/mnt"
+exec chroot "$1/node" busybox sh /usr/bin/provision
+"""
+
+HARDWARE = "mac=52:54:00:00:00:01&uuid=00000001-0000-0000-0000-000000000000"
+
+# The kernel of a test's machine may read no GPT: it is told what is on the disk. Nor is all of that machine synced.
+_INSTEAD = """
+reread() { /usr/bin/partx -d "$1" 2> /dev/null || :; /usr/bin/partx -a "$1"; }
+sync() { :; }
+"""
+
+
+@functools.cache
+def blancmange() -> dict[str, Member]:
+    """Return what is in an initramfs, but for what is one site's own."""
+    cache = cache_dir() / "netboot/blancmange"
+    cache.mkdir(parents=True, exist_ok=True)
+    config = replace(top_config.read(), kernel=KERNEL, modules=(*MODULES, "ext4"))
+    with lock(cache / "lock", "a test", 600):
+        packages = get_packages(config.packages, config.kernel, cache)
+        tree = UnpackedTree(debian_packages.unpacked(packages, cache))
+        return build_packages(tree, config, Reach("https://h:1", "0" * 64, "http://h:2", "key"), "")
+
+
+class Node:
+    """A machine with a disk, which has done nothing yet."""
+
+    def __init__(self, site: Site, folder: Path, mib: int) -> None:
+        self._site, self._folder = site, folder
+        self.log = folder / "node.log"
+        for name in ("upper", "work", "node"):
+            (folder / name).mkdir()
+        with (folder / "disk").open("wb") as disk:
+            disk.truncate(mib << 20)
+        done = subprocess.run(["losetup", "-f", "--show", disk.name], capture_output=True, text=True, check=True)
+        self.device = done.stdout.strip()
+        layout = folder / "repart.d"
+        layout.mkdir()
+        write_layout(layout, {"blancmange": "16M", "swap": "4M", "slot0": "16M", "slot1": "16M"})
+        access = Access.from_json(site.place.access.read_bytes(), "cidcapt.json")
+        reach = Reach(access.url, access.fingerprint, self.cidd, site.place.signing_key().public)
+        config = replace(top_config.read(), disk=self.device, layout=str(layout), arguments="console=ttyS0")
+        for path, member in {**blancmange(), **node_settings(config, reach, "")}.items():
+            there = folder / "upper" / path
+            if path.startswith(("etc/cncp/", "usr/lib/cncp/", "usr/bin/provision", "usr/lib/grub/")):
+                there.parent.mkdir(parents=True, exist_ok=True)
+                if stat.S_ISLNK(member.mode):
+                    there.symlink_to(member.content.decode())
+                else:
+                    there.write_bytes(member.content)
+        with (folder / "upper/usr/lib/cncp/disk.sh").open("a") as functions:
+            functions.write(_INSTEAD)
+
+    @property
+    def cidd(self) -> str:
+        """Where nodes reach cidd."""
+        return f"http://127.0.0.1:{self._site.ports[1]}"
+
+    def script(self, hardware: str = HARDWARE) -> str:
+        """Return what iPXE gets."""
+        with urllib.request.urlopen(f"{self.cidd}/v1/boot?{hardware}", timeout=20) as answer:
+            text: str = answer.read().decode()
+        return text
+
+    def boot(self, arguments: str = "") -> subprocess.Popen[bytes]:
+        """Begin what the network boots, with a new key, or with other arguments of the kernel."""
+        found = re.search(r"initrd=initramfs (.*) \|\|", script := "" if arguments else self.script())
+        assert arguments or found, script
+        self.arguments = arguments or (found[1] if found else "")
+        (self._folder / "cmdline").write_text(f"{self.arguments}\n")
+        self.know()
+        with self.log.open("ab") as log:
+            argv = ["unshare", "--mount", "sh", "-euc", _ENTER, "sh", str(self._folder)]
+            return subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+
+    def ended(self, arguments: str = "") -> int:
+        """Boot, and return how that ended."""
+        return self.boot(arguments).wait(120)
+
+    def cut_in(self, state: str) -> None:
+        """Boot, and cut the power in a state."""
+        process = self.boot()
+        assert wait_until(lambda: self._site.states()["n1"] == state, 60, 0.005), self.said()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(20)
+
+    def know(self) -> None:
+        """Have the kernel know what is on the disk now, once the last boot has let it go."""
+        assert wait_until(self._free, 20), self.said()
+        subprocess.run(["partx", "-d", self.device], check=False, capture_output=True)
+        subprocess.run(["partx", "-a", self.device], check=False, capture_output=True)
+
+    def _free(self) -> bool:
+        """Tell whether nothing of the disk is mounted: what a boot had mounted ends a moment after it."""
+        for path in Path("/dev").glob(f"{Path(self.device).name}p*"):
+            try:
+                os.close(os.open(path, os.O_RDONLY | os.O_EXCL))
+            except OSError:
+                return False
+        return True
+
+    def said(self) -> str:
+        """Return what it and cidd have written."""
+        return f"{self.log.read_text(errors='replace')}\n{self._site.log()[-3000:]}"
+
+    def names(self) -> list[str]:
+        """Return what the disk's partitions are called."""
+        dump = subprocess.run(["sfdisk", "--dump", self.device], capture_output=True, text=True, check=False).stdout
+        return re.findall(r'name="([^"]*)"', dump)
+
+    def read(self, partition: int, commands: str) -> str:
+        """Return what commands print in a partition."""
+        self.know()
+        inside = f"mount {self.device}p{partition} /mnt && cd /mnt && {commands}"
+        done = subprocess.run(["unshare", "--mount", "sh", "-euc", inside], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def end(self) -> None:
+        """Have the disk be none."""
+        subprocess.run(["partx", "-d", self.device], check=False, capture_output=True)
+        subprocess.run(["losetup", "-d", self.device], check=True)
+
+
+def add_image(site: Site, folder: Path, name: str, mib: int = 1) -> Manifest:
+    """Have a small image be there, with a capability, a file of random bytes and an account's file."""
+    tree = folder / name
+    tree.mkdir()
+    (tree / "random").write_bytes(os.urandom(mib << 20))
+    (tree / "owned").write_text("7\n")
+    os.chown(tree / "owned", 7, 7)
+    os.setxattr(tree / "owned", "security.capability", bytes.fromhex("0100000200200000000000000000000000000000"))
+    argv: list[str | Path] = [
+        "tar",
+        "-C",
+        tree,
+        "-I",
+        "zstd",
+        "--xattrs",
+        "--xattrs-include=*",
+        "-cf",
+        folder / f"{name}.tar",
+        ".",
+    ]
+    subprocess.run(argv, check=True)
+    images, blobs = site.place.images(), list[Blob]()
+    roles: tuple[Role, ...] = ("root", "kernel", "initrd")
+    for role in roles:
+        path = folder / f"{name}.tar" if role == "root" else folder / role
+        if role != "root":
+            path.write_text(f"{role} of {name}\n")
+        with path.open("rb") as content:
+            blobs.append(images.add_blob(role, content))
+    manifest = Manifest(name, "tar.zst", 1.0, tuple(blobs))
+    images.add(manifest, site.place.signing_key())
+    return manifest
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A cidd with two images and a Blancmange, which a node of the test's is known to as n1."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(cidcapt.__file__).parents[2]))
+    folder = tmp_path / "cidd"
+    folder.mkdir()
+    made = Site(folder)
+    for name in (IMAGE, OTHER):
+        add_image(made, tmp_path, name)
+    files = {"kernel": b"Blancmange's kernel", "initramfs": b"Blancmange's initramfs"}
+    sums = "".join(f"{hashlib.sha256(text).hexdigest()}  {name}\n" for name, text in files.items()).encode()
+    made.place.blancmange.mkdir()
+    for name, text in {**files, "sums": sums, "sums.minisig": made.place.signing_key().sign(sums, SIGNED_FOR)}.items():
+        (made.place.blancmange / name).write_bytes(text)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture
+def node(site: Site, tmp_path: Path) -> Iterator[Node]:
+    """A node with 96 MiB that is to be in the image."""
+    folder = tmp_path / "node"
+    folder.mkdir()
+    made = Node(site, folder, 96)
+    try:
+        accept(site, made)
+        yield made
+    finally:
+        made.end()
+
+
+def accept(site: Site, node: Node) -> None:
+    """Have a node be known and wanted in the image."""
+    assert "is unknown" in node.script()
+    site.client.ask("POST", "/v1/nodes/node-525400000001?name=n1")
+    want(site, "1", IMAGE)
+
+
+def want(site: Site, job: str, image: str) -> None:
+    """Have a job want the node in an image."""
+    site.client.ask("PUT", f"/v1/jobs/{job}", {"nodes": ["n1"], "image": image, "timeout": 600})
+
+
+def alive(site: Site, node: Node) -> None:
+    """Have the image on the disk say that it runs, with the key that it finds there."""
+    names = node.names()
+    me = node.read(
+        names.index(next(name for name in names if name.startswith("small"))) + 1, "cat etc/cncp/cidkid.json"
+    )
+    path = site.place.folder / "me.json"
+    path.write_text(me)
+    cidkid.Agent(cidkid.Me.read(path), lambda *_: None, lambda _: None).announce()
+    assert site.states()["n1"] == "alive"
+
+
+def test_an_image_is_put_on_the_disk(site: Site, node: Node) -> None:
+    """With all that it was packed with, who it is, how it is booted; a second one goes into another slot."""
+    assert node.ended() == 0, node.said()
+    assert node.names() == ["grub", "blancmange", "swap", IMAGE, "slot1"]
+    listed = node.read(
+        4, "stat -c '%u %a %n' owned etc/cncp/cidkid.json; cat etc/hostname boot/cncp/kernel boot/cncp/initrd"
+    )
+    assert listed.splitlines() == [
+        *("7 644 owned", "0 600 etc/cncp/cidkid.json", "n1", f"kernel of {IMAGE}", f"initrd of {IMAGE}"),
+    ]
+    capability = "import os; print(len(os.getxattr('owned', 'security.capability')))"
+    assert node.read(4, f'{sys.executable} -c "{capability}"') == "20\n"
+    assert "access denied" not in node.read(4, "ls -a etc/cncp/cidkid.d")
+    entry, environment = node.read(2, "cat grub/slot0.cfg; echo ==; head -c 200 grub/grubenv").split("==")
+    assert f"linux /boot/cncp/kernel root=LABEL=slot0 rw cncp.image={IMAGE} console=ttyS0" in entry
+    assert "saved_entry=slot0" in environment
+    assert re.search(r"cidd_key=[0-9a-f]", environment) is None
+    assert node.read(2, "cat kernel initramfs") == "Blancmange's kernelBlancmange's initramfs"
+    alive(site, node)
+    want(site, "2", OTHER)
+    site.client.ask("POST", "/v1/nodes/n1/again")
+    assert node.ended() == 0, node.said()
+    assert node.names()[3:] == [IMAGE, OTHER]
+    assert [state for state in site.trace("n1") if state == "partition"] == ["partition"] * 2
+
+
+@pytest.mark.parametrize("state", ["partition", "fetch", "verify", "unpack"])
+def test_the_power_is_cut(site: Site, node: Node, state: str) -> None:
+    """The next boot begins anew, and an image that was half there is none."""
+    node.cut_in(state)
+    assert IMAGE not in node.names()
+    site.client.ask("POST", "/v1/nodes/n1/again")
+    assert node.ended() == 0, node.said()
+    assert node.names()[3:] == [IMAGE, "slot1"]
+    alive(site, node)
+
+
+def test_cidd_is_gone_while_a_node_fetches(site: Site, node: Node, tmp_path: Path) -> None:
+    """What has arrived is not fetched again, and it goes on once cidd is back."""
+    add_image(site, tmp_path, "large-1-0", 6)
+    want(site, "1", IMAGE)
+    site.client.ask("DELETE", "/v1/jobs/1")
+    process = node.boot()
+    assert wait_until(lambda: site.states()["n1"] == "fetch", 60, 0.005), node.said()
+    site.cidd.kill()
+    site.cidd.wait()
+    site.begin()
+    assert process.wait(120) == 0, node.said()
+    alive(site, node)
+
+
+def reason(site: Site) -> str:
+    """Return what cidd says that is wrong with the node."""
+    (known,) = json.loads(site.client.ask("GET", "/v1/nodes"))
+    return str(known["reason"])
+
+
+def test_a_flipped_bit_in_a_blob(site: Site, node: Node) -> None:
+    """Nothing of it is unpacked; the node tries again, and has failed after the third time."""
+    blob = site.place.images().read(IMAGE).blobs[0]
+    path = site.place.images().blob(blob.sha256)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    assert [node.ended() for _ in range(3)] == [2, 2, 1], node.said()
+    assert (site.states()["n1"], reason(site)) == ("failed", f"a part of {IMAGE} is not what its manifest says")
+    assert node.names()[3:] == ["slot0", "slot1"]
+    assert "n1 is failed" in node.script()
+
+
+def test_an_image_that_somebody_else_signed(site: Site, node: Node) -> None:
+    """It is not even fetched."""
+    manifest = site.place.images().read(IMAGE)
+    folder = site.place.folder / "store/images" / IMAGE
+    content = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.minisig").write_bytes(SigningKey.made().sign(content, manifest.name))
+    assert node.ended() == 2, node.said()
+    assert "the signature of small-1-0 does not hold" in reason(site)
+    # That of another image of ours is none either.
+    shutil.copy(site.place.folder / "store/images" / OTHER / "manifest.json", folder)
+    shutil.copy(site.place.folder / "store/images" / OTHER / "manifest.minisig", folder)
+    assert node.ended() == 2, node.said()
+    assert "what is signed is small-1-1, not small-1-0" in reason(site)
+
+
+def test_a_key_that_was_used(site: Site, node: Node) -> None:
+    """Whoever has read it from a command line, or recorded what was sent, can do nothing with it."""
+    assert node.ended() == 0, node.said()
+    assert node.ended(node.arguments) == 2
+    assert site.states()["n1"] == "boot"
+    alive(site, node)
+    assert node.ended(node.arguments) == 2
+    assert site.states()["n1"] == "alive"
+
+
+def test_a_stranger(site: Site, node: Node) -> None:
+    """Another card, or another board, gets no key and is only noted; a key of its own making says nothing."""
+    for hardware in (HARDWARE.replace(":01&", ":02&"), HARDWARE.replace("00000001-", "00000009-")):
+        assert "key=" not in node.script(hardware)
+        assert "is unknown" in node.script(hardware)
+    before = site.states()
+    assert node.ended(f"cidd={node.cidd} node=n1 key={'0' * 32}") == 2
+    assert site.states() == before
+
+
+def test_a_disk_that_is_too_small(site: Site, tmp_path: Path) -> None:
+    """What is told has both sizes, and nothing is written."""
+    (tmp_path / "node").mkdir()
+    node = Node(site, tmp_path / "node", 40)
+    try:
+        accept(site, node)
+        assert node.ended() == 2, node.said()
+        assert reason(site) == "the disk has 40 MiB, the layout needs 56"
+        assert not any((tmp_path / "node/disk").read_bytes())
+    finally:
+        node.end()
+
+
+def test_an_image_that_is_too_large(site: Site, node: Node, tmp_path: Path) -> None:
+    """It is said that the slot is full; what was there before is still booted."""
+    assert node.ended() == 0, node.said()
+    alive(site, node)
+    add_image(site, tmp_path, "large-1-0", 60)
+    want(site, "2", "large-1-0")
+    site.client.ask("POST", "/v1/nodes/n1/again")
+    assert node.ended() == 2, node.said()
+    assert re.fullmatch(r"its slot of \d+ MiB is too small for this image", reason(site)), node.said()
+    assert node.names()[3:] == [IMAGE, "slot1"]
+    assert "saved_entry=slot0" in node.read(2, "head -c 200 grub/grubenv")

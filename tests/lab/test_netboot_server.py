@@ -65,13 +65,14 @@ def test_from_nothing_to_a_script_and_back(lab: Lab, site: Site) -> None:
     said = cncp(
         site,
         "netboot.up",
+        "--no-build",
         "--interface",
         "host0",
         "--dhcp",
         f"10.77.{lab.record.octet}.200-10.77.{lab.record.octet}.210",
     )
-    assert "started cidd, dnsmasq" in said
-    assert "nothing had to change" in cncp(site, "netboot.up")
+    assert "new: cidd, dnsmasq" in said
+    assert "nothing had to change" in cncp(site, "netboot.up", "--no-build")
     for unit in UNITS:
         assert site.host.exec(["systemctl", "is-active", unit], check=False).stdout == "active\n", site.host.journal(
             "-u", unit
@@ -108,10 +109,10 @@ def test_a_reboot_and_changed_settings(lab: Lab, site: Site) -> None:
     assert status(site)["nodes"] == {"ready": 1}
     before = pids(site)
     octet = lab.record.octet
-    assert "started dnsmasq" in cncp(site, "netboot.up", "--dhcp", f"10.77.{octet}.220-10.77.{octet}.230")
+    assert "new: dnsmasq" in cncp(site, "netboot.up", "--no-build", "--dhcp", f"10.77.{octet}.220-10.77.{octet}.230")
     after = pids(site)
     assert (after["cidd"], after["dnsmasq"] == before["dnsmasq"]) == (before["cidd"], False)
-    assert "started cidd" in cncp(site, "netboot.up", "--at-once", "4")
+    assert "new: cidd" in cncp(site, "netboot.up", "--no-build", "--at-once", "4")
     assert (pids(site)["dnsmasq"], pids(site)["cidd"] == after["cidd"]) == (after["dnsmasq"], False)
     site.host.exec(["kill", "-KILL", str(pids(site)["cidd"])])
     until(lambda: status(site)["answers"], 30, "cidd is back")
@@ -123,7 +124,7 @@ def test_it_leaves_nothing_that_runs(site: Site) -> None:
     shown = site.host.exec(["systemctl", "list-units", "--all", "cncp-*", "--plain", "--no-legend"]).stdout
     assert shown == ""
     assert "no netboot server runs" in cncp(site, "netboot.status", check=False)
-    cncp(site, "netboot.up")
+    cncp(site, "netboot.up", "--no-build")
     assert status(site)["nodes"] == {"ready": 1}
     cncp(site, "netboot.down", "--remove")
     there = ("/etc/cncp", "/var/lib/cncp", "/usr/local/bin/cidcapt", "/etc/systemd/system/cncp-netboot.target")

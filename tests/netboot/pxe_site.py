@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import ipaddress
 import json
 import os
 import subprocess
@@ -21,6 +22,9 @@ from cncp.netboot.blancmange.initramfs_image import build
 from cncp.netboot.blancmange.initramfs_tree import Reach
 from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
 from cncp.netboot.cidd import Place, Settings
+from cncp.netboot.service import dnsmasq_conf
+from cncp.netboot.service.server_paths import ACCOUNT
+from cncp.netboot.service.server_settings import Network
 from cncp.rendezvous import certificate
 from cncp.waiting import wait_until
 
@@ -257,21 +261,15 @@ class PxeSite:
 
 
 def _dnsmasq(folder: Path, port: int) -> list[str | Path]:
-    script = f"http://{SERVER}:{port}/v1/boot?mac=${{netX/mac}}&uuid=${{uuid}}"
-    return [
-        *(
-            "dnsmasq",
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--port=0",
-            "--interface=wire",
-            "--bind-interfaces",
-        ),
-        *("--user=root", f"--pid-file={folder / 'dnsmasq.pid'}", f"--dhcp-leasefile={folder / 'leases'}"),
-        *("--dhcp-range=10.78.9.50,10.78.9.90,1h", "--dhcp-match=set:ipxe,175", f"--dhcp-boot=tag:ipxe,{script}"),
-        # Without these iPXE waits for a router of IPv6, and for a proxy of DHCP.
-        *("--enable-ra", "--dhcp-range=fd99::,ra-only,64", "--dhcp-option-force=encap:175,176,1b"),
-    ]
+    """Return the command with what `netboot.up` tells it, but for the account, which is not here."""
+    own = ipaddress.IPv4Interface(f"{SERVER}/24")
+    given = (ipaddress.IPv4Address("10.78.9.50"), ipaddress.IPv4Address("10.78.9.90"))
+    lines = folder / "dnsmasq.d"
+    lines.mkdir()
+    text = dnsmasq_conf.render(Network("wire", own, given), port, folder / "leases", lines, Path("/usr/lib/ipxe"))
+    path = folder / "dnsmasq.conf"
+    path.write_text(text.replace(f"={ACCOUNT}\n", "=root\n"))
+    return [dnsmasq_conf.PROGRAM, "--keep-in-foreground", "--log-facility=-", f"--conf-file={path}"]
 
 
 def write_layout(folder: Path, sizes: Mapping[str, str] = _LAYOUT) -> None:

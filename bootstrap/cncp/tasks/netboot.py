@@ -36,6 +36,7 @@ def _paths() -> Paths:
         "owner": "the account that runs cidcapt, such as slurm; root without",
         "port": "TCP port for those who have a key; 38008 without",
         "plain-port": "TCP port for nodes that boot; 38009 without",
+        "no-build": "leave Blancmange as it is, where Debian's packages cannot be had",
         "at-once": "how many nodes may fetch an image at a time; 8 without",
     }
 )
@@ -48,6 +49,7 @@ def up(
     port: str | None = None,
     plain_port: str | None = None,
     at_once: str | None = None,
+    no_build: bool = False,
     quiet: bool = False,
 ) -> None:
     """Run cidd, and dnsmasq with iPXE, as services on the nodes' network; what was said before holds."""
@@ -56,8 +58,8 @@ def up(
     given: dict[str, object] = {"interface": interface, "address": address, "dhcp": dhcp, "owner": owner}
     given |= {name: int(said) if said and said.isascii() and said.isdigit() else said for name, said in numbers.items()}
     wanted = bring_up.plan(paths, given, console)
-    started = bring_up.up(paths, wanted, console)
-    told = f"started {', '.join(started)}" if started else "nothing had to change"
+    anew = bring_up.up(paths, wanted, console, build=not no_build)
+    told = f"new: {', '.join(anew)}" if anew else "nothing had to change"
     console.say(f"cidd answers at {wanted.network.address}:{wanted.settings.port}: {told}")
     console.note(f"jobs call {paths.command}, which reads {paths.access}")
     console.note("next: cncp image.make NAME; switch a node on; cncp node.list")

@@ -26,7 +26,7 @@ from cncp.machine.services import ServiceManager, manager_files
 from cncp.machine.services.base import sweep
 from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
 from cncp.netboot.cidd import Place, Settings
-from cncp.netboot.service import dhcp_probe, dnsmasq_conf, server_checks
+from cncp.netboot.service import blancmange_stage, dhcp_probe, dnsmasq_conf, server_checks
 from cncp.netboot.service.cidcapt_command import install_command, remove_command
 from cncp.netboot.service.server_node import SERVICES, digests, files, server_node
 from cncp.netboot.service.server_paths import ACCOUNT, Paths
@@ -110,8 +110,11 @@ def _alone(paths: Paths, verb: str) -> Iterator[None]:
         os.umask(before)
 
 
-def up(paths: Paths, wanted: Plan, console: Console) -> list[str]:
-    """Make it so, and return the services that were started, once they answer. Raises CncpError."""
+def up(paths: Paths, wanted: Plan, console: Console, *, build: bool) -> list[str]:
+    """Make it so, and return what was started or built, once all answers. Raises CncpError.
+
+    The services are begun first: nodes that need nothing else are served while Blancmange is built.
+    """
     node = server_node(paths, systemd=has_systemd(paths))
     actor = Actor(node.account)
     with _alone(paths, "netboot.up"):
@@ -138,8 +141,10 @@ def up(paths: Paths, wanted: Plan, console: Console) -> list[str]:
             manager.start(anew)
         if warning := manager.persist():
             console.warn(warning)
-    await_answers(manager, access)
-    return list(anew)
+        await_answers(manager, access)
+        plain = f"http://{wanted.network.address}:{wanted.settings.plain_port}"
+        built = build and blancmange_stage.bring(paths, access, plain, console)
+    return [*anew, *(["Blancmange"] if built else [])]
 
 
 def install(paths: Paths, python: str, console: Console) -> None:
@@ -231,11 +236,11 @@ def down(paths: Paths, console: Console, *, remove: bool) -> list[str]:
         remove_command(paths)
         shutil.rmtree(node.run_dir, ignore_errors=True)
     if remove:
-        for path in (paths.home, paths.folder):
+        for path in (paths.home, paths.folder, paths.state / "cache" / "blancmange"):
             shutil.rmtree(path, ignore_errors=True)
         for path in (paths.access, SETTINGS.path(paths.etc)):
             path.unlink(missing_ok=True)
-        for folder in (paths.state, paths.own_lines, paths.etc):
+        for folder in (paths.state / "cache", paths.state, paths.own_lines, paths.etc):
             with contextlib.suppress(OSError):
                 folder.rmdir()
         run(["userdel", ACCOUNT], check=False, env=_SBIN)

@@ -38,8 +38,13 @@ class PxeClient:
         """Return its address as text."""
         return self.card.hex(":")
 
-    def discover(self, *, ipxe: bool = False, client_id: bytes = b"", seconds: float = 20) -> Answer | None:
-        """Ask for an address and what to boot; return the first answer, asked again each 2 s as firmware does."""
+    def discover(
+        self, *, ipxe: bool = False, client_id: bytes = b"", seconds: float = 20, server: str = ""
+    ) -> Answer | None:
+        """Ask for an address and what to boot; return the first answer, asked again each 2 s as firmware does.
+
+        With ``server`` only an answer of that one counts.
+        """
         options = {
             53: b"\1",
             60: b"PXEClient:Arch:%05d:UNDI:002001" % self.architecture,
@@ -59,7 +64,8 @@ class PxeClient:
                 while (left := until - time.monotonic()) > 0:
                     line.settimeout(left)
                     with contextlib.suppress(TimeoutError):
-                        if found := self._answer(line.recv(2048)):
+                        found = self._answer(line.recv(2048))
+                        if found and server in ("", socket.inet_ntoa(found.options.get(54, bytes(4)))):
                             return found
         return None
 

@@ -52,7 +52,7 @@ def test_addresses_are_given(tmp_path: Path) -> None:
     assert "dhcp-lease-max=5" in lines
     assert {"dhcp-ignore-clid", "dhcp-option=option:router", "dhcp-authoritative"} <= set(lines)
     assert {"dhcp-boot=tag:!ipxe,tag:!uefi,undionly.kpxe", "dhcp-boot=tag:!ipxe,tag:uefi,snponly.efi"} <= set(lines)
-    assert "dhcp-boot=tag:ipxe,http://10.1.0.1:38009/v1/boot?mac=${netX/mac}&uuid=${uuid}" in lines
+    assert "dhcp-boot=tag:ipxe,http://10.1.0.1:38009/v1/boot?mac=${netX/mac}&uuid=${uuid},,10.1.0.1" in lines
 
 
 def test_beside_another_server(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def render(network: Network, plain_port: int, leases: Path, own_lines: Path, pro
         "tftp-no-fail",
         "# iPXE says so itself, and asks cidd; whatever came before it gets iPXE.",
         "dhcp-match=set:ipxe,175",
-        f"dhcp-boot=tag:ipxe,{chain(network.address, plain_port)}",
+        # With the server's address, or iPXE takes no answer of a server that gives none itself (dhcp_has_pxeopts).
+        f"dhcp-boot=tag:ipxe,{chain(network.address, plain_port)},,{network.address}",
         *(_addresses(network) if network.lease else _proxy(network)),
         f"conf-dir={own_lines},*.conf",
     ]

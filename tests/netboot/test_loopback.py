@@ -171,7 +171,9 @@ def test_many_nodes(site: Site) -> None:
     assert done.returncode == 0, done.stderr
     assert site.nodes[0].booted == [OLD, NEW, OLD]
     assert site.trace("n1")[-3:] == ["draining", "rebooting", "alive"], "the image was on its disk"
-    assert 'cidd_nodes{state="alive"} 64' in site.client.ask("GET", "/metrics").decode()
+    text = site.client.ask("GET", "/metrics").decode()
+    assert {'cidd_nodes{state="alive"} 64', "cidd_images 2", 'cidd_jobs{outcome="waiting"} 0'} <= set(text.splitlines())
+    assert 'cidd_node_state_entries_total{state="blancmange"} 128' in text
 
 
 def test_cidd_is_killed_in_each_state(site: Site) -> None:

@@ -23,6 +23,7 @@ from cncp.files import read_bytes, to_json, write_atomic
 from cncp.netboot.cidcapt import Access
 from cncp.netboot.cidd_web import Changes, Cidd, listen, look_after
 from cncp.netboot.image_store import ImageStore
+from cncp.netboot.meters import Meters
 from cncp.netboot.minisign import SigningKey
 from cncp.netboot.node_db import Event, NodeDb
 from cncp.netboot.provisioner import Provisioner
@@ -100,10 +101,12 @@ async def serve(settings: Settings) -> None:
 
     def tell(event: Event) -> None:
         _LOG.info("Host (%s), Image (%s): %s %s", event.node, event.image, event.state, event.text)
+        meters.tell(event)
         changes.tell(event)
 
     certificate.ensure(place.folder, "cidd")
     db, images = NodeDb(place.database), place.images()
+    meters = Meters(db.nodes())
     cidd = Cidd(
         Provisioner(db, images, time.time, tell, settings.at_once),
         db,
@@ -112,6 +115,7 @@ async def serve(settings: Settings) -> None:
         place.blancmange,
         f"{settings.address}:{settings.plain_port}",
         place.token(),
+        meters,
     )
     servers = listen(
         cidd,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hmac
 import json
 import re
@@ -29,7 +30,8 @@ from cncp.files import read_bytes
 from cncp.netboot import messages
 from cncp.netboot.boot_script import boot_script
 from cncp.netboot.image_store import ImageStore
-from cncp.netboot.messages import BOOT, Report, Wish
+from cncp.netboot.messages import BOOT, OUTCOMES, Report, Wish
+from cncp.netboot.meters import Meters
 from cncp.netboot.node_db import Event, NodeDb
 from cncp.netboot.node_states import MAC_FORM, UUID_FORM, OutOfTurnError
 from cncp.netboot.provisioner import DeniedError, Proof, Provisioner
@@ -84,6 +86,7 @@ class Cidd:
     blancmange: Path
     address: str
     token: str
+    meters: Meters
 
 
 class _Handler(RequestHandler):
@@ -195,27 +198,33 @@ class _NodeRendezvous(_Handler):
 
 
 class _File(_Handler):
-    """A file as a whole, or from an offset on where a transfer was cut."""
+    """A file as a whole, or from an offset on where a transfer was cut; ``kind`` is what its bytes are counted as."""
+
+    kind = ""
 
     def path(self, name: str) -> Path:
         raise NotImplementedError
 
     async def get(self, name: str) -> None:
-        await send(self, self.path(name))
+        await send(self, self.path(name), functools.partial(self.cidd.meters.sent, self.kind))
 
 
 class _Blob(_File):
+    kind = "blob"
+
     def path(self, name: str) -> Path:
         return self.cidd.images.blob(name)
 
 
 class _Blancmange(_File):
+    kind = "blancmange"
+
     def path(self, name: str) -> Path:
         return self.cidd.blancmange / name
 
 
-async def send(handler: RequestHandler, path: Path) -> None:
-    """Answer with a file, in blocks, so that many large ones take little memory."""
+async def send(handler: RequestHandler, path: Path, sent: Callable[[int], None]) -> None:
+    """Answer with a file, in blocks, so that many large ones take little memory; ``sent`` hears how many bytes."""
     loop = asyncio.get_running_loop()
     try:
         file = path.open("rb")
@@ -238,6 +247,7 @@ async def send(handler: RequestHandler, path: Path) -> None:
                 await handler.flush()
             except StreamClosedError:
                 return
+            sent(len(block))
 
 
 class _Manifest(_Handler):
@@ -320,15 +330,11 @@ class _JobRendezvous(_Admitted):
 class _Metrics(_Admitted):
     def get(self) -> None:
         self.set_header("Content-Type", "text/plain; version=0.0.4")
-        self.write("".join(metrics(self.cidd)))
-
-
-def metrics(cidd: Cidd) -> Iterable[str]:
-    """Yield what Prometheus reads: how many nodes are in each state."""
-    counts = Counter(node.state for node in cidd.provisioner.nodes())
-    yield "# HELP cidd_nodes Nodes by state.\n# TYPE cidd_nodes gauge\n"
-    for state, count in sorted(counts.items()):
-        yield f'cidd_nodes{{state="{state}"}} {count}\n'
+        provisioner = self.cidd.provisioner
+        jobs = Counter[str](state.outcome for state in provisioner.capture_states())
+        outcomes = {outcome: jobs[outcome] for outcome in OUTCOMES}
+        lines = self.cidd.meters.lines(provisioner.nodes(), len(self.cidd.images.names()), outcomes)
+        self.write("".join(lines))
 
 
 _NAME, _IMAGE, _JOB = r"([A-Za-z0-9.-]{1,64})", r"([A-Za-z0-9_.-]{1,64})", r"((?:[A-Za-z0-9_.\[\]-]|%5[BbDd]){1,64})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from cncp.field_types import Matching, Sized, Text, Within
 from cncp.netboot.image_name import ImageName
@@ -70,13 +70,17 @@ class NodeProgress(Record):
     reason: Text = ""
 
 
+Outcome = Literal["waiting", "done", "failed", "late"]
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
+
+
 @dataclass(frozen=True)
 class CaptureState(Record):
     """How far what a job asked for is: ``done``, ``failed`` or ``late`` at the end, before that ``waiting``."""
 
     job: JobName
     image: ImageName
-    outcome: Literal["waiting", "done", "failed", "late"]
+    outcome: Outcome
     nodes: tuple[NodeProgress, ...]
 
     @property

@@ -286,6 +286,10 @@ class Provisioner:
             raise UsageError(f"no job {job} has asked for nodes", "ask for some, or see cncp node.list")
         return self._state(capture)
 
+    def capture_states(self) -> list[CaptureState]:
+        """Return how far all jobs are that have not let go."""
+        return [self._state(capture) for capture in self._db.captures()]
+
     def _state(self, capture: Capture) -> CaptureState:
         nodes = [node for name in capture.nodes if (node := self._db.node(name))]
         progress = tuple(NodeProgress(node.name, node.state, node.percent, node.reason) for node in nodes)

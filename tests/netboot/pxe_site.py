@@ -22,6 +22,7 @@ from cncp.netboot.blancmange.initramfs_image import build
 from cncp.netboot.blancmange.initramfs_tree import Reach
 from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
 from cncp.netboot.cidd import Place, Settings
+from cncp.netboot.mkimg.archives import Format
 from cncp.netboot.service import dnsmasq_conf
 from cncp.netboot.service.server_paths import ACCOUNT
 from cncp.netboot.service.server_settings import Network
@@ -139,7 +140,7 @@ def _bytes(size: str) -> int:
 class PxeSite:
     """A cidd with images, and a DHCP server; made where there are Debian's packages, begun in a network of its own."""
 
-    def __init__(self, folder: Path, cache: Path, images: Sequence[str]) -> None:
+    def __init__(self, folder: Path, cache: Path, images: Mapping[str, Format]) -> None:
         self.folder = folder
         self.place = Place(folder / "cidd")
         self.place.folder.mkdir()
@@ -147,8 +148,8 @@ class PxeSite:
         self.settings = Settings(str(self.place.folder), SERVER)
         self._processes = list[subprocess.Popen[bytes]]()
         tiny = TinyImage(cache / "tiny")
-        for name in images:
-            tiny.add(self.place.images(), self.place.signing_key(), name, folder / name)
+        for name, form in images.items():
+            tiny.add(self.place.images(), self.place.signing_key(), name, folder / name, form)
         layout = folder / "repart.d"
         layout.mkdir()
         write_layout(layout)

@@ -288,7 +288,7 @@ def test_an_image_is_put_on_the_disk(site: Site, node: Node) -> None:
     assert node.read(4, f'{sys.executable} -c "{capability}"') == "20\n"
     assert "access denied" not in node.read(4, "ls -a etc/cncp/cidkid.d")
     entry, environment = node.read(2, "cat grub/slot0.cfg; echo ==; head -c 200 grub/grubenv").split("==")
-    assert f"linux /boot/cncp/kernel root=LABEL=slot0 rw cncp.image={IMAGE} console=ttyS0" in entry
+    assert f"linux /boot/cncp/kernel root=LABEL=slot0 rw cncp.image={IMAGE} $fresh_argument console=ttyS0" in entry
     assert "saved_entry=slot0" in environment
     assert re.search(r"cidd_key=[0-9a-f]", environment) is None
     assert node.read(2, "cat kernel initramfs") == "Blancmange's kernelBlancmange's initramfs"

@@ -28,7 +28,7 @@ pytestmark = [
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PxeSite]:
     """A network with cidd and two images."""
     monkeypatch.setenv("PYTHONPATH", str(Path(cidcapt.__file__).parents[2]))
-    made = PxeSite(tmp_path, cache_dir() / "netboot", (OLD, NEW))
+    made = PxeSite(tmp_path, cache_dir() / "netboot", {OLD: "tar.zst", NEW: "squashfs"})
     with network():
         try:
             made.begin()
@@ -42,7 +42,9 @@ def test_from_pxe_to_alive_and_to_another_image_and_back(site: PxeSite) -> None:
     machines = site.machine(first="c"), site.machine(first="n", cards=2)
     site.accept(*machines)
     site.captured("1", "n[1-2]", OLD)
-    site.captured("2", "n1", NEW)
-    site.captured("3", "n1", OLD)
-    assert re.findall("this is (.*)", machines[0].said()) == [OLD, NEW, OLD]
-    assert machines[0].said().count("partition") == 2, "the third time it was in its slot"
+    for job, image in (("2", NEW), ("3", OLD), ("4", NEW)):
+        site.captured(job, "n1", image)
+    booted = re.findall(r"this is (\S+), (\w+)", machines[0].said())
+    # One is unpacked and stays as it was left; the other is packed, and begins anew whenever it is switched to.
+    assert booted == [(OLD, "fresh"), (NEW, "fresh"), (OLD, "used"), (NEW, "fresh")]
+    assert machines[0].said().count("partition") == 2, "later they were in their slots"

@@ -12,6 +12,7 @@ from cncp.netboot.blancmange.initramfs_image import build_image
 from cncp.netboot.blancmange.unpacked_tree import UnpackedTree
 from cncp.netboot.image_store import ImageStore, Manifest
 from cncp.netboot.minisign import SigningKey
+from cncp.netboot.mkimg.archives import Format, pack
 
 KERNEL = "linux-image-cloud-amd64"
 MODULES = ("virtio_blk", "virtio_net", "virtio_pci")
@@ -29,7 +30,8 @@ for card in /sys/class/net/eth*; do
     udhcpc -q -f -n -t 8 -T 1 -i "${card##*/}" -s /etc/udhcpc.sh > /dev/null 2>&1 &
 done
 until ip addr show scope global | grep -q inet; do sleep 0.1; done
-echo "this is $(cat /etc/release)" > /dev/console
+echo "this is $(cat /etc/release), $([ -e /used ] && echo used || echo fresh)" > /dev/console
+touch /used
 python3.11 /usr/lib/cidkid.py > /dev/console 2>&1
 echo "cidkid has ended" > /dev/console
 while :; do sleep 60; done
@@ -82,11 +84,11 @@ class TinyImage:
         (folder / "etc/release").write_text(f"{name}\n")
         return folder
 
-    def add(self, images: ImageStore, key: SigningKey, name: str, folder: Path) -> Manifest:
+    def add(self, images: ImageStore, key: SigningKey, name: str, folder: Path, form: Format = "tar.zst") -> Manifest:
         """Have an image be in a store; ``folder`` is one for its tree."""
         root = self.root(folder, name)
-        packed = folder.with_suffix(".tar.zst")
-        subprocess.run(["tar", "-C", root, "-I", "zstd -3", "-cf", packed, "--owner=0", "--group=0", "."], check=True)
+        packed = folder.with_suffix(f".{form}")
+        pack(root, packed, form)
         shutil.rmtree(root)
         blobs = []
         initrd = folder.with_suffix(".initrd")
@@ -98,6 +100,6 @@ class TinyImage:
         ):
             with path.open("rb") as content:
                 blobs.append(images.add_blob(role, content))  # type: ignore[arg-type]
-        manifest = Manifest(name, "tar.zst", 1.0, tuple(blobs))
+        manifest = Manifest(name, form, 1.0, tuple(blobs))
         images.add(manifest, key)
         return manifest

@@ -15,13 +15,14 @@ stop() {
     reboot -f
 }
 
-root='' init=/sbin/init mode=rw
+root='' init=/sbin/init mode=rw fresh=''
 # shellcheck disable=SC2013  # words
 for word in $(cat /proc/cmdline); do
     case $word in
         root=*) root=${word#*=} ;;
         init=*) init=${word#*=} ;;
         ro | rw) mode=$word ;;
+        cncp.fresh) fresh=yes ;;
     esac
 done
 
@@ -43,13 +44,14 @@ if [ -e /slot/root.squashfs ]; then
     mount -o remount,rw /slot
     mkdir -p /lower
     mount -t squashfs -o ro /slot/root.squashfs /lower || stop "its squashfs cannot be mounted"
-    # What jobs have changed is gone once cidd gives the node to another: "fresh" is put there before the reboot.
-    if [ -e /slot/fresh ] || [ ! -d /slot/upper ]; then
-        rm -rf /slot/upper /slot/work
+    # What jobs have changed is gone once cidd has given the node another image, or this one again. Where the power was
+    # cut meanwhile there is no upper folder yet, and it is made anew then.
+    if [ -n "$fresh" ] || [ ! -d /slot/upper ]; then
+        rm -rf /slot/upper /slot/upper.new /slot/work
         mkdir -p /slot/work
-        cp -a /slot/identity /slot/upper
+        cp -a /slot/identity /slot/upper.new
         sync
-        rm -f /slot/fresh
+        mv /slot/upper.new /slot/upper
     fi
     mount -t overlay -o lowerdir=/lower,upperdir=/slot/upper,workdir=/slot/work overlay /tree ||
         stop "its overlay cannot be mounted"

@@ -1,5 +1,6 @@
 #!/bin/sh
 # switch IMAGE: boot an image that is in a slot of this disk, now and from now on. cidkid calls it.
+# An image that stays packed begins anew: what jobs have written over it is gone.
 # shellcheck shell=dash disable=SC2154  # boot_next.sh sets what is not set here
 set -eu
 
@@ -9,6 +10,6 @@ set -eu
 chosen=$(slot "$1")
 open_environment
 environment=$grub_folder/grub/grubenv
-env_set "$environment" "saved_entry=$chosen" next_entry= cidd_key= \
+env_set "$environment" "saved_entry=$chosen" next_entry= cidd_key= fresh=cncp.fresh \
     "slots_used=$(env_used "$(env_get "$environment" slots_used)" "$chosen")"
 boot_next

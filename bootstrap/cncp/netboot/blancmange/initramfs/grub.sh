@@ -33,7 +33,7 @@ replace_if_other() {
 entry() {
     {
         echo "search --no-floppy --label $1 --set=root"
-        echo "linux /boot/cncp/kernel root=LABEL=$1 rw cncp.image=$2 $(cat /etc/cncp/arguments)"
+        echo "linux /boot/cncp/kernel root=LABEL=$1 rw cncp.image=$2 \$fresh_argument $(cat /etc/cncp/arguments)"
         [ ! -e "$3/boot/cncp/initrd" ] || echo "initrd /boot/cncp/initrd"
     } > /tmp/entry.cfg
     replace_if_other /tmp/entry.cfg "$4/grub/$1.cfg"

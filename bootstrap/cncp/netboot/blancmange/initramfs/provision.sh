@@ -61,7 +61,7 @@ make_swap "$(device "$disk" swap)"
 open_blancmange "$disk" "$own"
 install_grub "$disk" "$own"
 environment=$own/grub/grubenv
-env_set "$environment" "cidd_node=$node" cidd_key= next_entry=
+env_set "$environment" "cidd_node=$node" cidd_key= next_entry= fresh=
 
 # Blancmange itself, so that the next image needs no boot from the network.
 

@@ -37,8 +37,8 @@ DOCS = {
 USERS = {"README.rst": README, **DOCS}
 """What users read, by its path."""
 
-OF_OTHERS = {"--block", "--extra-index-url"}
-"""Options in the documents that are another program's."""
+OF_OTHERS = {"--block", "--extra-index-url", "--restart"}
+"""Options in the documents that are another program's, cidcapt's among them."""
 
 
 def blocks(language: str) -> list[tuple[str, str]]:

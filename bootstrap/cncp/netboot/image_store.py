@@ -115,7 +115,7 @@ class ImageStore:
         Raises UsageError where there is one of its name with other parts.
         """
         content = (json.dumps(manifest.to_json(), indent=1) + "\n").encode()
-        folder = _folder(self._images) / manifest.name
+        folder = self._images / manifest.name
         if (folder / "manifest.minisig").exists():
             there = Manifest.from_json((folder / "manifest.json").read_bytes(), "the manifest", "remove the image")
             if there.blobs == manifest.blobs:
@@ -123,7 +123,8 @@ class ImageStore:
             raise UsageError(
                 f"there is an image {manifest.name} with other content", "give the new one a higher subversion"
             )
-        folder.mkdir(exist_ok=True)
+        _folder(self._images)
+        _folder(folder)
         write_atomic(folder / "manifest.json", content, 0o644)
         write_atomic(folder / "manifest.minisig", key.sign(content, manifest.name), 0o644)
 
@@ -173,5 +174,7 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True, mode=0o755)
+    path.mkdir(parents=True, exist_ok=True)
+    # Whatever the umask: cidd, who reads it, may be another account.
+    path.chmod(0o755)
     return path

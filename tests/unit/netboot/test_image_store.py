@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,18 @@ def test_what_is_added_is_there(tmp_path: Path) -> None:
         content = images.blob(blob.sha256).read_bytes()
         assert (hashlib.sha256(content).hexdigest(), len(content)) == (blob.sha256, blob.size)
     assert len(list((tmp_path / "blobs").iterdir())) == 3
+
+
+def test_another_account_reads_it(tmp_path: Path) -> None:
+    """Whatever the umask of who makes it."""
+    before = os.umask(0o077)
+    try:
+        put(store(tmp_path / "store"), "compute-1-0")
+    finally:
+        os.umask(before)
+    found = [path for path in tmp_path.rglob("*") if path.name != "store"]
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in found)
+    assert all(path.stat().st_mode & 0o011 == 0o011 for path in found if path.is_dir())
 
 
 def test_a_name_is_given_once(tmp_path: Path) -> None:

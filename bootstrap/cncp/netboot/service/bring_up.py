@@ -183,7 +183,8 @@ def keep(paths: Paths, wanted: Plan, account: pwd.struct_passwd) -> Access:
     place.public_key()
     fingerprint, token = certificate.ensure(paths.folder, "cidd"), place.token()
     for folder in (place.blancmange, paths.folder / "store"):
-        folder.mkdir(mode=0o755, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
     for name in ("token", "server.pem", "server.lock"):
         os.chown(paths.folder / name, account.pw_uid, account.pw_gid, follow_symlinks=False)
     os.chown(paths.folder, 0, account.pw_gid)

@@ -43,12 +43,16 @@ class Invitation:
 
 @dataclass(frozen=True)
 class Place:
-    """Where documents lie: a store's URL and options, or "" for the controller's machine itself, at ``address``."""
+    """Where documents lie: a store's URL and options, or "" for the controller's machine itself, at ``address``.
+
+    ``named`` is whether somebody has said that address.
+    """
 
     store: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     address: str = ""
     port: int = 0
+    named: bool = False
 
     @property
     def spot(self) -> str:

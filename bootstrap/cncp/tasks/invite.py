@@ -41,7 +41,7 @@ def pasted(seed: Seed) -> str:
         "hours": "for how long machines may join with it: 0.2 to 24",
         "engines": "engines of each machine that joins: cores, cores-N, gpus or a number",
         "note": "words for --list, such as who it is for",
-        "address": "where machines reach this one, if it does not know itself",
+        "address": "where machines reach this one, if it does not know itself; kept until another is said, or auto",
         "list": "show the invitations that are still good, and who has joined",
         "revoke": "take an invitation back, by the first digits of its name, or all; who has joined stays",
     },

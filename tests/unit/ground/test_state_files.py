@@ -257,6 +257,7 @@ WRITES = {
     "netboot.cidkid": "what cidd is told, from an image",
     "netboot.image_store": "the manifest of an image, which is signed",
     "netboot.node_db": "rows of cidd's database",
+    "netboot.service.blancmange_stage": "a digest",
     "netboot.service.bring_up": "what cidd is told",
     "netboot.service.cidcapt_command": "what jobs and people are let in with",
     "netboot.service.server_node": "a digest",

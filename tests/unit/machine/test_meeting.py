@@ -319,6 +319,8 @@ def test_the_port_to_meet_at(tmp_path: Path) -> None:
     assert 31000 <= first.place.port <= 31040
     again = inviting.begin(made, RendezvousTable(), "gold.example.org")
     assert (again.place.port, again.place.address) == (first.place.port, "gold.example.org")
+    assert inviting.begin(made, RendezvousTable()).place == again.place, "machines were told to come there"
+    assert inviting.begin(made, RendezvousTable(), "auto").place == first.place
     assert inviting.begin(made, RendezvousTable(store="file:///shared", poll=5)).poll == 5
 
 

@@ -47,14 +47,19 @@ def insist(node: Node) -> None:
 
 
 def begin(node: Node, table: RendezvousTable, address: str = "") -> Record:
-    """Return the record of the rendezvous, made where there is none, with its place as it is to be."""
+    """Return the record of the rendezvous, made where there is none, with its place as it is to be.
+
+    An ``address`` that was said stays, for machines were told to come there, until another is, or "auto".
+    """
     home = Path(node.home)
     with owner.held(home, "cncp invite"):
         known = owner.load(home)
         if table.store:
             return owner.begin(home, Place(table.store, table.options()), **{**_DEFAULTS, **table.times()})
-        port = known.place.port if known and known.place.port else 0
-        place = Place(address=address or offering.addresses(node)[0], port=port or _port(node))
+        former = known.place if known else Place()
+        said = (address or (former.address if former.named else "")).removeprefix("auto")
+        port = former.port or _port(node)
+        place = Place(address=said or offering.addresses(node)[0], port=port, named=bool(said))
         return owner.begin(home, place, **{**_DEFAULTS, "poll": _SERVED_POLL, **table.times()})
 
 

@@ -115,7 +115,21 @@ class Machine:
         ]
         self._qemu = started(
             [
-                *("qemu-system-x86_64", "-accel", "tcg", "-m", "320", "-smp", "1", "-nodefaults", "-display", "none"),
+                *(
+                    "qemu-system-x86_64",
+                    "-accel",
+                    "tcg",
+                    "-cpu",
+                    # Without a source of random bytes whoever makes a UUID waits for seconds.
+                    "qemu64,+rdrand",
+                    "-m",
+                    "320",
+                    "-smp",
+                    "1",
+                    "-nodefaults",
+                    "-display",
+                    "none",
+                ),
                 *(
                     "-uuid",
                     self.uuid,

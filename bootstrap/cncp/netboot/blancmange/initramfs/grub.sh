@@ -3,10 +3,12 @@
 
 # Have GRUB be on a disk: install_grub DISK FOLDER (Blancmange's own)
 install_grub() {
+    local partition
+    partition=$(device "$1" grub)
     mkdir -p "$2/grub"
     # The first 440 bytes alone are code; the protective table comes after them.
     write_if_other /lib/grub/boot.img "$1"
-    write_if_other /lib/grub/core.img "$(device "$1" grub)"
+    write_if_other /lib/grub/core.img "$partition"
     replace_if_other /lib/grub/grub.cfg "$2/grub/grub.cfg"
     if [ "$(head -c 24 "$2/grub/grubenv" 2> /dev/null)" != '# GRUB Environment Block' ]; then
         { printf '# GRUB Environment Block\n' && printf '%999s' '' | tr ' ' '#'; } > "$2/grub/grubenv"

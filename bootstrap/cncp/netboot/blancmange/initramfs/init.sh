@@ -39,6 +39,7 @@ network() {
     until timeout 5 wget -q -O /dev/null "$cidd/v1/blancmange/sums" 2> /dev/null; do
         for card in /sys/class/net/*; do
             card=${card##*/}
+            [ "$card" != lo ] || continue
             ip link set "$card" up
             [ "$(cat "/sys/class/net/$card/carrier" 2> /dev/null)" = 1 ] || continue
             ip addr show dev "$card" scope global | grep -q inet ||

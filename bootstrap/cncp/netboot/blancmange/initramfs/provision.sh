@@ -57,7 +57,8 @@ state blancmange "\"slots\": $found" || leave 2
 [ -n "$disk" ] || fail "$(cat /tmp/errors)"
 state partition || leave 2
 partition_disk "$disk"
-make_swap "$(device "$disk" swap)"
+swap=$(device "$disk" swap)
+make_swap "$swap"
 open_blancmange "$disk" "$own"
 install_grub "$disk" "$own"
 environment=$own/grub/grubenv

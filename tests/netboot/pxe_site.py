@@ -67,6 +67,9 @@ def started(argv: Sequence[str | Path], log: Path) -> subprocess.Popen[bytes]:
 class Machine:
     """A machine with a disk and a card. Each reset is a qemu of its own: emulated, a second boot in one is slow."""
 
+    memory = "320"
+    """MiB."""
+
     def __init__(self, number: int, folder: Path, size: str, first: str, cards: int) -> None:
         """``size`` is that of its disk; ``first`` what it boots: "c" the disk, "n" the network.
 
@@ -123,7 +126,7 @@ class Machine:
                     # Without a source of random bytes whoever makes a UUID waits for seconds.
                     "qemu64,+rdrand",
                     "-m",
-                    "320",
+                    self.memory,
                     "-smp",
                     "1",
                     "-nodefaults",

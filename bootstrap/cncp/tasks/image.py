@@ -38,7 +38,7 @@ _HEADER = ["IMAGE", "PACKED AS", "SIZE", "SHARED", "MADE", "NODES"]
         "mirror": "where the packages come from; where this machine gets its own without",
         "bundle": "have engines: what cncp bundle.make --engines-only has written, for the image's Python",
         "system": "linux, or darwin: a tree of that is packed and kept, and cannot be booted here",
-        "format": "tar.zst, unpacked on a node's disk, or squashfs, mounted from there and as it was at each boot",
+        "format": "tar.zst, unpacked on a node's disk, or squashfs, mounted there under an overlay",
         "exclude": "a file with what is left out, a path a line, in place of the usual list",
         **_FOLDER,
         **QUIET,

@@ -69,6 +69,17 @@ def test_of_no_machine(tmp_path: Path) -> None:
     assert places == ["/", "none", "/home", "/scratch"]
 
 
+def test_labels_are_made_by_the_node(tmp_path: Path) -> None:
+    """An image with SELinux labels its files when it boots first; others are left alone."""
+    root = plant(tmp_path / "tree")
+    preparation.prepare(Tree(root))
+    assert not (root / ".autorelabel").exists()
+    (root / "etc/selinux").mkdir()
+    (root / "etc/selinux/config").write_text("# enforcing\nSELINUX=enforcing\n")
+    preparation.prepare(Tree(root))
+    assert (root / ".autorelabel").exists()
+
+
 @pytest.mark.parametrize(
     ("missing", "told"),
     [("usr/bin/python3", "which cidkid runs on"), ("usr/lib/systemd/systemd", "would start cidkid")],

@@ -48,6 +48,9 @@ def prepare(tree: Tree, bundle: Path | None = None) -> None:
         tree.put("etc/fstab", _FSTAB + "".join(_shared(tree.text("etc/fstab") or "")))
         tree.put("etc/machine-id", "", 0o444)
         _have_engines(tree, bundle)
+        if "SELINUX=enforcing" in (tree.text("etc/selinux/config") or "").splitlines():
+            # Labels are not packed: they are those of the machine that it was made on.
+            tree.put(".autorelabel", "")
     elif inittab is not None and (tree.has("bin/busybox") or tree.has("usr/bin/busybox")):
         if _INITTAB not in inittab.splitlines():
             tree.put("etc/inittab", f"{inittab.rstrip()}\n{_INITTAB}\n".lstrip())

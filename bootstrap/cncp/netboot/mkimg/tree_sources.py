@@ -21,8 +21,9 @@ from cncp.ssh.stream import running
 
 _HOURS = 4 * 3600.0  # s that a copy or a download may take
 
-PACKAGES = ("initramfs-tools", "zstd", "systemd-sysv", "dbus", "libpam-systemd", "udev", "kmod", "iproute2", "procps",
-            "openssh-server", "ca-certificates", "python3", "e2fsprogs")  # fmt: skip
+PACKAGES = ("initramfs-tools", "zstd", "systemd-sysv", "systemd-resolved", "systemd-timesyncd", "dbus", "udev",
+            "libpam-systemd", "kmod", "iproute2", "procps", "openssh-server", "ca-certificates", "python3",
+            "e2fsprogs")  # fmt: skip
 """What an image of Debian's packages has beside its kernel."""
 
 _EPOCH = "946684800"  # s since the epoch, for what would have the date of its making in it: mkinitramfs(8), passwd(1)
@@ -83,8 +84,8 @@ class Node(Source):
 
     def check(self) -> None:
         """Connect. Raises CncpError."""
-        with _named():
-            self.remote.open()
+        with _named(), self.remote:
+            pass
 
     def fill(self, folder: Path, excluded: Sequence[str]) -> None:
         """Copy its root, and what of it is on other disks. Raises CncpError.
@@ -99,7 +100,7 @@ class Node(Source):
                 tar = begin(unpack, stdin=PIPE, stderr=said)
             except FileNotFoundError:
                 raise missing("tar") from None
-            with _named(), tar, running(self.remote, argv, _HOURS, told=["tar", "-c", "..."]) as there:
+            with _named(), self.remote, tar, running(self.remote, argv, _HOURS, told=["tar", "-c", "..."]) as there:
                 assert tar.stdin is not None  # noqa: S101  # a pipe
                 try:
                     with tar.stdin:
@@ -165,8 +166,7 @@ class Packages(Source):
     def fill(self, folder: Path, excluded: Sequence[str]) -> None:  # noqa: ARG002  # as others
         """Get and install them; what is left out of an image is not needed less for that."""
         own = any(name.startswith("linux-image-") for name in self.packages)
-        architecture = run(["dpkg", "--print-architecture"]).stdout.strip()
-        names = [*PACKAGES, *self.packages, *([] if own else [f"linux-image-{architecture}"])]
+        names = [*PACKAGES, *self.packages, *([] if own else [_kernel()])]
         unwanted = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as settings:
             settings.write(_apt_settings())
@@ -181,9 +181,11 @@ class Packages(Source):
                 "apt-get update works here")  # fmt: skip
         (folder / "etc/systemd/network").mkdir(parents=True, exist_ok=True)
         (folder / "etc/systemd/network/80-cncp.network").write_text(_NETWORK)
-        run(["systemctl", f"--root={folder}", "enable", "systemd-networkd.service"])
-        for leftover in ("etc/apt/apt.conf.d/99mmdebstrap", "etc/resolv.conf"):
-            (folder / leftover).unlink(missing_ok=True)
+        run(["systemctl", f"--root={folder}", "enable", "systemd-networkd.service", "systemd-resolved.service"])
+        (folder / "etc/apt/apt.conf.d/99mmdebstrap").unlink(missing_ok=True)
+        # mmdebstrap has put this machine's own there.
+        (folder / "etc/resolv.conf").unlink(missing_ok=True)
+        (folder / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
 
     def _suite(self) -> str:
         return self.suite or platform.freedesktop_os_release().get("VERSION_CODENAME", "")
@@ -206,6 +208,13 @@ class Packages(Source):
         return lines
 
 
+def _kernel() -> str:
+    """Return the package that has the usual kernel of this machine's system."""
+    if platform.freedesktop_os_release().get("ID") == "ubuntu":
+        return "linux-image-generic"
+    return f"linux-image-{run(['dpkg', '--print-architecture']).stdout.strip()}"
+
+
 def _apt_settings() -> str:
     """Return what of this machine's own apt says how a mirror is reached."""
     dumped = run(["apt-config", "dump", "--format", '%F "%v";%n'], check=False).stdout
@@ -214,6 +223,6 @@ def _apt_settings() -> str:
 
 
 def insist_on_root() -> None:
-    """Raise CncpError for others: files of an image belong to root."""
+    """Raise CncpError for others: files in an image belong to root, and what signs it is root's alone."""
     if os.geteuid() != 0:
-        raise CncpError("only root can make an image: its files belong to root", "run it by sudo")
+        raise CncpError("only root looks after images, whose files are root's", "run it by sudo, on the nodes' server")

@@ -6,23 +6,20 @@ Only what is between two images is played: the network's boot and GRUB. The othe
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from cncp.netboot import cidkid, engine_host
-from cncp.netboot.cidkid import Me
+from cncp.netboot import engine_host
 from cncp.netboot.messages import Wish
 
-from ..netboot.fake_node import FakeNode
 from ..netboot.test_loopback import NEW, OLD
 from ..netboot.test_loopback import Site as Cidd
 from .fleets import ASK, await_engines
 from .host import Host
+from .netboot_nodes import HostNode, furnish
 from .nspawn import Lab
 from .site import ROOT, Site, until
 from .sites import MakeSite
@@ -35,25 +32,6 @@ nodes = ["n[1-{count}]"]
 image = "{image}"
 access = "cidcapt.json"
 engines = 2
-"""
-
-UNIT = """\
-[Unit]
-After=network-online.target
-Wants=network-online.target
-[Service]
-ExecStart=/usr/bin/python3 -I /usr/lib/cncp/cidkid.py
-Restart=always
-RestartSec=1
-[Install]
-WantedBy=multi-user.target
-"""
-
-GOES = """\
-#!/bin/sh
-# What the boot loader is told, and the end of this boot.
-{ echo "$1"; cat; } >/var/next
-systemctl poweroff
 """
 
 TASKS = """
@@ -75,29 +53,6 @@ while not over.exists():
 print(json.dumps([len(sent), sorted(answer.get(timeout=120) for answer in sent) == list(range(number))]))
 """
 """Sends tasks all the time, without retries; says whether every one of them came to its end."""
-
-
-class ImagedNode(FakeNode):
-    """A node with engines in one image, on a host of the lab, and nothing in the other."""
-
-    host: Host
-
-    def _image(self) -> None:
-        if self.next != OLD:
-            super()._image()
-            return
-        self.booted.append(self.next)
-        me = Me(self.url, self.fingerprint, self.name, OLD, self.disk[OLD])
-        path = self.host.root / "etc/cncp/cidkid.json"
-        path.write_text(json.dumps(vars(me)))
-        path.chmod(0o600)
-        self.host.boot()
-        while self.host.running and not self.stop.wait(0.2):
-            pass
-        following = self.host.root / "var/next"
-        if following.exists():
-            self.next, self.boot_key, *_ = [*following.read_text().split(), ""]
-            following.unlink()
 
 
 class Scene:
@@ -131,27 +86,6 @@ class Scene:
         return {row["host"]: (row["state"], row["last_exit"]) for row in shown if row["name"] == "member"}
 
 
-def furnish(host: Host, bundle: Path) -> None:
-    """Have an image's host be what mkimg makes of it: cidkid, what engines need, and a boot loader that is played."""
-    files = {
-        **engine_host.files(),
-        "usr/lib/cncp/cidkid.py": (Path(cidkid.__file__).read_bytes(), 0o755),
-        "etc/systemd/system/cidkid.service": (UNIT.encode(), 0o644),
-        **{f"etc/cncp/cidkid.d/{verb}": (GOES.encode(), 0o755) for verb in ("switch", "blancmange")},
-    }
-    for name, (content, mode) in files.items():
-        path = host.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        path.chmod(mode)
-    kept = host.root / "var/lib/cncp-image/cncp.tar"
-    kept.parent.mkdir(parents=True)
-    shutil.copyfile(bundle, kept)
-    wanted = host.root / "etc/systemd/system/multi-user.target.wants/cidkid.service"
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    wanted.symlink_to("/etc/systemd/system/cidkid.service")
-
-
 @pytest.fixture(scope="module")
 def scene(
     lab: Lab, make_host: Callable[..., Host], make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory
@@ -163,14 +97,16 @@ def scene(
     gold.baremetal("--engines=0", "--listen=all", "--tolerance=10")
     gold.cncp("bundle.make", "--engines-only", "--output", f"{gold.home}/cncp.tar")
     image = make_host("image", "bookworm", ("python3-venv",), users=())
-    furnish(image, host.root / "home/bob/cncp.tar")
+    bundle = (host.root / "home/bob/cncp.tar").read_bytes()
+    furnish(image, {**engine_host.files(), "var/lib/cncp-image/cncp.tar": (bundle, 0o644)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT / "bootstrap"))
         cidd = Cidd(tmp_path_factory.mktemp("cidd"), lab.address)
         host.write(f"{gold.home}/cidcapt.json", cidd.place.access.read_text(), "bob", 0o600)
-        ImagedNode.host = image
+        patch.setattr(HostNode, "hosts", {1: image})
+        patch.setattr(HostNode, "images", (OLD,))
         try:
-            cidd.switch_on(1, kind=ImagedNode)
+            cidd.switch_on(1, kind=HostNode)
             yield Scene(gold, cidd, image)
         finally:
             cidd.end()

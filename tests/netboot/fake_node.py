@@ -21,7 +21,10 @@ class CutError(Exception):
 
 @dataclass
 class FakeNode:
-    """A machine with a card and a disk. ``stop`` ends it; ``at`` hears where it is, and may raise CutError there."""
+    """A machine with a card and a disk. ``stop`` ends it; ``at`` hears where it is, and may raise CutError there.
+
+    In the state ``broken`` it fails, each time.
+    """
 
     number: int
     plain: str
@@ -35,6 +38,7 @@ class FakeNode:
     booted: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     joined: list[str] = field(default_factory=list)
+    broken: str = ""
     works: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -68,6 +72,9 @@ class FakeNode:
             while True:
                 serial += 1
                 self.at(self, state)
+                if state == self.broken:
+                    self._report(key, serial, {"state": "failed", "reason": "its disk is too small"})
+                    return
                 body: dict[str, object] = {"state": state}
                 if state == "blancmange":
                     body["slots"] = list(self.disk)

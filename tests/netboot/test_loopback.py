@@ -32,6 +32,7 @@ from cncp.waiting import wait_until
 from .fake_node import CutError, FakeNode
 
 OLD, NEW = "compute-1-0", "compute-1-1"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 PATIENCE = 120
 SEED = Seed("1" * 16, "2" * 16, "https://10.0.0.1:4000/join#sha256=" + "3" * 64, new_key(), 2_000_000_000)
 
@@ -385,6 +386,39 @@ def test_blobs_arrive_whole_or_go_on(site: Site) -> None:
 def test_lists_as_schedulers_write_them(text: str) -> None:
     """Whatever stands between names, and however often one stands there."""
     assert cidcapt.node_names(text) == ("n1", "n2", "n3")
+
+
+@pytest.mark.parametrize("hosts", ["n1+n2", "n1:n2", "n1,n2", "n[1-2]", "n1 n2", "n1 n1 n2 n2", "n1+n1+n2+n2\n"])
+def test_moabs_line(site: Site, hosts: str) -> None:
+    """As the example has it, with what Moab fills in, whatever form that has."""
+    line = (EXAMPLES / "moab/moab.cfg").read_text().splitlines()[-1]
+    found = re.fullmatch(r"CLASSCFG\[linux\] JOBPROLOG='/usr/local/bin/cidcapt (.*)'", line)
+    assert found is not None
+    words = found[1].replace("$JOBID", "moab.4711").replace("$HOSTLIST", hosts).replace("linux-1-0", OLD).split()
+    site.switch_on(2)
+    command = [sys.executable, "-m", "cncp.netboot.cidcapt", *words, f"--access={site.place.access}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert set(site.states().values()) == {"alive"}
+    release = [*command[:5], "--release", command[-1]]
+    subprocess.run(release, check=True, timeout=PATIENCE)
+    assert {node.job for node in site.client.nodes()} == {""}
+
+
+def test_a_job_that_is_given_up(site: Site) -> None:
+    """What is under way for it is the next one's, at once; to let nodes go twice is no mistake."""
+    site.switch_on(2)
+    site.nodes[0].broken = "unpack"
+    assert site.cidcapt("1", "n[1-2]", OLD).returncode == cidcapt.FAILED
+    assert {node.job for node in site.client.nodes()} == {""}
+    site.nodes[0].broken = ""
+    assert site.cidcapt("1", "n[1-2]", OLD, "--restart=1").returncode == 0
+    for _ in range(2):
+        assert site.cidcapt("1", "n1", OLD, "--restart=1", "--release").returncode == 0
+    site.cidd.terminate()
+    site.cidd.wait(30)
+    assert site.cidcapt("1", "n1", OLD, "--release").returncode == cidcapt.UNREACHABLE
+    site.begin()
 
 
 def test_there_is_no_cidd(site: Site) -> None:

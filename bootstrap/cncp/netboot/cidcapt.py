@@ -164,7 +164,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="cidcapt", description="put nodes into an image, and wait until they are")
     parser.add_argument("-j", "--job", required=True, help="the scheduler's number of the job")
-    parser.add_argument("-n", "--nodes", default="", metavar="NODES", help="node1+node2, or node[1-16]")
+    parser.add_argument("-n", "--nodes", nargs="+", default=[], metavar="NODES", help="node1+node2, or node[1-16]")
     parser.add_argument("-i", "--image", default="", help="NAME-VERSION-SUBVERSION")
     parser.add_argument(
         "--release", action="store_true", help="let the job's nodes go, at its end: nothing else is said"
@@ -195,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given.release:
             client.cancel(job)
             return DONE
-        wanted = {"nodes": node_names(given.nodes), "image": checked(given.image), "timeout": given.timeout}
+        wanted = {"nodes": node_names(" ".join(given.nodes)), "image": checked(given.image), "timeout": given.timeout}
         wish = Wish.from_json(wanted, "the request", "give up to 1024 nodes, and a time of up to a week")
     except RefusedError as error:
         console.error(error)

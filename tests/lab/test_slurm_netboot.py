@@ -75,7 +75,9 @@ class Slurm:
     def log(self) -> str:
         """Return what Slurm and cidd have written."""
         controller = self.head.exec(["tail", "-n", "40", "/var/log/slurm/slurmctld.log"], check=False).stdout
-        return f"{controller}\n{self.cidd.log()[-3000:]}\n" + self.head.exec(["sinfo", "-Nl"], check=False).stdout
+        told = [line for line in self.cidd.log().splitlines() if " GET /v1/" not in line][-40:]
+        shown = [self.head.exec(argv, check=False).stdout for argv in (["sinfo", "-Nl"], ["ps", "-ef"])]
+        return "\n".join((controller, *told, *shown))
 
     def free(self) -> None:
         """Wait until all nodes take jobs, and cidd has none for a job."""

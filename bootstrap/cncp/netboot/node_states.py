@@ -139,7 +139,7 @@ def sent_to(node: Node, image: str, job: str, now: float) -> Node:
             f"{node.name} is on its way to {node.wanted} for job {node.job}", "wait for it, or cancel that job"
         )
     if node.state in UNDER_WAY and node.wanted == image:
-        return node
+        return replace(node, job=job)
     wanted = replace(node, wanted=image, job=job, tries=0, reason="", percent=0)
     if node.state in ("alive", "draining"):
         # What drains still runs its image: it leaves for what is wanted by then, or stays.

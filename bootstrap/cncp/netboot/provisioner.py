@@ -23,6 +23,7 @@ from cncp.netboot.node_states import IN_BLANCMANGE, UNDER_WAY, Node
 _NODES = "cncp node.list names those that there are"
 _MOST_UNKNOWN = 1024  # nodes that nobody has accepted: whoever is on that network can pretend to be some
 _KEPT = 86400.0  # s that what a job asked for is remembered after its time
+_ABANDONED = 180.0  # s without a question until nobody waits for a job: cidcapt asks each 50 s
 _RETRY = 5.0  # s until a node that waits asks again
 
 
@@ -70,6 +71,7 @@ class Provisioner:
         self._tell = tell
         self._at_once = at_once
         self._began = clock()
+        self._asked: dict[str, float] = {}
 
     # Nodes that boot.
 
@@ -284,6 +286,7 @@ class Provisioner:
         capture = self._db.capture(job)
         if capture is None:
             raise UsageError(f"no job {job} has asked for nodes", "ask for some, or see cncp node.list")
+        self._asked[job] = self._clock()
         return self._state(capture)
 
     def capture_states(self) -> list[CaptureState]:
@@ -310,6 +313,7 @@ class Provisioner:
         now, told = self._clock(), list[Event]()
         with self._db.transaction():
             self._db.let_go(job)
+            self._asked.pop(job, None)
             for node in self._db.nodes():
                 if node.job == job:
                     told += self._write(node, node_states.released(node, job, now), f"job {job} lets it go")
@@ -324,8 +328,13 @@ class Provisioner:
         if silent := [(before, after, after.reason) for before, after in changes if after != before]:
             self._save(silent)
         for capture in self._db.captures():
-            if now > capture.deadline + _KEPT and not capture.hold:
+            if not capture.hold and (now > capture.deadline + _KEPT or self._abandoned(capture, now)):
                 self.release(capture.job)
+
+    def _abandoned(self, capture: Capture, now: float) -> bool:
+        """Tell whether nobody waits for a job that is not there yet: who asked for it was killed, or its machine."""
+        silent = now - max(self._asked.get(capture.job, 0.0), self._began)
+        return silent > _ABANDONED and self._state(capture).outcome == "waiting"
 
     def _save(self, changes: Iterable[tuple[Node | None, Node, str]]) -> None:
         with self._db.transaction():

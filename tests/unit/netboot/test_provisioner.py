@@ -512,3 +512,30 @@ def test_what_engines_join_by(scene: Scene) -> None:
     assert scene.db.rendezvous("pool") == ""
     with pytest.raises(UsageError, match="nothing to join"):
         scene.cidd.rendezvous("n1")
+
+
+def test_a_job_that_nobody_asks_for(scene: Scene) -> None:
+    """Whoever waited for it is gone without a word: its nodes are the next one's. A pool need not ask again."""
+    for number in (1, 2):
+        scene.accepted(number)
+    holds(scene, "pool", OLD, 1)
+    scene.wants("7", OLD, 2)
+    scene.now += 170
+    scene.cidd.look()
+    assert scene.cidd.capture_state("7").outcome == "waiting"
+    scene.now += 170
+    scene.cidd.look()
+    assert scene.node(2).job == "7"
+    scene.now += 20
+    scene.cidd.look()
+    assert (scene.node(1).job, scene.node(2).job) == ("pool", "")
+    scene.wants("8", OLD, 2)
+    scene.boots(2)
+    scene.says(2, "blancmange")
+    scene.now += 100
+    scene.db.close()
+    scene.begin()
+    scene.now += 100
+    scene.says(2, "partition")
+    scene.cidd.look()
+    assert scene.node(2).job == "8", "what it could not hear while it was away does not count"

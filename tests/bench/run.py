@@ -31,6 +31,7 @@ _FULL = Options(
     hosts=(1, 2, 4, 8, 16),
     ssh_hosts=(1, 4, 16),
     instances=(2, 8),
+    booting=(1, 4),
 )
 _QUICK = Options(
     repetitions=1,
@@ -42,6 +43,7 @@ _QUICK = Options(
     hosts=(1, 2),
     ssh_hosts=(2,),
     instances=(2,),
+    booting=(1,),
 )
 
 _INSTALLED: dict[str, Callable[[Site, Options], list[results.Row]]] = {
@@ -54,7 +56,7 @@ _INSTALLED: dict[str, Callable[[Site, Options], list[results.Row]]] = {
 _ON_HOSTS = ("fleet", "hosts", "ssh")
 """Points that are measured on hosts of the lab."""
 
-POINTS = (*_INSTALLED, "cold", *_ON_HOSTS, "instances")
+POINTS = (*_INSTALLED, "cold", *_ON_HOSTS, "instances", "boot")
 """All points, in the order in which they are measured."""
 
 
@@ -86,7 +88,18 @@ def measure(options: Options, points: list[str], say: Callable[[str], None]) -> 
         rows += cold.cold(options)
     on_hosts = [name for name in _ON_HOSTS if name in points]
     rows += _on_hosts(options, on_hosts, say) if on_hosts else []
-    return rows + _instances(options, say) if "instances" in points else rows
+    rows += _instances(options, say) if "instances" in points else []
+    return rows + _boot(options, say) if "boot" in points else rows
+
+
+def _boot(options: Options, say: Callable[[str], None]) -> list[results.Row]:
+    """Measure machines that boot from the network."""
+    from tests.bench import boot
+
+    if reason := boot.refusal():
+        return [results.Row("boot", "", "", skipped=reason)]
+    say("measuring: boot")
+    return boot.boot(options)
 
 
 def _instances(options: Options, say: Callable[[str], None]) -> list[results.Row]:

@@ -19,7 +19,8 @@ _THEM = "ipcluster start"
 class Options:
     """How much is measured: ``patience`` and ``idle`` are in seconds.
 
-    ``fleet`` is hosts and engines on each of them, ``hosts``, ``ssh_hosts`` and ``instances`` are numbers of them.
+    ``fleet`` is hosts and engines on each of them; ``hosts``, ``ssh_hosts``, ``instances`` and ``booting`` are numbers
+    of machines.
     """
 
     repetitions: int
@@ -31,6 +32,7 @@ class Options:
     hosts: Sequence[int]
     ssh_hosts: Sequence[int]
     instances: Sequence[int]
+    booting: Sequence[int]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cncp.netboot import cidcapt
 from cncp.netboot.blancmange import top_config
 from cncp.netboot.blancmange.initramfs_image import build
 from cncp.netboot.blancmange.initramfs_tree import Reach
@@ -223,6 +224,11 @@ class PxeSite:
             unnamed = f"node-{machine.mac.replace(':', '')}"
             assert wait_until(lambda name=unnamed: name in self.nodes(), 120, 0.2), self.said()  # type: ignore[misc]
             self.client.ask("POST", f"/v1/nodes/{unnamed}?name=n{self.machines.index(machine) + 1}")
+
+    def want(self, job: str, nodes: str, image: str) -> None:
+        """Have a job want nodes in an image, and go on."""
+        names = cidcapt.node_names(nodes)
+        self.client.ask("PUT", f"/v1/jobs/{job}", {"nodes": names, "image": image, "timeout": 600})
 
     def capture(self, job: str, nodes: str, image: str, patience: float = 240) -> subprocess.Popen[str]:
         """Begin a job's command."""

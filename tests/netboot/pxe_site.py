@@ -158,7 +158,7 @@ def _bytes(size: str) -> int:
 class PxeSite:
     """A cidd with images, and a DHCP server; made where there are Debian's packages, begun in a network of its own."""
 
-    def __init__(self, folder: Path, cache: Path, images: Mapping[str, Format]) -> None:
+    def __init__(self, folder: Path, cache: Path, images: Mapping[str, Format], authorized_keys: str = "") -> None:
         self.folder = folder
         self.place = Place(folder / "cidd")
         self.place.folder.mkdir()
@@ -180,7 +180,7 @@ class PxeSite:
             f"http://{SERVER}:{self.settings.plain_port}",
             self.place.signing_key().public,
         )
-        build(self.place.blancmange, config, reach, self.place.signing_key(), "", cache / "blancmange")
+        build(self.place.blancmange, config, reach, self.place.signing_key(), authorized_keys, cache / "blancmange")
 
     def begin(self) -> None:
         """Start the servers, and wait until they answer."""

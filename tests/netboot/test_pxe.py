@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cncp import ports
 from cncp.netboot import cidcapt
+from cncp.waiting import wait_until
 from tests.lab.base import cache_dir
 
-from .pxe_site import PxeSite, network
+from .pxe_site import ARGUMENTS, PxeSite, network
 
 OLD, NEW = "tiny-1-0", "tiny-1-1"
 
@@ -48,3 +51,52 @@ def test_from_pxe_to_alive_and_to_another_image_and_back(site: PxeSite) -> None:
     # One is unpacked and stays as it was left; the other is packed, and begins anew whenever it is switched to.
     assert booted == [(OLD, "fresh"), (NEW, "fresh"), (OLD, "used"), (NEW, "fresh")]
     assert machines[0].said().count("partition") == 2, "later they were in their slots"
+
+
+def test_who_may_log_in_to_blancmange(tmp_path: Path) -> None:
+    """Who has a key of those that it was built with, without cidd too; nobody by a password; it holds no secret."""
+    for name in ("mine", "strange"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
+    site = PxeSite(tmp_path, cache_dir() / "netboot", {}, (tmp_path / "mine.pub").read_text())
+    packed = site.place.blancmange / "initramfs"
+    content = subprocess.run(["zstd", "-dc", packed], capture_output=True, check=True).stdout
+    for secret in (site.place.token().encode(), site.place.signing_key().content):
+        assert secret not in content
+    assert b"root:*:" in content
+    port = ports.free_block(1)[0]
+    log = tmp_path / "log"
+    with subprocess.Popen(
+        [
+            *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "320", "-nodefaults"),
+            *("-display", "none", "-no-reboot", "-serial", f"file:{log}", "-kernel", site.place.blancmange / "kernel"),
+            *("-initrd", packed, "-append", f"{ARGUMENTS} cidd=http://10.0.2.9:1 node=n1 key=00"),
+            *("-netdev", f"user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
+            *("-device", "virtio-net-pci,netdev=n"),
+        ]
+    ) as emulator:
+        try:
+
+            def ssh(*options: str) -> subprocess.CompletedProcess[str]:
+                words = (
+                    "-F",
+                    "none",
+                    "-o",
+                    "BatchMode=yes",
+                    "-o",
+                    "StrictHostKeyChecking=no",
+                    "-o",
+                    "ConnectTimeout=20",
+                )
+                known = ("-o", f"UserKnownHostsFile={tmp_path / 'known'}", "-o", "IdentitiesOnly=yes", "-p", str(port))
+                argv = ["ssh", *words, *known, *options, "root@127.0.0.1", "cat /proc/cmdline"]
+                return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+
+            let_in = wait_until(lambda: ssh("-i", str(tmp_path / "mine")), 120, 0.5, lambda done: done.returncode == 0)
+            assert "node=n1" in let_in.stdout, let_in.stderr + log.read_text(errors="replace")
+            for options in (("-i", str(tmp_path / "strange")), ("-o", "PreferredAuthentications=password,none")):
+                done = ssh(*options)
+                assert done.returncode != 0
+                # By keys alone: a password is not even asked for.
+                assert "Permission denied (publickey)" in done.stderr
+        finally:
+            emulator.kill()

@@ -51,12 +51,13 @@ network() {
 
 cidd=$(sed -n 's/.*cidd=\([^ ]*\).*/\1/p' /proc/cmdline)
 modules
-network
+# Before cidd answers: where it does not, somebody has to look.
 if [ -s /root/.ssh/authorized_keys ]; then
     # Keys alone; its own key is new for each boot, as there is no secret in what everybody can fetch.
     mkdir -p /etc/dropbear
     /usr/sbin/dropbear -R -s -j -k -p 22
 fi
+network
 
 /usr/bin/provision > /dev/console 2>&1
 case $? in

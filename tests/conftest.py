@@ -46,7 +46,7 @@ THIS_MACHINE = {"chef", "install", "jupyter"}
 
 LONGEST = (
     *("fleet_faults", "fleet_tunnels", "fleet", "settings", "matrix", "chef", "join", "keys", "upgrade"),
-    *("rendezvous_store", "fleet_homes", "jupyter", "faults", "mishaps", "logout"),
+    *("rendezvous_store", "fleet_homes", "jupyter", "faults", "mishaps", "logout", "netboot_server"),
 )
 """Files of the lab that take minutes, the longest first: begun last, one would leave the other workers idle."""
 

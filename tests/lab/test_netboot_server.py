@@ -20,6 +20,23 @@ from .sites import MakeSite
 
 UNITS = ("cncp-netboot-cidd.service", "cncp-netboot-dnsmasq.service")
 
+WITHOUT_SYSTEMD = """
+mount -t tmpfs none /run/systemd
+cncp=$1
+$cncp netboot.up --no-build
+kill -KILL $(pgrep -f 'serve cidd')
+for second in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+    ! $cncp netboot.status || break
+    sleep 1
+done
+$cncp node.list
+crontab -l
+$cncp netboot.down
+! pgrep -f 'cncp.remote (serve|supervisord)'
+! crontab -l
+"""
+"""What stands in for systemd: it starts anew what ends, is in root's crontab, and is gone with all that it keeps."""
+
 
 @pytest.fixture(scope="module")
 def site(make_host: Callable[..., Host], make_site: MakeSite) -> Site:
@@ -128,6 +145,13 @@ def test_it_leaves_nothing_that_runs(site: Site) -> None:
     shown = site.host.exec(["systemctl", "list-units", "--all", "cncp-*", "--plain", "--no-legend"]).stdout
     assert shown == ""
     assert "no netboot server runs" in cncp(site, "netboot.status", check=False)
+    said = site.host.run(
+        ["unshare", "--mount", "sh", "-es", f"{site.state}/venv/bin/cncp"], input=WITHOUT_SYSTEMD, timeout=300
+    ).stdout
+    assert "new: cidd, dnsmasq" in said
+    assert "cidd     up" in said
+    assert "n1    ready" in said
+    assert "@reboot /var/lib/cncp/server/venv/bin/python" in said
     cncp(site, "netboot.up", "--no-build")
     assert status(site)["nodes"] == {"ready": 1}
     cncp(site, "netboot.down", "--remove")

@@ -17,12 +17,13 @@ from cncp.netboot.image_name import checked
 from cncp.netboot.image_store import Blob, Manifest
 from cncp.netboot.mkimg import darwin, exclude_lists, image_making, tree_sources
 from cncp.netboot.node_db import nodes_in
+from cncp.netboot.service.server_paths import Paths
 from cncp.ssh.connection import Remote
 from cncp.tasks import options
 from cncp.tasks.options import HOST_KEYS, JSON, QUIET
 from cncp.tasks.task import command
 
-FOLDER = "/var/lib/cncp/netboot"
+FOLDER = str(Paths().folder)
 _FOLDER = {"folder": f"where cidd keeps what it knows; {FOLDER} without"}
 _HEADER = ["IMAGE", "PACKED AS", "SIZE", "SHARED", "MADE", "NODES"]
 

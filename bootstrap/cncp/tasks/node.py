@@ -162,7 +162,8 @@ def trace(context: Context, node: str = "", follow: bool = False, json: bool = F
 
 def _line(event: Event) -> str:
     when = datetime.fromtimestamp(event.when).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    told = " ".join(filter(None, (event.image, f"job {event.job}" if event.job else "", event.text)))
+    job = f"job {event.job}" if event.job else ""
+    told = " ".join(filter(None, (event.image, "" if job in event.text else job, event.text)))
     return f"{when}  {event.state:<10}  {told}".rstrip()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from cncp.config.sources import SOURCE
 from cncp.console import Console
 from cncp.errors import CncpError
-from cncp.files import lock, to_json, write_atomic
+from cncp.files import lock, read_bytes, to_json, write_atomic
 from cncp.install import environment, source_code
 from cncp.machine.actor import Actor
 from cncp.machine.converge import embedded
@@ -28,6 +28,7 @@ from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
 from cncp.netboot.cidd import Place, Settings
 from cncp.netboot.service import blancmange_stage, dhcp_probe, dnsmasq_conf, server_checks
 from cncp.netboot.service.cidcapt_command import install_command, remove_command
+from cncp.netboot.service.dhcp_probe import Offer
 from cncp.netboot.service.server_node import SERVICES, digests, files, server_node
 from cncp.netboot.service.server_paths import ACCOUNT, Paths
 from cncp.netboot.service.server_settings import SETTINGS, Network, ServerSettings, gathered, interfaces, network
@@ -37,6 +38,7 @@ from cncp.rendezvous import certificate
 from cncp.waiting import wait_until
 
 _PATIENCE = 60.0  # s that a service has to answer
+_DHCP = (67, 69)  # ports of DHCP and TFTP
 _PYTHON = "/usr/bin/python3"
 _SBIN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
@@ -70,19 +72,24 @@ def plan(paths: Paths, given: Mapping[str, object], console: Console) -> Plan:
     server_checks.insist_on_owner(settings.owner)
     server_checks.insist_on_packages(paths.root)
     python = server_checks.python((sys.executable, _PYTHON))
-    server_checks.insist_on_ports(settings, found, _ours(paths, found))
+    ours = _ours(paths, found)
+    server_checks.insist_on_ports(settings, found, ours)
+    words = dnsmasq_conf.render(found, settings.plain_port, paths.leases, paths.own_lines, paths.boot_programs)
     with tempfile.TemporaryDirectory(prefix="cncp-") as scratch:
-        words = dnsmasq_conf.render(found, settings.plain_port, paths.leases, paths.own_lines, paths.boot_programs)
         server_checks.insist_on_words(words, Path(scratch), paths.own_lines)
-    console.phase(f"looking for other servers on {found.interface}")
+    if not ours.issuperset(_DHCP) or read_bytes(paths.dnsmasq_settings) != words.encode():
+        console.phase(f"looking for other servers on {found.interface}")
+        server_checks.insist_on_peace(_offers(found.interface), settings, found)
+    return Plan(settings, found, python, words)
+
+
+def _offers(interface: str) -> set[Offer]:
     try:
-        offers = dhcp_probe.offers(found.interface)
+        return dhcp_probe.offers(interface)
     except OSError as error:
         raise CncpError(
-            f"nothing can be sent on {found.interface}: {error.strerror}", f"ip link set {found.interface} up"
+            f"nothing can be sent on {interface}: {error.strerror}", f"ip link set {interface} up"
         ) from None
-    server_checks.insist_on_peace(offers, settings, found)
-    return Plan(settings, found, python, words)
 
 
 def _ours(paths: Paths, found: Network) -> set[int]:
@@ -95,7 +102,7 @@ def _ours(paths: Paths, found: Network) -> set[int]:
     if "cidd" in running:
         told = Settings.from_json(paths.cidd_settings.read_bytes(), str(paths.cidd_settings))
         ports |= {told.port, told.plain_port} if told.address == found.address else set()
-    return ports | ({67, 69} if "dnsmasq" in running else set())
+    return ports | (set(_DHCP) if "dnsmasq" in running else set())
 
 
 @contextlib.contextmanager
@@ -129,13 +136,13 @@ def up(paths: Paths, wanted: Plan, console: Console, *, build: bool) -> list[str
         services = digests(paths)
         embedded.apply(embedded.changes([*files(node), *manager_files(node, services)]), actor)
         manager = manager_of(node)
-        manager.reload()
         states = manager.states()
         anew = {
             name: digest
             for name, digest in services.items()
             if name not in states or not states[name].running or states[name].digest != digest
         }
+        manager.reload()
         if anew:
             console.phase(f"starting {', '.join(anew)}")
             manager.start(anew)

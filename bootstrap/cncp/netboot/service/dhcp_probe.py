@@ -17,6 +17,7 @@ _COOKIE = b"\x63\x82\x53\x63"
 _TYPE, _SERVER, _CLASS, _WANTED, _ARCHITECTURE, _UNDI, _END = 53, 54, 60, 55, 93, 94, 255
 _DISCOVER, _OFFER = 1, 2
 _IPV4, _UDP = 0x0800, 17
+_AGAIN = 2.0  # s until it is asked again
 _BOOTP = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s")
 _FIRMWARE = {
     _CLASS: b"PXEClient:Arch:00000:UNDI:002001",
@@ -34,16 +35,23 @@ class Offer:
     gives_address: bool
 
 
-def offers(interface: str, seconds: float = 3.0) -> set[Offer]:
-    """Return what is answered on an interface within so many s. Raises OSError where it is not up."""
+def offers(interface: str, seconds: float = 5.0) -> set[Offer]:
+    """Return what is answered on an interface within so many s. Raises OSError where it is not up.
+
+    dnsmasq first looks for 3 s whether the address that it would give is in use; others take 1 s for that.
+    """
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_IPV4)) as line:
         line.bind((interface, _IPV4))
         number = secrets.randbits(32)
         card = line.getsockname()[4]
-        line.send(question(card, number))
         deadline, found = time.monotonic() + seconds, set[Offer]()
+        again = 0.0
         while (left := deadline - time.monotonic()) > 0:
-            line.settimeout(left)
+            if time.monotonic() >= again:
+                # As firmware does: a switch may lose the first while it looks whether there is a loop.
+                line.send(question(card, number))
+                again = time.monotonic() + _AGAIN
+            line.settimeout(min(left, _AGAIN))
             with contextlib.suppress(TimeoutError):
                 offer = answer(line.recv(2048), number)
                 found |= {offer} if offer else set()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,9 @@ EVERY = 60.0
 
 WANTED = "load-*.state"
 """What pools that follow the work there is keep in the folder ``cloud`` of CNCP_HOME."""
+
+RENEWED, HALF_A_SEED = "seed-*.state", 43_200
+"""What pools keep there whose members join by a seed that has to be made anew, and how old it becomes before, in s."""
 
 
 class Errand:
@@ -32,7 +36,7 @@ class Errand:
         """Begin one where it is time for that; tell what one that has ended complained of. ``now`` is any clock's."""
         if self._running is not None:
             self._ended(self._running, now)
-        elif now >= self._due and any((self._home / "cloud").glob(WANTED)):
+        elif now >= self._due and self._wanted():
             try:
                 # No pipe: nobody reads while it runs, and one that is full would hold it up for ever.
                 self._said = tempfile.TemporaryFile()  # noqa: SIM115  # read and closed once that has ended
@@ -40,6 +44,11 @@ class Errand:
             except OSError as error:
                 self._log.warning("cloud.tend: %s", error.strerror)
                 self._due = now + EVERY
+
+    def _wanted(self) -> bool:
+        folder, old = self._home / "cloud", time.time() - HALF_A_SEED
+        aged = any(path.stat().st_mtime < old for path in folder.glob(RENEWED))
+        return aged or any(folder.glob(WANTED))
 
     def _ended(self, process: Process, now: float) -> None:
         if process.poll() is None:

@@ -16,6 +16,7 @@ from cncp import accounts
 from cncp.config import sources
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError, plural
+from cncp.pools.base import Pool
 from cncp.pools.cloud import cloud_disk, journal, outputs, registered, roster, tending
 from cncp.pools.cloud import images as uploads
 from cncp.pools.cloud.admission import owner_tag
@@ -25,6 +26,7 @@ from cncp.pools.cloud.patience import Clock
 from cncp.pools.cloud.provider import CLUSTER, OWNER, Provider, Template
 from cncp.pools.cloud.roster import Entry, SomeCloudsFailed
 from cncp.pools.guarded import Guarded
+from cncp.pools.netboot.netboot_pool import NetbootPool
 from cncp.pools.providers import PROVIDERS, pools
 from cncp.tasks import main_job
 from cncp.tasks.options import CLUSTER_FILE, JSON, QUIET
@@ -41,9 +43,12 @@ C = TypeVar("C", bound=Provider | Images)
 
 def _pools(file: str | None) -> list[CloudPool]:
     """Return the pools of instances of the file in use."""
+    return [pool for pool in _all_pools(file) if isinstance(pool, CloudPool)]
+
+
+def _all_pools(file: str | None) -> list[Pool]:
     found = pools(sources.read(asked(file).file)[1], accounts.home(os.environ))
-    plain = (pool.inner if isinstance(pool, Guarded) else pool for pool in found)
-    return [pool for pool in plain if isinstance(pool, CloudPool)]
+    return [pool.inner if isinstance(pool, Guarded) else pool for pool in found]
 
 
 def _kind(site: Mapping[str, str]) -> type[CloudPool]:
@@ -186,16 +191,27 @@ def sweep(
 
 @command({**CLUSTER_FILE, **QUIET})
 def tend(context: Context, file: str | None = None, quiet: bool = False) -> None:
-    """Look once at pools with `idle` or `idle_client`: end instances, and make more where tasks wait for engines."""
+    """Look once at pools with `idle` or `idle_client`: end instances, and make more where tasks wait for engines.
+
+    What netbooted nodes join by is made anew where that is due.
+    """
     console = Console(quiet=quiet)
+    failed = dict[str, CncpError]()
+    for netbooted in _all_pools(file):
+        try:
+            if isinstance(netbooted, NetbootPool) and netbooted.renew():
+                console.phase(f"{netbooted.name}: what its nodes join by is good for longer")
+        except CncpError as error:
+            failed[netbooted.name] = error
     chosen = tending.wanted(_pools(file))
     if not chosen:
+        _finish(failed)
         console.note("no pool of instances has idle or idle_client")
         return
     gate = chosen[0].gate
     with gate.hub() as hub:
         there = registered.work(hub)
-    clients, more, failed = gate.clients(), False, dict[str, CncpError]()
+    clients, more = gate.clients(), False
     for pool in chosen:
         try:
             more |= tending.tend(pool, there, clients, console.phase)

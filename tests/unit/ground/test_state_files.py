@@ -27,6 +27,7 @@ from cncp.machine.node import NODE, Node
 from cncp.netboot.service import server_settings
 from cncp.pools import counts
 from cncp.pools.cloud import cloud_pool, idle_policy, images, journal
+from cncp.pools.netboot import netboot_pool
 from cncp.pools.vm import about, guest, vagrant
 from cncp.records import Record
 from cncp.rendezvous import member_record, owner
@@ -64,6 +65,7 @@ FILES: list[tuple[StateFile[Any], Record]] = [
     (member_record.STORE, member_record.Membership("c", "p", "f", 2, 1, Access("file:///x", "k", 1, 9, 7), 3, 4)),
     (journal.store("0" * 16), journal._Content("c", "ada", (BATCH,))),
     (images.STORE, images._Uploads((images.Upload("d" * 64, {"provider": "ec2"}),))),
+    (netboot_pool.seed_store("p"), netboot_pool.Invited({"engines": 2})),
     (cloud_pool.load_store("p"), idle_policy.Memory({"host-1": 1.0}, 2.0)),
     (counts.STORE, counts.Counts({"p": counts.Count(3, 2)})),
     (about.ABOUT, about.About("d" * 64, "c" * 64)),

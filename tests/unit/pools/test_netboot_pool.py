@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from cncp.pools.cloud.registered import Work
 from cncp.pools.netboot import netboot_pool, netboot_table
 from cncp.pools.netboot.netboot_pool import NetbootPool
 from cncp.pools.providers import pools
+from cncp.serve.errands import HALF_A_SEED
 from tests.unit.netboot.test_provisioner import NEW, OLD, Scene
 
 FILE = '[[pool]]\nprovider = "netboot"\nnodes = ["n[1-3]"]\nimage = "compute-1-0"\nengines = 2\n'
@@ -236,6 +238,25 @@ def test_none_at_all(scene: Scene, tmp_path: Path) -> None:
     assert {node.job for node in scene.cidd.nodes()} == {""}
     assert not pool.gate.asked  # type: ignore[attr-defined]
     assert pool.drain([]) == []
+
+
+def test_a_seed_is_made_anew(scene: Scene, tmp_path: Path) -> None:
+    """Once half of its time is over, with the settings that it had; there is none of a pool without nodes."""
+    pool = read(tmp_path)
+    pool.acquire(print)
+    assert not pool.renew()
+    pool.publish(Rendezvous("cncp", {}, (), {"engines": 2}), print)
+    assert not pool.renew()
+    kept = netboot_pool.seed_store(pool.name).path(pool.home)
+    old = time.time() - HALF_A_SEED - 5
+    os.utime(kept, (old, old))
+    assert pool.renew()
+    assert not pool.renew()
+    assert pool.gate.asked == [("invite", 2, 2 * HALF_A_SEED, "netbooted nodes")] * 2  # type: ignore[attr-defined]
+    os.utime(kept, (old, old))
+    pool.discard(print)
+    assert not kept.exists()
+    assert not pool.renew()
 
 
 def test_two_pools(scene: Scene, tmp_path: Path) -> None:

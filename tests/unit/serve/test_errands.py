@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from cncp.serve.errands import EVERY, Errand
+from cncp.serve.errands import EVERY, HALF_A_SEED, Errand
 from cncp.waiting import wait_until
 
 
@@ -17,6 +19,20 @@ def test_only_where_it_is_wanted(tmp_path: Path) -> None:
     errand.look(0.0)
     assert errand._running is None
     errand.end()
+
+
+def test_a_seed_that_is_old(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is looked at when half of its time is over, and not each minute."""
+    (tmp_path / "cloud").mkdir()
+    seed = tmp_path / "cloud" / "seed-netboot.state"
+    seed.touch()
+    errand = Errand(tmp_path, logging.getLogger("errand"))
+    errand.look(0.0)
+    assert caplog.text == ""
+    old = time.time() - HALF_A_SEED - 1
+    os.utime(seed, (old, old))
+    errand.look(EVERY)
+    assert "No such file" in caplog.text
 
 
 def test_one_after_the_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

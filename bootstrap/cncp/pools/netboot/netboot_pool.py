@@ -9,12 +9,15 @@ import hashlib
 import re
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from cncp.config.hostlist import fold
 from cncp.config.inventory import HostSpec, PoolTable
+from cncp.config.parsers import Value
 from cncp.errors import UsageError, plural
+from cncp.files import make_home
 from cncp.netboot.cidcapt import CiddClient
 from cncp.netboot.messages import Wish
 from cncp.netboot.node_states import Node
@@ -23,12 +26,15 @@ from cncp.pools.base import Member, Pool, Rendezvous, Say, State, Want
 from cncp.pools.cloud import registered
 from cncp.pools.cloud.admission import Gate, owner_tag
 from cncp.pools.netboot import netboot_table
+from cncp.records import Record
+from cncp.serve.errands import HALF_A_SEED
+from cncp.state_files import StateFile
 from cncp.waiting import wait_until
 
 _JOINS = 600.0  # s that engines may take to register once their image runs
 _LEAVE = 90.0  # s that nodes may take until their engines have ended
 _LOOK = 0.5  # s
-_LIFETIME = 86400  # s that a seed is good for; `renew` comes earlier
+_LIFETIME = 2 * HALF_A_SEED  # s that a seed is good for
 
 _ON_THE_WAY: Mapping[NodeState, State] = {
     "unknown": State.REQUESTED,
@@ -44,6 +50,18 @@ _ON_THE_WAY: Mapping[NodeState, State] = {
     "boot": State.BOOTING,
 }
 """What those states of nodes are here that say it by themselves."""
+
+
+@dataclass(frozen=True)
+class Invited(Record):
+    """What engines are told that join: the settings of the pool."""
+
+    settings: Mapping[str, Value]
+
+
+def seed_store(pool: str) -> StateFile[Invited]:
+    """Return where it is kept that a pool's nodes have a seed, in a home."""
+    return StateFile(f"cloud/seed-{pool}.state", Invited, "have it made again: cncp up", "what netbooted nodes join by")
 
 
 class NetbootPool(Pool):
@@ -155,11 +173,27 @@ class NetbootPool(Pool):
 
     def publish(self, rendezvous: Rendezvous, say: Say) -> None:
         """Have cidd hand out what engines join by: the controller answers now."""
-        if not self.names:
-            return
-        self.gate.begin(self.table)
-        seed = self.gate.invite(self._batch, rendezvous.settings, _LIFETIME, "netbooted nodes")
-        self._cidd.meet(self.job, seed)
+        if self.names:
+            self.gate.begin(self.table)
+            self._invite(rendezvous.settings)
+
+    def _invite(self, settings: Mapping[str, Value]) -> None:
+        self._cidd.meet(self.job, self.gate.invite(self._batch, settings, _LIFETIME, "netbooted nodes"))
+        # Its age says when that is due again: cncp.serve.errands.
+        path = seed_store(self.name).path(self.home)
+        make_home(self.home)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.unlink(missing_ok=True)
+        seed_store(self.name).save(self.home, Invited(dict(settings)))
+
+    def renew(self) -> bool:
+        """Have what engines join by be good for longer, once half of its time is over; tell whether it was."""
+        store = seed_store(self.name)
+        path, known = store.path(self.home), store.intact(self.home)
+        if known is None or time.time() - path.stat().st_mtime < HALF_A_SEED:
+            return False
+        self._invite(known.settings)
+        return True
 
     @property
     def patience(self) -> float:
@@ -195,6 +229,7 @@ class NetbootPool(Pool):
         if staying and going:
             self._want(staying)
         elif not staying:
+            seed_store(self.name).path(self.home).unlink(missing_ok=True)
             self._cidd.cancel(self.job)
             self.gate.withdraw(self._batch)
         wait_until(lambda: not self._registered(going), _LEAVE, _LOOK)

@@ -100,6 +100,13 @@ def users(argv: Sequence[str]) -> list[str]:
     return [*argv[:1], *(["..."] if argv[1:] else [])]
 
 
+MOUNTING = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""What a program is begun with that mounts this machine's folders elsewhere, as mmdebstrap does with /dev/shm.
+
+All that it has begun ends with it, however it ends, and its mounts with that: whoever takes its folder away takes
+away nothing else. Root only.
+"""
+
 listener: Callable[[Command, int | None, float], None] | None = None
 """Told of every program that has ended: with its exit status, None where it took our place, and seconds."""
 

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cncp.process import MOUNTING
+
 from .command import LabError, run
 
 #: What every host has. No python3-venv and no polkitd: what cncp must cope
@@ -123,7 +125,7 @@ def _build(suite: str, packages: list[str], tree: Path) -> None:
         excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
         try:
             run(
-                ["mmdebstrap", "--mode=root", "--variant=minbase", f"--aptopt={settings.name}",
+                [*MOUNTING, "mmdebstrap", "--mode=root", "--variant=minbase", f"--aptopt={settings.name}",
                  *excluded, f"--include={','.join(packages)}", suite, tree,
                  *([mirror] if mirror else [])],
                 timeout=1200,

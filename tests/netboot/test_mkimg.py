@@ -20,6 +20,7 @@ import pytest
 from cncp.config.sources import SOURCE
 from cncp.netboot.cidd import Place
 from cncp.netboot.node_db import Event, NodeDb
+from cncp.process import MOUNTING, PIPE, begin
 from cncp.waiting import wait_until
 from tests.unit.netboot.small_tree import VERSION, plant
 from tests.unit.netboot.test_node_states import node
@@ -306,3 +307,16 @@ def test_killed(tmp_path: Path, number: signal.Signals) -> None:
     said(tmp_path, "image.make", "x-1-0", "--tree", str(tree))
     assert len([*(place / "store/blobs").iterdir()]) == 3
     assert not [*place.glob(".making-*")]
+
+
+def test_what_is_mounted_for_packages(tmp_path: Path) -> None:
+    """It is seen there alone, and is gone, with all that was begun, when the first of it is killed."""
+    place, script = tmp_path / "dev", 'mount -t tmpfs x "$1" && touch "$1/file" && echo ready && sleep 600 & sleep 600'
+    place.mkdir()
+    with begin([*MOUNTING, "sh", "-c", script, "sh", place], stdout=PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert [*place.iterdir()] == []
+        process.kill()
+        assert process.stdout.read() == b"", "read to its end: nothing holds it open"
+    shutil.rmtree(place)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cncp.errors import CncpError, UsageError
 from cncp.netboot.mkimg import archives, exclude_lists
-from cncp.process import PIPE, begin, missing, run
+from cncp.process import MOUNTING, PIPE, begin, missing, run
 from cncp.ssh.connection import Remote
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.stream import running
@@ -171,9 +171,7 @@ class Packages(Source):
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as settings:
             settings.write(_apt_settings())
             settings.flush()
-            # By itself it would go on when this is killed.
-            words = ["setpriv", "--pdeathsig", "TERM",
-                     "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", *unwanted,
+            words = [*MOUNTING, "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", *unwanted,
                      f"--aptopt={settings.name}", f"--include={','.join(names)}",
                      self._suite(), str(folder), *self._mirrors()]  # fmt: skip
             environment = {"SOURCE_DATE_EPOCH": _EPOCH, "TMPDIR": str(folder.parent)}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cncp.errors import CncpError
-from cncp.process import run
+from cncp.process import MOUNTING, run
 
 PACKAGES = (
     *("linux-image-cloud-amd64", "initramfs-tools", "systemd-sysv", "systemd-resolved", "dbus", "libpam-systemd"),
@@ -131,7 +131,7 @@ def _bootstrap(tree: Path, suite: str, mirror: str) -> None:
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
     words = ["--mode=root", "--variant=minbase", *excluded, f"--include={','.join(PACKAGES)}"]
     try:
-        run(["mmdebstrap", *words, suite, tree, *([mirror] if mirror else [])], timeout=3600)
+        run([*MOUNTING, "mmdebstrap", *words, suite, tree, *([mirror] if mirror else [])], timeout=3600)
     except CncpError as error:
         raise CncpError(
             f"Debian {suite} could not be got: {error.message}", "check the suite, and that apt-get update works here"

@@ -137,6 +137,12 @@ def test_a_reboot_and_changed_settings(lab: Lab, site: Site) -> None:
     assert (pids(site)["dnsmasq"], pids(site)["cidd"] == after["cidd"]) == (after["dnsmasq"], False)
     site.host.exec(["kill", "-KILL", str(pids(site)["cidd"])])
     until(lambda: status(site)["answers"], 30, "cidd is back")
+    # The address of the nodes' network comes late: what needs it waits for it.
+    site.host.exec(["ip", "addr", "del", f"{site.host.address}/24", "dev", "host0"])
+    site.host.exec(["systemctl", "restart", *UNITS])
+    site.host.exec(["ip", "addr", "add", f"{site.host.address}/24", "dev", "host0"])
+    until(lambda: status(site)["answers"], 30, "cidd has its address")
+    offered(PxeClient(lab.bridge.name, bytes.fromhex("5254004d0003"), BIOS))
 
 
 def test_it_leaves_nothing_that_runs(site: Site) -> None:

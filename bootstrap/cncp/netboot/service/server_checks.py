@@ -22,7 +22,10 @@ _BY_OTHERS = 0o001  # what a folder lets accounts through by that have no part i
 def insist_on_root(verb: str) -> None:
     """Raise PreflightError where this is not root."""
     if os.geteuid() != 0:
-        raise PreflightError(f"{verb} needs root: it gives addresses to a network", f"run it as root: sudo cncp {verb}")
+        raise PreflightError(
+            f"{verb} needs root: it gives addresses to a network",
+            f"in a login of root's, with a cncp of root's own: cncp {verb}",
+        )
 
 
 def insist_on_packages(root: Path) -> None:

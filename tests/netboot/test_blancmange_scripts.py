@@ -11,9 +11,11 @@ import random
 import re
 import secrets
 import shutil
+import stat
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -188,6 +190,21 @@ def test_the_layout_is_made_once(disk: Disk, tmp_path: Path) -> None:
     assert disk.good('images "$disk"') == '["compute-10-12"]\n'
     disk.good(MAKE, tmp_path / "mnt")
     assert disk.good('held "$disk" slot1') == "compute-10-12\n"
+
+
+def test_a_partition_that_cannot_be_opened_yet_is_waited_for(disk: Disk, tmp_path: Path) -> None:
+    """The kernel tells of one before there is a device of it: nothing is mounted, or made, until there is."""
+    disk.good(MAKE, tmp_path / "mnt")
+    named = f"{disk.device}p2"
+    number = os.stat(named).st_rdev
+    os.unlink(named)
+    found = disk.sh('device "$disk" blancmange')
+    assert (found.returncode, found.stdout) == (1, "")
+    assert "has no partition 2" in found.stderr
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(disk.good, 'device "$disk" blancmange')
+        os.mknod(named, 0o600 | stat.S_IFBLK, number)
+        assert waiting.result() == f"{named}\n"
 
 
 def test_file_systems_are_such_that_grub_reads_them(disk: Disk, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ choose_disk() {
             echo "/dev/$name"
             return
         fi
-        seen="$seen $name with $size MiB,"
+        seen="$seen${seen:+,} $name with $size MiB"
     done
     echo "no disk has the $least MiB that the layout needs:${seen:- there is none}" >&2
     return 1
@@ -93,9 +93,14 @@ device() {
     part=$(number "$2")
     while :; do
         for file in /sys/block/"${1##*/}"/*/partition; do
-            if [ -e "$file" ] && [ "$(cat "$file")" = "$part" ]; then
-                file=${file%/partition}
-                echo "/dev/${file##*/}"
+            if [ ! -e "$file" ] || [ "$(cat "$file")" != "$part" ]; then
+                continue
+            fi
+            file=${file%/partition}
+            file=/dev/${file##*/}
+            # The kernel says that it is there before anybody can open it.
+            if [ -b "$file" ]; then
+                echo "$file"
                 return
             fi
         done

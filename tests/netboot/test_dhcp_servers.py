@@ -6,7 +6,7 @@ import ipaddress
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,25 @@ pytestmark = [
 OTHER = "10.78.9.254"
 OWN = Network("wire", ipaddress.IPv4Interface(f"{SERVER}/24"), None)
 PLAIN = ["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--log-facility=-"]
+
+
+Start = Callable[[Sequence[str]], Path]
+
+
+@pytest.fixture
+def start(other: list[str], tmp_path: Path) -> Iterator[Start]:
+    """Return what starts a server, and returns its log; they end with the test, which dnsmasq does not by itself."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def begin(argv: Sequence[str]) -> Path:
+        log = tmp_path / f"log{len(running)}"
+        running.append(started(argv, log))
+        return log
+
+    yield begin
+    for process in running:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.fixture
@@ -62,12 +81,12 @@ def seen(*offers: Offer) -> bool:
     return bool(wait_until(lambda: dhcp_probe.offers("wire", 1) == set(offers), 30, 0.1))
 
 
-def test_another_that_gives_addresses(other: list[str], tmp_path: Path) -> None:
+def test_another_that_gives_addresses(other: list[str], start: Start, tmp_path: Path) -> None:
     """It is seen, and ours refuses to give addresses too; beside it, ours says what to boot, to either firmware."""
     assert dhcp_probe.offers("wire", 0.5) == set()
     leases = "--dhcp-range=10.78.9.100,10.78.9.120,1h"
-    theirs = started([*other, "dnsmasq", *PLAIN, leases, "--dhcp-leasefile=/dev/null"], tmp_path / "theirs")
-    assert seen(Offer(OTHER, gives_address=True)), (tmp_path / "theirs").read_text()
+    theirs = start([*other, "dnsmasq", *PLAIN, leases, "--dhcp-leasefile=/dev/null"])
+    assert seen(Offer(OTHER, gives_address=True)), theirs.read_text()
     with pytest.raises(PreflightError, match=f"{OTHER} gives addresses"):
         server_checks.insist_on_peace(dhcp_probe.offers("wire", 1), ServerSettings("wire"), OWN)
     server_checks.insist_on_peace(dhcp_probe.offers("wire", 1), ServerSettings("wire", dhcp="proxy"), OWN)
@@ -75,11 +94,11 @@ def test_another_that_gives_addresses(other: list[str], tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     text = dnsmasq_conf.render(OWN, 38009, tmp_path / "leases", tmp_path / "own", Path("/usr/lib/ipxe"))
     (tmp_path / "conf").write_text(text.replace(f"={ACCOUNT}\n", "=root\n"))
-    ours = started(["dnsmasq", "-k", "--log-facility=-", f"--conf-file={tmp_path}/conf"], tmp_path / "ours")
+    ours = start(["dnsmasq", "-k", "--log-facility=-", f"--conf-file={tmp_path}/conf"])
 
     def offered(client: PxeClient, *, ipxe: bool = False) -> Answer:
         found = client.discover(ipxe=ipxe, server=SERVER)
-        assert found is not None, (tmp_path / "ours").read_text()
+        assert found is not None, ours.read_text()
         return found
 
     bios = PxeClient("card", bytes.fromhex("5254004d0001"), BIOS)
@@ -87,18 +106,13 @@ def test_another_that_gives_addresses(other: list[str], tmp_path: Path) -> None:
     assert [offered(client).address for client in (bios, uefi)] == ["0.0.0.0", "0.0.0.0"]
     answer = offered(bios, ipxe=True)
     assert (answer.file, answer.server) == (dnsmasq_conf.chain(SERVER, 38009), SERVER), "iPXE wants both"
-    for process in (ours, theirs):
-        process.terminate()
-        process.wait(30)
 
 
-def test_another_that_says_what_to_boot(other: list[str], tmp_path: Path) -> None:
+def test_another_that_says_what_to_boot(other: list[str], start: Start) -> None:
     """Two of those never go together."""
     proxy = ["--dhcp-range=10.78.9.0,proxy", "--pxe-service=x86PC,theirs,theirs.0"]
-    theirs = started([*other, "dnsmasq", *PLAIN, *proxy], tmp_path / "theirs")
-    assert seen(Offer(OTHER, gives_address=False)), (tmp_path / "theirs").read_text()
+    theirs = start([*other, "dnsmasq", *PLAIN, *proxy])
+    assert seen(Offer(OTHER, gives_address=False)), theirs.read_text()
     for dhcp in ("", "proxy"):
         with pytest.raises(PreflightError, match="what to boot already"):
             server_checks.insist_on_peace(dhcp_probe.offers("wire", 1), ServerSettings("wire", dhcp=dhcp), OWN)
-    theirs.terminate()
-    theirs.wait(30)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cncp.console import Console
-from tests.bench import cold, noop, results, start
+from tests.bench import blobs, cold, noop, results, start
 from tests.bench.site import BenchError, Site, site
 from tests.bench.start import Options
 
@@ -56,7 +56,7 @@ _INSTALLED: dict[str, Callable[[Site, Options], list[results.Row]]] = {
 _ON_HOSTS = ("fleet", "hosts", "ssh")
 """Points that are measured on hosts of the lab."""
 
-POINTS = (*_INSTALLED, "cold", *_ON_HOSTS, "instances", "boot")
+POINTS = (*_INSTALLED, "cold", *_ON_HOSTS, "instances", "boot", "blobs")
 """All points, in the order in which they are measured."""
 
 
@@ -89,7 +89,12 @@ def measure(options: Options, points: list[str], say: Callable[[str], None]) -> 
     on_hosts = [name for name in _ON_HOSTS if name in points]
     rows += _on_hosts(options, on_hosts, say) if on_hosts else []
     rows += _instances(options, say) if "instances" in points else []
-    return rows + _boot(options, say) if "boot" in points else rows
+    if "boot" in points:
+        rows += _boot(options, say)
+    if "blobs" in points:
+        say("measuring: blobs")
+        rows += blobs.blobs(options)
+    return rows
 
 
 def _boot(options: Options, say: Callable[[str], None]) -> list[results.Row]:

@@ -12,12 +12,12 @@ from cncp.errors import UsageError
 _TYPES = {
     "linux-generic": "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
     "swap": "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F",
-    "esp": "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
     "21686148-6449-6e6f-744e-656564454649": "21686148-6449-6E6F-744E-656564454649",
 }
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _MIB = 1 << 20
 _KEYS = {"type", "label", "format", "sizeminbytes", "sizemaxbytes"}
+_BEFORE = ["grub", "blancmange", "swap"]
 _HINT = "see Blancmange's own folder repart.d"
 
 
@@ -36,9 +36,9 @@ def read(folder: Path) -> list[Partition]:
     """Return the partitions that the files of a folder describe, in the order of their names. Raises UsageError."""
     found = [_partition(path) for path in sorted(folder.glob("*.conf"))]
     names = [partition.name for partition in found]
-    slots = [f"slot{number}" for number in range(len(names) - 3)]
-    fixed = [name for name in names[1 : -len(slots) or None] if name != "esp"]
-    if names[:1] != ["grub"] or fixed != ["blancmange", "swap"] or names[-len(slots) :] != slots or not slots:
+    # GRUB goes by the numbers of the first two; an image's programs by that of the last before the slots.
+    slots = [f"slot{number}" for number in range(len(names) - len(_BEFORE))]
+    if not slots or names != [*_BEFORE, *slots]:
         raise UsageError(
             f"the layout in {folder} has {', '.join(names) or 'no partition'}",
             "it is to have grub, blancmange, swap and then slot0, slot1 and so on",

@@ -87,7 +87,7 @@ class Node:
     """A machine with a disk, which has done nothing yet."""
 
     def __init__(self, site: Site, folder: Path, mib: int) -> None:
-        self._site, self._folder = site, folder
+        self._site, self._folder, parts = site, folder, blancmange()
         self.log = folder / "node.log"
         for name in ("upper", "work", "node"):
             (folder / name).mkdir()
@@ -101,7 +101,7 @@ class Node:
         access = Access.from_json(site.place.access.read_bytes(), "cidcapt.json")
         reach = Reach(access.url, access.fingerprint, self.cidd, site.place.signing_key().public)
         config = replace(top_config.read(), disk=self.device, layout=str(layout), arguments="console=ttyS0")
-        for path, member in {**blancmange(), **node_settings(config, reach, "")}.items():
+        for path, member in {**parts, **node_settings(config, reach, "")}.items():
             there = folder / "upper" / path
             if path.startswith(("etc/cncp/", "usr/lib/cncp/", "usr/bin/provision", "usr/lib/grub/")):
                 there.parent.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,6 @@ def _base(tree: UnpackedTree) -> dict[str, Member]:
         **{name: link(f"usr/{name}") for name in ("bin", "lib", "lib64", "sbin")},
         **{f"usr/bin/{name}": link("busybox") for name in applets},
         # Where the kernel looks itself, for a file system that is to be mounted.
-        "usr/sbin/modprobe": link("../bin/busybox"),
         **{name: folder() for name in ("dev", "proc", "sys", "mnt", "run")},
         "tmp": folder(0o700),
         "root": folder(0o700),

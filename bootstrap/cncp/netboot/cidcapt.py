@@ -130,7 +130,9 @@ def capture(client: CiddClient, job: str, wish: Wish, console: Console) -> int:
             now = f"{node.name} {node.state}" + (f" {node.percent} %" if node.percent else "")
             if told.get(node.name) != now:
                 told[node.name] = now
-                console.complain(now + (f": {node.reason}" if node.reason else ""))
+                # Why it begins anew, or has failed; on its way again it is another matter.
+                why = node.reason if node.state in ("rebooting", "failed") else ""
+                console.complain(now + (f": {why}" if why else ""))
         if state.outcome != "waiting":
             return _ended(state, console)
         try:

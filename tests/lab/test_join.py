@@ -212,6 +212,9 @@ def test_a_machine_of_the_same_name(pair: Pair) -> None:
     assert other.returncode == 1
     assert "engines of a machine that is called silver as well" in other.stderr
     assert pair.where() == ["gold", "silver", "silver"]
+    # What it has begun to compile for engines is done a moment later.
+    compiles = ["pgrep", "-f", "/home/bob/other/"]
+    until(lambda: pair.silver.host.exec(compiles, check=False).returncode == 1, 30, "nothing of it to run")
     pair.silver.host.exec(["rm", "-r", "/home/bob/other"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,7 +51,10 @@ def serving(address: str = "127.0.0.1") -> Iterator[str]:
     server.start()
     try:
         _, port = server.get_host_and_port()
-        yield f"http://{address}:{port}"
+        url = f"http://{address}:{port}"
+        # All of a process share what moto keeps: instances that a test before had are none of this one's.
+        urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST"), timeout=30).close()
+        yield url
     finally:
         server.stop()
         setattr(EC2Response, "_get_param", given)  # noqa: B010

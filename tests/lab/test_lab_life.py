@@ -45,6 +45,12 @@ print(base.base_tree("bookworm"))
 """
 
 
+@pytest.fixture(autouse=True)
+def _with_our_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the Pythons that are started here find what pytest finds: the lab uses some of it."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "bootstrap"))
+
+
 def traces(bridge: str, folder: str | Path, machine: str) -> list[str]:
     """List what of a lab can still be found on this machine."""
     found = [f"bridge {bridge}"] if Path("/sys/class/net", bridge).exists() else []

@@ -175,6 +175,7 @@ def test_a_job_whose_node_fails(slurm: Slurm) -> None:
     slurm.free()
 
 
+@pytest.mark.slow(held="tests/netboot/test_loopback.py")
 def test_a_job_that_is_cancelled_meanwhile(slurm: Slurm) -> None:
     """Its node stays where it is, takes work again, and is the next job's."""
     host = slurm.nodes[0]

@@ -45,10 +45,10 @@ THIS_MACHINE = {"chef", "install", "jupyter"}
 """Folders of tests whose clusters run on this machine itself, where two could choose the same ports."""
 
 LONGEST = (
-    *("fleet_faults", "fleet_tunnels", "fleet", "settings", "matrix", "chef", "join", "keys", "upgrade"),
+    *("fleet_faults", "fleet_tunnels", "fleet", "pxe", "settings", "matrix", "chef", "join", "keys", "upgrade"),
     *("rendezvous_store", "fleet_homes", "jupyter", "faults", "mishaps", "logout", "netboot_server"),
 )
-"""Files of the lab that take minutes, the longest first: begun last, one would leave the other workers idle."""
+"""Files of the lab and of nodes that take minutes, the longest first: begun last, one would leave others idle."""
 
 
 class Schedule(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -70,7 +70,7 @@ def _begun(item: pytest.Item) -> int:
     _, folder, *_, file = item.path.relative_to(item.config.rootpath).parts
     if folder in THIS_MACHINE:
         return -1
-    if folder == "lab" and (name := file[5:-3]) in LONGEST:
+    if folder in ("lab", "netboot") and (name := file[5:-3]) in LONGEST:
         return LONGEST.index(name)
     return len(LONGEST) + (folder == "unit")
 

@@ -15,6 +15,7 @@ from cncp.netboot.cidd import Place
 from .fixtures import MakeHost
 from .nspawn import Host, Lab
 
+KEY, KEY_OF_A_SERVICE = "root/.ssh/id_ed25519", "var/lib/slurm/.ssh/id_ecdsa"
 WITH_KEYS = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 
 
@@ -28,7 +29,8 @@ def node(make_host: MakeHost) -> Host:
         ("/etc/cncp/cidkid.json", "secret"),
         ("/etc/munge/munge.key", "secret"),
         ("/home/ada/results", "hers"),
-        ("/root/.ssh/id_ed25519", "secret"),
+        (f"/{KEY}", "secret"),
+        (f"/{KEY_OF_A_SERVICE}", "secret"),
         ("/var/log/lastlog", ""),
     ):
         made.exec(["mkdir", "-p", str(Path(name).parent)])
@@ -67,7 +69,7 @@ def test_of_a_node(lab: Lab, node: Host, tmp_path: Path) -> None:
     assert "$" not in (tree / "etc/shadow").read_text()
     assert (tree / "etc/machine-id").read_text() == ""
     assert [*(tree / "home").iterdir()] == [*(tree / "proc").iterdir()] == [*(tree / "run").iterdir()] == []
-    for name in ("etc/cncp/cidkid.json", "etc/munge/munge.key", "root/.ssh/id_ed25519", "var/log/lastlog"):
+    for name in ("etc/cncp/cidkid.json", "etc/munge/munge.key", KEY, KEY_OF_A_SERVICE, "var/log/lastlog"):
         assert not (tree / name).exists(), name
     assert [*(tree / "etc/ssh").glob("ssh_host_*")] == []
     assert before == node.exec(["sh", "-c", "find /etc /boot -type f | sort | xargs sha256sum"]).stdout

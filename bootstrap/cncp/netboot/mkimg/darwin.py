@@ -46,8 +46,7 @@ SECRETS = (
     "/private/var/db/netinfo/*",
     "/private/var/db/shadow/*",
     "/private/var/db/volinfo.database",
-    "/private/var/root/.ssh/id_*",
-    "/Users/*/.ssh/id_*",
+    "/*/.ssh/id_*",
 )
 """What is secret, or one machine's own."""
 

@@ -47,8 +47,8 @@ OF_A_NODE = """\
 /var/log/journal/*
 /var/spool/cron/*
 /var/spool/slurm*
-/root/.cache/*
-/root/.local/share/cncp/*
+/*/.cache/*
+/*/.local/share/cncp/*
 /swapfile
 /swap.img
 
@@ -70,9 +70,9 @@ SECRETS = (
     "/etc/dropbear/dropbear_*_host_key",
     "/etc/NetworkManager/system-connections/*",
     "/etc/udev/rules.d/70-persistent-net.rules",
-    "/home/*/.ssh/id_*",
-    "/root/.*_history",
-    "/root/.ssh/id_*",
+    # Of any account, those of services as well.
+    "/*/.*_history",
+    "/*/.ssh/id_*",
     "/var/lib/cncp/netboot",
     "/var/lib/dbus/machine-id",
     "/var/lib/dhcp/*",

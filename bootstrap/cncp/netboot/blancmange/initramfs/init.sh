@@ -3,6 +3,8 @@
 # shellcheck shell=dash
 
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+# As etc/passwd has it; the kernel says that it is /.
+export HOME=/root
 
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -52,7 +54,7 @@ network() {
 cidd=$(sed -n 's/.*cidd=\([^ ]*\).*/\1/p' /proc/cmdline)
 modules
 # Before cidd answers: where it does not, somebody has to look.
-if [ -s /root/.ssh/authorized_keys ]; then
+if [ -s "$HOME/.ssh/authorized_keys" ]; then
     # Keys alone; its own key is new for each boot, as there is no secret in what everybody can fetch.
     mkdir -p /etc/dropbear
     /usr/sbin/dropbear -R -s -j -k -p 22

@@ -395,6 +395,28 @@ def test_a_transfer_that_is_cut_goes_on(tmp_path: Path) -> None:
     assert told.splitlines()[0].startswith('fetch "percent": ')
 
 
+def test_blancmange_that_arrives_damaged(tmp_path: Path) -> None:
+    """What the disk had is there still, for the next boot: only what holds takes its place."""
+    whole = {"kernel": b"new kernel", "initramfs": b"new initramfs"}
+    own, served = tmp_path / "own", tmp_path / "served"
+    for folder in (own, served):
+        folder.mkdir()
+        for name in whole:
+            (folder / name).write_bytes(b"of before")
+    (served / "sums").write_text("".join(f"{hashlib.sha256(whole[name]).hexdigest()}  {name}\n" for name in whole))
+    (served / "sums.minisig").touch()
+    (served / "kernel").write_bytes(whole["kernel"])
+    (served / "initramfs").write_bytes(b"cut")
+    text = (HERE / "initramfs/fetch.sh").read_text().replace("/tmp/", f"{tmp_path}/")
+    keep = f'{text}\nfetch_small() {{ cp "$served/${{1##*/}}" "$2"; }}\nsigned() {{ :; }}\nkeep_blancmange "$1"'
+    done = sh(keep, own, served=served)
+    assert (done.returncode, "arrived damaged" in done.stderr) == (3, True)
+    assert {(own / name).read_bytes() for name in whole} == {b"of before"}
+    (served / "initramfs").write_bytes(whole["initramfs"])
+    good(keep, own, served=served)
+    assert {name: (own / name).read_bytes() for name in whole} == whole
+
+
 def test_the_table_of_the_layout_is_that_of_repart() -> None:
     """What is in the package is a layout, and its table is the form that is read here."""
     table = disk_layout.table(disk_layout.read(HERE / "repart.d"))

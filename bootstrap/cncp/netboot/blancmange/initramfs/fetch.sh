@@ -124,19 +124,20 @@ write_identity() {
     sync
 }
 
-# Have this Blancmange's kernel and initramfs be on the disk: keep_blancmange OWN
+# Have this Blancmange's kernel and initramfs be on the disk, those of before until both have arrived: keep_blancmange OWN
 keep_blancmange() {
     local name
     fetch_small /v1/blancmange/sums /tmp/sums
     fetch_small /v1/blancmange/sums.minisig /tmp/sums.minisig
     signed /tmp/sums /tmp/sums.minisig blancmange
     (cd "$1" && sha256sum -c -s /tmp/sums 2> /dev/null) && return
+    mkdir -p "$1/new"
     for name in kernel initramfs; do
-        fetch_small "/v1/blancmange/$name" "$1/$name.new"
+        fetch_small "/v1/blancmange/$name" "$1/new/$name"
     done
+    (cd "$1/new" && sha256sum -c -s /tmp/sums) || fail "Blancmange itself has arrived damaged"
     sync
     for name in kernel initramfs; do
-        mv "$1/$name.new" "$1/$name"
+        mv "$1/new/$name" "$1/$name"
     done
-    (cd "$1" && sha256sum -c -s /tmp/sums) || fail "Blancmange itself has arrived damaged"
 }

@@ -37,7 +37,7 @@ PARTS = (
     "initramfs/slots",
     "initramfs/grub",
     "initramfs/fetch",
-    "in_image/grubenv",
+    "cidkid.d/grubenv",
 )
 LAYOUT = (
     "grub 21686148-6449-6E6F-744E-656564454649 2 2 -\n"

@@ -54,7 +54,8 @@ class TinyImage:
     def __init__(self, cache: Path) -> None:
         packages = debian_packages.get_packages(_PACKAGES, KERNEL, cache)
         self.tree = UnpackedTree(debian_packages.unpacked(packages, cache))
-        self._initrd = build_image(self.tree, image_initrd.members(self.tree, MODULES))
+        busybox = self.tree.path("usr/bin/busybox")
+        self._initrd = build_image(self.tree, image_initrd.members(busybox, self.tree.modules, MODULES))
 
     def root(self, folder: Path, name: str) -> Path:
         """Return a folder with an image's tree."""

@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from cncp.errors import CncpError
-from cncp.netboot.blancmange import cpio_archive, debian_packages, disk_layout, kernel_modules, top_config
+from cncp.netboot.blancmange import (
+    cpio_archive,
+    debian_packages,
+    disk_layout,
+    initramfs_base,
+    kernel_modules,
+    top_config,
+)
 from cncp.netboot.blancmange.unpacked_tree import UnpackedTree
 from cncp.process import Completed
 
@@ -225,6 +232,20 @@ def test_a_module_that_is_not_there(modules: Path) -> None:
     """It is named: a node without it would not boot, and nobody would know why."""
     with pytest.raises(CncpError, match="no module ext5"):
         kernel_modules.chosen(modules, Path("busybox"), ("ext5",))
+
+
+def test_what_each_initramfs_begins_with(modules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Busybox under all its names, modules, and what the first program reads."""
+    busybox = tmp_path / "busybox"
+    busybox.write_bytes(b"program")
+    monkeypatch.setattr(initramfs_base, "run", lambda argv, **_: Completed(tuple(argv), 0, b"sh\nls\n", ""))
+    members = initramfs_base.members(busybox, modules, ("ext4",), ("ext4", "loop"))
+    assert members["usr/bin/busybox"] == cpio_archive.file(b"program", 0o755)
+    assert members["usr/bin/sh"] == members["usr/bin/ls"] == cpio_archive.link("busybox")
+    assert members["etc/cncp/modules"].content == b"ext4 loop\n"
+    assert {"usr/lib/modules/6.1.0/kernel/fs/ext4/ext4.ko", "usr/lib/cncp/kernel.sh", "usr/sbin/modprobe"} <= set(
+        members
+    )
 
 
 @pytest.mark.parametrize(

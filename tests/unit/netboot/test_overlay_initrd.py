@@ -17,7 +17,7 @@ from .small_tree import VERSION, plant
 def made(tmp_path: Path, tree: Path) -> Path:
     """Make one."""
     found = boot_files.find(Tree(tree))
-    overlay_initrd.make(Tree(tree), found, tmp_path / "work", tmp_path / "initrd")
+    overlay_initrd.make(Tree(tree), found, tmp_path / "initrd")
     return tmp_path / "initrd"
 
 

@@ -2,5 +2,5 @@
 
 ``top_config.toml`` says what it is made of. Its steps are those of ``build``: Debian's packages are fetched
 (``debian_packages``), what is needed of them is chosen (``initramfs_tree``), and packed (``initramfs_image``).
-What runs on the node is in ``initramfs``; what an image has of it in ``in_image``; the disk's layout in ``repart.d``.
+What runs on the node is in ``initramfs``; what it gives each image in ``cidkid.d``; the disk's layout in ``repart.d``.
 """

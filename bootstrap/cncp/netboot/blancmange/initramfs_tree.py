@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cncp.netboot.blancmange import disk_layout, grub_images, kernel_modules
+from cncp.netboot.blancmange import disk_layout, grub_images, initramfs_base
 from cncp.netboot.blancmange.cpio_archive import Member, file, folder, link
+from cncp.netboot.blancmange.initramfs_base import BUSYBOX
 from cncp.netboot.blancmange.top_config import HERE, TopConfig
 from cncp.netboot.blancmange.unpacked_tree import UnpackedTree
-from cncp.process import run
 
-_BUSYBOX = "usr/bin/busybox"
 _PROGRAMS = {"init.sh": "init", "provision.sh": "usr/bin/provision", "udhcpc.sh": "etc/cncp/udhcpc.sh"}
+_ACCOUNT = {
+    "root": folder(0o700),
+    # A password of "*" is none: who logs in has a key.
+    "etc/passwd": file(b"root:*:0:0:root:/root:/bin/sh\n"),
+    "etc/group": file(b"root:x:0:\n"),
+}
 
 
 @dataclass(frozen=True)
@@ -33,27 +38,12 @@ def build_packages(tree: UnpackedTree, config: TopConfig, reach: Reach, authoriz
     ``authorized_keys`` are the public keys of those who may log in; without any, nobody may.
     """
     return {
-        **_base(tree),
+        **initramfs_base.members(tree.path(BUSYBOX), tree.modules, config.modules, config.load),
+        **_ACCOUNT,
         **_programs(tree, config),
-        **kernel_modules.chosen(tree.path(f"usr/lib/modules/{tree.kernel}"), tree.path(_BUSYBOX), config.modules),
         **_scripts(),
         **node_settings(config, reach, authorized_keys),
         **_grub(tree, config, reach),
-    }
-
-
-def _base(tree: UnpackedTree) -> dict[str, Member]:
-    applets = run([tree.path(_BUSYBOX), "--list"]).stdout.split()
-    return {
-        **{name: link(f"usr/{name}") for name in ("bin", "lib", "lib64", "sbin")},
-        **{f"usr/bin/{name}": link("busybox") for name in applets},
-        # Where the kernel looks itself, for a file system that is to be mounted.
-        **{name: folder() for name in ("dev", "proc", "sys", "mnt", "run")},
-        "tmp": folder(0o700),
-        "root": folder(0o700),
-        # A password of "*" is none: who logs in has a key.
-        "etc/passwd": file(b"root:*:0:0:root:/root:/bin/sh\n"),
-        "etc/group": file(b"root:x:0:\n"),
     }
 
 
@@ -66,7 +56,7 @@ def _scripts() -> dict[str, Member]:
     found = {}
     for path in (HERE / "initramfs").glob("*.sh"):
         found[_PROGRAMS.get(path.name, f"usr/lib/cncp/{path.name}")] = file(path.read_bytes(), 0o755)
-    for path in (HERE / "in_image").glob("*.sh"):
+    for path in (HERE / "cidkid.d").glob("*.sh"):
         # What cidkid calls has the name of a verb; the rest is read by that.
         name = path.stem if path.stem in ("switch", "blancmange") else path.name
         found[f"etc/cncp/cidkid.d/{name}"] = file(path.read_bytes(), 0o755)
@@ -74,13 +64,12 @@ def _scripts() -> dict[str, Member]:
 
 
 def node_settings(config: TopConfig, reach: Reach, authorized_keys: str) -> dict[str, Member]:
-    """Return what a node is told: where cidd is, what is loaded, the disk and its layout. Raises CncpError."""
+    """Return what a node is told: where cidd is, the disk and its layout. Raises CncpError."""
     settings = {
         "url": reach.url,
         "fingerprint": reach.fingerprint,
         "images.pub": reach.public,
         "arguments": config.arguments,
-        "modules": " ".join(config.load),
         "disk": config.disk,
         "layout": disk_layout.table(disk_layout.read(config.layout_folder)).rstrip("\n"),
     }

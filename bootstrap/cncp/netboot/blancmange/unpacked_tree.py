@@ -52,6 +52,11 @@ class UnpackedTree:
         return [self.path(_LOADER), "--library-path", self.path(_LIBRARIES)]
 
     @property
+    def modules(self) -> Path:
+        """The folder with that kernel's modules. Raises CncpError."""
+        return self.path(f"usr/lib/modules/{self.kernel}")
+
+    @property
     def kernel(self) -> str:
         """The version of the kernel that is in it. Raises CncpError."""
         found = [path.name.removeprefix("vmlinuz-") for path in (self.folder / "boot").glob("vmlinuz-*")]

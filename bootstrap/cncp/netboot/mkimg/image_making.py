@@ -79,7 +79,7 @@ def make(name: str, recipe: Recipe, place: Place, say: Callable[[str], object]) 
         if found.initrd:
             tree.take(found.initrd, workshop / "initrd")
         if recipe.form == "squashfs" and recipe.system == "linux":
-            overlay_initrd.make(tree, found, workshop / "overlay", workshop / "initrd")
+            overlay_initrd.make(tree, found, workshop / "initrd")
         recipe.prepare(tree)
         say(f"packing it for the kernel {found.kernel}")
         archives.pack(tree.root, workshop / "root", recipe.form)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from cncp.errors import CncpError
 from cncp.netboot.blancmange import image_initrd
 from cncp.netboot.blancmange.cpio_archive import archive
-from cncp.netboot.blancmange.unpacked_tree import UnpackedTree
 from cncp.netboot.mkimg.boot_files import BootFiles
 from cncp.netboot.mkimg.in_tree import Tree
 from cncp.process import run
@@ -19,19 +17,14 @@ _DISKS = ("ata", "block", "message", "nvme", "scsi", "virtio")
 _BUSYBOX = ("usr/bin/busybox", "bin/busybox")
 
 
-def make(tree: Tree, found: BootFiles, folder: Path, output: Path) -> None:
-    """Write one for a tree and its kernel; ``folder`` is one to work in. Raises CncpError."""
+def make(tree: Tree, found: BootFiles, output: Path) -> None:
+    """Write one for a tree and its kernel. Raises CncpError."""
     modules = tree.path(f"lib/modules/{found.version}")
     if not found.version or not modules.is_dir():
         raise CncpError(
             f"the tree has no modules of its kernel {found.kernel}", "install them, or pack it with --format tar.zst"
         )
-    for part in ("boot", "usr/bin", "usr/lib/modules"):
-        (folder / part).mkdir(parents=True)
-    (folder / f"boot/vmlinuz-{found.version}").touch()
-    (folder / f"usr/lib/modules/{found.version}").symlink_to(modules)
-    shutil.copy(_busybox(tree), folder / "usr/bin/busybox")
-    members = image_initrd.members(UnpackedTree(folder), [f"kernel/drivers/{name}" for name in _DISKS])
+    members = image_initrd.members(_busybox(tree), modules, [f"kernel/drivers/{name}" for name in _DISKS])
     output.write_bytes(archive(members))
     run(["zstd", "-q", "-12", "--rm", output, "-o", f"{output}.zst"])
     Path(f"{output}.zst").replace(output)

@@ -2,12 +2,9 @@
 # The first program of an image's initrd: mounts the slot, or a squashfs on it under an overlay, and goes on there.
 # shellcheck shell=dash
 
-export PATH=/bin:/sbin:/usr/bin:/usr/sbin
-
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-echo 3 > /proc/sys/kernel/printk
+# shellcheck source=SCRIPTDIR/../initramfs_base/kernel.sh disable=SC1091
+. /lib/cncp/kernel.sh
+mount_kernel
 
 stop() {
     echo "this image cannot be booted: $1" > /dev/console
@@ -26,10 +23,7 @@ for word in $(cat /proc/cmdline); do
     esac
 done
 
-for _ in 1 2 3; do
-    find /sys/devices -name modalias -exec cat {} + 2> /dev/null | sort -u | xargs modprobe -a -q 2> /dev/null
-done
-xargs modprobe -a -q < /etc/cncp/modules
+load_modules
 
 tries=0
 until device=$(findfs "$root" 2> /dev/null); do

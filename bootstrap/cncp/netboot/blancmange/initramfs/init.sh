@@ -2,17 +2,15 @@
 # Blancmange's first program: brings up what a machine needs to fetch an image, lets in who may look, and has that done.
 # shellcheck shell=dash
 
-export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+# shellcheck source=SCRIPTDIR/../initramfs_base/kernel.sh disable=SC1091
+. /lib/cncp/kernel.sh
 # As etc/passwd has it; the kernel says that it is /.
 export HOME=/root
 
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
+mount_kernel
 mkdir -p /dev/pts /run /tmp /mnt
 mount -t devpts pts /dev/pts
 mount -t tmpfs -o mode=700 tmp /tmp
-echo 3 > /proc/sys/kernel/printk
 
 say() {
     echo "blancmange: $1" > /dev/console
@@ -25,14 +23,6 @@ restart() {
 
 # A kernel of one build and an initramfs of the next may have met while both were replaced.
 [ -d "/lib/modules/$(uname -r)" ] || { say "this is not the kernel that it was built with" && sleep 5 && restart; }
-
-# Have the kernel's modules for the machine's parts be there; some show others, such as disks behind a controller.
-modules() {
-    for _ in 1 2 3; do
-        find /sys/devices -name modalias -exec cat {} + 2> /dev/null | sort -u | xargs modprobe -a -q 2> /dev/null
-    done
-    xargs modprobe -a -q < /etc/cncp/modules
-}
 
 # Ask every card that has a link for an address, all at once, until cidd answers: it may be at any of them, and a switch
 # may need a while until it lets a node's words through.
@@ -52,7 +42,7 @@ network() {
 }
 
 cidd=$(sed -n 's/.*cidd=\([^ ]*\).*/\1/p' /proc/cmdline)
-modules
+load_modules
 # Before cidd answers: where it does not, somebody has to look.
 if [ -s "$HOME/.ssh/authorized_keys" ]; then
     # Keys alone; its own key is new for each boot, as there is no secret in what everybody can fetch.

@@ -97,6 +97,8 @@ def test_packages_are_fetched_once(apt: list[str], tmp_path: Path) -> None:
     found[0][1].write_bytes(b"damaged on the disk")
     debian_packages.get_packages(["zstd"], "linux-image-amd64", tmp_path)
     assert apt[2:] == ["zstd=1.0-1"]
+    debian_packages.get_packages([], "linux-image-amd64", tmp_path)
+    assert [*tmp_path.glob("*.deb")] == [found[1][1]], "those of before are of no more use"
 
 
 @pytest.mark.parametrize(

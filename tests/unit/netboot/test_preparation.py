@@ -95,7 +95,7 @@ def test_what_no_image_can_be_made_of(tmp_path: Path, missing: str, told: str) -
 def test_all_have_a_part_in_draining(tmp_path: Path) -> None:
     """Each program is waited for, and one that fails keeps the node where it is."""
     script, folder = tmp_path / "drain", tmp_path / "drain.d"
-    script.write_text((preparation.IN_IMAGE / "each_of").read_text().replace("/etc/cncp/", f"{tmp_path}/"))
+    script.write_text((preparation.IN_IMAGE / "each_of.sh").read_text().replace("/etc/cncp/", f"{tmp_path}/"))
     script.chmod(0o755)
 
     def drained() -> int:

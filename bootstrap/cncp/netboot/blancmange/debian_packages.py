@@ -13,15 +13,15 @@ from pathlib import Path
 
 from cncp.errors import CncpError
 from cncp.files import write_atomic
+from cncp.install.bundle_reader import sha256
 from cncp.process import CommandError, run
-from cncp.records import Record
 
 _HINT = "apt-get update, then see whether apt-cache policy names it; Blancmange is built on Debian"
 _MERGED = ("bin", "lib", "lib64", "sbin")
 
 
 @dataclass(frozen=True)
-class Package(Record):
+class Package:
     """A package as apt knows it: what it is held against, and recorded as."""
 
     name: str
@@ -33,7 +33,7 @@ class Package(Record):
 def get_packages(names: Iterable[str], kernel: str, cache: Path) -> list[tuple[Package, Path]]:
     """Return packages with their files, fetched where ``cache`` has not them yet; ``kernel`` stands for what it needs.
 
-    What was used is recorded in ``cache`` as ``packages``. Raises CncpError.
+    What was used is recorded in ``cache`` as ``packages``, and nothing else is kept there. Raises CncpError.
     """
     image = re.search(r"linux-image-[0-9][^ ,(]*", _known([kernel])[0].depends)
     if image is None:
@@ -41,6 +41,8 @@ def get_packages(names: Iterable[str], kernel: str, cache: Path) -> list[tuple[P
     packages = _known([*dict.fromkeys((*names, image[0]))])
     cache.mkdir(parents=True, exist_ok=True)
     found = [(package, _fetched(package, cache)) for package in packages]
+    for old in {*cache.glob("*.deb")}.difference(path for _, path in found):
+        old.unlink()
     used = "".join(f"{package.sha256}  {package.name} {package.version}\n" for package in packages)
     write_atomic(cache / "packages", used.encode())
     return found
@@ -62,7 +64,7 @@ def _known(names: list[str]) -> list[Package]:
 
 def _fetched(package: Package, cache: Path) -> Path:
     path = cache / f"{package.name}_{package.sha256}.deb"
-    if path.is_file() and _sha256(path) == package.sha256:
+    if path.is_file() and sha256(path) == package.sha256:
         return path
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         # As root apt would become a user who may not write there, and complain.
@@ -72,14 +74,10 @@ def _fetched(package: Package, cache: Path) -> Path:
         except CommandError as error:
             raise CncpError(f"{package.name} cannot be fetched: {error}", error.hint) from None
         files = list(Path(folder).glob("*.deb"))
-        if len(files) != 1 or _sha256(files[0]) != package.sha256:
+        if len(files) != 1 or sha256(files[0]) != package.sha256:
             raise CncpError(f"{package.name} is not what apt's index says: its SHA-256 is another", "apt-get update")
         files[0].replace(path)
     return path
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def unpacked(packages: Iterable[tuple[Package, Path]], cache: Path) -> Path:

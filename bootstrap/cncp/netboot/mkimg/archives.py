@@ -29,9 +29,9 @@ _HOURS = 4 * 3600.0  # s
 _CHANGED = 1  # tar(1): some files differ, such as logs that grow while they are read
 
 
-def copying(excluded: Iterable[str], *more: str) -> list[str]:
-    """Return the command that writes the tree of the folder it runs in to its standard output."""
-    return ["tar", "-c", *WHOLE, "--one-file-system", "--warning=no-file-ignored", *tar_options(excluded), *more, "."]
+def copying(excluded: Iterable[str]) -> list[str]:
+    """Return the command that writes the folders it is given, of the one it runs in, to its standard output."""
+    return ["tar", "-c", *WHOLE, "--one-file-system", "--warning=no-file-ignored", *tar_options(excluded)]
 
 
 def unpacking(folder: Path) -> list[str]:
@@ -41,7 +41,7 @@ def unpacking(folder: Path) -> list[str]:
 
 def copy(tree: Path, folder: Path, excluded: Iterable[str]) -> None:
     """Copy a tree into an empty folder. Raises CommandError."""
-    flow(copying(excluded), unpacking(folder), cwd=tree)
+    flow([*copying(excluded), "."], unpacking(folder), cwd=tree)
 
 
 def pack(tree: Path, output: Path, form: Format) -> None:

@@ -44,7 +44,7 @@ def prepare(tree: Tree, bundle: Path | None = None) -> None:
         for unit, target in _UNITS.items():
             tree.put(f"etc/systemd/system/{unit}", (IN_IMAGE / unit).read_bytes())
             tree.link(f"etc/systemd/system/{target}.wants/{unit}", f"/etc/systemd/system/{unit}")
-        tree.put("usr/lib/cncp/node_name", (IN_IMAGE / "node_name").read_bytes(), 0o755)
+        tree.put("usr/lib/cncp/node_name", (IN_IMAGE / "node_name.sh").read_bytes(), 0o755)
         tree.put("etc/fstab", _FSTAB + "".join(_shared(tree.text("etc/fstab") or "")))
         tree.put("etc/machine-id", "", 0o444)
         _have_engines(tree, bundle)
@@ -61,7 +61,7 @@ def prepare(tree: Tree, bundle: Path | None = None) -> None:
         )
     tree.put(AGENT, Path(cidkid.__file__).read_bytes(), 0o755)
     for verb in _HOOKS:
-        tree.put(f"{PROGRAMS}/{verb}", (IN_IMAGE / "each_of").read_bytes(), 0o755)
+        tree.put(f"{PROGRAMS}/{verb}", (IN_IMAGE / "each_of.sh").read_bytes(), 0o755)
     tree.remove("boot/cncp")
     # Each node's own: written when the image is put on its disk.
     tree.remove("etc/hostname")

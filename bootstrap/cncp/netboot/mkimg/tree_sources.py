@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import shutil
 import tempfile
@@ -93,7 +92,7 @@ class Node(Source):
         What changes meanwhile is as it was at some moment.
         """
         name = self.remote.spec.name
-        argv = ["sh", "-c", _ON_NODE, "sh", *archives.copying(excluded)[:-1]]
+        argv = ["sh", "-c", _ON_NODE, "sh", *archives.copying(excluded)]
         unpack, cut = archives.unpacking(folder), False
         with tempfile.TemporaryFile() as said:
             try:
@@ -218,9 +217,3 @@ def _apt_settings() -> str:
     dumped = run(["apt-config", "dump", "--format", '%F "%v";%n'], check=False).stdout
     chosen = [line for line in dumped.splitlines() if line.startswith(_APT_SETTINGS)]
     return "\n".join([*chosen, 'Acquire::Languages "none";', ""])
-
-
-def insist_on_root() -> None:
-    """Raise CncpError for others: files in an image belong to root, and what signs it is root's alone."""
-    if os.geteuid() != 0:
-        raise CncpError("only root looks after images, whose files are root's", "run it by sudo, on the nodes' server")

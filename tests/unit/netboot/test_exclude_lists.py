@@ -8,6 +8,7 @@ import pytest
 
 from cncp.errors import UsageError
 from cncp.netboot.mkimg import exclude_lists
+from cncp.netboot.mkimg.in_tree import Tree
 
 
 def test_usual_lists_can_be_read() -> None:
@@ -16,6 +17,20 @@ def test_usual_lists_can_be_read() -> None:
     assert "/proc/*" in usual
     assert not [pattern for pattern in usual if pattern.startswith(("/home", "/usr", "/opt"))]
     assert "/home/*" in exclude_lists.patterns(exclude_lists.OF_A_NODE, "of a node")
+
+
+@pytest.mark.parametrize(
+    "name", ["etc/ssl/private/node.key", "etc/pki/tls/private/node.key", "etc/wireguard/wg0.conf", "root/.netrc"]
+)
+def test_keys_of_a_node(tmp_path: Path, name: str) -> None:
+    """They are in no image of it: whoever asks is given that. What is public stays."""
+    public = tmp_path / "etc/ssl/certs/node.pem"
+    for path in (public, tmp_path / name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    Tree(tmp_path).prune(exclude_lists.patterns(exclude_lists.OF_A_NODE, "of a node"))
+    assert public.exists()
+    assert not (tmp_path / name).exists()
 
 
 def test_comments_and_options(tmp_path: Path) -> None:

@@ -52,6 +52,17 @@ OF_A_NODE = """\
 /swapfile
 /swap.img
 
+# Keys and passwords of the node, or of whoever has worked on it.
+/etc/ipsec.d/private/*
+/etc/letsencrypt/*
+/etc/pki/tls/private/*
+/etc/ssl/private/*
+/etc/wireguard/*
+/*/.aws/*
+/*/.git-credentials
+/*/.gnupg/*
+/*/.netrc
+
 # A secret of all nodes: put it there by other means, once they run.
 /etc/munge/munge.key
 """

@@ -81,7 +81,8 @@ class OutOfTurnError(CncpError):
 JOB_FORM = r"[A-Za-z0-9_.\[\]-]{0,64}"
 """What a scheduler calls a job, with how often it was begun anew; "" where there is none."""
 
-NodeName = Annotated[str, Matching(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?", "the name of a node")]
+NODE_FORM = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?"
+NodeName = Annotated[str, Matching(NODE_FORM, "the name of a node")]
 MAC_FORM, UUID_FORM = r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 Mac = Annotated[str, Matching(MAC_FORM, "an address of Ethernet in small letters")]
 Uuid = Annotated[str, Matching(UUID_FORM, "a UUID in small letters")]

@@ -5,6 +5,7 @@ In a process of its own: what it needs is imported by no service, and what it fa
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 import time
@@ -47,8 +48,11 @@ class Errand:
 
     def _wanted(self) -> bool:
         folder, old = self._home / "cloud", time.time() - HALF_A_SEED
-        aged = any(path.stat().st_mtime < old for path in folder.glob(RENEWED))
-        return aged or any(folder.glob(WANTED))
+        # A pool may take its away just now.
+        with contextlib.suppress(FileNotFoundError):
+            if any(path.stat().st_mtime < old for path in folder.glob(RENEWED)):
+                return True
+        return any(folder.glob(WANTED))
 
     def _ended(self, process: Process, now: float) -> None:
         if process.poll() is None:

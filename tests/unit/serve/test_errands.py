@@ -35,6 +35,15 @@ def test_a_seed_that_is_old(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     assert "No such file" in caplog.text
 
 
+def test_a_seed_that_goes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pool lets its nodes go: the service that looks goes on."""
+    folder = tmp_path / "cloud"
+    monkeypatch.setattr(Path, "glob", lambda _, form: [folder / form.replace("*", "gone")] if "seed" in form else [])
+    errand = Errand(tmp_path, logging.getLogger("errand"))
+    errand.look(0.0)
+    assert errand._running is None
+
+
 def test_one_after_the_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The next begins a minute after one has ended; what it complains of stands in the log."""
     for folder in ("cloud", "venv/bin"):

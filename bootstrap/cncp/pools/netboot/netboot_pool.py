@@ -94,6 +94,10 @@ class NetbootPool(Pool):
         """Which invitation its engines join by: one, made anew from time to time."""
         return hashlib.sha256(self.job.encode()).hexdigest()[:16]
 
+    @property
+    def _seed_file(self) -> Path:
+        return seed_store(self.name).path(self.home)
+
     # How many ---------------------------------------------------------------
 
     @property
@@ -179,18 +183,16 @@ class NetbootPool(Pool):
 
     def _invite(self, settings: Mapping[str, Value]) -> None:
         self._cidd.meet(self.job, self.gate.invite(self._batch, settings, _LIFETIME, "netbooted nodes"))
-        # Its age says when that is due again: cncp.serve.errands.
-        path = seed_store(self.name).path(self.home)
         make_home(self.home)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        path.unlink(missing_ok=True)
+        self._seed_file.parent.mkdir(mode=0o700, exist_ok=True)
         seed_store(self.name).save(self.home, Invited(dict(settings)))
+        # Its age says when that is due again: cncp.serve.errands. What has not changed is not written anew.
+        self._seed_file.touch()
 
     def renew(self) -> bool:
         """Have what engines join by be good for longer, once half of its time is over; tell whether it was."""
-        store = seed_store(self.name)
-        path, known = store.path(self.home), store.intact(self.home)
-        if known is None or time.time() - path.stat().st_mtime < HALF_A_SEED:
+        known = seed_store(self.name).intact(self.home)
+        if known is None or time.time() - self._seed_file.stat().st_mtime < HALF_A_SEED:
             return False
         self._invite(known.settings)
         return True
@@ -213,7 +215,9 @@ class NetbootPool(Pool):
         mine = self._mine()
         engines = self.gate.work().engines if mine else {}
         found = [_member(node, len(registered.of(node.name, engines))) for node in mine]
-        lost = [name for name in self.names if mine and name not in {node.name for node in mine}]
+        there = {node.name for node in mine}
+        # Where it has none, it has none to lose: nothing has been asked for yet.
+        lost = [name for name in self.names if there and name not in there]
         return [*found, *(Member(name, State.LOST, "it is not this pool's at cidd: cncp up") for name in lost)]
 
     # From engines to nothing ------------------------------------------------
@@ -229,7 +233,7 @@ class NetbootPool(Pool):
         if staying and going:
             self._want(staying)
         elif not staying:
-            seed_store(self.name).path(self.home).unlink(missing_ok=True)
+            self._seed_file.unlink(missing_ok=True)
             self._cidd.cancel(self.job)
             self.gate.withdraw(self._batch)
         wait_until(lambda: not self._registered(going), _LEAVE, _LOOK)
@@ -251,12 +255,12 @@ def _seen(node: Node, engines: int) -> tuple[State, str]:
     if node.state == "failed":
         return State.FAILED, f"{node.reason or 'it did not boot'}; look at: {trace}"
     if node.is_there:
-        late = time.time() - node.since > _JOINS
-        why = node.reason or (f"{node.image} runs, its engines have not joined: journalctl -u cncp-engines there")
         if engines:
             return State.JOINED, ""
-        failed = bool(node.reason) or late
-        return (State.FAILED, why) if failed else (State.INSTALLING, f"{node.image} runs, its engines are to join")
+        runs = f"{node.image} runs, its engines"
+        if node.reason or time.time() - node.since > _JOINS:
+            return State.FAILED, node.reason or f"{runs} have not joined: journalctl -u cncp-engines there"
+        return State.INSTALLING, f"{runs} are to join"
     if node.state == "alive":
         return State.LOST, f"{node.image} runs, and not {node.wanted}; look at: {trace}"
     again = f", try {node.tries + 1}: {node.reason}" if node.tries else ""

@@ -18,6 +18,7 @@ from cncp.errors import UsageError
 from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
 from cncp.netboot.cidkid import CiddError
 from cncp.netboot.image_name import checked
+from cncp.netboot.node_states import NODE_FORM
 from cncp.pools.base import Want
 from cncp.pools.cloud.cloud_table import duration
 
@@ -37,7 +38,7 @@ def _nodes(raw: Any) -> tuple[str, ...]:
     if twice or not names or len(names) > MAX_HOSTS:
         why = f"{twice} stands there twice" if twice else f"{len(names)} are not 1 to {MAX_HOSTS}"
         raise ValueError(f"{wanted}: {why}")
-    if odd := [name for name in names if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?", name)]:
+    if odd := [name for name in names if not re.fullmatch(NODE_FORM, name)]:
         raise ValueError(f"{wanted}: {odd[0]!r} is no name of a node")
     return tuple(names)
 

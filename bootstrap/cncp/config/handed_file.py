@@ -18,7 +18,7 @@ _TABLE = re.compile(r"^\s*\[", re.MULTILINE)
 
 def handed(path: Path) -> str:
     """Return the text of a file without who has the controller, and without FILES. Raises UsageError."""
-    content = pool_tables.content_of(path, "name a readable UTF-8 text file")
+    content = pool_tables.content_of(path, sources.READABLE)
     first = _TABLE.search(content)
     end = first.start() if first else len(content)
     lines = content[:end].splitlines(keepends=True)

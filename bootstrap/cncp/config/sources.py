@@ -193,7 +193,8 @@ def of_many(former: Kept, file: Path | None) -> Kept:
     return replace(former, settings=machine_layers.without_engines(Layer("kept", former.settings)).values)
 
 
-_READABLE = "name a readable UTF-8 text file"
+READABLE = "name a readable UTF-8 text file"
+"""What to do about a file that is not one."""
 
 
 def read(path: Path | None) -> tuple[dict[str, object], Inventory | None]:
@@ -203,13 +204,13 @@ def read(path: Path | None) -> tuple[dict[str, object], Inventory | None]:
     """
     if path is None:
         return {}, None
-    settings, hosts, _ = _parsed(path, pool_tables.content_of(path, _READABLE))
+    settings, hosts, _ = _parsed(path, pool_tables.content_of(path, READABLE))
     return dict(settings), hosts
 
 
 def rendezvous(path: Path | None) -> RendezvousTable:
     """Read where machines find the cluster by themselves. Raises UsageError."""
-    return RendezvousTable() if path is None else _parsed(path, pool_tables.content_of(path, _READABLE))[2]
+    return RendezvousTable() if path is None else _parsed(path, pool_tables.content_of(path, READABLE))[2]
 
 
 @functools.lru_cache(maxsize=4)
@@ -228,7 +229,7 @@ def _parsed(path: Path, content: str) -> tuple[Mapping[str, object], Inventory |
 
 def read_toml(path: Path) -> dict[str, object]:
     """Return what a file of TOML says that is no cluster.toml. Raises UsageError."""
-    return _toml(path, pool_tables.content_of(path, _READABLE)) or {}
+    return _toml(path, pool_tables.content_of(path, READABLE)) or {}
 
 
 def _toml(path: Path, content: str) -> dict[str, object] | None:

@@ -84,11 +84,6 @@ def install(surveyed: Surveyed, settings: Mapping[str, Value], say: Line, wheels
         surveyed.host.run(["rm", "-f", "--", path])
 
 
-def requirements(surveyed: Surveyed, settings: Mapping[str, Value]) -> dict[str, Value]:
-    """Bring the user's own requirements file to a host; return settings that name it there."""
-    return brought(surveyed.host, settings, surveyed.root)
-
-
 def brought(host: Host, settings: Mapping[str, Value], root: str) -> dict[str, Value]:
     """Bring the files that settings name, and what they keep secret, to a host; return settings that name it there."""
     there = named_there(settings, root)

@@ -32,7 +32,7 @@ _TASKS = {
 }
 """Tasks and their modules."""
 
-_COLLECTIONS = (*("bundle", "cloud", "dist", "hosts", "image", "jupyter", "keys", "netboot", "node", "profile", "vm"),)
+_COLLECTIONS = ("bundle", "cloud", "dist", "hosts", "image", "jupyter", "keys", "netboot", "node", "profile", "vm")
 
 
 def collection(words: Iterable[str] = ()) -> Collection:

@@ -83,7 +83,7 @@ class Installer:
         new = deploy.send(host, self._code)
         if new:
             say("the code is new")
-        settings = deploy.requirements(host, self._fleet.settings[host.name])
+        settings = deploy.brought(host.host, self._fleet.settings[host.name], host.root)
         if new or host.shared:
             # A host by itself brings its packages up to date when it is started, too.
             deploy.install(host, settings, say, wheels if offline_bundle.needed(host) else None)

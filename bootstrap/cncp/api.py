@@ -111,7 +111,7 @@ class Cluster:
         lose their tasks.
         """
         asked = self._request(_flags(settings), forget=forget)
-        self._insist_here()
+        self._insist_here(asked)
         wanted = rollout_report.fleet(asked, scenes.inventory(asked), limit=limit, strict=is_strict(host_keys))
         with _manners(wait, force=force):
             done = rollout.up(asked, wanted, self._console(), None)
@@ -195,16 +195,17 @@ class Cluster:
     def _inventory(self) -> Inventory:
         return scenes.inventory(self._request({}))
 
-    def _insist_here(self) -> None:
+    @staticmethod
+    def _insist_here(asked: Request) -> None:
         """Raise UsageError where the controller's machine alone has the cluster."""
-        if cluster := scenes.elsewhere(str(self._file) if self._file else None):
+        if cluster := scenes.elsewhere(asked):
             raise UsageError(
                 f"{cluster.controller.name} makes the pools of this cluster and looks after them",
                 "use cncp.Cluster there, or the command here, which asks it: cncp up, cncp status",
             )
 
     def _scene(self, limit: str) -> Scene:
-        self._insist_here()
+        self._insist_here(self._request({}))
         return scenes.scene(str(self._file) if self._file else None, limit, self._console())
 
     @staticmethod

@@ -7,7 +7,6 @@ another than this one. What is said there is said here, and the exit code is tha
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from invoke.exceptions import Exit
 
 from cncp import accounts
 from cncp.config import sources
-from cncp.config.asked import Request, request
+from cncp.config.asked import Request
 from cncp.config.handed_file import FILES, handed
 from cncp.config.inventory import Inventory
 from cncp.config.parsers import Value
@@ -29,6 +28,7 @@ from cncp.fleet.phases.install import InstallController
 from cncp.fleet.phases.record import Record
 from cncp.fleet.phases.survey import Survey
 from cncp.fleet.registry import Placed
+from cncp.machine.ops import busy_engines
 from cncp.ssh import stream
 from cncp.ssh.connection import FOREVER, Host, Remote
 from cncp.tasks import rollout_report as reports
@@ -59,18 +59,10 @@ def up(
 
 
 def verb(
-    name: str,
-    given: Mapping[str, object],
-    cluster: Inventory,
-    *,
-    file: str | None = None,
-    flags: Mapping[str, str] | None = None,
-    forget: bool = False,
-    host_keys: str = "accept-new",
+    name: str, given: Mapping[str, object], asked: Request, cluster: Inventory, *, settings: bool, host_keys: str
 ) -> None:
     """Run a verb there that was called here; ``given`` are its other arguments. Raises CncpError, Exit."""
-    asked = request(os.environ, file=file, flags=flags or {}, forget=forget)
-    run(asked, cluster, [name, *options(given)], settings=flags is not None, strict=is_strict(host_keys))
+    run(asked, cluster, [name, *options(given)], settings=settings, strict=is_strict(host_keys))
 
 
 def uninstall(asked: Request, cluster: Inventory) -> None:
@@ -96,7 +88,10 @@ def run(
         path = f"{placed.home}/handed/cluster.toml"
         host.put(text.encode(), path)
         said = _settings(asked, host, placed) if settings else []
-        with stream.running(host, placed.own(*words, f"--file={path}", *said), FOREVER, err=_complain) as command:
+        # What a command line says of busy engines wins there, as here.
+        busy = [f"{name}={value}" for name, value in busy_engines.handed_on().items()]
+        argv = ["env", *busy, *placed.own(*words, f"--file={path}", *said)]
+        with stream.running(host, argv, FOREVER, err=_complain) as command:
             for line in command.output:
                 print(line.decode(errors="replace").rstrip("\r\n"), flush=True)
     if command.status:
@@ -115,8 +110,8 @@ def _settings(asked: Request, host: Host, placed: Placed) -> list[str]:
 
 
 def options(given: Mapping[str, object]) -> list[str]:
-    """Return arguments as the options of a command line; what is false or empty is none."""
-    flags = {f"--{key.replace('_', '-')}": value for key, value in given.items() if value}
+    """Return arguments as the options of a command line; what is false is none, and a number or text as it is."""
+    flags = {f"--{key.replace('_', '-')}": value for key, value in given.items() if value is not False}
     return [flag if value is True else f"{flag}={value}" for flag, value in flags.items()]
 
 

@@ -18,7 +18,7 @@ from cncp.console import Console
 from cncp.errors import CncpError, plural
 from cncp.ssh import user_key
 from cncp.ssh.connection import KEY
-from cncp.tasks import scenes
+from cncp.tasks import elsewhere, scenes
 from cncp.tasks.key_rotation import WAIT, renew, seconds
 from cncp.tasks.options import (
     FILE,
@@ -213,11 +213,10 @@ def revoke(
         outcome = authorizing.withdraw(specs, user_key.public_key(), strict=strict)
         report(console, specs, outcome, again="--host", as_json=json)
         return
-    if cluster := scenes.elsewhere(file):
-        from cncp.tasks import elsewhere
-
-        words = ["keys.revoke", *elsewhere.options({"yes": yes, "json": json, "quiet": quiet})]
-        elsewhere.run(scenes.asked(file), cluster, words, strict=is_strict(host_keys))
+    asked = scenes.asked(file)
+    if cluster := scenes.elsewhere(asked):
+        given = {"yes": yes, "json": json, "quiet": quiet}
+        elsewhere.verb("keys.revoke", given, asked, cluster, settings=False, host_keys=host_keys)
         return
     question = "" if yes else "all clients are shut out and running tasks are lost; go on?"
     renew(file, host_keys, console, patience=None, ask=question, as_json=json)

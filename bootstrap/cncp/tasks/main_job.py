@@ -12,9 +12,9 @@ from cncp.console import Console
 from cncp.fleet import rollout
 from cncp.machine.node import Node
 from cncp.machine.ops import busy_engines
+from cncp.tasks import elsewhere, scenes
 from cncp.tasks import following as next_steps
 from cncp.tasks import rollout_report as reports
-from cncp.tasks import scenes
 from cncp.tasks.options import BUSY, FORGET, HOST_KEYS, HOSTS, JSON, QUIET, VERBOSE, is_strict
 from cncp.tasks.task import command
 
@@ -55,12 +55,10 @@ def converge(
     ``again`` are the words of cncp that go on after an installation, where this verb itself cannot.
     """
     asked = request(os.environ, file=file, flags=flags, forget=forget)
-    if cluster := scenes.elsewhere(file):
-        # Not at the top: all that goes to other machines is of no use to this one by itself.
-        from cncp.tasks import elsewhere
-
-        given = {"quiet": console.quiet, "verbose": console.verbose, "json": as_json, "limit": limit}
-        words = [*elsewhere.options(given), *busy_engines.words(busy_engines.said(os.environ))]
+    if cluster := scenes.elsewhere(asked):
+        given = {"quiet": console.quiet, "verbose": console.verbose, "json": as_json}
+        limited = {"limit": limit} if limit else {}
+        words = elsewhere.options({**given, **limited})
         elsewhere.up(asked, cluster, console, words, strict=is_strict(host_keys), again=again)
         return
     wanted = reports.fleet(asked, scenes.inventory(asked), limit=limit, strict=is_strict(host_keys))
@@ -70,13 +68,11 @@ def converge(
     reports.report(wanted, done, console, following=following, as_json=as_json)
 
 
-def _following(node: Node, elsewhere: str = "") -> list[str]:
-    """Return what the report of a first installation ends with; ``elsewhere`` is the controller's other machine."""
+def _following(node: Node, head: str = "") -> list[str]:
+    """Return what the report of a first installation ends with; ``head`` is the controller's machine, if another."""
     here = next_steps.reached(node.location, node.account, os.environ) if node.controller else ""
     loopback = node.controller and node.settings.listen.startswith("127.")
-    return next_steps.lines(
-        next_steps.program(node.account, os.environ), elsewhere or here, loopback=loopback and not elsewhere
-    )
+    return next_steps.lines(next_steps.program(node.account, os.environ), head or here, loopback=loopback and not head)
 
 
 __all__ = ["up"]

@@ -28,9 +28,9 @@ def inventory(asked: Request) -> Inventory:
     return with_hosts(found, pools(found, accounts.home(asked.environment)))
 
 
-def elsewhere(file: str | None) -> Inventory | None:
+def elsewhere(asked: Request) -> Inventory | None:
     """Return the cluster of the file in use where it is wholly the controller's machine's, and that another."""
-    found = sources.read(asked(file).file)[1]
+    found = sources.read(asked.file)[1]
     return found if looked_after(found) else None
 
 

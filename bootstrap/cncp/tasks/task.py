@@ -23,7 +23,6 @@ from cncp.errors import CncpError, ours
 SWITCHES = {"json": "CNCP_JSON", "quiet": "CNCP_QUIET", "verbose": "CNCP_VERBOSE", "forget": "CNCP_FORGET"}
 """Options without a value that are also variables, in every verb that has them."""
 
-
 _OURS = ("file", "flags", "forget", "host_keys")
 """Arguments that say from here what is asked of the controller's machine, and are no words for it."""
 
@@ -72,16 +71,20 @@ def _wherever(name: str, body: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(body)
     def done(context: object, *arguments: Any, **named: Any) -> None:
         # Not at the top: no other verb takes any of this.
+        from cncp.config.asked import request
         from cncp.tasks import scenes
 
-        cluster = scenes.elsewhere(named.get("file"))
+        flags = named.get("flags", {})
+        asked = request(os.environ, file=named.get("file"), flags=flags, forget=named.get("forget", False))
+        cluster = scenes.elsewhere(asked)
         if cluster is None:
             body(context, *arguments, **named)
             return
         from cncp.tasks import elsewhere
 
         given = {key: value for key, value in named.items() if key not in _OURS and value != without[key]}
-        elsewhere.verb(name, given, cluster, **{key: named[key] for key in _OURS if key in named})
+        host_keys = named.get("host_keys", "accept-new")
+        elsewhere.verb(name, given, asked, cluster, settings="flags" in named, host_keys=host_keys)
 
     return done
 

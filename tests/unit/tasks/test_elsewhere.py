@@ -13,6 +13,7 @@ import pytest
 from invoke.exceptions import Exit
 
 import cncp
+from cncp.config import sources
 from cncp.config.inventory import HostSpec
 from cncp.errors import UsageError
 from cncp.fleet import registry
@@ -115,6 +116,8 @@ def words(said: Said) -> list[str]:
         (["check", "--from-hosts"], ["check", "--from-hosts"]),
         (["keys.rotate", "--wait", "7", "--host-keys", "strict"], ["keys.rotate", "--wait=7"]),
         (["keys.revoke", "--yes"], ["keys.revoke", "--yes"]),
+        (["logs", "--lines", "0"], ["logs", "--lines=0"]),
+        (["invite", "--hours", "", "--engines", "0"], ["invite", "--hours=", "--engines=0"]),
     ],
 )
 def test_verbs_are_run_there(home: Path, said: Said, line: list[str], there: list[str]) -> None:
@@ -133,8 +136,9 @@ def test_verbs_are_run_there(home: Path, said: Said, line: list[str], there: lis
 def test_what_is_said_there_is_said_here(home: Path, said: Said, capfd: pytest.CaptureFixture[str]) -> None:
     """Both streams, and the exit code."""
     said.out, said.err, said.status = b"NAME\nengine-0\n", "error: 1 engine is busy", 3
+    asked = scenes.asked(None)
     with pytest.raises(Exit) as ended:
-        elsewhere.run(scenes.asked(None), scenes.elsewhere(None), ["down"])  # type: ignore[arg-type]
+        elsewhere.run(asked, scenes.elsewhere(asked), ["down"])  # type: ignore[arg-type]
     assert ended.value.code == 3
     assert not ended.value.message
     sys.stdout.flush()
@@ -161,6 +165,29 @@ def test_settings_go_with_it(home: Path, said: Said, monkeypatch: pytest.MonkeyP
     assert "--requirements=none" in words(said), "what is said no longer counts no longer"
 
 
+def test_variables_of_busy_engines(home: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count for a verb there as they would here."""
+    monkeypatch.setenv("CNCP_WAIT", "60")
+    monkeypatch.setenv("CNCP_FORCE", "true")
+    assert ran(home.parent, ["down"]).returncode == 0
+    assert said.argv[:3] == ["env", "CNCP_WAIT=60", "CNCP_FORCE=true"]
+    assert words(said)[0] == "down"
+
+
+def test_without_what_was_said_before(home: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--forget leaves out which file was in use, and with that whose the cluster is: this machine is meant."""
+    cluster_file = (home.parent / "cluster.toml").rename(home.parent / "of-gold1.toml")
+    sources.KEPT.save(home, sources.Kept({}, str(cluster_file)))
+    monkeypatch.delenv("CNCP_FILE")
+    assert ran(home.parent, ["plan"]).returncode == 0
+    assert words(said)[0] == "plan"
+    said.argv = []
+    ran(home.parent, ["plan", "--forget"])
+    assert not said.argv
+    assert ran(home.parent, ["plan", "--forget", "--file", str(cluster_file)]).returncode == 0
+    assert words(said)[0] == "plan"
+
+
 def test_before_anything_is_there(home: Path, said: Said) -> None:
     """It is said how to begin."""
     registry.save(home, {})
@@ -174,7 +201,7 @@ def test_what_concerns_this_machine_stays_here(home: Path, said: Said) -> None:
     """A cluster on this machine, and one of hosts alone, are asked from here."""
     for text in ("", 'controller = "gold1"\n[[pool]]\nhosts = ["gold2"]\n', FILE.replace('"gold1"', '"localhost"')):
         (home.parent / "cluster.toml").write_text(text)
-        assert scenes.elsewhere(None) is None
+        assert scenes.elsewhere(scenes.asked(None)) is None
     assert not said.argv
 
 

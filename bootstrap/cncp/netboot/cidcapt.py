@@ -13,23 +13,27 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, TypeVar
 
 from cncp.config.hostlist import expand, fold
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError
+from cncp.field_types import Matching
 from cncp.files import to_json
 from cncp.netboot.cidkid import WAIT, CiddError, Server, pause
 from cncp.netboot.image_name import checked
 from cncp.netboot.messages import CaptureState, Wish
 from cncp.netboot.node_states import JOB_FORM, Node
-from cncp.records import Odd, Record, parse
+from cncp.records import Misfit, Record, read
 from cncp.rendezvous.documents import Seed
+
+T = TypeVar("T")
 
 DONE, FAILED, USAGE, LATE, UNREACHABLE, CANCELLED = 0, 1, 2, 3, 4, 130
 """Exit codes: all nodes are alive; one has failed; the request is refused; time is over; no cidd; a signal."""
 
 _SEPARATORS = re.compile(r"[\s+:,]+(?![^\[]*\])")
+_WRITTEN_AGAIN = "have it written again: cncp netboot.up"
 _MOST_UNANSWERED = 10  # times that cidd, restarted perhaps, may not answer one after the other
 
 
@@ -50,8 +54,8 @@ class Access(Record):
     """How cidd is reached: a file of those who may, 0600. ``fingerprint`` is that of its certificate."""
 
     url: str
-    fingerprint: str
-    token: str
+    fingerprint: Annotated[str, Matching(r"[0-9a-f]{64}", "a SHA-256")]
+    token: Annotated[str, Matching(r"[!-~]{1,1024}", "a token")]
 
 
 class RefusedError(CncpError):
@@ -64,11 +68,14 @@ class RefusedError(CncpError):
 
 
 class CiddClient:
-    """What jobs and people ask cidd. All of it raises RefusedError with what cidd says."""
+    """What jobs and people ask cidd. All of it raises RefusedError: with what cidd says, or that it is no answer."""
 
     def __init__(self, access: Access) -> None:
-        """Nothing is asked yet."""
-        self._server = Server(access.url, access.fingerprint)
+        """Nothing is asked yet. Raises CncpError where that is no address."""
+        try:
+            self._server = Server(access.url, access.fingerprint)
+        except CiddError as error:
+            raise CncpError(str(error), _WRITTEN_AGAIN) from None
         self._token = access.token
 
     def ask(self, method: str, target: str, body: object = None) -> bytes:
@@ -81,12 +88,12 @@ class CiddClient:
 
     def want(self, job: str, wish: Wish) -> CaptureState:
         """Have nodes be put into an image for a job."""
-        return self._state(self.ask("PUT", _job(job), wish.to_json()))
+        return self._told(CaptureState, "the job", "PUT", _job(job), wish.to_json())
 
     def changed(self, state: CaptureState, seconds: float) -> CaptureState:
         """Return how far a job is, once that is another than this, or after so many s."""
         wait = math.ceil(max(0, min(seconds, WAIT)))
-        return self._state(self.ask("GET", f"{_job(state.job)}?known={state.tag}&wait={wait}"))
+        return self._told(CaptureState, "the job", "GET", f"{_job(state.job)}?known={state.tag}&wait={wait}")
 
     def cancel(self, job: str) -> None:
         """Let a job's nodes go."""
@@ -98,23 +105,23 @@ class CiddClient:
 
     def nodes(self) -> list[Node]:
         """Return all nodes."""
-        return [Node.from_json(record, "what cidd says of a node") for record in self._list("/v1/nodes")]
+        return self._told(list[Node], "nodes", "GET", "/v1/nodes")
 
     def images(self) -> list[str]:
         """Return the names of the images."""
-        return [str(name) for name in self._list("/v1/images")]
+        return self._told(list[str], "images", "GET", "/v1/images")
 
-    def _list(self, target: str) -> list[Any]:
+    def _told(self, kind: type[T], subject: str, method: str, target: str, body: object = None) -> T:
+        """Return cidd's answer as what it has to be."""
         try:
-            found = parse(self.ask("GET", target))
-        except Odd:
-            found = None
-        if not isinstance(found, list):
-            raise CncpError("cidd answers with what is no list", "see whether that is cidd, and of this version")
-        return found
+            return read(kind, self.ask(method, target, body), f"what cidd says of {subject}")
+        except Misfit as error:
+            raise RefusedError(CiddError(error.message, hint=error.hint)) from None
 
-    def _state(self, content: bytes) -> CaptureState:
-        return CaptureState.from_json(content, "what cidd says of the job")
+
+def client_of(path: Path) -> CiddClient:
+    """Return who asks cidd with what an access file says. Raises CncpError, and OSError where it cannot be read."""
+    return CiddClient(Access.from_json(path.read_bytes(), str(path), _WRITTEN_AGAIN))
 
 
 def _job(name: str) -> str:
@@ -192,26 +199,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     given, console = arguments(argv), Console()
     try:
-        job = job_name(given.job, given.restart)
-        client = CiddClient(Access.from_json(given.access.read_bytes(), str(given.access)))
-        if given.release:
-            client.cancel(job)
-            return DONE
-        wanted = {"nodes": node_names(" ".join(given.nodes)), "image": checked(given.image), "timeout": given.timeout}
-        wish = Wish.from_json(wanted, "the request", "give up to 1024 nodes, and a time of up to a week")
+        return _done(given, console)
     except RefusedError as error:
         console.error(error)
         return USAGE if error.final else UNREACHABLE
-    except (CncpError, CiddError, OSError) as error:
-        console.error(RefusedError(error) if isinstance(error, CiddError) else error)
+    except (CncpError, OSError) as error:
+        console.error(error)
         return USAGE
+
+
+def _done(given: argparse.Namespace, console: Console) -> int:
+    job, client = job_name(given.job, given.restart), client_of(given.access)
+    if given.release:
+        client.cancel(job)
+        return DONE
+    wanted = {"nodes": node_names(" ".join(given.nodes)), "image": checked(given.image), "timeout": given.timeout}
+    wish = Wish.from_json(wanted, "the request", "give up to 1024 nodes, and a time of up to a week")
     for number in _ENDING:
         signal.signal(number, _cancel)
-    try:
-        return _until_cancelled(client, job, wish, console)
-    except RefusedError as error:
-        console.error(error)
-        return USAGE if error.final else UNREACHABLE
+    return _until_cancelled(client, job, wish, console)
 
 
 def _until_cancelled(client: CiddClient, job: str, wish: Wish, console: Console) -> int:

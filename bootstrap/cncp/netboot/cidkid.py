@@ -44,10 +44,14 @@ class Server:
 
     def __init__(self, url: str, fingerprint: str) -> None:
         """``url`` is https://HOST:PORT, ``fingerprint`` the SHA-256 of the certificate, hexadecimal."""
-        where = urllib.parse.urlsplit(url)
-        if where.scheme != "https" or not where.hostname or not where.port:
+        try:
+            where = urllib.parse.urlsplit(url)
+            host, port = where.hostname, where.port
+        except ValueError:
+            host = port = None
+        if not host or not port or where.scheme != "https":
             raise CiddError(f"{url!r} is no address of cidd: it is written https://HOST:PORT")
-        self._where = (where.hostname, where.port)
+        self._where = (host, port)
         self._fingerprint = fingerprint
 
     def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> bytes:
@@ -152,7 +156,7 @@ class Agent:
         """Have the engines join what they are to join, or nothing, where that is not so yet."""
         if digest == self._joined:
             return
-        document = self._send("GET", "rendezvous").decode() if digest else ""
+        document = self._send("GET", "rendezvous").decode(errors="replace") if digest else ""
         try:
             self._act("join" if digest else "leave", "", document)
         except CiddError as error:
@@ -172,7 +176,10 @@ class Agent:
         return str(self._tell(method, path, body)["verb"])
 
     def _tell(self, method: str, path: str, body: object = None) -> dict[str, object]:
-        answer = json.loads(self._send(method, path, body))
+        try:
+            answer = json.loads(self._send(method, path, body))
+        except ValueError:
+            answer = None
         if not isinstance(answer, dict) or answer.get("verb") not in _VERBS:
             raise CiddError("cidd asks for what this agent does not know")
         return {"image": "", "key": "", "rendezvous": "", **answer}

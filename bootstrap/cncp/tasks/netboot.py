@@ -14,8 +14,7 @@ from cncp.netboot.cidcapt import RefusedError
 from cncp.netboot.service import bring_up, server_status
 from cncp.netboot.service.server_paths import Paths
 from cncp.netboot.service.server_settings import SETTINGS
-from cncp.records import read
-from cncp.tasks.node import client_of, nodes_of
+from cncp.tasks.node import client_at
 from cncp.tasks.options import JSON, QUIET
 from cncp.tasks.task import command
 
@@ -77,9 +76,9 @@ def status(context: Context, json: bool = False) -> None:
         )
     states, images, unreached = Counter[str](), list[str](), ""
     try:
-        client = client_of(str(paths.access))
-        states = Counter(node.state for node in nodes_of(client))
-        images = read(list[str], client.ask("GET", "/v1/images"), "what cidd says of images")
+        client = client_at(str(paths.access))
+        states = Counter(node.state for node in client.nodes())
+        images = client.images()
     except RefusedError as error:
         unreached = error.message
     if json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from invoke.context import Context
 
 from cncp.console import Console
 from cncp.errors import CncpError, UsageError, duration, plural
-from cncp.netboot.cidcapt import Access, CiddClient, node_names
-from cncp.netboot.cidkid import WAIT, CiddError
+from cncp.netboot.cidcapt import CiddClient, client_of, node_names
+from cncp.netboot.cidkid import WAIT
 from cncp.netboot.node_db import Event
 from cncp.netboot.node_states import Node
 from cncp.netboot.service.server_paths import Paths
@@ -25,11 +25,11 @@ HEADER = ["NODE", "STATE", "SINCE", "IMAGE", "WANTED", "JOB", "CARD", "REASON"]
 ACCESS = {"access": "the file by which cidd is reached; /etc/cncp/cidcapt.json without"}
 
 
-def client_of(access: str) -> CiddClient:
-    """Return who asks cidd, with what an access file says. Raises CncpError."""
+def client_at(access: str) -> CiddClient:
+    """Return who asks cidd, with what an access file says, "" for the server's own. Raises CncpError."""
     path = Path(access or Paths().access)
     try:
-        return CiddClient(Access.from_json(path.read_bytes(), str(path), "have it written again: cncp netboot.up"))
+        return client_of(path)
     except FileNotFoundError:
         raise CncpError(
             f"there is no {path}, by which cidd is reached", "on the server: cncp netboot.up; elsewhere: copy it"
@@ -38,13 +38,6 @@ def client_of(access: str) -> CiddClient:
         raise CncpError(
             f"{path} is not yours to read", "as root, or as its owner: cncp netboot.up --owner NAME"
         ) from None
-    except CiddError as error:
-        raise CncpError(str(error), "have it written again: cncp netboot.up") from None
-
-
-def nodes_of(client: CiddClient) -> list[Node]:
-    """Return all nodes."""
-    return read(list[Node], client.ask("GET", "/v1/nodes"), "what cidd says of nodes")
 
 
 def _target(name: str, part: str = "") -> str:
@@ -55,7 +48,7 @@ def _target(name: str, part: str = "") -> str:
 def listing(context: Context, json: bool = False, access: str = "") -> None:
     """Show all nodes: where each is, since when, what it runs and what it is wanted to run."""
     console = Console()
-    nodes = nodes_of(client_of(access))
+    nodes = client_at(access).nodes()
     if json:
         console.data(nodes)
     elif not nodes:
@@ -73,58 +66,57 @@ def _row(node: Node) -> list[str]:
     return [node.name, state, since, node.image, node.wanted, node.job, node.mac, node.reason]
 
 
-def _each(access: str, names: str, method: str, part: str, done: str) -> None:
-    """Ask the same of several nodes; those that there are not, or that cannot, keep the others from nothing."""
-    console, wanted, failed = Console(), node_names(names), dict[str, CncpError]()
-    client = client_of(access)
-    for name in wanted:
+def _each(access: str, method: str, targets: Mapping[str, str], told: Callable[[bytes], str]) -> None:
+    """Ask for several nodes; those that there are not, or that cannot, keep the others from nothing.
+
+    ``targets`` are by the nodes' names; ``told`` is what to say of an answer.
+    """
+    console, client, failed = Console(), client_at(access), dict[str, CncpError]()
+    for name, target in targets.items():
         try:
-            client.ask(method, _target(name, part))
-            console.say(f"{name}: {done}")
+            console.say(f"{name}: {told(client.ask(method, target))}")
         except CncpError as error:
             failed[name] = error
-    _tell(failed, wanted)
-
-
-def _tell(failed: dict[str, CncpError], wanted: Sequence[str]) -> None:
     if failed:
-        name, error = next(iter(failed.items()))
-        others = f", and {len(failed) - 1} more of {len(wanted)}" if len(failed) > 1 else ""
+        name, first = next(iter(failed.items()))
+        others = f", and {len(failed) - 1} more of {len(targets)}" if len(failed) > 1 else ""
         raise CncpError(
-            f"{error.message}{others}" if name in error.message else f"{name}: {error.message}{others}", error.hint
+            f"{first.message}{others}" if name in first.message else f"{name}: {first.message}{others}", first.hint
         )
 
 
 @command({**ACCESS, "name": "what they are to be called, as many as nodes: n1, or n[1-16]"}, takes="node")
 def accept(context: Context, node: str = "", name: str = "", access: str = "") -> None:
     """Vouch for nodes that asked for a boot script: from then on jobs may have them."""
-    console, nodes = Console(), node_names(node)
+    nodes = node_names(node)
     names = node_names(name) if name else nodes
     if len(names) != len(nodes):
         raise UsageError(
             f"{plural(len(nodes), 'node')} cannot get {plural(len(names), 'name')}", "give as many names as nodes"
         )
-    client, failed = client_of(access), dict[str, CncpError]()
-    for known, wanted in zip(nodes, names, strict=True):
-        query = f"?name={urllib.parse.quote(wanted)}" if wanted != known else ""
-        try:
-            found = Node.from_json(client.ask("POST", _target(known) + query), "what cidd says of the node")
-            console.say(f"{known}: accepted as {found.name}, {found.state}")
-        except CncpError as error:
-            failed[known] = error
-    _tell(failed, nodes)
+    targets = {
+        known: _target(known, f"?name={urllib.parse.quote(wanted)}" if wanted != known else "")
+        for known, wanted in zip(nodes, names, strict=True)
+    }
+
+    def told(answer: bytes) -> str:
+        found = Node.from_json(answer, "what cidd says of the node")
+        return f"accepted as {found.name}, {found.state}"
+
+    _each(access, "POST", targets, told)
 
 
 @command(ACCESS, takes="node")
 def again(context: Context, node: str = "", access: str = "") -> None:
     """Have nodes that failed, or hang, begin anew; switch them off and on."""
-    _each(access, node, "POST", "/again", "begins anew at its next boot")
+    targets = {name: _target(name, "/again") for name in node_names(node)}
+    _each(access, "POST", targets, lambda _: "begins anew at its next boot")
 
 
 @command(ACCESS, takes="node")
 def forget(context: Context, node: str = "", access: str = "") -> None:
     """Know nothing of nodes any more: their keys are worth nothing, and they wait to be accepted again."""
-    _each(access, node, "DELETE", "", "forgotten")
+    _each(access, "DELETE", {name: _target(name) for name in node_names(node)}, lambda _: "forgotten")
 
 
 @command({**JSON, **ACCESS, "follow": "go on as things happen, until Ctrl-C"}, takes="node")
@@ -135,9 +127,8 @@ def trace(context: Context, node: str = "", follow: bool = False, json: bool = F
     console, (name, *others) = Console(), node_names(node)
     if others:
         raise UsageError(f"{len(others) + 1} nodes are more than one", "name one")
-    client = client_of(access)
-    after, found = 0, list[dict[str, object]]()
-    wait = ""
+    client = client_at(access)
+    after, wait, found = 0, "", list[dict[str, object]]()
     while True:
         answer = read(
             list[dict[str, object]],
@@ -152,8 +143,7 @@ def trace(context: Context, node: str = "", follow: bool = False, json: bool = F
         found += answer
         if not answer and not follow:
             break
-        if not answer or follow:
-            wait = f"&wait={WAIT}" if not answer else ""
+        wait = "" if answer else f"&wait={WAIT}"
     if json:
         console.data(found)
     elif not found:

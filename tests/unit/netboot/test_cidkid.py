@@ -93,6 +93,21 @@ def test_programs_of_an_image(tmp_path: Path) -> None:
         act("switch", "compute-1-1", "")
 
 
+@pytest.mark.parametrize("answer", [b"", b"[]", b"<html>", b"\xff", b'{"verb": "rm"}'])
+def test_what_is_no_answer(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again, and ends no agent."""
+    monkeypatch.setattr(Server, "ask", lambda *_, **__: answer)
+    with pytest.raises(CiddError, match="does not know"):
+        Agent(ME, lambda *_: None, print).announce()
+
+
+@pytest.mark.parametrize("url", ["", "http://a:1", "https://a", "https://a:x", "https://a:65536", "https://[a:1"])
+def test_what_is_no_address(url: str) -> None:
+    """It is said, however it is wrong."""
+    with pytest.raises(CiddError, match="no address of cidd"):
+        Server(url, "0" * 64)
+
+
 def test_who_it_is_is_damaged(tmp_path: Path) -> None:
     """It says so, whatever the file holds."""
     for content in (b"", b"[]", b"{}", b"\xff"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,7 +92,18 @@ def test_what_is_refused(here: Path, words: str, said: str, status: int, monkeyp
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"url": "https://a:1"}', b'{"url": "ftp://x", "fingerprint": "0", "token": "t"}', b"\xff"],
+    [b"", b"{", b"[]", b'{"url": "https://a:1"}', b'{"url": "ftp://x", "fingerprint": "0", "token": "t"}', b"\xff"]
+    + [
+        json.dumps({"url": url, "fingerprint": fingerprint, "token": token}).encode()
+        for url, fingerprint, token in (
+            ("https://a:x", "0" * 64, "t"),
+            ("https://a:65536", "0" * 64, "t"),
+            ("https://[a:1", "0" * 64, "t"),
+            ("https://a:1", "\xe9" * 64, "t"),
+            ("https://a:1", "0" * 64, "t\nX-Other: 1"),
+            ("https://a:1", "0" * 64, "\u20ac"),
+        )
+    ],
 )
 def test_a_damaged_access_file(here: Path, access: Path, content: bytes) -> None:
     """It is named."""
@@ -100,10 +112,16 @@ def test_a_damaged_access_file(here: Path, access: Path, content: bytes) -> None
 
 
 @pytest.mark.parametrize("answer", [b"", b"{}", b"[5]", b'[{"name": "n1"}]', b"<html>"])
-def test_a_damaged_answer(here: Path, access: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is our error, whatever the server says."""
+def test_a_damaged_answer(
+    here: Path, access: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is our error, whatever the server says; to a job it is as if there were no cidd."""
     monkeypatch.setattr(CiddClient, "ask", lambda *_: answer)
     assert "what cidd says" in answered(here, ["node.list", "--access", str(access)], 1)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    words = ["-j", "1", "-n", "n1", "-i", "compute-1-0", f"--access={access}"]
+    assert cidcapt.main(words) == cidcapt.UNREACHABLE
+    assert "error: what cidd says of the job" in capsys.readouterr().err
 
 
 def test_nodes_are_shown(here: Path, access: Path, monkeypatch: pytest.MonkeyPatch) -> None:

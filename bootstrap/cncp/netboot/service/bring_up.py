@@ -210,7 +210,7 @@ def await_answers(manager: ServiceManager, access: Access) -> None:
 
     def answers() -> bool:
         with contextlib.suppress(RefusedError):
-            client.ask("GET", "/v1/images")
+            client.images()
             return True
         return False
 

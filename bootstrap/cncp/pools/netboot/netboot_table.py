@@ -15,8 +15,7 @@ from typing import Any
 
 from cncp.config.hostlist import MAX_HOSTS, expand, split
 from cncp.errors import UsageError
-from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
-from cncp.netboot.cidkid import CiddError
+from cncp.netboot.cidcapt import CiddClient, client_of
 from cncp.netboot.image_name import checked
 from cncp.netboot.node_states import NODE_FORM
 from cncp.pools.base import Want
@@ -69,11 +68,9 @@ def client(wanted: Mapping[str, Any], folder: Path, where: str) -> CiddClient:
     """Return who asks cidd. Raises UsageError where the file that says how is not there, or none."""
     path = folder / Path(wanted["access"]).expanduser()
     try:
-        return CiddClient(Access.from_json(path.read_bytes(), str(path), "have it written again: cncp netboot.up"))
+        return client_of(path)
     except OSError as error:
         raise UsageError(
             f"{where}: {path} cannot be read: {error.strerror}",
             'on the server cncp netboot.up writes it; have a copy that is yours, 0600, and name it: access = "FILE"',
         ) from None
-    except CiddError as error:
-        raise RefusedError(error) from None

@@ -50,7 +50,6 @@ ELSEWHERE = {
     "netboot.blancmange.image_initrd": "netboot/test_pxe.py",
     "netboot.blancmange.initramfs_image": "netboot/test_pxe.py",
     "netboot.blancmange.initramfs_tree": "netboot/test_pxe.py",
-    "netboot.cidd_web": "netboot/test_loopback.py",
     "netboot.service.blancmange_stage": "lab/test_netboot_server.py",
     "netboot.service.bring_up": "lab/test_netboot_server.py",
     "netboot.service.cidd_service": "lab/test_netboot_server.py",

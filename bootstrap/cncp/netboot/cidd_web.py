@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hmac
 import json
+import os
 import re
 import ssl
 import time
@@ -122,13 +123,16 @@ class _Handler(RequestHandler):
         if not isinstance(error, CncpError):
             super().log_exception(kind, error, trace)
 
-    def proof(self) -> Proof:
-        """Return how a node proves itself. Raises DeniedError where it does not try."""
+    def proof(self, *, at_boot: bool = False) -> Proof:
+        """Return how a node proves itself, by the key of a boot or of an image. Raises DeniedError without that."""
         serial = re.fullmatch(r"[0-9]{1,18}", self.request.headers.get(messages.SERIAL, ""))
         if serial is None:
             raise DeniedError("a request without a serial", "")
+        purpose = self.request.headers.get(messages.PURPOSE, "")
+        if (purpose == BOOT) != at_boot:
+            raise DeniedError("that key is not for here", "")
         return Proof(
-            self.request.headers.get(messages.PURPOSE, ""),
+            purpose,
             int(serial[0]),
             self.request.headers.get(messages.SIGNATURE, ""),
             self.request.method or "",
@@ -163,9 +167,7 @@ class _PlainReport(_Handler):
     at_boot = True
 
     def post(self, name: str) -> None:
-        proof = self.proof()
-        if (proof.purpose == BOOT) != self.at_boot:
-            raise DeniedError("that key is not for here", "")
+        proof = self.proof(at_boot=self.at_boot)
         report = Report.from_json(self.request.body, "a report")
         self.answer(self.cidd.provisioner.report(name, report, proof))
 
@@ -177,8 +179,6 @@ class _Report(_PlainReport):
 class _NodeTask(_Handler):
     async def get(self, name: str) -> None:
         proof = self.proof()
-        if proof.purpose == BOOT:
-            raise DeniedError("that key is not for here", "")
         wait = self.wait()
         provisioner = self.cidd.provisioner
         joined = self.get_query_argument("rendezvous", None)
@@ -189,10 +189,7 @@ class _NodeTask(_Handler):
 
 class _NodeRendezvous(_Handler):
     def get(self, name: str) -> None:
-        proof = self.proof()
-        if proof.purpose == BOOT:
-            raise DeniedError("that key is not for here", "")
-        self.cidd.provisioner.admit(name, proof)
+        self.cidd.provisioner.admit(name, self.proof())
         self.set_header("Content-Type", "application/json")
         self.write(self.cidd.provisioner.rendezvous(name))
 
@@ -232,7 +229,8 @@ async def send(handler: RequestHandler, path: Path, sent: Callable[[int], None])
         handler.send_error(404)
         return
     with file:
-        size = path.stat().st_size
+        # Of what is open: another may be in its place by now.
+        size = os.fstat(file.fileno()).st_size
         begin = re.fullmatch(r"bytes=([0-9]{1,18})-", handler.request.headers.get("Range", ""))
         first = min(int(begin[1]), size) if begin else 0
         if first:

@@ -74,24 +74,28 @@ class NodeDb:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         self._connection = sqlite3.connect(path, isolation_level=None)
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            # A power cut may take the last changes, a killed process none; either leaves what was whole before.
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version < _FORMAT:
-                with self.transaction():
-                    for statement in filter(str.strip, _TABLES.split(";")):
-                        self._connection.execute(statement)
-                    self._connection.execute(f"PRAGMA user_version = {_FORMAT}")
+            self._begin(path)
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise CncpError(
                 f"{path} is no database of nodes: {error}", "move it away and accept the nodes again"
             ) from None
-        if version > _FORMAT:
+        except CncpError:
             self._connection.close()
-            raise CncpError(f"{path} is of a later version of cncp", "use that version, or move the file away")
+            raise
 
+    def _begin(self, path: Path) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        # A power cut may take the last changes, a killed process none; either leaves what was whole before.
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version > _FORMAT:
+            raise CncpError(f"{path} is of a later version of cncp", "use that version, or move the file away")
+        if version < _FORMAT:
+            with self.transaction():
+                for statement in filter(str.strip, _TABLES.split(";")):
+                    self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version = {_FORMAT}")
         self._read()
 
     def _read(self) -> None:

@@ -112,6 +112,18 @@ def test_another_file(tmp_path: Path, content: bytes) -> None:
     assert path.read_bytes() == content * 20
 
 
+def test_a_damaged_page(db: NodeDb, tmp_path: Path) -> None:
+    """It is said as well, though the file begins as it should."""
+    with db.transaction():
+        db.save(node(), EVENT)
+    db.close()
+    path = tmp_path / "nodes.db"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    with pytest.raises(CncpError, match="no database of nodes"):
+        NodeDb(path)
+
+
 def test_a_later_format(db: NodeDb, tmp_path: Path) -> None:
     """It is not touched."""
     db.close()

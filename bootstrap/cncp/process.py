@@ -324,3 +324,9 @@ def run(
     if check and not result.ok:
         raise CommandError(result, hint)
     return result
+
+
+def new_enough(python: str) -> bool:
+    """Tell whether a path is a Python that our code runs by."""
+    code = "import sys; sys.exit(sys.version_info < (3, 10))"
+    return os.access(python, os.X_OK) and run([python, "-I", "-c", code], check=False).ok

@@ -55,14 +55,20 @@ def desired(node: Node, *, environment: str, identity: str, access: str = "") ->
     return Desired((*_home(node), *profile, *service.resources(node), *units), services)
 
 
-def _home(node: Node) -> Iterator[Resource]:
+def service_home(node: Node) -> Iterator[Resource]:
+    """Yield what services need in a home that is there, whatever keeps them."""
     home = Path(node.home)
-    yield Directory(str(home), 0o700, "home")
     yield Directory(str(node.run_dir), 0o700, "home")
     yield Directory(str(home / "libexec"), 0o755, "home")
     for name in ("record-exit", "keep"):
         yield File(str(home / "libexec" / name), 0o755, "home", source=f"libexec/{name}")
     yield File(str(node_path(home)), 0o600, "home", content=NODE.content(node).decode())
+
+
+def _home(node: Node) -> Iterator[Resource]:
+    home = Path(node.home)
+    yield Directory(str(home), 0o700, "home")
+    yield from service_home(node)
     if not node.instance:
         # In a home that several hosts share it could serve only one of them.
         yield File(str(Path(node.account.home) / ".local" / "bin" / "cncp"), 0o755, "home", content=_command(node))

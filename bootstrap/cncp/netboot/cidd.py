@@ -76,11 +76,10 @@ class Place:
         """Return the token of jobs and people."""
         return _kept(self.folder / "token", lambda: secrets.token_hex(32).encode()).decode()
 
-    def tell_access(self, settings: Settings) -> None:
-        """Write for those who may read it how cidd is reached."""
+    def reach(self, settings: Settings) -> Access:
+        """Return how cidd is reached, with its certificate and token made where there is none."""
         fingerprint = certificate.ensure(self.folder, "cidd")
-        access = Access(f"https://{settings.address}:{settings.port}", fingerprint, self.token())
-        write_atomic(self.access, to_json(access.to_json()), 0o600)
+        return Access(f"https://{settings.address}:{settings.port}", fingerprint, self.token())
 
 
 def _kept(path: Path, make: Callable[[], bytes], mode: int = 0o600) -> bytes:
@@ -104,7 +103,7 @@ async def serve(settings: Settings) -> None:
         meters.tell(event)
         changes.tell(event)
 
-    certificate.ensure(place.folder, "cidd")
+    access = place.reach(settings)
     db, images = NodeDb(place.database), place.images()
     meters = Meters(db.nodes())
     cidd = Cidd(
@@ -114,7 +113,7 @@ async def serve(settings: Settings) -> None:
         changes,
         place.blancmange,
         f"{settings.address}:{settings.plain_port}",
-        place.token(),
+        access.token,
         meters,
     )
     servers = listen(
@@ -123,7 +122,8 @@ async def serve(settings: Settings) -> None:
         (settings.address, settings.port),
         certificate.path(place.folder),
     )
-    place.tell_access(settings)
+    # For those who may read it; who finds it can ask.
+    write_atomic(place.access, to_json(access.to_json()), 0o600)
     watch = asyncio.create_task(look_after(cidd))
     _LOG.info("listening on %s, ports %d and %d", settings.address, settings.port, settings.plain_port)
     waiting = asyncio.create_task(ending.wait())

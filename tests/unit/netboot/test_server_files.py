@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cncp.machine.desired import service_home
 from cncp.machine.services.kinds import KINDS
 from cncp.netboot.cidcapt import Access
 from cncp.netboot.service.cidcapt_command import install_command, remove_command
-from cncp.netboot.service.server_node import SERVICES, digests, files, server_node
+from cncp.netboot.service.server_node import SERVICES, digests, server_node
 from cncp.netboot.service.server_paths import Paths
 
 ACCESS = Access("https://10.1.0.1:38008", "0" * 64, "token")
@@ -67,9 +68,11 @@ def test_a_change_restarts_what_it_concerns(paths: Paths) -> None:
 @pytest.mark.parametrize("systemd", [True, False])
 def test_what_keeps_them(paths: Paths, systemd: bool) -> None:
     """Systemd where it runs the machine, else what stands in for it; nothing of either is in root's own home."""
-    node = server_node(paths, systemd=systemd)
+    if systemd:
+        (paths.root / "run/systemd/system").mkdir(parents=True)
+    node = server_node(paths)
     assert node.services == SERVICES
     assert set(SERVICES) <= KINDS.keys()
     assert (node.manager, node.scope) == (("systemd", "system") if systemd else ("supervisor", "user"))
     assert node.prefix == "cncp-netboot"
-    assert all(resource.path.startswith(str(paths.home)) for resource in files(node))
+    assert all(resource.path.startswith(str(paths.home)) for resource in service_home(node))

@@ -35,7 +35,7 @@ from cncp.machine.root.requests import (
     Units,
     Verb,
 )
-from cncp.process import PIPE, Process, begin, run
+from cncp.process import PIPE, Process, begin, new_enough
 from cncp.records import Record, read
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ _begun: list[Process] = []
 def _begin(account: Account) -> str:
     """Have root at hand, through sudo where this is not root; it asks on the terminal where it must. Return where."""
     sudo = _sudo() if os.geteuid() != 0 else []
-    python = next((candidate for candidate in _PYTHONS if _fits(candidate)), os.path.realpath(sys.executable))
+    python = next((candidate for candidate in _PYTHONS if new_enough(candidate)), os.path.realpath(sys.executable))
     argv = [*sudo, python, "-I", "-B", str(SOURCE / "bootstrap" / "asroot.py"), "serve", account.name]
     # What sudo asks and says is for the terminal.
     begun = begin(argv, stdin=PIPE, stdout=PIPE, stderr=None)
@@ -199,8 +199,3 @@ def _sudo() -> list[str]:
         raise PreflightError("this needs root, and there is no sudo", "run it as root, for this account: CNCP_USER")
     # Never where nobody would see the question.
     return ["sudo"] if sys.stdin.isatty() else ["sudo", "-n"]
-
-
-def _fits(python: str) -> bool:
-    code = "import sys; sys.exit(sys.version_info < (3, 10))"
-    return os.access(python, os.X_OK) and run([python, "-I", "-c", code], check=False).ok

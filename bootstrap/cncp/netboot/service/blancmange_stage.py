@@ -31,7 +31,7 @@ def bring(paths: Paths, access: Access, plain: str, console: Console) -> bool:
     if read_bytes(stamp) == wanted and (place.blancmange / "initramfs").exists():
         return False
     console.phase("building Blancmange, of Debian's packages")
-    build(place.blancmange, config, reach, place.signing_key(), keys, paths.state / "cache" / "blancmange")
+    build(place.blancmange, config, reach, place.signing_key(), keys, paths.packages)
     write_atomic(stamp, wanted)
     return True
 

@@ -22,6 +22,7 @@ from cncp.files import lock, read_bytes, to_json, write_atomic
 from cncp.install import environment, source_code
 from cncp.machine.actor import Actor
 from cncp.machine.converge import embedded
+from cncp.machine.desired import service_home
 from cncp.machine.services import ServiceManager, manager_files
 from cncp.machine.services.base import sweep
 from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
@@ -29,12 +30,11 @@ from cncp.netboot.cidd import Place, Settings
 from cncp.netboot.service import blancmange_stage, dhcp_probe, dnsmasq_conf, server_checks
 from cncp.netboot.service.cidcapt_command import install_command, remove_command
 from cncp.netboot.service.dhcp_probe import Offer
-from cncp.netboot.service.server_node import SERVICES, digests, files, server_node
+from cncp.netboot.service.server_node import SERVICES, digests, server_node
 from cncp.netboot.service.server_paths import ACCOUNT, Paths
 from cncp.netboot.service.server_settings import SETTINGS, Network, ServerSettings, gathered, interfaces, network
-from cncp.netboot.service.server_status import has_systemd, log_command, manager_of
+from cncp.netboot.service.server_status import log_command, manager_of
 from cncp.process import run
-from cncp.rendezvous import certificate
 from cncp.waiting import wait_until
 
 _PATIENCE = 60.0  # s that a service has to answer
@@ -52,16 +52,10 @@ class Plan:
     python: str
     dnsmasq: str
 
-    @property
-    def cidd(self) -> Mapping[str, object]:
-        """Return what cidd is told, but for its folder."""
+    def cidd(self, folder: Path) -> Settings:
+        """Return what cidd is told."""
         settings = self.settings
-        return {
-            "address": self.network.address,
-            "port": settings.port,
-            "plain_port": settings.plain_port,
-            "at_once": settings.at_once,
-        }
+        return Settings(str(folder), self.network.address, settings.port, settings.plain_port, settings.at_once)
 
 
 def plan(paths: Paths, given: Mapping[str, object], console: Console) -> Plan:
@@ -94,7 +88,7 @@ def _offers(interface: str) -> set[Offer]:
 
 def _ours(paths: Paths, found: Network) -> set[int]:
     """Return the ports that the services have which run already, of what they were told."""
-    node = server_node(paths, systemd=has_systemd(paths))
+    node = server_node(paths)
     if not node.run_dir.is_dir():
         return set()
     running = {name for name, state in manager_of(node).states().items() if state.running}
@@ -122,19 +116,19 @@ def up(paths: Paths, wanted: Plan, console: Console, *, build: bool) -> list[str
 
     The services are begun first: nodes that need nothing else are served while Blancmange is built.
     """
-    node = server_node(paths, systemd=has_systemd(paths))
+    node = server_node(paths)
     actor = Actor(node.account)
     with _alone(paths, "netboot.up"):
         install(paths, wanted.python, console)
         account = _account()
-        access = keep(paths, wanted, account)
-        told = Settings.from_json({"folder": str(paths.folder), **wanted.cidd}, "the settings")
+        told = wanted.cidd(paths.folder)
+        access = keep(Place(paths.folder), told, account)
         _write(paths.cidd_settings, to_json(told.to_json()), 0o644)
         _write(paths.dnsmasq_settings, wanted.dnsmasq.encode(), 0o644)
         install_command(paths, access, wanted.settings.owner)
         SETTINGS.save(paths.etc, wanted.settings)
         services = digests(paths)
-        embedded.apply(embedded.changes([*files(node), *manager_files(node, services)]), actor)
+        embedded.apply(embedded.changes([*service_home(node), *manager_files(node, services)]), actor)
         manager = manager_of(node)
         states = manager.states()
         anew = {
@@ -180,27 +174,26 @@ def _account() -> pwd.struct_passwd:
     return pwd.getpwnam(ACCOUNT)
 
 
-def keep(paths: Paths, wanted: Plan, account: pwd.struct_passwd) -> Access:
+def keep(place: Place, told: Settings, account: pwd.struct_passwd) -> Access:
     """Make the folder that cidd keeps all in; return how it is reached.
 
     In it cidd may add files of its own, and change no other: what signs images, and the images, are root's.
     """
-    paths.folder.mkdir(mode=0o700, exist_ok=True)
-    place = Place(paths.folder)
+    place.folder.mkdir(mode=0o700, exist_ok=True)
     place.public_key()
-    fingerprint, token = certificate.ensure(paths.folder, "cidd"), place.token()
-    for folder in (place.blancmange, paths.folder / "store"):
+    access = place.reach(told)
+    for folder in (place.blancmange, place.folder / "store"):
         folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
     for name in ("token", "server.pem", "server.lock"):
-        os.chown(paths.folder / name, account.pw_uid, account.pw_gid, follow_symlinks=False)
-    os.chown(paths.folder, 0, account.pw_gid)
-    paths.folder.chmod(0o1770)
-    return Access(f"https://{wanted.network.address}:{wanted.settings.port}", fingerprint, token)
+        os.chown(place.folder / name, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    os.chown(place.folder, 0, account.pw_gid)
+    place.folder.chmod(0o1770)
+    return access
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    if not path.exists() or path.read_bytes() != content:
+    if read_bytes(path) != content:
         write_atomic(path, content, mode)
 
 
@@ -231,7 +224,7 @@ def down(paths: Paths, console: Console, *, remove: bool) -> list[str]:
     server_checks.insist_on_root("netboot.down")
     if not paths.home.is_dir():
         return []
-    node = server_node(paths, systemd=has_systemd(paths))
+    node = server_node(paths)
     manager = manager_of(node)
     with _alone(paths, "netboot.down"):
         ran = [name for name, state in manager.states().items() if state.running]
@@ -244,11 +237,11 @@ def down(paths: Paths, console: Console, *, remove: bool) -> list[str]:
         remove_command(paths)
         shutil.rmtree(node.run_dir, ignore_errors=True)
     if remove:
-        for path in (paths.home, paths.folder, paths.state / "cache" / "blancmange"):
+        for path in (paths.home, paths.folder, paths.packages):
             shutil.rmtree(path, ignore_errors=True)
         for path in (paths.access, SETTINGS.path(paths.etc)):
             path.unlink(missing_ok=True)
-        for folder in (paths.state / "cache", paths.state, paths.own_lines, paths.etc):
+        for folder in (paths.packages.parent, paths.state, paths.own_lines, paths.etc):
             with contextlib.suppress(OSError):
                 folder.rmdir()
         run(["userdel", ACCOUNT], check=False, env=_SBIN)

@@ -13,7 +13,7 @@ from cncp.errors import PreflightError, UsageError
 from cncp.netboot.service.dhcp_probe import Offer
 from cncp.netboot.service.dnsmasq_conf import BIOS, PROGRAM, UEFI
 from cncp.netboot.service.server_settings import PROXY, Network, ServerSettings
-from cncp.process import run
+from cncp.process import new_enough, run
 
 _UDP_PORTS = {67: "DHCP", 69: "TFTP"}
 _BY_OTHERS = 0o001  # what a folder lets accounts through by that have no part in it
@@ -108,11 +108,6 @@ def python(candidates: Collection[str]) -> str:
     for candidate in map(os.path.realpath, candidates):
         with contextlib.suppress(OSError):
             folders = Path(candidate).parents
-            if all(folder.stat().st_mode & _BY_OTHERS for folder in folders) and _fits(candidate):
+            if all(folder.stat().st_mode & _BY_OTHERS for folder in folders) and new_enough(candidate):
                 return candidate
     raise PreflightError("no Python 3.10 or newer that other accounts can run is here", "as root: apt install python3")
-
-
-def _fits(candidate: str) -> bool:
-    code = "import sys; sys.exit(sys.version_info < (3, 10))"
-    return os.access(candidate, os.X_OK) and run([candidate, "-I", "-c", code], check=False).ok

@@ -6,7 +6,6 @@ import hashlib
 import os
 import pwd
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 from cncp.accounts import Account
@@ -14,8 +13,7 @@ from cncp.config.sources import recorded
 from cncp.files import read_bytes, to_json
 from cncp.install import source_code
 from cncp.install.stamp import STAMP
-from cncp.machine.node import NODE, Node, node_path
-from cncp.machine.resources import Directory, File, Resource
+from cncp.machine.node import Node
 from cncp.netboot.service.server_paths import Paths
 
 SERVICES = ("cidd", "dnsmasq")
@@ -30,8 +28,9 @@ class ServerNode(Node):
         return SERVICES
 
 
-def server_node(paths: Paths, *, systemd: bool) -> ServerNode:
+def server_node(paths: Paths) -> ServerNode:
     """Return the server, kept by the system's systemd, or by what stands in for it."""
+    systemd = paths.has_systemd
     root = pwd.getpwuid(os.geteuid())
     return ServerNode(
         settings=recorded({"profile": "netboot", "logs": "journal" if systemd else "files"}),
@@ -50,16 +49,6 @@ def server_node(paths: Paths, *, systemd: bool) -> ServerNode:
         gpus=(),
         location="",
     )
-
-
-def files(node: ServerNode) -> Iterator[Resource]:
-    """Yield what services of ours need in their home, whatever keeps them."""
-    home = Path(node.home)
-    yield Directory(str(node.run_dir), 0o700, "home")
-    yield Directory(str(home / "libexec"), 0o755, "home")
-    for name in ("record-exit", "keep"):
-        yield File(str(home / "libexec" / name), 0o755, "home", source=f"libexec/{name}")
-    yield File(str(node_path(home)), 0o600, "home", content=NODE.content(node).decode())
 
 
 def digests(paths: Paths) -> dict[str, str]:

@@ -31,6 +31,16 @@ class Paths:
         return self.state / "netboot"
 
     @property
+    def packages(self) -> Path:
+        """Debian's packages that Blancmange was made of: what can be had again."""
+        return self.state / "cache" / "blancmange"
+
+    @property
+    def has_systemd(self) -> bool:
+        """Whether systemd runs this machine."""
+        return (self.root / "run/systemd/system").is_dir()
+
+    @property
     def cidd_settings(self) -> Path:
         """What cidd is told."""
         return self.home / "cidd.json"

@@ -13,7 +13,7 @@ import psutil
 from cncp.errors import UsageError
 from cncp.field_types import Matching, Within
 from cncp.netboot.cidd import PLAIN_PORT, PORT
-from cncp.records import Misfit, Record
+from cncp.records import Odd, Record, fitted
 from cncp.state_files import StateFile
 
 _ADDRESS = r"[0-9]{1,3}(\.[0-9]{1,3}){3}"
@@ -56,10 +56,9 @@ def gathered(kept: ServerSettings | None, given: Mapping[str, object]) -> Server
         )
     whole = {**(kept.to_json() if kept else {}), **said}
     try:
-        return ServerSettings.from_json(whole, "the command line")
-    except Misfit as error:
-        told = error.message.partition(" is not readable: ")[2].replace("_", "-")
-        raise UsageError(f"command line: --{told}", "see cncp netboot.up --help") from None
+        return fitted(ServerSettings, whole)
+    except Odd as odd:
+        raise UsageError(f"command line: --{odd.told().replace('_', '-')}", "see cncp netboot.up --help") from None
 
 
 @dataclass(frozen=True)

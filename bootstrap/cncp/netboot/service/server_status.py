@@ -25,11 +25,6 @@ class ServiceRow(Record):
     log: str
 
 
-def has_systemd(paths: Paths) -> bool:
-    """Tell whether systemd runs this machine."""
-    return (paths.root / "run/systemd/system").is_dir()
-
-
 def manager_of(node: ServerNode) -> ServiceManager:
     """Return what keeps the services."""
     return service_manager(node, Actor(node.account))
@@ -43,7 +38,7 @@ def log_command(manager: ServiceManager, name: str) -> str:
 
 def rows(paths: Paths) -> list[ServiceRow]:
     """Return the services as they are, none where there is no server."""
-    node = server_node(paths, systemd=has_systemd(paths))
+    node = server_node(paths)
     if not node.run_dir.is_dir():
         return []
     manager = manager_of(node)

@@ -131,7 +131,8 @@ def lock(path: Path, operation: str, wait: float = 0.0) -> Iterator[None]:
     how many seconds to wait for another holder. Raises Busy naming the holder and how long
     it has held it.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # Through no link: what is written is the holder, and root may lock where others can make files.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if not wait_until(lambda: _locked(descriptor), wait):
             raise _busy(descriptor, path, operation)

@@ -51,8 +51,6 @@ ELSEWHERE = {
     "netboot.blancmange.initramfs_image": "netboot/test_pxe.py",
     "netboot.blancmange.initramfs_tree": "netboot/test_pxe.py",
     "netboot.service.blancmange_stage": "lab/test_netboot_server.py",
-    "netboot.service.bring_up": "lab/test_netboot_server.py",
-    "netboot.service.cidd_service": "lab/test_netboot_server.py",
     "netboot.service.dnsmasq_service": "lab/test_netboot_server.py",
     "netboot.service.server_status": "lab/test_netboot_server.py",
     "managed_block": "unit/machine/test_removal.py",

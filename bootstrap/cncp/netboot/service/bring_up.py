@@ -177,7 +177,8 @@ def _account() -> pwd.struct_passwd:
 def keep(place: Place, told: Settings, account: pwd.struct_passwd) -> Access:
     """Make the folder that cidd keeps all in; return how it is reached.
 
-    In it cidd may add files of its own, and change no other: what signs images, and the images, are root's.
+    In it cidd may add files of its own, and change no other. What root reads there as well is root's, so that cidd can
+    put nothing in its place; what signs images, and the images, it cannot even write.
     """
     place.folder.mkdir(mode=0o700, exist_ok=True)
     place.public_key()
@@ -185,8 +186,9 @@ def keep(place: Place, told: Settings, account: pwd.struct_passwd) -> Access:
     for folder in (place.blancmange, place.folder / "store"):
         folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
-    for name in ("token", "server.pem", "server.lock"):
-        os.chown(place.folder / name, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    for name, mode in (("token", 0o640), ("server.pem", 0o640), ("server.lock", 0o660)):
+        os.chown(place.folder / name, 0, account.pw_gid, follow_symlinks=False)
+        (place.folder / name).chmod(mode)
     os.chown(place.folder, 0, account.pw_gid)
     place.folder.chmod(0o1770)
     return access

@@ -11,14 +11,15 @@ import hashlib
 import itertools
 import json
 import re
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.lab.serve import by_http
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 IMAGE = {"id": "11111111-1111-4111-8111-111111111111", "name": "debian-12", "status": "active", "visibility": "public"}
@@ -227,20 +228,6 @@ def _named(query: dict[str, list[str]], known: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def on_loopback(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Serve for the length of a ``with`` block; give the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-@contextlib.contextmanager
 def serving() -> Iterator[Stub]:
     """Have one answer for the length of a ``with`` block."""
     stub = Stub()
@@ -268,5 +255,5 @@ def serving() -> Iterator[Stub]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with on_loopback(Handler) as stub.address:
+    with by_http(Handler) as stub.address:
         yield stub

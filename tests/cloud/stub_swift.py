@@ -16,7 +16,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from .stub_openstack import Stub, on_loopback
+from tests.lab.serve import by_http
+
+from .stub_openstack import Stub
 
 ROOT = "/v1/AUTH_lab"
 
@@ -169,7 +171,7 @@ def serving() -> Iterator[StubSwift]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with on_loopback(Handler) as stub.address:
+    with by_http(Handler) as stub.address:
         yield stub
 
 

@@ -22,6 +22,7 @@ from cncp.files import read_bytes
 from .command import LabError
 from .host import Host
 from .nspawn import Lab
+from .serve import by_http
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -55,14 +56,8 @@ def serving(folder: Path, address: str) -> Iterator[str]:
             """Say nothing."""
 
     handler = functools.partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer((address, 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://{address}:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with by_http(handler, address) as url:
+        yield url
 
 
 class Region:

@@ -16,7 +16,7 @@ import subprocess
 import threading
 import urllib.parse
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.parser import Parser
 from functools import cache
@@ -36,8 +36,8 @@ def serve_directory(path: Path, address: str) -> Iterator[str]:
     class Handler(_IndexHandler):
         folder = path
 
-    with _serving(http.server.ThreadingHTTPServer((address, 0), Handler)) as port:
-        yield f"http://{address}:{port}/simple/"
+    with by_http(Handler, address) as url:
+        yield f"{url}/simple/"
 
 
 @contextmanager
@@ -78,6 +78,13 @@ def _serving(server: socketserver.TCPServer) -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def by_http(handler: Callable[..., socketserver.BaseRequestHandler], address: str = "127.0.0.1") -> Iterator[str]:
+    """Answer by HTTP for the length of a ``with`` block; gives the URL."""
+    with _serving(http.server.ThreadingHTTPServer((address, 0), handler)) as port:
+        yield f"http://{address}:{port}"
 
 
 class _IndexHandler(http.server.BaseHTTPRequestHandler):

@@ -21,7 +21,7 @@ from cncp.waiting import wait_until
 from tests.bench import ROOT, processes
 from tests.bench.results import Row
 from tests.bench.start import Options
-from tests.netboot.test_loopback import Site
+from tests.netboot.loopback_site import Site
 
 _CLIENTS = 64
 _SIZE = 16 << 20  # bytes

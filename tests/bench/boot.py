@@ -14,8 +14,7 @@ from tests.bench import processes
 from tests.bench.results import Row
 from tests.bench.site import BenchError
 from tests.bench.start import Options
-from tests.lab.base import cache_dir
-from tests.netboot.pxe_site import ARGUMENTS, Machine, PxeSite, network
+from tests.netboot.pxe_site import ARGUMENTS, EMULATOR, Machine, PxeSite
 
 _OLD, _NEW = "tiny-1-0", "tiny-1-1"
 _PATIENCE = 300.0  # s
@@ -38,13 +37,11 @@ def boot(options: Options) -> list[Row]:
     first = {count: Row("boot", f"PXE to alive, {_nodes(count)}", "s", alone) for count in options.booting}
     for _ in range(options.repetitions):
         for count, row in first.items():
-            with tempfile.TemporaryDirectory(prefix="cncp-bench-boot-") as folder:
-                site = PxeSite(Path(folder), cache_dir() / "netboot", {_OLD: "tar.zst", _NEW: "tar.zst"})
-                with network():
-                    try:
-                        _sample(site, count, row, switch if count == min(first) else None, options.patience)
-                    finally:
-                        site.end()
+            with (
+                tempfile.TemporaryDirectory(prefix="cncp-bench-boot-") as folder,
+                PxeSite(Path(folder), {_OLD: "tar.zst", _NEW: "tar.zst"}).running() as site,
+            ):
+                _sample(site, count, row, switch if count == min(first) else None, options.patience)
     return [*first.values(), switch]
 
 
@@ -53,7 +50,6 @@ def _nodes(count: int) -> str:
 
 
 def _sample(site: PxeSite, count: int, row: Row, switch: Row | None, patience: float) -> None:
-    site.begin()
     machines = [site.machine() for _ in range(count)]
     site.accept(*machines)
     names = f"n[1-{count}]"
@@ -95,8 +91,7 @@ def _kernel_alone(site: PxeSite, machine: Machine) -> float:
     parts = {blob.role: images.blob(blob.sha256) for blob in images.read(_OLD).blobs}
     log, began = site.folder / "alone.log", time.monotonic()
     argv = [
-        *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "320", "-nodefaults"),
-        *("-display", "none", "-no-reboot", "-serial", f"file:{log}", "-kernel", str(parts["kernel"])),
+        *(*EMULATOR, "-m", "320", "-serial", f"file:{log}", "-kernel", str(parts["kernel"])),
         *("-initrd", str(parts["initrd"]), "-append", f"root=LABEL=slot0 rw {ARGUMENTS}"),
         *("-drive", f"if=virtio,format=raw,cache=unsafe,file={machine.disk}"),
         *("-netdev", "user,id=n,restrict=on", "-device", "virtio-net-pci,netdev=n"),

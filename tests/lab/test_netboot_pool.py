@@ -15,8 +15,8 @@ import pytest
 from cncp.netboot import engine_host
 from cncp.netboot.messages import Wish
 
-from ..netboot.test_loopback import NEW, OLD
-from ..netboot.test_loopback import Site as Cidd
+from ..netboot.loopback_site import NEW, OLD
+from ..netboot.loopback_site import Site as Cidd
 from .fleets import ASK, await_engines
 from .host import Host
 from .netboot_nodes import HostNode, furnish

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from ..netboot.test_loopback import NEW, OLD
-from ..netboot.test_loopback import Site as Cidd
+from ..netboot.loopback_site import NEW, OLD
+from ..netboot.loopback_site import Site as Cidd
 from .host import Host
 from .netboot_nodes import HostNode, furnish, write
 from .nspawn import Lab

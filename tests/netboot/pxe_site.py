@@ -10,32 +10,50 @@ import ctypes
 import ipaddress
 import json
 import os
+import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from cncp.netboot import cidcapt
 from cncp.netboot.blancmange import top_config
 from cncp.netboot.blancmange.initramfs_image import build
 from cncp.netboot.blancmange.initramfs_tree import Reach
-from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
-from cncp.netboot.cidd import Place, Settings
+from cncp.netboot.cidd import Settings
 from cncp.netboot.mkimg.archives import Format
 from cncp.netboot.service import dnsmasq_conf
 from cncp.netboot.service.server_paths import ACCOUNT
 from cncp.netboot.service.server_settings import Network
 from cncp.rendezvous import certificate
 from cncp.waiting import wait_until
+from tests.lab.base import cache_dir
 
+from .loopback_site import CiddFolder, started
 from .tiny_image import KERNEL, MODULES, TinyImage
 
 SERVER = "10.78.9.1"
+OWN = ipaddress.IPv4Interface(f"{SERVER}/24")
 ARGUMENTS = "console=ttyS0 quiet panic=1 net.ifnames=0"
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
-_LAYOUT = {"blancmange": "64M", "swap": "16M", "slot0": "160M", "slot1": "160M"}
+
+EMULATOR = (
+    *("qemu-system-x86_64", "-accel", "tcg", "-nodefaults", "-display", "none", "-no-reboot"),
+    # Without a source of random bytes whoever makes a UUID waits for seconds.
+    *("-cpu", "qemu64,+rdrand"),
+)
+"""What begins a machine, but for its memory and its parts."""
+
+NEEDS = (
+    pytest.mark.lab,
+    pytest.mark.skipif(os.getuid() != 0, reason="a network of its own is root's"),
+    pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="qemu is not here"),
+)
+"""Marks of tests with such machines."""
 
 
 @contextlib.contextmanager
@@ -48,7 +66,7 @@ def network() -> Iterator[None]:
         for words in (
             "link set lo up",
             "link add name wire type bridge",
-            f"addr add {SERVER}/24 dev wire",
+            f"addr add {OWN} dev wire",
             "-6 addr add fd99::1/64 dev wire nodad",
             "link set wire up",
         ):
@@ -59,26 +77,17 @@ def network() -> Iterator[None]:
         os.close(before)
 
 
-def started(argv: Sequence[str | Path], log: Path) -> subprocess.Popen[bytes]:
-    """Start a program that ends with this thread."""
-    with log.open("ab") as stream:
-        return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv], stdout=stream, stderr=stream)
-
-
 class Machine:
     """A machine with a disk and a card. Each reset is a qemu of its own: emulated, a second boot in one is slow."""
 
-    memory = "320"
-    """MiB."""
-
-    def __init__(self, number: int, folder: Path, size: str, first: str, cards: int) -> None:
-        """``size`` is that of its disk; ``first`` what it boots: "c" the disk, "n" the network.
+    def __init__(self, number: int, folder: Path, memory: int, size: str, first: str, cards: int) -> None:
+        """``memory`` is in MiB, ``size`` that of its disk; ``first`` what it boots: "c" the disk, "n" the network.
 
         Of several cards the last is where cidd is; at the others nobody answers.
         """
         self.mac, self.uuid = f"52:54:00:78:09:{number:02x}", str(uuid.UUID(int=number))
         self.disk, self.log = folder / f"m{number}.disk", folder / f"m{number}.log"
-        self._tap, self._first, self._on = f"tap{number}", first, False
+        self._memory, self._tap, self._first, self._on = str(memory), f"tap{number}", first, False
         self.boots, self._deaf = 0, [f"deaf{number}x{card}" for card in range(1, cards)]
         with self.disk.open("wb") as disk:
             disk.truncate(_bytes(size))
@@ -119,28 +128,8 @@ class Machine:
         ]
         self._qemu = started(
             [
-                *(
-                    "qemu-system-x86_64",
-                    "-accel",
-                    "tcg",
-                    "-cpu",
-                    # Without a source of random bytes whoever makes a UUID waits for seconds.
-                    "qemu64,+rdrand",
-                    "-m",
-                    self.memory,
-                    "-smp",
-                    "1",
-                    "-nodefaults",
-                    "-display",
-                    "none",
-                ),
-                *(
-                    "-uuid",
-                    self.uuid,
-                    "-no-reboot",
-                    "-boot",
-                    f"order={self._first}{'n' if self._first == 'c' else 'c'}",
-                ),
+                *(*EMULATOR, "-m", self._memory, "-smp", "1", "-uuid", self.uuid),
+                *("-boot", f"order={self._first}{'n' if self._first == 'c' else 'c'}"),
                 *("-chardev", f"file,id=s,append=on,path={self.log}", "-serial", "chardev:s"),
                 *deaf,
                 *("-netdev", f"tap,id=n,ifname={self._tap},script=no,downscript=no"),
@@ -155,12 +144,21 @@ def _bytes(size: str) -> int:
     return int(size[:-1]) << {"M": 20, "G": 30}[size[-1]]
 
 
-class PxeSite:
+class PxeSite(CiddFolder):
     """A cidd with images, and a DHCP server; made where there are Debian's packages, begun in a network of its own."""
 
-    def __init__(self, folder: Path, cache: Path, images: Mapping[str, Format], authorized_keys: str = "") -> None:
-        self.folder = folder
-        self.place = Place(folder / "cidd")
+    def __init__(
+        self,
+        folder: Path,
+        images: Mapping[str, Format],
+        authorized_keys: str = "",
+        *,
+        slot: str = "160M",
+        memory: int = 320,
+    ) -> None:
+        """``images`` are tiny ones to be there; ``slot`` is what a disk has for one, ``memory`` of a machine in MiB."""
+        super().__init__(folder / "cidd")
+        self.folder, self._memory, cache = folder, memory, cache_dir() / "netboot"
         self.place.folder.mkdir()
         self.machines: list[Machine] = []
         self.settings = Settings(str(self.place.folder), SERVER)
@@ -170,7 +168,7 @@ class PxeSite:
             tiny.add(self.place.images(), self.place.signing_key(), name, folder / name, form)
         layout = folder / "repart.d"
         layout.mkdir()
-        write_layout(layout)
+        write_layout(layout, {"blancmange": "64M", "swap": "16M", "slot0": slot, "slot1": slot})
         config = replace(
             top_config.read(), kernel=KERNEL, modules=(*MODULES, "ext4"), arguments=ARGUMENTS, layout=str(layout)
         )
@@ -182,32 +180,30 @@ class PxeSite:
         )
         build(self.place.blancmange, config, reach, self.place.signing_key(), authorized_keys, cache / "blancmange")
 
-    def begin(self) -> None:
+    @contextlib.contextmanager
+    def running(self) -> Iterator[PxeSite]:
+        """Be in a network of its own, with the servers, until all of it is ended."""
+        with network():
+            try:
+                self._begin()
+                yield self
+            finally:
+                self._end()
+
+    def _begin(self) -> None:
         """Start the servers, and wait until they answer."""
         settings = self.folder / "cidd.json"
         settings.write_text(json.dumps(self.settings.to_json()))
+        own = Network("wire", OWN, (ipaddress.IPv4Address("10.78.9.50"), ipaddress.IPv4Address("10.78.9.90")))
         self._processes = [
             started([sys.executable, "-m", "cncp.netboot.cidd", settings], self.folder / "cidd.log"),
-            started(_dnsmasq(self.folder, self.settings.plain_port), self.folder / "dnsmasq.log"),
+            started(dnsmasq(self.folder, own, self.settings.plain_port), self.folder / "dnsmasq.log"),
         ]
         assert wait_until(self.answers, 60), self.said()
 
-    def answers(self) -> bool:
-        """Tell whether cidd answers."""
-        try:
-            self.client.ask("GET", "/v1/images")
-        except (OSError, RefusedError):
-            return False
-        return True
-
-    @property
-    def client(self) -> CiddClient:
-        """Who has the token."""
-        return CiddClient(Access.from_json(self.place.access.read_bytes(), "cidcapt.json"))
-
     def machine(self, size: str = "420M", first: str = "c", cards: int = 1) -> Machine:
         """Return one more machine, not switched on."""
-        self.machines.append(Machine(len(self.machines) + 1, self.folder, size, first, cards))
+        self.machines.append(Machine(len(self.machines) + 1, self.folder, self._memory, size, first, cards))
         return self.machines[-1]
 
     def nodes(self) -> dict[str, dict[str, object]]:
@@ -273,7 +269,7 @@ class PxeSite:
             (*shown, *(f"== {node.log.name}, boot {node.boots}\n{node.said()[-6000:]}" for node in self.machines))
         )
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """End everything."""
         for machine in self.machines:
             with contextlib.suppress(AttributeError):
@@ -284,19 +280,17 @@ class PxeSite:
             process.wait(30)
 
 
-def _dnsmasq(folder: Path, port: int) -> list[str | Path]:
+def dnsmasq(folder: Path, own: Network, port: int) -> list[str | Path]:
     """Return the command with what `netboot.up` tells it, but for the account, which is not here."""
-    own = ipaddress.IPv4Interface(f"{SERVER}/24")
-    given = (ipaddress.IPv4Address("10.78.9.50"), ipaddress.IPv4Address("10.78.9.90"))
     lines = folder / "dnsmasq.d"
     lines.mkdir()
-    text = dnsmasq_conf.render(Network("wire", own, given), port, folder / "leases", lines, Path("/usr/lib/ipxe"))
+    text = dnsmasq_conf.render(own, port, folder / "leases", lines, Path("/usr/lib/ipxe"))
     path = folder / "dnsmasq.conf"
     path.write_text(text.replace(f"={ACCOUNT}\n", "=root\n"))
     return [dnsmasq_conf.PROGRAM, "--keep-in-foreground", "--log-facility=-", f"--conf-file={path}"]
 
 
-def write_layout(folder: Path, sizes: Mapping[str, str] = _LAYOUT) -> None:
+def write_layout(folder: Path, sizes: Mapping[str, str]) -> None:
     """Write a layout of partitions after GRUB's; slots share what is left."""
     first = "[Partition]\nType=21686148-6449-6e6f-744e-656564454649\nLabel=grub\nSizeMinBytes=2M\nSizeMaxBytes=2M\n"
     (folder / "10.conf").write_text(first)

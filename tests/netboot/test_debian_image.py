@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -13,11 +12,9 @@ import pytest
 
 from cncp.netboot import cidcapt
 from cncp.waiting import wait_until
-from tests.lab.base import cache_dir
 from tests.unit.refusal import ran
 
-from . import pxe_site
-from .pxe_site import PxeSite, network
+from .pxe_site import NEEDS, PxeSite
 from .tiny_image import KERNEL
 
 PACKED, TREE, SQUASHED = "debian-1-0", "debian-1-1", "debian-2-0"
@@ -46,11 +43,9 @@ WantedBy=multi-user.target
 """
 
 pytestmark = [
-    pytest.mark.lab,
+    *NEEDS,
     pytest.mark.slow(held="tests/netboot/test_mkimg.py what is in an image, test_pxe.py that nodes come into one"),
     pytest.mark.timeout(4 * PATIENCE),
-    pytest.mark.skipif(os.getuid() != 0, reason="a network of its own is root's"),
-    pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="qemu is not here"),
 ]
 
 
@@ -83,21 +78,14 @@ def tree_of(site: PxeSite, folder: Path) -> Path:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PxeSite]:
     """A network with cidd and three images."""
     monkeypatch.setenv("PYTHONPATH", str(Path(cidcapt.__file__).parents[2]))
-    for slot in ("slot0", "slot1"):
-        monkeypatch.setitem(pxe_site._LAYOUT, slot, "700M")
-    monkeypatch.setattr(pxe_site.Machine, "memory", "768")
-    made = PxeSite(tmp_path, cache_dir() / "netboot", {})
+    made = PxeSite(tmp_path, {}, slot="700M", memory=768)
     image_make(made, PACKED, "--suite", "bookworm", "--packages", f"{KERNEL},libcap2-bin")
     tree = tree_of(made, tmp_path / "tree")
     image_make(made, TREE, "--tree", str(tree))
     image_make(made, SQUASHED, "--tree", str(tree), "--format", "squashfs")
     shutil.rmtree(tree)
-    with network():
-        try:
-            made.begin()
-            yield made
-        finally:
-            made.end()
+    with made.running():
+        yield made
 
 
 def reports(site: PxeSite) -> list[list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shutil
 import subprocess
@@ -14,12 +13,12 @@ import pytest
 from cncp.errors import PreflightError
 from cncp.netboot.service import dhcp_probe, dnsmasq_conf, server_checks
 from cncp.netboot.service.dhcp_probe import Offer
-from cncp.netboot.service.server_paths import ACCOUNT
 from cncp.netboot.service.server_settings import Network, ServerSettings
 from cncp.waiting import wait_until
 
+from .loopback_site import started
 from .pxe_client import BIOS, UEFI, Answer, PxeClient
-from .pxe_site import SERVER, network, started
+from .pxe_site import OWN, SERVER, dnsmasq, network
 
 pytestmark = [
     pytest.mark.lab,
@@ -28,11 +27,11 @@ pytestmark = [
 ]
 
 OTHER = "10.78.9.254"
-OWN = Network("wire", ipaddress.IPv4Interface(f"{SERVER}/24"), None)
+WIRE = Network("wire", OWN, None)
 PLAIN = ["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--log-facility=-"]
 
 
-Start = Callable[[Sequence[str]], Path]
+Start = Callable[[Sequence[str | Path]], Path]
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def start(other: list[str], tmp_path: Path) -> Iterator[Start]:
     """Return what starts a server, and returns its log; they end with the test, which dnsmasq does not by itself."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def begin(argv: Sequence[str]) -> Path:
+    def begin(argv: Sequence[str | Path]) -> Path:
         log = tmp_path / f"log{len(running)}"
         running.append(started(argv, log))
         return log
@@ -88,13 +87,10 @@ def test_another_that_gives_addresses(other: list[str], start: Start, tmp_path: 
     theirs = start([*other, "dnsmasq", *PLAIN, leases, "--dhcp-leasefile=/dev/null"])
     assert seen(Offer(OTHER, gives_address=True)), theirs.read_text()
     with pytest.raises(PreflightError, match=f"{OTHER} gives addresses"):
-        server_checks.insist_on_peace(dhcp_probe.offers("wire", 1), ServerSettings("wire"), OWN)
-    server_checks.insist_on_peace(dhcp_probe.offers("wire", 1), ServerSettings("wire", dhcp="proxy"), OWN)
+        server_checks.insist_on_peace(dhcp_probe.offers("wire", 1), ServerSettings("wire"), WIRE)
+    server_checks.insist_on_peace(dhcp_probe.offers("wire", 1), ServerSettings("wire", dhcp="proxy"), WIRE)
 
-    (tmp_path / "own").mkdir()
-    text = dnsmasq_conf.render(OWN, 38009, tmp_path / "leases", tmp_path / "own", Path("/usr/lib/ipxe"))
-    (tmp_path / "conf").write_text(text.replace(f"={ACCOUNT}\n", "=root\n"))
-    ours = start(["dnsmasq", "-k", "--log-facility=-", f"--conf-file={tmp_path}/conf"])
+    ours = start(dnsmasq(tmp_path, WIRE, 38009))
 
     def offered(client: PxeClient, *, ipxe: bool = False) -> Answer:
         found = client.discover(ipxe=ipxe, server=SERVER)
@@ -115,4 +111,4 @@ def test_another_that_says_what_to_boot(other: list[str], start: Start) -> None:
     assert seen(Offer(OTHER, gives_address=False)), theirs.read_text()
     for dhcp in ("", "proxy"):
         with pytest.raises(PreflightError, match="what to boot already"):
-            server_checks.insist_on_peace(dhcp_probe.offers("wire", 1), ServerSettings("wire", dhcp=dhcp), OWN)
+            server_checks.insist_on_peace(dhcp_probe.offers("wire", 1), ServerSettings("wire", dhcp=dhcp), WIRE)

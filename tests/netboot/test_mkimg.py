@@ -39,7 +39,7 @@ LONG = "/".join(["d" * 120] * 12)
 
 def said(folder: Path, *words: str) -> str:
     """Return what a verb says that does what it is to."""
-    done = ran(folder, [words[0], *words[1:], "--folder", str(folder / "place")])
+    done = ran(folder, [*words, "--folder", str(folder / "place")])
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -48,7 +48,7 @@ def refused(folder: Path, *words: str) -> str:
     """Return what a verb says that does not, in two lines, and leaves all as it was."""
     place = folder / "place"
     before = sorted(place.rglob("*"))
-    done = ran(folder, [words[0], *words[1:], "--folder", str(place)])
+    done = ran(folder, [*words, "--folder", str(place)])
     assert done.returncode != 0
     error = [line for line in done.stderr.splitlines() if not line.startswith("==>")]
     assert [line.partition(":")[0] for line in error] == ["error", "hint"], done.stderr

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,30 +12,20 @@ import pytest
 from cncp import ports
 from cncp.netboot import cidcapt
 from cncp.waiting import wait_until
-from tests.lab.base import cache_dir
 
-from .pxe_site import ARGUMENTS, PxeSite, network
+from .pxe_site import ARGUMENTS, EMULATOR, NEEDS, PxeSite
 
 OLD, NEW = "tiny-1-0", "tiny-1-1"
 
-pytestmark = [
-    pytest.mark.lab,
-    pytest.mark.skipif(os.getuid() != 0, reason="a network of its own is root's"),
-    pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="qemu is not here"),
-]
+pytestmark = [*NEEDS]
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PxeSite]:
     """A network with cidd and two images."""
     monkeypatch.setenv("PYTHONPATH", str(Path(cidcapt.__file__).parents[2]))
-    made = PxeSite(tmp_path, cache_dir() / "netboot", {OLD: "tar.zst", NEW: "squashfs"})
-    with network():
-        try:
-            made.begin()
-            yield made
-        finally:
-            made.end()
+    with PxeSite(tmp_path, {OLD: "tar.zst", NEW: "squashfs"}).running() as made:
+        yield made
 
 
 def test_from_pxe_to_alive_and_to_another_image_and_back(site: PxeSite) -> None:
@@ -57,7 +45,7 @@ def test_who_may_log_in_to_blancmange(tmp_path: Path) -> None:
     """Who has a key of those that it was built with, without cidd too; nobody by a password; it holds no secret."""
     for name in ("mine", "strange"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
-    site = PxeSite(tmp_path, cache_dir() / "netboot", {}, (tmp_path / "mine.pub").read_text())
+    site = PxeSite(tmp_path, {}, (tmp_path / "mine.pub").read_text())
     packed = site.place.blancmange / "initramfs"
     content = subprocess.run(["zstd", "-dc", packed], capture_output=True, check=True).stdout
     for secret in (site.place.token().encode(), site.place.signing_key().content):
@@ -67,8 +55,7 @@ def test_who_may_log_in_to_blancmange(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with subprocess.Popen(
         [
-            *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "320", "-nodefaults"),
-            *("-display", "none", "-no-reboot", "-serial", f"file:{log}", "-kernel", site.place.blancmange / "kernel"),
+            *(*EMULATOR, "-m", "320", "-serial", f"file:{log}", "-kernel", site.place.blancmange / "kernel"),
             *("-initrd", packed, "-append", f"{ARGUMENTS} cidd=http://10.0.2.9:1 node=n1 key=00"),
             *("-netdev", f"user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
             *("-device", "virtio-net-pci,netdev=n"),

@@ -12,7 +12,6 @@ import re
 import secrets
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +24,9 @@ from cncp.netboot.blancmange.top_config import HERE
 from cncp.netboot.cidkid import signature
 from cncp.netboot.image_store import Blob, ImageStore, Manifest
 from cncp.netboot.minisign import SigningKey
+from tests.lab.serve import by_http
+
+from .loop_disk import REREAD, LoopDisk, loop_disk
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("busybox") is None, reason="busybox-static is not here"),
@@ -121,20 +123,15 @@ def test_grubs_environment(tmp_path: Path) -> None:
 
 
 class Disk:
-    """A file as a disk. The kernel of a test's machine may read no GPT: it is told what is on it."""
+    """A disk with a layout, as Blancmange's functions find it."""
 
-    def __init__(self, folder: Path, mib: int) -> None:
-        self.path, self.layout = folder / "disk", folder / "layout"
+    def __init__(self, loop: LoopDisk, folder: Path) -> None:
+        self.path, self.device, self.layout = loop.path, loop.device, folder / "layout"
         self.layout.write_text(LAYOUT)
-        with self.path.open("wb") as disk:
-            disk.truncate(mib << 20)
-        done = subprocess.run(["losetup", "-f", "--show", self.path], capture_output=True, text=True, check=True)
-        self.device = done.stdout.strip()
 
     def sh(self, commands: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run commands in which $disk is this one."""
-        reread = 'reread() { /usr/bin/partx -d "$1" 2> /dev/null || :; /usr/bin/partx -a "$1"; }\n'
-        return sh(reread + commands, *arguments, disk=self.device, layout_file=self.layout)
+        return sh(REREAD + commands, *arguments, disk=self.device, layout_file=self.layout)
 
     def good(self, commands: str, *arguments: str | Path) -> str:
         """Return what commands print that succeed."""
@@ -148,22 +145,14 @@ class Disk:
         os.sync()
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
-    def end(self) -> None:
-        """Have it be no device."""
-        subprocess.run(["partx", "-d", self.device], check=False, capture_output=True)
-        subprocess.run(["losetup", "-d", self.device], check=True)
-
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     """A disk of 64 MiB."""
     if os.getuid() != 0:
         pytest.skip("devices are root's")
-    made = Disk(tmp_path, 64)
-    try:
-        yield made
-    finally:
-        made.end()
+    with loop_disk(tmp_path / "disk", 64) as loop:
+        yield Disk(loop, tmp_path)
 
 
 MAKE = """
@@ -197,13 +186,15 @@ def test_a_partition_that_cannot_be_opened_yet_is_waited_for(disk: Disk, tmp_pat
     named = f"{disk.device}p2"
     # Not made by us: the kernel takes away only its own.
     os.rename(named, f"{named}.away")
-    found = disk.sh('device "$disk" blancmange')
-    assert (found.returncode, found.stdout) == (1, "")
-    assert "has no partition 2" in found.stderr
-    with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(disk.good, 'device "$disk" blancmange')
-        os.rename(f"{named}.away", named)
-        assert waiting.result() == f"{named}\n"
+    with contextlib.ExitStack() as away:
+        away.callback(os.rename, f"{named}.away", named)
+        found = disk.sh('device "$disk" blancmange')
+        assert (found.returncode, found.stdout) == (1, "")
+        assert "has no partition 2" in found.stderr
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(disk.good, 'device "$disk" blancmange')
+            away.close()
+            assert waiting.result() == f"{named}\n"
 
 
 def test_file_systems_are_such_that_grub_reads_them(disk: Disk, tmp_path: Path) -> None:
@@ -226,7 +217,8 @@ def test_another_layout_is_made_anew(disk: Disk, tmp_path: Path) -> None:
         tmp_path / "mnt",
     )
     disk.layout.write_text(LAYOUT.replace("slot2", "slot3").replace(" 4 4 swap", " 5 5 swap"))
-    disk.good(MAKE + 'mount "$(device "$disk" blancmange)" "$1"; ls "$1"; umount "$1"', tmp_path / "mnt")
+    left = disk.good(MAKE + 'mount "$(device "$disk" blancmange)" "$1"; ls "$1"; umount "$1"', tmp_path / "mnt")
+    assert left.split() == ["lost+found"]
     assert disk.good('images "$disk"') == "[]\n"
 
 
@@ -369,15 +361,8 @@ def cutting_server(content: bytes, cuts: list[int]) -> Iterator[tuple[str, list[
             last = first + cuts.pop(0) if cuts else len(content)
             self.wfile.write(content[first:last])
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", ranges
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with by_http(Handler) as address:
+        yield address, ranges
 
 
 def test_a_transfer_that_is_cut_goes_on(tmp_path: Path) -> None:

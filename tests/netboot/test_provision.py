@@ -5,6 +5,7 @@ The node is a mount namespace: this machine's files under those of the initramfs
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -31,14 +32,14 @@ from cncp.netboot.blancmange.debian_packages import get_packages
 from cncp.netboot.blancmange.initramfs_image import SIGNED_FOR
 from cncp.netboot.blancmange.initramfs_tree import Reach, build_packages, node_settings
 from cncp.netboot.blancmange.unpacked_tree import UnpackedTree
-from cncp.netboot.cidcapt import Access
 from cncp.netboot.image_store import Blob, Manifest, Role
 from cncp.netboot.minisign import SigningKey
 from cncp.waiting import wait_until
 from tests.lab.base import cache_dir
 
+from .loop_disk import REREAD, LoopDisk, loop_disk
+from .loopback_site import Site
 from .pxe_site import write_layout
-from .test_loopback import Site
 from .tiny_image import KERNEL, MODULES
 
 IMAGE, OTHER = "small-1-0", "small-1-1"
@@ -64,10 +65,18 @@ exec chroot "$1/node" busybox sh /usr/bin/provision
 
 HARDWARE = "mac=52:54:00:00:00:01&uuid=00000001-0000-0000-0000-000000000000"
 
-# The kernel of a test's machine may read no GPT: it is told what is on the disk. Nor is all of that machine synced.
-_INSTEAD = """
-reread() { /usr/bin/partx -d "$1" 2> /dev/null || :; /usr/bin/partx -a "$1"; }
-sync() { :; }
+_INSTEAD = f"""
+{REREAD}
+# Not all of the machine that this is run on.
+sync() {{ :; }}
+"""
+
+# A node whose power is to be cut in a state waits for that there: it may last no longer than a question.
+_CUT = r"""
+state() {
+    told "$@" || return
+    ! grep -q "cut=$1\$" /proc/cmdline || while :; do sleep 1; done
+}
 """
 
 
@@ -86,22 +95,18 @@ def blancmange() -> dict[str, Member]:
 class Node:
     """A machine with a disk, which has done nothing yet."""
 
-    def __init__(self, site: Site, folder: Path, mib: int) -> None:
-        self._site, self._folder, parts = site, folder, blancmange()
+    def __init__(self, site: Site, folder: Path, disk: LoopDisk) -> None:
+        self._site, self._folder, self._disk, self.device = site, folder, disk, disk.device
         self.log = folder / "node.log"
+        self._boot: subprocess.Popen[bytes] | None = None
         for name in ("upper", "work", "node"):
             (folder / name).mkdir()
-        with (folder / "disk").open("wb") as disk:
-            disk.truncate(mib << 20)
-        done = subprocess.run(["losetup", "-f", "--show", disk.name], capture_output=True, text=True, check=True)
-        self.device = done.stdout.strip()
         layout = folder / "repart.d"
         layout.mkdir()
         write_layout(layout, {"blancmange": "16M", "swap": "4M", "slot0": "16M", "slot1": "16M"})
-        access = Access.from_json(site.place.access.read_bytes(), "cidcapt.json")
-        reach = Reach(access.url, access.fingerprint, self.cidd, site.place.signing_key().public)
+        reach = Reach(site.access.url, site.access.fingerprint, self.cidd, site.place.signing_key().public)
         config = replace(top_config.read(), disk=self.device, layout=str(layout), arguments="console=ttyS0")
-        for path, member in {**parts, **node_settings(config, reach, "")}.items():
+        for path, member in {**blancmange(), **node_settings(config, reach, "")}.items():
             there = folder / "upper" / path
             if path.startswith(("etc/cncp/", "usr/lib/cncp/", "usr/bin/provision", "usr/lib/grub/")):
                 there.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +116,8 @@ class Node:
                     there.write_bytes(member.content)
         with (folder / "upper/usr/lib/cncp/disk.sh").open("a") as functions:
             functions.write(_INSTEAD)
+        report = folder / "upper/usr/lib/cncp/report.sh"
+        report.write_text(report.read_text().replace("\nstate() {", "\ntold() {") + _CUT)
 
     @property
     def cidd(self) -> str:
@@ -123,16 +130,17 @@ class Node:
             text: str = answer.read().decode()
         return text
 
-    def boot(self, arguments: str = "") -> subprocess.Popen[bytes]:
-        """Begin what the network boots, with a new key, or with other arguments of the kernel."""
+    def boot(self, arguments: str = "", cut_in: str = "") -> subprocess.Popen[bytes]:
+        """Begin what the network boots, with a new key, or with other arguments of the kernel, as far as a state."""
         found = re.search(r"initrd=initramfs (.*) \|\|", script := "" if arguments else self.script())
         assert arguments or found, script
         self.arguments = arguments or (found[1] if found else "")
-        (self._folder / "cmdline").write_text(f"{self.arguments}\n")
-        self.know()
+        (self._folder / "cmdline").write_text(f"{self.arguments} cut={cut_in}\n")
+        self._disk.know()
         with self.log.open("ab") as log:
             argv = ["unshare", "--mount", "sh", "-euc", _ENTER, "sh", str(self._folder)]
-            return subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+            self._boot = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+        return self._boot
 
     def ended(self, arguments: str = "") -> int:
         """Boot, and return how that ended."""
@@ -140,25 +148,15 @@ class Node:
 
     def cut_in(self, state: str) -> None:
         """Boot, and cut the power in a state."""
-        process = self.boot()
-        assert wait_until(lambda: self._site.states()["n1"] == state, 60, 0.005), self.said()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(20)
+        self.boot(cut_in=state)
+        assert wait_until(lambda: self._site.states()["n1"] == state, 60), self.said()
+        self.cut()
 
-    def know(self) -> None:
-        """Have the kernel know what is on the disk now, once the last boot has let it go."""
-        assert wait_until(self._free, 20), self.said()
-        subprocess.run(["partx", "-d", self.device], check=False, capture_output=True)
-        subprocess.run(["partx", "-a", self.device], check=False, capture_output=True)
-
-    def _free(self) -> bool:
-        """Tell whether nothing of the disk is mounted: what a boot had mounted ends a moment after it."""
-        for path in Path("/dev").glob(f"{Path(self.device).name}p*"):
-            try:
-                os.close(os.open(path, os.O_RDONLY | os.O_EXCL))
-            except OSError:
-                return False
-        return True
+    def cut(self) -> None:
+        """Cut the power, if it is on."""
+        if self._boot is not None and self._boot.poll() is None:
+            os.killpg(self._boot.pid, signal.SIGKILL)
+            self._boot.wait(20)
 
     def said(self) -> str:
         """Return what it and cidd have written."""
@@ -171,16 +169,11 @@ class Node:
 
     def read(self, partition: int, commands: str) -> str:
         """Return what commands print in a partition."""
-        self.know()
+        self._disk.know()
         inside = f"mount {self.device}p{partition} /mnt && cd /mnt && {commands}"
         done = subprocess.run(["unshare", "--mount", "sh", "-euc", inside], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
-
-    def end(self) -> None:
-        """Have the disk be none."""
-        subprocess.run(["partx", "-d", self.device], check=False, capture_output=True)
-        subprocess.run(["losetup", "-d", self.device], check=True)
 
 
 def add_image(site: Site, folder: Path, name: str, mib: int = 1) -> Manifest:
@@ -191,23 +184,12 @@ def add_image(site: Site, folder: Path, name: str, mib: int = 1) -> Manifest:
     (tree / "owned").write_text("7\n")
     os.chown(tree / "owned", 7, 7)
     os.setxattr(tree / "owned", "security.capability", bytes.fromhex("0100000200200000000000000000000000000000"))
-    argv: list[str | Path] = [
-        "tar",
-        "-C",
-        tree,
-        "-I",
-        "zstd",
-        "--xattrs",
-        "--xattrs-include=*",
-        "-cf",
-        folder / f"{name}.tar",
-        ".",
-    ]
-    subprocess.run(argv, check=True)
+    packed = folder / f"{name}.tar"
+    subprocess.run(["tar", "-C", tree, "-I", "zstd", "--xattrs", "--xattrs-include=*", "-cf", packed, "."], check=True)
     images, blobs = site.place.images(), list[Blob]()
     roles: tuple[Role, ...] = ("root", "kernel", "initrd")
     for role in roles:
-        path = folder / f"{name}.tar" if role == "root" else folder / role
+        path = packed if role == "root" else folder / role
         if role != "root":
             path.write_text(f"{role} of {name}\n")
         with path.open("rb") as content:
@@ -240,14 +222,21 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 @pytest.fixture
 def node(site: Site, tmp_path: Path) -> Iterator[Node]:
     """A node with 96 MiB that is to be in the image."""
-    folder = tmp_path / "node"
-    folder.mkdir()
-    made = Node(site, folder, 96)
-    try:
-        accept(site, made)
+    with node_with(site, tmp_path / "node", 96) as made:
         yield made
-    finally:
-        made.end()
+
+
+@contextlib.contextmanager
+def node_with(site: Site, folder: Path, mib: int) -> Iterator[Node]:
+    """Have a node with so many MiB that is to be in the image, and whose power is cut in the end."""
+    folder.mkdir()
+    with loop_disk(folder / "disk", mib) as disk:
+        made = Node(site, folder, disk)
+        try:
+            accept(site, made)
+            yield made
+        finally:
+            made.cut()
 
 
 def accept(site: Site, node: Node) -> None:
@@ -381,15 +370,10 @@ def test_a_stranger(site: Site, node: Node) -> None:
 
 def test_a_disk_that_is_too_small(site: Site, tmp_path: Path) -> None:
     """What is told has both sizes, and nothing is written."""
-    (tmp_path / "node").mkdir()
-    node = Node(site, tmp_path / "node", 40)
-    try:
-        accept(site, node)
+    with node_with(site, tmp_path / "node", 40) as node:
         assert node.ended() == 2, node.said()
         assert reason(site) == "the disk has 40 MiB, the layout needs 56"
         assert not any((tmp_path / "node/disk").read_bytes())
-    finally:
-        node.end()
 
 
 def test_an_image_that_is_too_large(site: Site, node: Node, tmp_path: Path) -> None:

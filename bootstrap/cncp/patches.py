@@ -103,6 +103,30 @@ PATCHES: tuple[Patch, ...] = (
         },
     ),
     Patch(
+        name="what becomes of engines while a client connects",
+        versions=(_IPYPARALLEL,),
+        by=(
+            "cncp.serve.announcements:Announcements",
+            "cncp.serve.controller:Controller",
+            "cncp.serve.draining:DrainingScheduler._register_engine",
+        ),
+        why="a client subscribes once it has the hub's answer, and is never told what has changed in between: it waits "
+        "for engines that are there, and gives tasks to others that are not",
+        look="whether a client subscribes before it asks; what binds the socket for notifications, and when it is "
+        "used first; who else subscribes, and takes an engine that it knows for another",
+        read={
+            "ipyparallel.client.client:Client._connect": "1f51fd356352",
+            "ipyparallel.client.client:Client._update_engines": "c874709236e6",
+            "ipyparallel.controller.app:IPController.bind": "783ecbc8315d",
+            "ipyparallel.controller.app:IPController.init_hub": "37a43ee011ad",
+            "ipyparallel.controller.hub:Hub.query_handlers": "f789f5a34895",
+            "ipyparallel.controller.hub:Hub.connection_request": "d42c9c37e02e",
+            "ipyparallel.controller.hub:Hub.notifier": "7f3a55841511",
+            "ipyparallel.controller.task_scheduler:TaskScheduler._register_engine": "d0e68799a8ea",
+            "ipyparallel.controller.task_scheduler:TaskScheduler.dispatch_query_reply": "778776a5d6c4",
+        },
+    ),
+    Patch(
         name="the saved table of engines",
         versions=(_IPYPARALLEL,),
         by=(

@@ -14,7 +14,7 @@ import pytest
 from cncp.release import bundle
 
 from .server import IndexServer, serving
-from .support import ROOT, Site
+from .support import ROOT, Site, said
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +71,15 @@ def copied(site: Site, tmp_path: Path) -> Site:
         shutil.copytree(ROOT / name, site.code / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "baremetal.sh", site.code)
     return site
+
+
+@pytest.fixture
+def cluster(near: Site) -> Iterator[Site]:
+    """Run three engines, which supervisord starts again."""
+    words = ("--engines", "3", "--converge", "embedded", "--service-manager", "supervisor")
+    started = said(["bash", str(near.code / "baremetal.sh"), *words], near.environment, near.home)
+    try:
+        assert started.returncode == 0, started.stderr
+        yield near
+    finally:
+        said([str(near.home / ".local/bin/cncp"), "uninstall"], near.environment, near.home)

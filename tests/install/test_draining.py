@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from cncp.ipp.connection_file import CLIENT, ClientFile
 from cncp.ipp.engine_uuid import slot
 from cncp.ipp.hub import Hub
@@ -37,18 +35,6 @@ results.wait(120)
 print(collections.Counter(status for status in results.status).most_common(), flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def cluster(near: Site) -> Iterator[Site]:
-    """Run three engines, which supervisord starts again."""
-    words = ("--engines", "3", "--converge", "embedded", "--service-manager", "supervisor")
-    started = said(["bash", str(near.code / "baremetal.sh"), *words], near.environment, near.home)
-    try:
-        assert started.returncode == 0, started.stderr
-        yield near
-    finally:
-        said([str(near.home / ".local/bin/cncp"), "uninstall"], near.environment, near.home)
 
 
 @contextmanager

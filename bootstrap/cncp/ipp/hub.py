@@ -35,6 +35,9 @@ T = TypeVar("T")
 
 _DELIMITER = b"<IDS|MSG>"
 
+SUBSCRIBES = "subscribes"
+"""Whether who asks for a connection goes on to subscribe to what becomes of engines, as clients do that say nothing."""
+
 _SOCKETS = 3
 """How many sockets in a row a message is tried on."""
 
@@ -144,7 +147,7 @@ class Hub:
 
     def engines(self, timeout: float = 1.0) -> dict[int, str]:
         """Return the uuid of every registered engine by its id. Raises NoAnswer."""
-        found = self._request("connection_request", {}, timeout, _Registered)
+        found = self._request("connection_request", {SUBSCRIBES: False}, timeout, _Registered)
         return {int(number): ident for number, ident in found.engines.items()}
 
     def queues(self, timeout: float = 1.0) -> dict[int, Load]:

@@ -11,16 +11,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import zmq
 from ipyparallel import util
 from ipyparallel.controller import app as controller_app
 from ipyparallel.controller import heartmonitor
 from ipyparallel.controller.hub import Hub
 from ipyparallel.controller.sqlitedb import SQLiteDB
 from tornado.ioloop import PeriodicCallback
+from zmq.eventloop.zmqstream import ZMQStream
 
 from cncp.ipp.engine_uuid import host_in, slot
 from cncp.machine.node import Node
 from cncp.ports import listening
+from cncp.serve.announcements import Announcements
 from cncp.serve.draining import DrainingScheduler, bind_alive, relay
 from cncp.serve.engine_ids import Places
 from cncp.serve.heartbeat import PromptMonitor, expect_hearts
@@ -57,11 +60,20 @@ class Controller(controller_app.IPController):  # type: ignore[misc]  # ipyparal
         # does not ask for; nothing else in that module uses the clock.
         controller_app.time = SimpleNamespace(sleep=lambda _: None)
         super().init_hub()
+        self._announcements.take_over(self.hub)
         guard(self.hub, places)
         relay(self.hub)
         monitor = PromptMonitor(parent=self)
         tolerance = monitor.period * monitor.max_heartmonitor_misses / 1000
         self.loop.call_later(tolerance, expect_hearts(self.hub))
+
+    def bind(self, socket: Any, url: str) -> Any:
+        """Bind a socket; in place of the one for notifications, another that says who subscribes."""
+        if url == self.client_url("notification"):
+            socket.close()
+            socket = ZMQStream(self.context.socket(zmq.XPUB), self.loop)
+            self._announcements = Announcements(socket)
+        return super().bind(socket, url)
 
     def start(self) -> None:
         """Run until stopped, or until a child or a port is lost."""

@@ -85,6 +85,11 @@ class DrainingScheduler(TaskScheduler):  # type: ignore[misc]  # ipyparallel has
         """Send a task on, to none of them where any would do."""
         super().submit_task(job, self.available_engines() if indices is None else indices)
 
+    def _register_engine(self, ident: bytes) -> None:
+        """Note one that has come, once: the answer to the first question and a notification may both name it."""
+        if ident not in self.targets:
+            super()._register_engine(ident)
+
     def _unregister_engine(self, ident: bytes) -> None:
         """Forget one that has gone, after its last results: until then it gets no task."""
         super()._unregister_engine(ident)

@@ -125,6 +125,16 @@ def ask(seconds: float, *uuids: str) -> Drain:
     return Drain(uuids, seconds)
 
 
+def test_an_engine_that_is_named_twice_is_there_once() -> None:
+    """The answer to the scheduler's first question and a notification may both name it; its tasks stay its own."""
+    scheduler = Scheduler()
+    scheduler.join(b"a", b"b")
+    scheduler.submit()
+    scheduler.join(b"a", b"b")
+    assert sorted(scheduler.targets) == [b"a", b"b"]
+    assert sum(scheduler.at(ident) for ident in (b"a", b"b")) == sum(map(len, scheduler.pending.values())) == 1
+
+
 @pytest.mark.parametrize(("hwm", "scheme"), [(1, "leastload"), (0, "leastload"), (0, "lru"), (2, "twobin")])
 def test_tasks_go_to_the_others(hwm: int, scheme: str) -> None:
     """While one is drained and then goes, each of a hundred tasks ends where it was begun, and none fails."""

@@ -38,6 +38,14 @@ def status(context: Context) -> None:
     cli.status()
 
 
+@task
+def cloud(context: Context) -> None:
+    """Be a cloud of EC2's kind until interrupted, whose instances are hosts of a lab (root only)."""
+    from tests.lab import cli
+
+    cli.cloud()
+
+
 @task(
     help={"quick": "one repetition, few engines and hosts", "only": "this point alone", "json": "file for all samples"}
 )
@@ -53,6 +61,6 @@ def bench(context: Context, quick: bool = False, only: str = "", json: str = "")
 
 ns = collection()
 ns.add_task(bench)
-ns.add_collection(Collection("lab", up, down, status))
+ns.add_collection(Collection("lab", up, down, status, cloud))
 
 __all__ = ["ns"]

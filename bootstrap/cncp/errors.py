@@ -56,6 +56,10 @@ class CncpError(Exception):
         self.hint = shown(hint)
 
 
+class NotInstalled(CncpError):
+    """What the file names needs a package that is not there; the settings may ask for it."""
+
+
 class UsageError(CncpError):
     """The command line, the environment or a file says something that makes no sense."""
 

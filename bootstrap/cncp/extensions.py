@@ -12,12 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from cncp.errors import CncpError, UsageError
+from cncp.errors import CncpError, NotInstalled, UsageError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
+
+
+class Unknown(NotInstalled, UsageError):
+    """There is none of that name, or it is of a package that is not installed."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Kinds(Generic[T]):
         return [*self.ours, *sorted({point.name for point in self._others()} - self.ours.keys())]
 
     def find(self, name: str, where: str) -> type[T]:
-        """Return the class of this name. Raises UsageError where there is none, CncpError where it is none that fits.
+        """Return the class of this name. Raises Unknown where there is none, CncpError where it is none that fits.
 
         ``where`` is who asks for it.
         """
@@ -51,9 +55,7 @@ class Kinds(Generic[T]):
             names = self.names()
             close = difflib.get_close_matches(name, names, 1)
             there = f"there are: {', '.join(names)}; that of another package is to be installed beside cncp"
-            raise UsageError(
-                f"{where}: there is no {self.noun} {name!r}", f"did you mean {close[0]}?" if close else there
-            )
+            raise Unknown(f"{where}: there is no {self.noun} {name!r}", f"did you mean {close[0]}?" if close else there)
         return self._held(points)
 
     def _others(self) -> list[EntryPoint]:

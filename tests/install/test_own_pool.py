@@ -161,3 +161,35 @@ def test_a_cluster_of_machines_that_come_by_themselves(biology: Site) -> None:
     assert gone.returncode == 0, gone.stderr
     assert "ending cell0" in gone.stderr
     assert not biology.state.exists()
+
+
+def test_a_package_is_installed_that_the_file_needs_already(biology: Site) -> None:
+    """A provider that nobody has is named with the way out, which the file is not in; `up` takes the way by itself."""
+    wanted = biology.home / "requirements.txt"
+    wanted.unlink()
+    (biology.home / "cluster.toml").rename(biology.home / "later.toml")
+    script = ["bash", str(biology.code / "baremetal.sh"), "--engines", "1"]
+    made = said(script, biology.environment, biology.home)
+    assert made.returncode == 0, made.stderr
+
+    text = (biology.home / "later.toml").read_text()
+    (biology.home / "cluster.toml").write_text(text.replace('requirements = "requirements.txt"\n', ""))
+    for verb in (["up"], ["plan"], ["scale", "2"]):
+        refused = biology.cncp(*verb)
+        assert refused.returncode == 2
+        assert "there is no provider 'cells'" in refused.stderr
+    installed = biology.cncp("pip", "install", "biology")
+    assert installed.returncode == 0, installed.stderr
+    assert "2/2 engines answer" in installed.stdout
+    # uninstall has to know the provider, which goes after its members.
+    assert biology.cncp("uninstall").returncode == 0
+
+    (biology.home / "cluster.toml").unlink()
+    made = said(script, biology.environment, biology.home)
+    assert made.returncode == 0, made.stderr
+    wanted.write_text("biology\n")
+    (biology.home / "cluster.toml").write_text(text)
+    up = biology.cncp("up")
+    assert up.returncode == 0, up.stderr
+    assert "2/2 engines answer" in up.stdout
+    assert biology.cncp("uninstall").returncode == 0

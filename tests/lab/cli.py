@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import signal
+import threading
 
+from ..cloud import moto_ec2
 from . import state
+from .cloud import Region
 from .nspawn import Lab
+
+REGION = "eu-west-1"
 
 
 def kept() -> Lab | None:
@@ -46,6 +52,43 @@ def status() -> None:
         print("no lab is up")
     else:
         _show(lab)
+
+
+def cloud() -> None:
+    """Be a region of EC2, until interrupted: moto answers, and what it says runs is a host with real cloud-init.
+
+    What such a cloud forgets: who may do what, prices, limits, and its own networks.
+    """
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    with Lab() as lab, moto_ec2.serving(lab.address) as endpoint, Region(lab, endpoint, REGION) as region:
+        print(
+            f"""EC2 is at {endpoint} until this is interrupted. In ~/.aws/config, of whoever has the controller here:
+
+[default]
+region = {REGION}
+endpoint_url = {endpoint}
+aws_access_key_id = t
+aws_secret_access_key = t
+
+In cluster.toml:
+
+listen = "all"
+external = "{lab.address}"
+
+[[pool]]
+provider = "ec2"
+instances = 2
+image = "{region.image()}"
+flavor = "t3.micro"
+engines = 1
+""",
+            flush=True,
+        )
+        ended.wait()
+        for error in region.errors:
+            print(f"{type(error).__name__}: {error}")
 
 
 def _show(lab: Lab) -> None:

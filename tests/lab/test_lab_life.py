@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import signal
 import subprocess
 import sys
@@ -11,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from ..cloud import moto_ec2
 from . import base, cli, state
 from .cgroup import hierarchies
 from .nspawn import Lab
+from .site import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -164,3 +168,43 @@ def test_lab_stays_up_between_commands(capsys: pytest.CaptureFixture[str]) -> No
     subprocess.run([sys.executable, "-c", "from tests.lab import cli; cli.down()"], cwd=ROOT, check=True)
     cli.status()
     assert capsys.readouterr().out == "no lab is up\n"
+
+
+CLOUD = """
+import sys
+from tests.lab import cli
+cli.cloud()
+"""
+
+SAYS = "#!/bin/sh\necho this is $(hostname -s) > /dev/console\n"
+
+
+@pytest.mark.usefixtures("lab", "own_state")
+def test_a_cloud_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instance that is asked for by the API boots with its user-data; nothing is left of a cloud that was ended."""
+    import boto3
+
+    for name, value in moto_ec2.KEYS.items():
+        monkeypatch.setenv(name, value)
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", CLOUD], cwd=ROOT, stdout=pipe, text=True) as cloud:
+        try:
+            assert cloud.stdout is not None
+            said = list(itertools.takewhile(lambda line: not line.startswith("engines"), cloud.stdout))
+            words = {key: value for key, _, value in (line.strip().partition(" = ") for line in said)}
+            client = boto3.client("ec2", endpoint_url=words["endpoint_url"], region_name=words["region"])
+            made = client.run_instances(
+                ImageId=json.loads(words["image"]), InstanceType=json.loads(words["flavor"]), MinCount=1, MaxCount=1,
+                UserData=SAYS,
+            )["Instances"][0]  # fmt: skip
+            name = f"this is {made['PrivateDnsName'].partition('.')[0]}"
+
+            def console() -> str:
+                # boto3 has decoded it.
+                return str(client.get_console_output(InstanceId=made["InstanceId"]).get("Output", ""))
+
+            until(lambda: name in console(), 60, "what the instance says")
+        finally:
+            cloud.terminate()
+        assert cloud.wait(60) == 0
+    assert state.records() == []

@@ -9,9 +9,12 @@ from invoke.context import Context
 
 from cncp.config.asked import request
 from cncp.console import Console
+from cncp.errors import NotInstalled
 from cncp.fleet import rollout
 from cncp.machine.node import Node
 from cncp.machine.ops import busy_engines
+from cncp.machine.ops.apply import describe
+from cncp.machine.ops.main import bring_environment
 from cncp.tasks import elsewhere, scenes
 from cncp.tasks import following as next_steps
 from cncp.tasks import rollout_report as reports
@@ -55,14 +58,19 @@ def converge(
     ``again`` are the words of cncp that go on after an installation, where this verb itself cannot.
     """
     asked = request(os.environ, file=file, flags=flags, forget=forget)
-    if cluster := scenes.elsewhere(asked):
-        given = {"quiet": console.quiet, "verbose": console.verbose, "json": as_json}
-        limited = {"limit": limit} if limit else {}
-        words = elsewhere.options({**given, **limited})
-        elsewhere.up(asked, cluster, console, words, strict=is_strict(host_keys), again=again)
-        return
-    wanted = reports.fleet(asked, scenes.inventory(asked), limit=limit, strict=is_strict(host_keys))
-    done = rollout.up(asked, wanted, console, again)
+    try:
+        if cluster := scenes.elsewhere(asked):
+            given = {"quiet": console.quiet, "verbose": console.verbose, "json": as_json}
+            limited = {"limit": limit} if limit else {}
+            words = elsewhere.options({**given, **limited})
+            elsewhere.up(asked, cluster, console, words, strict=is_strict(host_keys), again=again)
+            return
+        wanted = reports.fleet(asked, scenes.inventory(asked), limit=limit, strict=is_strict(host_keys))
+        done = rollout.up(asked, wanted, console, again)
+    except NotInstalled:
+        # The settings may ask for the package that the file needs: this begins anew where it brings any.
+        bring_environment(describe(asked), console, again)
+        raise
     head = wanted.inventory.controller
     following = _following(done.node, "" if head.local else head.name) if done.first else []
     reports.report(wanted, done, console, following=following, as_json=as_json)

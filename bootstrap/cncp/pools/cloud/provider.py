@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from cncp.errors import CncpError, plural
+from cncp.errors import CncpError, NotInstalled, plural
 
 CLUSTER, BATCH, OWNER, EXPIRES = "cncp-cluster", "cncp-batch", "cncp-owner", "cncp-expires"
 """Tags of whatever we make in a cloud; EXPIRES is in s since the epoch: by then it has joined, or ends itself."""
@@ -192,13 +192,13 @@ class Provider(Protocol):
 
 
 def library(name: str, package: str, extra: str) -> Any:
-    """Import what talks to a cloud. Raises CncpError where it is not installed."""
+    """Import what talks to a cloud. Raises NotInstalled."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != name:
             raise
-        raise CncpError(
+        raise NotInstalled(
             f"{package} is not installed, which talks to this cloud",
             f"into the cluster: cncp pip install {package}; beside a cncp of your own: pip install 'cncp[{extra}]'",
         ) from None

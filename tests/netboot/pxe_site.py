@@ -24,6 +24,7 @@ from cncp.netboot import cidcapt
 from cncp.netboot.blancmange import top_config
 from cncp.netboot.blancmange.initramfs_image import build
 from cncp.netboot.blancmange.initramfs_tree import Reach
+from cncp.netboot.blancmange.top_config import TopConfig
 from cncp.netboot.cidd import Settings
 from cncp.netboot.mkimg.archives import Format
 from cncp.netboot.service import dnsmasq_conf
@@ -32,6 +33,7 @@ from cncp.netboot.service.server_settings import Network
 from cncp.rendezvous import certificate
 from cncp.waiting import wait_until
 from tests.lab.base import cache_dir
+from tests.unit.refusal import ran
 
 from .loopback_site import CiddFolder, started
 from .tiny_image import KERNEL, MODULES, TinyImage
@@ -39,6 +41,8 @@ from .tiny_image import KERNEL, MODULES, TinyImage
 SERVER = "10.78.9.1"
 OWN = ipaddress.IPv4Interface(f"{SERVER}/24")
 ARGUMENTS = "console=ttyS0 quiet panic=1 net.ifnames=0"
+SMALL = replace(top_config.read(), kernel=KERNEL, modules=(*MODULES, "ext4"))
+"""A Blancmange that boots in seconds: with the kernel of virtual machines, and the modules of these."""
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
 
 EMULATOR = (
@@ -155,8 +159,12 @@ class PxeSite(CiddFolder):
         *,
         slot: str = "160M",
         memory: int = 320,
+        blancmange: TopConfig = SMALL,
     ) -> None:
-        """``images`` are tiny ones to be there; ``slot`` is what a disk has for one, ``memory`` of a machine in MiB."""
+        """``images`` are tiny ones to be there; ``slot`` is what a disk has for one, ``memory`` of a machine in MiB.
+
+        ``blancmange`` is what that is made of, but for arguments and layout.
+        """
         super().__init__(folder / "cidd")
         self.folder, self._memory, cache = folder, memory, cache_dir() / "netboot"
         self.place.folder.mkdir()
@@ -169,16 +177,14 @@ class PxeSite(CiddFolder):
         layout = folder / "repart.d"
         layout.mkdir()
         write_layout(layout, {"blancmange": "64M", "swap": "16M", "slot0": slot, "slot1": slot})
-        config = replace(
-            top_config.read(), kernel=KERNEL, modules=(*MODULES, "ext4"), arguments=ARGUMENTS, layout=str(layout)
-        )
+        config = replace(blancmange, arguments=ARGUMENTS, layout=str(layout))
         reach = Reach(
             f"https://{SERVER}:{self.settings.port}",
             certificate.ensure(self.place.folder, "cidd"),
             f"http://{SERVER}:{self.settings.plain_port}",
             self.place.signing_key().public,
         )
-        build(self.place.blancmange, config, reach, self.place.signing_key(), authorized_keys, cache / "blancmange")
+        build(self.place.blancmange, config, reach, self.place.signing_key(), authorized_keys, cache / config.kernel)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[PxeSite]:
@@ -200,6 +206,11 @@ class PxeSite(CiddFolder):
             started(dnsmasq(self.folder, own, self.settings.plain_port), self.folder / "dnsmasq.log"),
         ]
         assert wait_until(self.answers, 60), self.said()
+
+    def image_make(self, name: str, *words: str) -> None:
+        """Make an image, as a user does."""
+        done = ran(self.folder, ["image.make", name, *words, "--folder", str(self.place.folder)])
+        assert done.returncode == 0, done.stderr
 
     def machine(self, size: str = "420M", first: str = "c", cards: int = 1) -> Machine:
         """Return one more machine, not switched on."""

@@ -1,4 +1,7 @@
-"""Debian as image.make makes it, from packages and from a tree: by PXE to the real cidkid, to others, and back."""
+"""Debian as image.make makes it, from packages and from a tree: by PXE to the real cidkid, to others, and back.
+
+Kernel and modules are those that Debian has for every machine, in Blancmange too, as they are without any setting.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from cncp.netboot import cidcapt
+from cncp.netboot.blancmange import top_config
 from cncp.waiting import wait_until
-from tests.unit.refusal import ran
 
 from .pxe_site import NEEDS, PxeSite
-from .tiny_image import KERNEL
 
 PACKED, TREE, SQUASHED = "debian-1-0", "debian-1-1", "debian-2-0"
 PATIENCE = 900  # s for a boot of Debian, emulated on a machine that does much else
@@ -49,12 +51,6 @@ pytestmark = [
 ]
 
 
-def image_make(site: PxeSite, name: str, *words: str) -> None:
-    """Make an image of the site."""
-    done = ran(site.folder, ["image.make", name, *words, "--folder", str(site.place.folder)])
-    assert done.returncode == 0, done.stderr
-
-
 def tree_of(site: PxeSite, folder: Path) -> Path:
     """Unpack the first image, with its kernel where it was, and have it report."""
     folder.mkdir()
@@ -78,11 +74,11 @@ def tree_of(site: PxeSite, folder: Path) -> Path:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PxeSite]:
     """A network with cidd and three images."""
     monkeypatch.setenv("PYTHONPATH", str(Path(cidcapt.__file__).parents[2]))
-    made = PxeSite(tmp_path, {}, slot="700M", memory=768)
-    image_make(made, PACKED, "--suite", "bookworm", "--packages", f"{KERNEL},libcap2-bin")
+    made = PxeSite(tmp_path, {}, slot="700M", memory=768, blancmange=top_config.read())
+    made.image_make(PACKED, "--suite", "bookworm", "--packages", "libcap2-bin")
     tree = tree_of(made, tmp_path / "tree")
-    image_make(made, TREE, "--tree", str(tree))
-    image_make(made, SQUASHED, "--tree", str(tree), "--format", "squashfs")
+    made.image_make(TREE, "--tree", str(tree))
+    made.image_make(SQUASHED, "--tree", str(tree), "--format", "squashfs")
     shutil.rmtree(tree)
     with made.running():
         yield made

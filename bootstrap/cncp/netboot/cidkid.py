@@ -27,6 +27,7 @@ WAIT = 50  # s that cidd may hold an answer back
 _PATIENCE = 20.0  # s on top of that
 _SOON, _BEGUN = 10, 18  # s, and how many such waits after engines have begun to join
 _FIRST, _LAST = 1.0, 30.0  # s between tries, doubled from one to the next
+_LARGEST = 16 << 20  # bytes of an answer: of each node cidd says half a KiB
 _VERBS = ("none", "drain", "switch", "blancmange")
 
 
@@ -66,11 +67,13 @@ class Server:
                 raise CiddError(f"{self._where[0]} has another certificate than cidd's")
             connection.request(method, target, body, {name.replace("_", "-"): text for name, text in headers.items()})
             answer = connection.getresponse()
-            content = answer.read(1 << 20)
+            content = answer.read(_LARGEST + 1)
         except (OSError, http.client.HTTPException) as error:
             raise CiddError(f"cidd at {self._where[0]}:{self._where[1]} does not answer: {error}") from None
         finally:
             connection.close()
+        if len(content) > _LARGEST:
+            raise CiddError(f"cidd answers with more than {_LARGEST >> 20} MiB")
         if answer.status != 200:
             raise CiddError(*refusal(answer.status, content))
         return content

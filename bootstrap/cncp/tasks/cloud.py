@@ -20,14 +20,15 @@ from cncp.pools.base import Pool
 from cncp.pools.cloud import cloud_disk, journal, outputs, registered, roster, tending
 from cncp.pools.cloud import images as uploads
 from cncp.pools.cloud.admission import owner_tag
-from cncp.pools.cloud.cloud_pool import CloudPool
+from cncp.pools.cloud.cloud_pool import CloudPool, load_store
 from cncp.pools.cloud.images import Image, Images
 from cncp.pools.cloud.patience import Clock
 from cncp.pools.cloud.provider import CLUSTER, OWNER, Provider, Template
 from cncp.pools.cloud.roster import Entry, SomeCloudsFailed
 from cncp.pools.guarded import Guarded
-from cncp.pools.netboot.netboot_pool import NetbootPool
+from cncp.pools.netboot.netboot_pool import NetbootPool, seed_store
 from cncp.pools.providers import PROVIDERS, pools
+from cncp.serve import errands
 from cncp.tasks import main_job
 from cncp.tasks.options import CLUSTER_FILE, JSON, QUIET
 from cncp.tasks.scenes import asked
@@ -197,7 +198,10 @@ def tend(context: Context, file: str | None = None, quiet: bool = False) -> None
     """
     console = Console(quiet=quiet)
     failed = dict[str, CncpError]()
-    for netbooted in _all_pools(file):
+    every = _all_pools(file)
+    if file is None:
+        _forget_others({pool.name for pool in every})
+    for netbooted in every:
         try:
             if isinstance(netbooted, NetbootPool) and netbooted.renew():
                 console.phase(f"{netbooted.name}: what its nodes join by is good for longer")
@@ -221,6 +225,16 @@ def tend(context: Context, file: str | None = None, quiet: bool = False) -> None
     if more:
         main_job.converge(console, {}, file=file)
     _finish(failed)
+
+
+def _forget_others(names: Collection[str]) -> None:
+    """Take away what has this verb be run for pools that the file in use has no more."""
+    home = accounts.home(os.environ)
+    kept = {store(name).path(home) for name in names for store in (load_store, seed_store)}
+    for pattern in (errands.WANTED, errands.RENEWED):
+        for path in (home / "cloud").glob(pattern):
+            if path not in kept:
+                path.unlink(missing_ok=True)
 
 
 def _sure(question: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 
@@ -55,7 +56,7 @@ def up(
     console, paths = Console(quiet=quiet), _paths()
     numbers = {"port": port, "plain_port": plain_port, "at_once": at_once}
     given: dict[str, object] = {"interface": interface, "address": address, "dhcp": dhcp, "owner": owner}
-    given |= {name: int(said) if said and said.isascii() and said.isdigit() else said for name, said in numbers.items()}
+    given |= {name: int(said) if said and re.fullmatch("[0-9]{1,9}", said) else said for name, said in numbers.items()}
     wanted = bring_up.plan(paths, given, console)
     anew = bring_up.up(paths, wanted, console, build=not no_build)
     told = f"new: {', '.join(anew)}" if anew else "nothing had to change"

@@ -10,6 +10,8 @@ import pytest
 
 from cncp.netboot import cidkid
 from cncp.netboot.cidkid import Agent, CiddError, Me, Server
+from cncp.rendezvous import certificate
+from tests.install.server import serving
 
 ME = Me("https://127.0.0.1:1", "0" * 64, "n1", "compute-1-0", "ab")
 
@@ -99,6 +101,19 @@ def test_what_is_no_answer(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Server, "ask", lambda *_, **__: answer)
     with pytest.raises(CiddError, match="does not know"):
         Agent(ME, lambda *_: None, print).announce()
+
+
+def test_an_answer_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error, and not taken for whole where it was cut."""
+    fingerprint = certificate.ensure(tmp_path, "cidd")
+    (tmp_path / "nodes").write_bytes(b"x" * 100)
+    with serving(tmp_path, certificate.path(tmp_path)) as listening:
+        server = Server(f"https://{listening.address}", fingerprint)
+        monkeypatch.setattr(cidkid, "_LARGEST", 100)
+        assert len(server.ask("GET", "/files/nodes")) == 100
+        monkeypatch.setattr(cidkid, "_LARGEST", 99)
+        with pytest.raises(CiddError, match="more than"):
+            server.ask("GET", "/files/nodes")
 
 
 @pytest.mark.parametrize("url", ["", "http://a:1", "https://a", "https://a:x", "https://a:65536", "https://[a:1"])

@@ -63,3 +63,21 @@ def test_a_cloud_that_does_not_answer_keeps_no_other_pool(monkeypatch: pytest.Mo
     with pytest.raises(Exit, match="it does not answer"):
         body.body(Context())
     assert asked == ["first", "second", "third", "up"]
+
+
+def test_a_pool_that_is_no_more_in_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is left of it for which the verb would be run each minute; another file's word does not count."""
+    (tmp_path / "cloud").mkdir()
+    for name in ("load-a.state", "load-b.state", "seed-a.state", "seed-c.state", "journal.json"):
+        (tmp_path / "cloud" / name).write_text("{}")
+    monkeypatch.setenv("CNCP_HOME", str(tmp_path))
+    monkeypatch.setattr(cloud, "_all_pools", lambda _: [SimpleNamespace(name="a")])
+    body: Any = cloud.tend
+    body.body(Context(), file="other.toml", quiet=True)
+    assert len(list((tmp_path / "cloud").iterdir())) == 5
+    body.body(Context(), quiet=True)
+    assert sorted(path.name for path in (tmp_path / "cloud").iterdir()) == [
+        "journal.json",
+        "load-a.state",
+        "seed-a.state",
+    ]

@@ -77,6 +77,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> list[str]:
         ("netboot.up --interface lo", "there is no interface lo for nodes", 2),
         ("netboot.up", "no interface is named", 2),
         ("netboot.up --interface a --port x", "--port is to be a whole number", 2),
+        (f"netboot.up --interface a --port {'1' * 4400}", "--port is to be a whole number", 2),
         ("netboot.up --interface a --at-once 99999", "--at-once is to be", 2),
         ("netboot.up eth1", "eth1", 2),
         ("netboot.status", "no netboot server runs", 1),

@@ -142,6 +142,9 @@ def fitted(kind: type[T], value: object) -> T:
 
 def as_json(value: Any) -> Any:
     """Return records, and what holds some, as JSON types."""
+    if value is None or isinstance(value, str | int | float):
+        # Most of what is in them, by far.
+        return value
     if isinstance(value, Record):
         return value.to_json()
     if dataclasses.is_dataclass(value):

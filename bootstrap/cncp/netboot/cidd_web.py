@@ -15,7 +15,6 @@ import os
 import re
 import ssl
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -329,8 +328,7 @@ class _Metrics(_Admitted):
     def get(self) -> None:
         self.set_header("Content-Type", "text/plain; version=0.0.4")
         provisioner = self.cidd.provisioner
-        jobs = Counter[str](state.outcome for state in provisioner.capture_states())
-        outcomes = {outcome: jobs[outcome] for outcome in OUTCOMES}
+        outcomes = {**dict.fromkeys(OUTCOMES, 0), **provisioner.outcomes()}
         lines = self.cidd.meters.lines(provisioner.nodes(), len(self.cidd.images.names()), outcomes)
         self.write("".join(lines))
 

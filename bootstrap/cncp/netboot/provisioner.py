@@ -9,14 +9,15 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cncp.config.hostlist import fold
 from cncp.errors import CncpError, UsageError
 from cncp.netboot import cidkid, messages, node_states
-from cncp.netboot.messages import BOOT, CaptureState, NodeProgress, Report, Task, Wish
+from cncp.netboot.messages import BOOT, CaptureState, NodeProgress, Outcome, Report, Task, Wish
 from cncp.netboot.node_db import Capture, Event, NodeDb
 from cncp.netboot.node_states import IN_BLANCMANGE, UNDER_WAY, Node
 
@@ -249,14 +250,14 @@ class Provisioner:
             raise UsageError(f"{wish.image} is an image of Darwin, which cannot be booted here", "name one of Linux")
         names = tuple(dict.fromkeys(wish.nodes))
         known = self._db.capture(job)
-        going = known is not None and self._state(known).outcome == "waiting"
+        going = known is not None and self._outcome(known) == "waiting"
         same = known is not None and (known.nodes, known.image) == (names, wish.image)
         if going and not same and not wish.hold:
             raise UsageError(f"job {job} has asked for other nodes, or another image", "cancel it first")
         nodes = {node.name: node for node in self._db.nodes()}
         if missing := [name for name in names if name not in nodes]:
             raise UsageError(f"there is no node {', '.join(fold(missing))}", _NODES)
-        self._refuse_overlap(job, names)
+        self._refuse_overlap(job, [nodes[name] for name in names])
         now = self._clock()
         text = f"job {job} wants {wish.image}"
         changes = [(nodes[name], node_states.sent_to(nodes[name], wish.image, job, now), text) for name in names]
@@ -269,10 +270,15 @@ class Provisioner:
         self._say(told)
         return self.capture_state(job)
 
-    def _refuse_overlap(self, job: str, names: Iterable[str]) -> None:
+    def _refuse_overlap(self, job: str, nodes: Sequence[Node]) -> None:
+        """Raise UsageError where a node is another job's, as long as that waits for it or holds it."""
+        having = {node.job for node in nodes}
         for other in self._db.captures():
-            both = [name for name in names if name in other.nodes]
-            if both and other.job != job and (other.hold or self._state(other).outcome == "waiting"):
+            # Of jobs that are over there may be many, each with all nodes.
+            if other.job == job or not (other.hold or (other.job in having and self._outcome(other) == "waiting")):
+                continue
+            theirs = frozenset(other.nodes)
+            if both := [node.name for node in nodes if node.name in theirs]:
                 does = ("has", "in") if other.hold else ("puts", "into")
                 raise UsageError(
                     f"job {other.job} {does[0]} {', '.join(fold(both))} {does[1]} {other.image}",
@@ -287,23 +293,24 @@ class Provisioner:
         if capture is None:
             raise UsageError(f"no job {job} has asked for nodes", "ask for some, or see cncp node.list")
         self._asked[job] = self._clock()
-        return self._state(capture)
-
-    def capture_states(self) -> list[CaptureState]:
-        """Return how far all jobs are that have not let go."""
-        return [self._state(capture) for capture in self._db.captures()]
-
-    def _state(self, capture: Capture) -> CaptureState:
         nodes = [node for name in capture.nodes if (node := self._db.node(name))]
         progress = tuple(NodeProgress(node.name, node.state, node.percent, node.reason) for node in nodes)
-        # One that is gone is no node of the job's any more, nor is one that another has got since.
-        kept = [node for node in nodes if node.job == capture.job]
-        if len(kept) < len(capture.nodes) or any(node.state == "failed" for node in nodes):
-            return CaptureState(capture.job, capture.image, "failed", progress)
-        if all(node.state == "alive" and node.image == capture.image for node in nodes):
-            return CaptureState(capture.job, capture.image, "done", progress)
-        late = self._clock() > capture.deadline
-        return CaptureState(capture.job, capture.image, "late" if late else "waiting", progress)
+        return CaptureState(capture.job, capture.image, self._outcome(capture), progress)
+
+    def outcomes(self) -> Mapping[str, int]:
+        """Return how many jobs that have not let go are done, wait, or have failed."""
+        return Counter[str](self._outcome(capture) for capture in self._db.captures())
+
+    def _outcome(self, capture: Capture) -> Outcome:
+        outcome: Outcome = "done"
+        for name in capture.nodes:
+            node = self._db.node(name)
+            # One that is gone is no node of the job's any more, nor is one that another has got since.
+            if node is None or node.job != capture.job or node.state == "failed":
+                return "failed"
+            if node.state != "alive" or node.image != capture.image:
+                outcome = "late" if self._clock() > capture.deadline else "waiting"
+        return outcome
 
     def release(self, job: str) -> None:
         """Let a job's nodes go. A job that has none is none the worse."""
@@ -334,7 +341,7 @@ class Provisioner:
     def _abandoned(self, capture: Capture, now: float) -> bool:
         """Tell whether nobody waits for a job that is not there yet: who asked for it was killed, or its machine."""
         silent = now - max(self._asked.get(capture.job, 0.0), self._began)
-        return silent > _ABANDONED and self._state(capture).outcome == "waiting"
+        return silent > _ABANDONED and self._outcome(capture) == "waiting"
 
     def _save(self, changes: Iterable[tuple[Node | None, Node, str]]) -> None:
         with self._db.transaction():

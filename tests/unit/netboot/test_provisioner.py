@@ -422,6 +422,30 @@ def test_jobs_are_forgotten_in_the_end(scene: Scene) -> None:
     assert scene.db.capture("7") is None
 
 
+def test_jobs_that_are_over_take_no_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all nodes go from job to job, each is looked at for the last one, whatever came before."""
+    names = [f"n{number}" for number in range(20)]
+    with scene.db.transaction():
+        for number, name in enumerate(names):
+            scene.db.save(Node(name, *scene.hardware(number), "alive", image=OLD, wanted=OLD, slots=(OLD,)), None)
+    asked, node = list[str](), scene.db.node
+
+    def counted(name: str) -> Node | None:
+        asked.append(name)
+        return node(name)
+
+    monkeypatch.setattr(scene.db, "node", counted)
+    for job in range(50):
+        asked.clear()
+        assert scene.cidd.capture(str(job), Wish(tuple(names), OLD, 60)).outcome == "done"
+        assert len(asked) <= 3 * len(names)
+    scene.now += 1000
+    asked.clear()
+    scene.cidd.look()
+    assert scene.cidd.outcomes() == {"failed": 49, "done": 1}
+    assert len(asked) <= 2 * (50 + len(names))
+
+
 def test_what_cidd_did_not_hear_is_no_silence(scene: Scene) -> None:
     """Away for longer than any patience, it waits for its nodes from then on, and no longer."""
     scene.accepted(1)

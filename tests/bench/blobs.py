@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import selectors
 import socket
 import subprocess
@@ -44,10 +43,10 @@ def blobs(options: Options) -> list[Row]:
             content.write_bytes(os.urandom(_SIZE))
             with _cidd(Path(folder), content) as (port, target, pid):
                 took.ours.append(_fetched(port, target))
-                memory.ours.append(_peak(pid))
+                memory.ours.append(processes.peak(pid))
             with _plain(Path(folder)) as (port, target, pid):
                 took.theirs.append(_fetched(port, target))
-                memory.theirs.append(_peak(pid))
+                memory.theirs.append(processes.peak(pid))
     return [took, memory]
 
 
@@ -97,10 +96,3 @@ def _fetched(port: int, target: str) -> float:
                 ready.unregister(client)
                 client.close()
     return time.monotonic() - began
-
-
-def _peak(pid: int) -> float:
-    """Return the most memory that a process has had, in MB."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024

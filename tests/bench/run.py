@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cncp.console import Console
-from tests.bench import blobs, cold, noop, results, start
+from tests.bench import blobs, cold, nodes, noop, results, start
 from tests.bench.site import BenchError, Site, site
 from tests.bench.start import Options
 
@@ -56,7 +56,7 @@ _INSTALLED: dict[str, Callable[[Site, Options], list[results.Row]]] = {
 _ON_HOSTS = ("fleet", "hosts", "ssh")
 """Points that are measured on hosts of the lab."""
 
-POINTS = (*_INSTALLED, "cold", *_ON_HOSTS, "instances", "boot", "blobs")
+POINTS = (*_INSTALLED, "cold", *_ON_HOSTS, "instances", "boot", "blobs", "nodes")
 """All points, in the order in which they are measured."""
 
 
@@ -94,6 +94,9 @@ def measure(options: Options, points: list[str], say: Callable[[str], None]) -> 
     if "blobs" in points:
         say("measuring: blobs")
         rows += blobs.blobs(options)
+    if "nodes" in points:
+        say("measuring: nodes")
+        rows += nodes.nodes(options)
     return rows
 
 

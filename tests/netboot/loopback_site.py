@@ -59,15 +59,18 @@ class CiddFolder:
 
 
 class Site(CiddFolder):
-    """A cidd of this test's, and nodes that are threads. ``address`` is what they reach it by."""
+    """A cidd of this test's, and nodes that are threads.
 
-    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
+    ``address`` is what they reach it by, ``at_once`` how many may fetch at a time.
+    """
+
+    def __init__(self, folder: Path, address: str = "127.0.0.1", at_once: int = 16) -> None:
         super().__init__(folder)
         self.address = address
         self.ports = ports.free_block(2)
         self.settings = folder / "cidd.json"
         self.settings.write_text(
-            json.dumps(Settings(str(folder), address, self.ports[0], self.ports[1], at_once=16).to_json())
+            json.dumps(Settings(str(folder), address, self.ports[0], self.ports[1], at_once).to_json())
         )
         self.stop = threading.Event()
         self.nodes: list[FakeNode] = []

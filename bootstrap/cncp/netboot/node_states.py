@@ -52,7 +52,8 @@ LIFE: Mapping[State, Stay] = {
     "blancmange": _stay(120, "partition", "queued"),
     "partition": _stay(300, "queued"),
     "queued": _stay(300, "fetch"),
-    "fetch": _stay(300, "verify"),
+    # What waits and has not heard that it is its turn asks again.
+    "fetch": _stay(300, "verify", "queued"),
     "verify": _stay(300, "unpack"),
     "unpack": _stay(900, "boot"),
     "boot": _stay(600, "alive"),

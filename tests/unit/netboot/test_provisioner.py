@@ -166,6 +166,16 @@ def test_cidd_is_begun_anew_in_every_state(scene: Scene) -> None:
     assert scene.cidd.capture_state("7").outcome == "done"
 
 
+def test_a_node_that_has_not_heard_that_it_is_its_turn(scene: Scene) -> None:
+    """It asks again, as it does whose answer was lost with cidd or on the way, and goes on."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1)
+    scene.boots(1)
+    for state in ("blancmange", "queued", "queued"):
+        task = scene.says(1, state)
+    assert (task.verb, scene.node(1).state) == ("install", "fetch")
+
+
 def test_who_fetches(tmp_path: Path) -> None:
     """So many at a time, in the order in which they came; one that falls silent holds up nobody for ever."""
     scene = Scene(tmp_path / "nodes.db", at_once=2)

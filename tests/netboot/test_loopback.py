@@ -304,6 +304,10 @@ def test_a_job_that_is_given_up(site: Site) -> None:
     site.switch_on(2)
     site.nodes[0].broken = "unpack"
     assert site.cidcapt("1", "n[1-2]", OLD).returncode == cidcapt.FAILED
+    beyond = urllib.request.Request(address, headers={"Range": f"bytes={len(content)}-"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(beyond, timeout=20)
+    assert (caught.value.code, caught.value.headers["Content-Range"]) == (416, f"bytes */{len(content)}")
     assert {node.job for node in site.client.nodes()} == {""}
     site.nodes[0].broken = ""
     assert site.cidcapt("1", "n[1-2]", OLD, "--restart=1").returncode == 0

@@ -231,7 +231,11 @@ async def send(handler: RequestHandler, path: Path, sent: Callable[[int], None])
         # Of what is open: another may be in its place by now.
         size = os.fstat(file.fileno()).st_size
         begin = re.fullmatch(r"bytes=([0-9]{1,18})-", handler.request.headers.get("Range", ""))
-        first = min(int(begin[1]), size) if begin else 0
+        first = int(begin[1]) if begin else 0
+        if first and first >= size:
+            handler.set_header("Content-Range", f"bytes */{size}")
+            handler.set_status(416)
+            return
         if first:
             handler.set_status(206)
             handler.set_header("Content-Range", f"bytes {first}-{size - 1}/{size}")

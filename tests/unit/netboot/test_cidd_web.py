@@ -59,6 +59,16 @@ def test_a_file_from_where_a_transfer_was_cut(tmp_path: Path) -> None:
     assert sent(tmp_path / "none")[0].status == 404
 
 
+@pytest.mark.parametrize("first", [10, 11, 10**17])
+def test_from_the_end_of_a_file_on(tmp_path: Path, first: int) -> None:
+    """There is nothing, and it is said how much there is (RFC 9110, 15.5.17)."""
+    path = tmp_path / "initramfs"
+    path.write_bytes(b"0123456789")
+    rest, counted = sent(path, Range=f"bytes={first}-")
+    assert (rest.status, rest.content, counted) == (416, b"", 0)
+    assert rest.answered["Content-Range"] == "bytes */10"
+
+
 def test_a_file_that_is_replaced_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that was opened is sent, and said to be as long as that is."""
     path, whole = tmp_path / "initramfs", Path.open

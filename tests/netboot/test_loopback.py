@@ -151,11 +151,14 @@ def test_engines_are_told_what_they_join_by(site: Site) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_job_that_is_cancelled(site: Site, number: signal.Signals) -> None:
-    """The command ends, told once or twice, and its nodes are another job's."""
+    """The command ends, told once or twice, and its nodes are another job's; also where Slurm has signals blocked."""
     site.switch_on(1)
     assert site.cidcapt("1", "n1", OLD).returncode == 0
     site.nodes[0].works.clear()
-    with subprocess.Popen(site.argv("2", "n1", NEW), stderr=subprocess.PIPE, text=True) as command:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    command = subprocess.Popen(site.argv("2", "n1", NEW), stderr=subprocess.PIPE, text=True)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with command:
         assert wait_until(lambda: site.states()["n1"] == "draining", 30)
         command.send_signal(number)
         command.send_signal(number)

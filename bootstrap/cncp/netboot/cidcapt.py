@@ -215,13 +215,15 @@ def _done(given: argparse.Namespace, console: Console) -> int:
         return DONE
     wanted = {"nodes": node_names(" ".join(given.nodes)), "image": checked(given.image), "timeout": given.timeout}
     wish = Wish.from_json(wanted, "the request", "give up to 1024 nodes, and a time of up to a week")
-    for number in _ENDING:
-        signal.signal(number, _cancel)
     return _until_cancelled(client, job, wish, console)
 
 
 def _until_cancelled(client: CiddClient, job: str, wish: Wish, console: Console) -> int:
     try:
+        for number in _ENDING:
+            signal.signal(number, _cancel)
+        # Slurm begins programs with them blocked, now and then.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         ended = capture(client, job, wish, console)
         if ended != DONE:
             # The job does not begin: what is under way for it is anybody's.

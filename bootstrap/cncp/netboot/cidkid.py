@@ -160,11 +160,8 @@ class Agent:
         if digest == self._joined:
             return
         document = self._send("GET", "rendezvous").decode(errors="replace") if digest else ""
-        try:
-            self._act("join" if digest else "leave", "", document)
-        except CiddError as error:
-            # The node is worth as much to jobs: what they ask goes on.
-            self._say(str(error))
+        # What fails is tried again as the rest is, and what jobs ask goes before it.
+        self._act("join" if digest else "leave", "", document)
         # Whether it does is seen in a while.
         self._joined, self._begun = digest, _BEGUN if digest else 0
 

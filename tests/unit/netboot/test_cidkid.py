@@ -76,6 +76,27 @@ def test_a_job_that_is_cancelled_while_it_drains(monkeypatch: pytest.MonkeyPatch
     assert done == ["resume", "drain", "resume", "switch"]
 
 
+@pytest.mark.parametrize(("digest", "verb"), [("", "leave"), ("ab", "join")])
+def test_engines_that_cannot_yet(digest: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was away, they leave or join later, and a job is not kept waiting for that."""
+    tried, waited, answers = list[str](), list[float](), ["none"] * 4 + ["switch", "switch"]
+
+    def ask(_: Server, method: str, target: str, body: bytes = b"", **headers: str) -> bytes:
+        if target.endswith("/rendezvous"):
+            return b'{"cluster": 1}'
+        return json.dumps({"verb": answers.pop(0), "rendezvous": digest}).encode()
+
+    def act(asked: str, _: str, __: str) -> None:
+        tried.append(asked)
+        if asked == verb and len(tried) < 4:
+            raise CiddError("no controller")
+
+    monkeypatch.setattr(Server, "ask", ask)
+    cidkid.run(Agent(ME, act, print), print, wait_for=waited.append)
+    assert tried == ["resume", verb, verb, verb, "switch"]
+    assert waited == [1.0, 2.0]
+
+
 def test_an_agent_that_is_begun_anew_while_it_drains(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes no work in between."""
     done, _ = scripted(["drain", "drain", "blancmange", "blancmange"], monkeypatch)

@@ -41,7 +41,7 @@ class Scene:
             assert input
             self.state.mkdir(parents=True, exist_ok=True)
             (self.state / "member.json").write_text(json.dumps({"cluster": json.loads(input)["cluster"]}))
-        if "uninstall" in argv:
+        if "uninstall" in argv and not self.fails:
             (self.state / "member.json").unlink(missing_ok=True)
             self.state.rmdir()
         failed = bool(self.fails) and self.fails in argv
@@ -123,6 +123,21 @@ def test_leaving(scene: Scene) -> None:
     assert scene.did() == [stop, UNINSTALL]
     assert not scene.place.joined.exists()
     assert not scene.state.exists()
+
+
+def test_leaving_that_fails(scene: Scene) -> None:
+    """Says so, and is done when it is asked for again."""
+    scene.host.join(SEED)
+    scene.host.install()
+    scene.fails = "uninstall"
+    with pytest.raises(EngineHostError, match="status 1"):
+        scene.host.leave()
+    assert scene.place.joined.exists()
+    scene.fails = ""
+    scene.did()
+    scene.host.leave()
+    assert scene.did()[-1] == UNINSTALL
+    assert not scene.place.joined.exists()
 
 
 def test_draining(scene: Scene) -> None:

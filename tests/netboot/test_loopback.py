@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
@@ -120,6 +121,17 @@ def test_what_works_is_waited_for(site: Site) -> None:
         assert command.poll() is None
         site.nodes[0].works.set()
         assert command.wait(PATIENCE) == 0
+
+
+def test_a_node_whose_clock_has_fallen_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told what it has said before, and goes on above that."""
+    site.switch_on(1)
+    for job, image in (("1", OLD), ("2", NEW)):
+        assert site.cidcapt(job, "n1", image).returncode == 0
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000)
+    done = site.cidcapt("3", "n1", OLD)
+    assert done.returncode == 0, done.stderr + site.log()
+    assert "403" in site.log()
 
 
 def test_engines_are_told_what_they_join_by(site: Site) -> None:
@@ -275,6 +287,10 @@ def test_blobs_arrive_whole_or_go_on(site: Site) -> None:
     with urllib.request.urlopen(rest, timeout=20) as answer:
         assert answer.status == 206
         assert answer.read() == content[1000000:]
+    beyond = urllib.request.Request(address, headers={"Range": f"bytes={len(content)}-"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(beyond, timeout=20)
+    assert (caught.value.code, caught.value.headers["Content-Range"]) == (416, f"bytes */{len(content)}")
 
 
 @pytest.mark.parametrize(
@@ -307,10 +323,6 @@ def test_a_job_that_is_given_up(site: Site) -> None:
     site.switch_on(2)
     site.nodes[0].broken = "unpack"
     assert site.cidcapt("1", "n[1-2]", OLD).returncode == cidcapt.FAILED
-    beyond = urllib.request.Request(address, headers={"Range": f"bytes={len(content)}-"})
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(beyond, timeout=20)
-    assert (caught.value.code, caught.value.headers["Content-Range"]) == (416, f"bytes */{len(content)}")
     assert {node.job for node in site.client.nodes()} == {""}
     site.nodes[0].broken = ""
     assert site.cidcapt("1", "n[1-2]", OLD, "--restart=1").returncode == 0

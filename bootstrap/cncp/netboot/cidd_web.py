@@ -34,7 +34,8 @@ from cncp.netboot.messages import BOOT, OUTCOMES, Report, Wish
 from cncp.netboot.meters import Meters
 from cncp.netboot.node_db import Event, NodeDb
 from cncp.netboot.node_states import MAC_FORM, UUID_FORM, OutOfTurnError
-from cncp.netboot.provisioner import DeniedError, Proof, Provisioner
+from cncp.netboot.proof import DeniedError, Proof
+from cncp.netboot.provisioner import Provisioner
 from cncp.records import Misfit, as_json
 from cncp.rendezvous.documents import Refused, Seed
 
@@ -113,7 +114,7 @@ class _Handler(RequestHandler):
         error = details.get("exc_info", (None, None, None))[1]
         if isinstance(error, CncpError):
             self.set_status(_status(error))
-            self.answer({"error": str(error), "hint": error.hint})
+            self.answer({"error": str(error), "hint": error.hint, "serial": getattr(error, "serial", 0)})
         else:
             self.answer({"error": HTTPStatus(status_code).phrase.lower(), "hint": ""})
 

@@ -32,12 +32,16 @@ _VERBS = ("none", "drain", "switch", "blancmange")
 
 
 class CiddError(Exception):
-    """cidd could not be asked, or has refused: ``status`` is HTTP's, 0 without an answer."""
+    """cidd could not be asked, or has refused: ``status`` is HTTP's, 0 without an answer.
 
-    def __init__(self, message: str, status: int = 0, hint: str = "") -> None:
+    ``serial`` is the highest that cidd has had with this key, where that is why.
+    """
+
+    def __init__(self, message: str, status: int = 0, hint: str = "", serial: int = 0) -> None:
         super().__init__(message)
         self.status = status
         self.hint = hint
+        self.serial = serial
 
 
 class Server:
@@ -79,13 +83,13 @@ class Server:
         return content
 
 
-def refusal(status: int, content: bytes) -> tuple[str, int, str]:
-    """Return message, status and hint of an answer that is an error."""
+def refusal(status: int, content: bytes) -> tuple[str, int, str, int]:
+    """Return message, status, hint and serial of an answer that is an error."""
     try:
         told = json.loads(content)
-        return str(told["error"]), status, str(told["hint"])
-    except (ValueError, KeyError, TypeError):
-        return f"cidd answers with status {status}", status, ""
+        return str(told["error"]), status, str(told["hint"]), int(told.get("serial", 0))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return f"cidd answers with status {status}", status, "", 0
 
 
 def signature(secret: bytes, method: str, target: str, serial: int, body: bytes) -> str:
@@ -185,6 +189,16 @@ class Agent:
         return {"image": "", "key": "", "rendezvous": "", **answer}
 
     def _send(self, method: str, path: str, body: object = None) -> bytes:
+        try:
+            return self._sign_and_send(method, path, body)
+        except CiddError as error:
+            if error.serial < max(self._serial, 1):
+                raise
+            # The clock has fallen back. cidd says so by TLS, and to who has the key alone.
+            self._serial = error.serial
+        return self._sign_and_send(method, path, body)
+
+    def _sign_and_send(self, method: str, path: str, body: object) -> bytes:
         # Later than any before, those of an earlier run of this agent too.
         self._serial = max(self._serial + 1, time.time_ns() // 1000)
         target = f"/v1/nodes/{self._me.node}/{path}"

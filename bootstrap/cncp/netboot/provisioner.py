@@ -6,30 +6,26 @@ Knows of no network: ``cidd_web`` brings requests here, and whatever changes is 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from cncp.config.hostlist import fold
-from cncp.errors import CncpError, UsageError
-from cncp.netboot import cidkid, messages, node_states
+from cncp.errors import UsageError
+from cncp.netboot import messages, node_states
 from cncp.netboot.messages import BOOT, CaptureState, NodeProgress, Outcome, Report, Task, Wish
 from cncp.netboot.node_db import Capture, Event, NodeDb
 from cncp.netboot.node_states import IN_BLANCMANGE, UNDER_WAY, Node
+from cncp.netboot.proof import DeniedError, Proof, StaleError
 
 _NODES = "cncp node.list names those that there are"
 _MOST_UNKNOWN = 1024  # nodes that nobody has accepted: whoever is on that network can pretend to be some
 _KEPT = 86400.0  # s that what a job asked for is remembered after its time
 _ABANDONED = 180.0  # s without a question until nobody waits for a job: cidcapt asks each 50 s
 _RETRY = 5.0  # s until a node that waits asks again
-
-
-class DeniedError(CncpError):
-    """Who asks has not proved to be who may ask."""
 
 
 class Images(Protocol):
@@ -40,18 +36,6 @@ class Images(Protocol):
 
     def bootable(self, name: str) -> bool:
         """Tell whether nodes can be put into one."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """How a node proves that a request is its own: see ``cidkid.signature``."""
-
-    purpose: str
-    serial: int
-    signature: str
-    method: str
-    target: str
-    body: bytes
 
 
 class Provisioner:
@@ -173,17 +157,14 @@ class Provisioner:
         self._say(Event(self._clock(), node.name, node.state, node.image, job, "may join") for node in nodes)
 
     def _proved(self, name: str, proof: Proof) -> tuple[Node, bytes]:
-        node, key = self._db.node(name), self._db.key(name, proof.purpose)
-        if node is None or key is None or proof.serial <= key.serial:
+        node = self._db.node(name)
+        if node is None:
             raise DeniedError(f"no key of {name[:64]} holds for this", "")
-        expected = cidkid.signature(key.secret, proof.method, proof.target, proof.serial, proof.body)
-        if not hmac.compare_digest(expected.encode(), proof.signature.encode()):
-            raise DeniedError(f"no key of {name[:64]} holds for this", "")
-        return node, key.secret
+        return node, proof.hold(name, self._db.key(name, proof.purpose))
 
     def _use(self, name: str, proof: Proof) -> None:
         if not self._db.used(name, proof.purpose, proof.serial):
-            raise DeniedError(f"{name} has said this before", "")
+            raise StaleError(name, proof.serial)
 
     def _turn(self, node: Node) -> bool:
         """Tell whether a node that waits may fetch now: those that came before it go first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -95,6 +96,35 @@ def test_engines_that_cannot_yet(digest: str, verb: str, monkeypatch: pytest.Mon
     cidkid.run(Agent(ME, act, print), print, wait_for=waited.append)
     assert tried == ["resume", verb, verb, verb, "switch"]
     assert waited == [1.0, 2.0]
+
+
+def test_a_clock_that_has_fallen_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on from the serial that cidd has had; one that makes no sense, or again, is no reason to go on."""
+    serials = list[int]()
+    told = [9_000, 0, 5]
+
+    def ask(_: Server, *__: object, **headers: str) -> bytes:
+        serials.append(int(headers["X_Cncp_Serial"]))
+        if len(serials) in (1, 3, 4):
+            raise CiddError("a higher serial", 403, serial=told.pop(0))
+        return b'{"verb": "none"}'
+
+    monkeypatch.setattr(Server, "ask", ask)
+    monkeypatch.setattr(time, "time_ns", lambda: 7_000)
+    agent = Agent(ME, lambda *_: None, print)
+    agent.announce()
+    for _ in range(2):
+        with pytest.raises(CiddError, match="a higher serial"):
+            agent.announce()
+    assert serials == [7, 9_001, 9_002, 9_003]
+
+
+@pytest.mark.parametrize("serial", ['"x"', "null", "[]", "1e999", "{}"])
+def test_a_refusal_that_makes_no_sense(serial: str) -> None:
+    """It is one all the same."""
+    content = f'{{"error": "no", "hint": "", "serial": {serial}}}'.encode()
+    assert cidkid.refusal(403, content)[1:] == (403, "", 0)
+    assert cidkid.refusal(500, b"[]")[3] == 0
 
 
 def test_an_agent_that_is_begun_anew_while_it_drains(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ from cncp.netboot.boot_script import boot_script
 from cncp.netboot.messages import BOOT, CaptureState, Report, Task, Wish
 from cncp.netboot.node_db import Event, NodeDb
 from cncp.netboot.node_states import Node, OutOfTurnError, State
-from cncp.netboot.provisioner import DeniedError, Proof, Provisioner
+from cncp.netboot.proof import DeniedError, Proof, StaleError
+from cncp.netboot.provisioner import Provisioner
 
 OLD, NEW, OTHER = "compute-1-0", "compute-1-1", "tiger-1-0"
 
@@ -488,6 +489,23 @@ def test_names_that_are_none(scene: Scene, name: str) -> None:
 def holds(scene: Scene, job: str, image: str, *numbers: int) -> CaptureState:
     """Have a pool ask for nodes."""
     return scene.cidd.capture(job, Wish(tuple(f"n{number}" for number in numbers), image, 5000, hold=True))
+
+
+def test_a_node_whose_clock_has_fallen_back(scene: Scene) -> None:
+    """It is told which serial it has used, so that it can go on above that; who has not the key is not."""
+    scene.accepted(1)
+    scene.wants("7", OLD, 1)
+    scene.installs(1, OLD)
+    known, scene.serial = scene.serial, 2
+    with pytest.raises(StaleError) as caught:
+        scene.says(1, "alive", OLD)
+    assert caught.value.serial == known
+    scene.serial = 2
+    with pytest.raises(DeniedError) as denied:
+        scene.cidd.admit("n1", replace(scene.proof("n1", OLD), signature="0" * 64))
+    assert not isinstance(denied.value, StaleError)
+    scene.serial = known
+    assert scene.says(1, "alive", OLD).verb == "none"
 
 
 def test_what_a_pool_holds_is_nobody_elses(scene: Scene) -> None:

@@ -21,7 +21,7 @@ UNIT = """\
 After=network-online.target
 Wants=network-online.target
 [Service]
-ExecStart=/usr/bin/python3 -I /usr/lib/cncp/cidkid.py
+ExecStart=/usr/bin/python3 -I /usr/lib/cncp/cidkid.py --proc /var/proc
 Restart=always
 RestartSec=1
 [Install]
@@ -46,16 +46,19 @@ class HostNode(FakeNode):
         if self.images and self.next not in self.images:
             super()._image()
             return
-        image, host = self.next, self.hosts[self.number]
-        self.booted.append(image)
+        image, host, fresh = self.next, self.hosts[self.number], self.boots()
         me = Me(self.url, self.fingerprint, self.name, image, self.disk[image])
         write(host, {"etc/cncp/cidkid.json": (json.dumps(vars(me)), 0o600), "etc/cncp/image": (f"{image}\n", 0o644)})
+        # What the kernel would say: a host of the lab has that of this machine.
+        kernel = {"cmdline": "cncp.fresh" if fresh else "", "sys/kernel/random/boot_id": fresh}
+        write(host, {f"var/proc/{name}": (text, 0o644) for name, text in kernel.items()})
         host.boot()
         while host.running and not self.stop.wait(0.2):
             pass
         following = host.root / "var/next"
         if following.exists():
             self.next, self.boot_key, *_ = [*following.read_text().split(), ""]
+            self.fresh = not self.boot_key
             following.unlink()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ..netboot.loopback_site import NEW, OLD
+from ..netboot.loopback_site import NEW, OLD, PACKED
 from ..netboot.loopback_site import Site as Cidd
 from .host import Host
 from .netboot_nodes import HostNode, furnish, write
@@ -171,7 +171,31 @@ def test_a_job_whose_node_fails(slurm: Slurm) -> None:
     node.broken = ""
     slurm.head.exec(["scontrol", "update", f"jobid={number}", "starttime=now"])
     assert slurm.images(number) == [NEW]
-    assert f"job {number}.1 wants {NEW}" in slurm.cidd.log()
+    assert f"job {number}~1 wants {NEW}" in slurm.cidd.log()
+    slurm.free()
+
+
+@pytest.mark.slow(held="tests/netboot/test_loopback.py")
+def test_a_job_after_another_on_one_image(slurm: Slurm) -> None:
+    """Its node boots before it begins where the image stays packed; that of a job that is requeued does not."""
+    node, image = slurm.cidd.nodes[0], ("-w", "n1", "--comment", f"image={PACKED}")
+    for _ in range(2):
+        assert slurm.images(slurm.submit(*image)) == [PACKED]
+        slurm.free()
+    assert node.booted[-2:] == [PACKED, PACKED]
+    number = slurm.submit(*image, script="sleep 300")
+    slurm.until(number, "RUNNING")
+    before = list(node.booted)
+    slurm.head.exec(["scontrol", "requeue", number])
+    slurm.until(number, "PENDING")
+    slurm.awaited(lambda: slurm.cidd.client.nodes()[0].job == "", 60, "a node that is let go")
+    slurm.head.exec(["scontrol", "update", f"jobid={number}", "starttime=now"])
+    slurm.until(number, "RUNNING")
+    assert f"job {number}~1 wants {PACKED}" in slurm.cidd.log()
+    assert node.booted == before
+    slurm.head.exec(["scancel", number])
+    slurm.free()
+    assert slurm.images(slurm.submit("-w", "n1", "--comment", f"image={OLD}")) == [OLD], "as another test needs it"
     slurm.free()
 
 

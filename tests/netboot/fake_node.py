@@ -39,6 +39,7 @@ class FakeNode:
     asked: list[str] = field(default_factory=list)
     joined: list[str] = field(default_factory=list)
     broken: str = ""
+    fresh: bool = False
     works: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -110,15 +111,21 @@ class FakeNode:
             return Task("wait")
 
     def _image(self) -> None:
-        image = self.next
-        self.booted.append(image)
+        image, fresh = self.next, self.boots()
         self.at(self, "alive")
-        agent = Agent(Me(self.url, self.fingerprint, self.name, image, self.disk[image]), self._act, lambda _: None)
+        me = Me(self.url, self.fingerprint, self.name, image, self.disk[image])
+        agent = Agent(me, self._act, lambda _: None, fresh=fresh)
         agent.announce()
         while not self.stop.is_set():
             if not agent.follow():
                 agent.leave()
                 return
+
+    def boots(self) -> str:
+        """Begin a boot from its disk; return the id of that where the image begins anew with it."""
+        self.booted.append(self.next)
+        fresh, self.fresh = self.fresh, False
+        return f"{len(self.booted):x}" if fresh else ""
 
     def _act(self, verb: str, image: str, secret: str) -> None:
         if verb in ("join", "leave"):
@@ -128,6 +135,6 @@ class FakeNode:
         if verb == "drain":
             self.works.wait()
         elif verb != "resume":
-            self.next, self.boot_key = image, secret
+            self.next, self.boot_key, self.fresh = image, secret, verb == "switch"
 
     name: str = ""

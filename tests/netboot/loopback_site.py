@@ -18,12 +18,13 @@ from cncp import ports
 from cncp.netboot.cidcapt import Access, CiddClient, RefusedError
 from cncp.netboot.cidd import Place, Settings
 from cncp.netboot.image_store import Manifest
+from cncp.netboot.mkimg.archives import Format
 from cncp.netboot.node_db import Event
 from cncp.waiting import wait_until
 
 from .fake_node import FakeNode
 
-OLD, NEW = "compute-1-0", "compute-1-1"
+OLD, NEW, PACKED = "compute-1-0", "compute-1-1", "packed-1-0"
 PATIENCE = 120  # s
 
 
@@ -76,9 +77,10 @@ class Site(CiddFolder):
         self.nodes: list[FakeNode] = []
         self._threads = ThreadPoolExecutor(512)
         images, key = self.place.images(), self.place.signing_key()
-        for name in (OLD, NEW):
+        for name in (OLD, NEW, PACKED):
+            form: Format = "squashfs" if name == PACKED else "tar.zst"
             with (folder / "cidd.json").open("rb") as content:
-                images.add(Manifest(name, "tar.zst", 1.0, (images.add_blob("root", content),)), key)
+                images.add(Manifest(name, form, 1.0, (images.add_blob("root", content),)), key)
         self.begin()
 
     def begin(self) -> None:

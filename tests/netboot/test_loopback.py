@@ -26,7 +26,7 @@ from cncp.rendezvous.documents import Seed, new_key
 from cncp.waiting import wait_until
 
 from .fake_node import CutError, FakeNode
-from .loopback_site import NEW, OLD, PATIENCE, Site
+from .loopback_site import NEW, OLD, PACKED, PATIENCE, Site
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 SEED = Seed("1" * 16, "2" * 16, "https://10.0.0.1:4000/join#sha256=" + "3" * 64, new_key(), 2_000_000_000)
@@ -68,7 +68,7 @@ def test_many_nodes(site: Site) -> None:
     assert site.nodes[0].booted == [OLD, NEW, OLD]
     assert site.trace("n1")[-3:] == ["draining", "rebooting", "alive"], "the image was on its disk"
     text = site.client.ask("GET", "/metrics").decode()
-    assert {'cidd_nodes{state="alive"} 64', "cidd_images 2", 'cidd_jobs{outcome="waiting"} 0'} <= set(text.splitlines())
+    assert {'cidd_nodes{state="alive"} 64', "cidd_images 3", 'cidd_jobs{outcome="waiting"} 0'} <= set(text.splitlines())
     assert 'cidd_node_state_entries_total{state="blancmange"} 128' in text
 
 
@@ -121,6 +121,23 @@ def test_what_works_is_waited_for(site: Site) -> None:
         assert command.poll() is None
         site.nodes[0].works.set()
         assert command.wait(PATIENCE) == 0
+
+
+def test_a_job_after_another_on_one_image(site: Site) -> None:
+    """It finds nothing of the first's where the image stays packed: its nodes boot. The first's next try does not."""
+    site.switch_on(2)
+    assert site.cidcapt("1", "n[1-2]", PACKED).returncode == 0
+    assert site.cidcapt("1", "n[1-2]", PACKED, "--release").returncode == 0
+    done = site.cidcapt("1", "n[1-2]", PACKED, "--restart=1")
+    assert (done.returncode, [node.booted for node in site.nodes]) == (0, [[PACKED]] * 2), done.stderr
+    done = site.cidcapt("2", "n1", PACKED)
+    assert done.returncode == 0, done.stderr + site.log()
+    assert "n1 rebooting: begins anew after job 1~1" in done.stderr
+    assert [node.booted for node in site.nodes] == [[PACKED, PACKED], [PACKED]]
+    assert site.trace("n1")[-3:] == ["draining", "rebooting", "alive"], "by its disk"
+    for job in ("3", "4"):
+        assert site.cidcapt(job, "n2", OLD).returncode == 0
+    assert site.nodes[1].booted == [PACKED, OLD], "what is unpacked stays as it is"
 
 
 def test_a_node_whose_clock_has_fallen_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,11 +33,11 @@ def test_from_pxe_to_alive_and_to_another_image_and_back(site: PxeSite) -> None:
     machines = site.machine(first="c"), site.machine(first="n", cards=2)
     site.accept(*machines)
     site.captured("1", "n[1-2]", OLD)
-    for job, image in (("2", NEW), ("3", OLD), ("4", NEW)):
+    for job, image in (("2", NEW), ("3", NEW), ("4", OLD)):
         site.captured(job, "n1", image)
     booted = re.findall(r"this is (\S+), (\w+)", machines[0].said())
-    # One is unpacked and stays as it was left; the other is packed, and begins anew whenever it is switched to.
-    assert booted == [(OLD, "fresh"), (NEW, "fresh"), (OLD, "used"), (NEW, "fresh")]
+    # One is unpacked and stays as it was left; the other is packed, and begins anew for each job.
+    assert booted == [(OLD, "fresh"), (NEW, "fresh"), (NEW, "fresh"), (OLD, "used")], site.said()
     assert machines[0].said().count("partition") == 2, "later they were in their slots"
 
 

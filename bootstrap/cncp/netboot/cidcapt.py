@@ -163,8 +163,8 @@ def _ended(state: CaptureState, console: Console) -> int:
 
 def job_name(job: str, restart: str) -> str:
     """Return what a job is called that may have been begun anew. Raises UsageError."""
-    name = job + (f".{restart}" if restart not in ("", "0") else "")
-    if not name or not re.fullmatch(JOB_FORM, name):
+    name = job + (f"~{restart}" if restart not in ("", "0") else "")
+    if not job or "~" in job or not re.fullmatch(JOB_FORM, name):
         raise UsageError(f"{name[:70]!r} is no job", "give the scheduler's number of it, such as -j 4711")
     return name
 

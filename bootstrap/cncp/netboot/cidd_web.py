@@ -338,7 +338,11 @@ class _Metrics(_Admitted):
         self.write("".join(lines))
 
 
-_NAME, _IMAGE, _JOB = r"([A-Za-z0-9.-]{1,64})", r"([A-Za-z0-9_.-]{1,64})", r"((?:[A-Za-z0-9_.\[\]-]|%5[BbDd]){1,64})"
+_NAME, _IMAGE, _JOB = (
+    r"([A-Za-z0-9.-]{1,64})",
+    r"([A-Za-z0-9_.-]{1,64})",
+    r"((?:[A-Za-z0-9_.\[\]-]|%5[BbDd]){1,64}(?:~[1-9][0-9]{0,3})?)",
+)
 
 
 _PLAIN: list[tuple[str, type[_Handler]]] = [

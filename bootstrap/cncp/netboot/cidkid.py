@@ -127,10 +127,15 @@ class Agent:
         act: Callable[[str, str, str], None],
         say: Callable[[str], None],
         trouble: Callable[[], str] = str,
+        fresh: str = "",
     ) -> None:
-        """``trouble`` is what is wrong with what the image is for, "" where nothing is: cidd shows it."""
+        """``trouble`` is what is wrong with what the image is for, "" where nothing is: cidd shows it.
+
+        ``fresh`` is the id of this boot where the image has begun anew with it, as `begun_anew` has it.
+        """
         self._me = me
         self._trouble, self._told = trouble, ""
+        self._alive = {"state": "alive", "image": me.image, "fresh": fresh}
         self._server = Server(me.url, me.fingerprint)
         self._act = act
         self._say = say
@@ -140,13 +145,13 @@ class Agent:
     def announce(self) -> None:
         """Say that the image runs. Where there is nothing else to do it takes work, again perhaps. Raises CiddError."""
         self._told = ""
-        if self._ask("POST", "report", {"state": "alive", "image": self._me.image}) == "none":
+        if self._ask("POST", "report", self._alive) == "none":
             self._act("resume", "", "")
 
     def follow(self) -> bool:
         """Wait for something to do and do it; False once the node is to leave its image. Raises CiddError."""
         if (trouble := self._trouble()) != self._told:
-            self._ask("POST", "report", {"state": "alive", "image": self._me.image, "reason": trouble})
+            self._ask("POST", "report", {**self._alive, "reason": trouble})
             self._told = trouble
         wait, self._begun = _SOON if self._begun else WAIT, max(0, self._begun - 1)
         answer = self._tell("GET", f"task?wait={wait}&rendezvous={self._joined}")
@@ -259,19 +264,31 @@ def text(path: Path) -> str:
         return ""
 
 
+def begun_anew(proc: Path) -> str:
+    """Return the id of this boot where the image has begun anew with it, "" where that is as it was left."""
+    try:
+        if "cncp.fresh" in (proc / "cmdline").read_text().split():
+            return (proc / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        pass
+    return ""
+
+
 def main() -> int:
     """Run as the service of an image; return the exit code."""
     parser = argparse.ArgumentParser(prog="cidkid", description="tell cidd that this image runs, and do what it asks")
     parser.add_argument("--me", type=Path, default=Path("/etc/cncp/cidkid.json"), metavar="FILE")
     parser.add_argument("--said", type=Path, default=Path("/run/cncp/said"), metavar="FILE")
     parser.add_argument("--programs", type=Path, default=Path("/etc/cncp/cidkid.d"), metavar="FOLDER")
+    parser.add_argument("--proc", type=Path, default=Path("/proc"), metavar="FOLDER")
     given = parser.parse_args()
 
     def say(text: str) -> None:
         print(text, flush=True)
 
     try:
-        agent = Agent(Me.read(given.me), programs(given.programs), say, lambda: text(given.said))
+        me, fresh = Me.read(given.me), begun_anew(given.proc)
+        agent = Agent(me, programs(given.programs), say, lambda: text(given.said), fresh)
     except CiddError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

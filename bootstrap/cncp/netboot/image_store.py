@@ -82,6 +82,10 @@ class ImageStore:
         """Tell whether nodes can be put into an image. Raises CncpError as `read` does."""
         return self.read(name).system == "linux"
 
+    def packed(self, name: str) -> bool:
+        """Tell whether an image stays packed on a node, so that it can begin anew. Raises CncpError as `read` does."""
+        return self.read(name).root == "squashfs"
+
     def blob(self, sha256: str) -> Path:
         """Return the file of a blob."""
         return self._blobs / sha256

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 
 from cncp.field_types import Matching, Sized, Text, Within
 from cncp.netboot.image_name import ImageName
-from cncp.netboot.node_states import JobName, NodeName, NoImage, State
+from cncp.netboot.node_states import BootId, JobName, NodeName, NoImage, State
 from cncp.records import Record
 
 BOOT = "boot"
@@ -21,13 +21,17 @@ SERIAL, PURPOSE, SIGNATURE = "X-Cncp-Serial", "X-Cncp-Key", "X-Cncp-Signature"
 
 @dataclass(frozen=True)
 class Report(Record):
-    """What a node says of itself. ``slots`` are the images on its disk, where it has looked."""
+    """What a node says of itself. ``slots`` are the images on its disk, where it has looked.
+
+    ``fresh`` is the boot in which its image has begun anew, "" where it is as it was left.
+    """
 
     state: State
     image: ImageName | NoImage = ""
     percent: Annotated[int, Within(0, 100)] = 0
     reason: Text = ""
     slots: Annotated[tuple[ImageName, ...], Sized(32)] | None = None
+    fresh: BootId = ""
 
 
 @dataclass(frozen=True)

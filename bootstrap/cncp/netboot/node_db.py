@@ -20,7 +20,7 @@ from cncp.netboot.image_name import ImageName
 from cncp.netboot.node_states import JobName, Node, NodeName, NoImage, State
 from cncp.records import Record
 
-_FORMAT = 2
+_FORMAT = 3
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS nodes (name TEXT PRIMARY KEY, mac TEXT NOT NULL, uuid TEXT NOT NULL, record TEXT NOT NULL);

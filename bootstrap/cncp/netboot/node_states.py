@@ -79,8 +79,8 @@ class OutOfTurnError(CncpError):
     """A report that a node in this state cannot send."""
 
 
-JOB_FORM = r"[A-Za-z0-9_.\[\]-]{0,64}"
-"""What a scheduler calls a job, with how often it was begun anew; "" where there is none."""
+JOB_FORM = r"[A-Za-z0-9_.\[\]-]{0,64}(~[1-9][0-9]{0,3})?"
+"""What a scheduler calls a job, after ``~`` how often it was begun anew; "" where there is none."""
 
 NODE_FORM = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?"
 NodeName = Annotated[str, Matching(NODE_FORM, "the name of a node")]
@@ -88,6 +88,7 @@ MAC_FORM, UUID_FORM = r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", r"[0-9a-f]{8}(-[0-9a-f]{4
 Mac = Annotated[str, Matching(MAC_FORM, "an address of Ethernet in small letters")]
 Uuid = Annotated[str, Matching(UUID_FORM, "a UUID in small letters")]
 JobName = Annotated[str, Matching(JOB_FORM, "the name of a job")]
+BootId = Annotated[str, Matching(r"[0-9a-f-]{0,36}", "the id of a boot")]
 NoImage = Literal[""]
 
 
@@ -97,6 +98,8 @@ class Node(Record):
 
     ``image`` is what it has said to run, ``wanted`` what it is to run, "" where that is nothing; ``slots`` are the
     images on its disk; ``since`` is when it came into its state, ``heard`` when it last said that it is in it.
+    ``packed`` is whether what is wanted begins anew by each boot that cidd asks for; ``fresh`` is the boot in which
+    ``image`` has, ``used`` the last job that has had it since.
     """
 
     name: NodeName
@@ -112,6 +115,9 @@ class Node(Record):
     percent: Annotated[int, Within(0, 100)] = 0
     tries: Annotated[int, Within(0, 1000)] = 0
     reason: Text = ""
+    packed: bool = False
+    used: JobName = ""
+    fresh: BootId = ""
 
     @property
     def is_there(self) -> bool:
@@ -129,9 +135,10 @@ def accepted(node: Node, now: float) -> Node:
     return _moved(node, "ready", now) if node.state == "unknown" else node
 
 
-def sent_to(node: Node, image: str, job: str, now: float) -> Node:
+def sent_to(node: Node, image: str, job: str, now: float, *, packed: bool = False) -> Node:
     """Return a node that a job wants in an image: at once where it runs that already.
 
+    Not so where the image is ``packed`` and another job has used it: it begins anew, without what that has left there.
     Raises OutOfTurnError for one that nobody has accepted, and for one on its way for another job.
     """
     if node.state == "unknown":
@@ -142,12 +149,27 @@ def sent_to(node: Node, image: str, job: str, now: float) -> Node:
         )
     if node.state in UNDER_WAY and node.wanted == image:
         return replace(node, job=job)
-    wanted = replace(node, wanted=image, job=job, tries=0, reason="", percent=0)
+    wanted = replace(node, wanted=image, job=job, tries=0, reason="", percent=0, packed=packed)
     if node.state in ("alive", "draining"):
         # What drains still runs its image: it leaves for what is wanted by then, or stays.
-        state: State = "alive" if node.image == image else "draining"
+        state: State = "draining"
+        if node.image == image and packed and not _may_find(job, node.used):
+            wanted = replace(wanted, reason=f"begins anew after job {node.used}")
+        elif node.image == image:
+            state, wanted = "alive", replace(wanted, used=job)
         return wanted if node.state == state else _moved(wanted, state, now)
     return _moved(wanted, "rebooting", now)
+
+
+def tries_of(job: str) -> list[str]:
+    """Return what a job was called before it was begun anew, the first time first, and what it is called now."""
+    name, _, count = job.partition("~")
+    return [name, *(f"{name}~{number}" for number in range(1, int(count or 0) + 1))]
+
+
+def _may_find(job: str, other: str) -> bool:
+    """Tell whether a job may find what another has left, if there was one: itself, before it was begun anew."""
+    return not other or tries_of(job)[0] == tries_of(other)[0]
 
 
 def released(node: Node, job: str, now: float) -> Node:
@@ -155,11 +177,16 @@ def released(node: Node, job: str, now: float) -> Node:
     if node.job != job:
         return node
     free = replace(node, job="")
-    return _moved(replace(free, wanted=node.image), "alive", now) if node.state == "draining" else free
+    return _moved(replace(free, wanted=node.image, reason=""), "alive", now) if node.state == "draining" else free
 
 
-def reported(node: Node, state: State, now: float, image: str = "", percent: int = 0, reason: str = "") -> Node:
-    """Return a node that has said where it is. Raises OutOfTurnError where it cannot be there."""
+def reported(
+    node: Node, state: State, now: float, image: str = "", percent: int = 0, reason: str = "", fresh: str = ""
+) -> Node:
+    """Return a node that has said where it is. Raises OutOfTurnError where it cannot be there.
+
+    ``fresh`` is the boot in which the image has begun anew, "" where it is as it was left.
+    """
     if state == "failed" and node.state in UNDER_WAY:
         return _again(node, now, reason or "it failed")
     # Said again: it may not have heard the answer.
@@ -170,12 +197,14 @@ def reported(node: Node, state: State, now: float, image: str = "", percent: int
     if node.state == "draining" and image == node.image:
         return replace(node, heard=now)
     slots = tuple(dict.fromkeys((image, *node.slots)))
-    awake = replace(node, image=image, slots=slots, percent=0)
+    awake = replace(node, image=image, slots=slots, percent=0, fresh=fresh)
     if node.state in ("ready", "failed", "alive"):
         return _moved(replace(awake, wanted=image, reason=reason), "alive", now)
-    if image != node.wanted:
-        return _again(awake, now, f"it came back in {image}")
-    return _moved(replace(awake, tries=0, reason=""), "alive", now)
+    # As it was left where its power was cut perhaps, or its agent was started again, before the boot loader was told.
+    as_left = node.state == "rebooting" and node.packed and fresh in ("", node.fresh)
+    if image != node.wanted or as_left:
+        return _again(awake, now, f"it came back in {image}" + (", as it was left" if image == node.wanted else ""))
+    return _moved(replace(awake, tries=0, reason="", used=node.job), "alive", now)
 
 
 def begun_anew(node: Node, now: float) -> Node:

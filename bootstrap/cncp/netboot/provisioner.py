@@ -18,7 +18,7 @@ from cncp.errors import UsageError
 from cncp.netboot import messages, node_states
 from cncp.netboot.messages import BOOT, CaptureState, NodeProgress, Outcome, Report, Task, Wish
 from cncp.netboot.node_db import Capture, Event, NodeDb
-from cncp.netboot.node_states import IN_BLANCMANGE, UNDER_WAY, Node
+from cncp.netboot.node_states import IN_BLANCMANGE, UNDER_WAY, Node, tries_of
 from cncp.netboot.proof import DeniedError, Proof, StaleError
 
 _NODES = "cncp node.list names those that there are"
@@ -36,6 +36,9 @@ class Images(Protocol):
 
     def bootable(self, name: str) -> bool:
         """Tell whether nodes can be put into one."""
+
+    def packed(self, name: str) -> bool:
+        """Tell whether one can begin anew on a node by a boot."""
 
 
 class Provisioner:
@@ -94,7 +97,7 @@ class Provisioner:
         if report.state == "alive" and report.image != proof.purpose:
             raise DeniedError(f"{name} has the key of {proof.purpose}, not of {report.image}", "")
         now = self._clock()
-        after = node_states.reported(node, report.state, now, report.image, report.percent, report.reason)
+        after = node_states.reported(node, report.state, now, report.image, report.percent, report.reason, report.fresh)
         if report.slots is not None:
             after = replace(after, slots=report.slots)
         if after.state == "queued" and self._turn(after):
@@ -241,7 +244,9 @@ class Provisioner:
         self._refuse_overlap(job, [nodes[name] for name in names])
         now = self._clock()
         text = f"job {job} wants {wish.image}"
-        changes = [(nodes[name], node_states.sent_to(nodes[name], wish.image, job, now), text) for name in names]
+        packed = self._images.packed(wish.image)
+        sent = {name: node_states.sent_to(nodes[name], wish.image, job, now, packed=packed) for name in names}
+        changes = [(nodes[name], after, text) for name, after in sent.items()]
         former = [nodes[name] for name in (known.nodes if known else ()) if name in nodes and name not in names]
         changes += [(node, node_states.released(node, job, now), f"job {job} lets it go") for node in former]
         deadline = known.deadline if known and going and same else now + wish.timeout
@@ -294,17 +299,18 @@ class Provisioner:
         return outcome
 
     def release(self, job: str) -> None:
-        """Let a job's nodes go. A job that has none is none the worse."""
-        capture = self._db.capture(job)
-        if capture is None:
-            return
+        """Let a job's nodes go, and those of its earlier tries: Slurm counts one that is requeued before it has ended.
+
+        A job that has none is none the worse.
+        """
         now, told = self._clock(), list[Event]()
         with self._db.transaction():
-            self._db.let_go(job)
-            self._asked.pop(job, None)
-            for node in self._db.nodes():
-                if node.job == job:
-                    told += self._write(node, node_states.released(node, job, now), f"job {job} lets it go")
+            for capture in filter(None, map(self._db.capture, tries_of(job))):
+                self._db.let_go(capture.job)
+                self._asked.pop(capture.job, None)
+                for node in filter(None, map(self._db.node, capture.nodes)):
+                    free = node_states.released(node, capture.job, now)
+                    told += self._write(node, free, f"job {capture.job} lets it go")
         self._say(told)
 
     # Time.

@@ -127,6 +127,25 @@ def test_a_refusal_that_makes_no_sense(serial: str) -> None:
     assert cidkid.refusal(500, b"[]")[3] == 0
 
 
+def test_an_image_that_has_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel was told so, and it is told with the boot that it was; where neither can be read it is as before."""
+    assert cidkid.begun_anew(tmp_path) == ""
+    (tmp_path / "sys/kernel/random").mkdir(parents=True)
+    (tmp_path / "sys/kernel/random/boot_id").write_text("0a-1b\n")
+    for words, fresh in (("rw cncp.fresh quiet\n", "0a-1b"), ("rw cncp.freshest\n", "")):
+        (tmp_path / "cmdline").write_text(words)
+        assert cidkid.begun_anew(tmp_path) == fresh
+    sent: list[bytes] = []
+
+    def ask(_: Server, method: str, target: str, body: bytes, **headers: str) -> bytes:
+        sent.append(body)
+        return b'{"verb": "none"}'
+
+    monkeypatch.setattr(Server, "ask", ask)
+    Agent(ME, lambda *_: None, print, fresh="0a-1b").announce()
+    assert json.loads(sent[0])["fresh"] == "0a-1b"
+
+
 def test_an_agent_that_is_begun_anew_while_it_drains(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes no work in between."""
     done, _ = scripted(["drain", "drain", "blancmange", "blancmange"], monkeypatch)

@@ -45,6 +45,14 @@ def test_what_is_added_is_there(tmp_path: Path) -> None:
     assert len(list((tmp_path / "blobs").iterdir())) == 3
 
 
+def test_which_images_begin_anew(tmp_path: Path) -> None:
+    """Those that stay packed on a node."""
+    images = store(tmp_path)
+    manifest = put(images, "compute-1-0")
+    images.add(Manifest("packed-1-0", "squashfs", 1.0, manifest.blobs), KEY)
+    assert [images.packed(name) for name in images.names()] == [False, True]
+
+
 def test_another_account_reads_it(tmp_path: Path) -> None:
     """Whatever the umask of who makes it."""
     before = os.umask(0o077)

@@ -128,7 +128,7 @@ def test_a_later_format(db: NodeDb, tmp_path: Path) -> None:
     """It is not touched."""
     db.close()
     with sqlite3.connect(tmp_path / "nodes.db") as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 4")
     connection.close()
     with pytest.raises(CncpError, match="later version"):
         NodeDb(tmp_path / "nodes.db")

@@ -124,6 +124,58 @@ def test_a_job_that_lets_go() -> None:
 
 
 @pytest.mark.parametrize(
+    ("packed", "used", "job", "state"),
+    [
+        (True, "7", "8", "draining"),
+        (True, "7", "7", "alive"),
+        (True, "7", "7~1", "alive"),
+        (True, "7~1", "7~2", "alive"),
+        (True, "7~1", "71", "draining"),
+        (True, "moab.7", "moab.8", "draining"),
+        (True, "7.1", "7.2", "draining"),
+        (True, "", "8", "alive"),
+        (False, "7", "8", "alive"),
+    ],
+)
+def test_who_finds_what_a_job_has_left(packed: bool, used: str, job: str, state: State) -> None:
+    """The job itself, begun anew too; nobody else where the image can begin anew. Another image is left as ever."""
+    known = node("alive", wanted=OLD, job="", used=used)
+    after = node_states.sent_to(known, OLD, job, 200, packed=packed)
+    assert (after.state, after.wanted, after.used) == (state, OLD, job if state == "alive" else used)
+    assert (f"job {used}" in after.reason) == (state == "draining")
+    assert node_states.sent_to(known, NEW, job, 200, packed=packed).state == "draining"
+
+
+def test_a_packed_image_begins_anew() -> None:
+    """By one boot from its disk, after which it is that job's, until a job that it was taken for lets go unseen."""
+    known = node("alive", wanted=OLD, job="", used="7", fresh="a1")
+    known = node_states.sent_to(known, OLD, "8", 200, packed=True)
+    kept = node_states.released(known, "8", 201)
+    assert (kept.state, kept.used, kept.reason) == ("alive", "7", ""), "it has not left: the files are there still"
+    known = node_states.reported(known, "rebooting", 202)
+    assert (known.state, known.by_network) == ("rebooting", False)
+    assert node_states.sent_to(known, OLD, "8", 203, packed=True) == known, "asked again, it goes on"
+    unused = node_states.reported(node_states.released(known, "8", 203), "alive", 204, OLD, fresh="a2")
+    assert (unused.is_there, unused.used) == (True, "")
+    known = node_states.reported(known, "alive", 204, OLD, fresh="a2")
+    assert (known.is_there, known.used, known.reason, known.tries) == (True, "8", "", 0)
+
+
+@pytest.mark.parametrize("fresh", ["", "a1"])
+def test_a_packed_image_as_it_was_left(fresh: str) -> None:
+    """Booted by a power cut, or not booted at all, it is not what the job is to have: it is fetched anew."""
+    known = node("rebooting", wanted=OLD, packed=True, used="6", fresh="a1")
+    after = node_states.reported(known, "alive", 200, OLD, fresh=fresh)
+    assert (after.state, after.tries, after.by_network) == ("rebooting", 1, True)
+    assert after.reason == f"it came back in {OLD}, as it was left"
+    for state in ("blancmange", "queued", "fetch", "verify", "unpack", "boot"):
+        after = node_states.reported(after, state, 201)
+    assert node_states.reported(after, "alive", 202, OLD).is_there, "what has just been put on the disk is new"
+    unpacked = node("rebooting", wanted=OLD, used="6", fresh="a1")
+    assert node_states.reported(unpacked, "alive", 200, OLD, fresh=fresh).is_there
+
+
+@pytest.mark.parametrize(
     "member",
     [
         {"name": "../n"},
@@ -144,6 +196,10 @@ def test_a_job_that_lets_go() -> None:
         {"job": "a b"},
         {"heard": None},
         {"reason": 7},
+        {"job": "7~"},
+        {"used": "7~1~2"},
+        {"fresh": "x y"},
+        {"packed": 1},
     ],
 )
 def test_damaged_records(member: dict[str, object]) -> None:

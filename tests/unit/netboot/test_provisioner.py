@@ -19,7 +19,7 @@ from cncp.netboot.node_states import Node, OutOfTurnError, State
 from cncp.netboot.proof import DeniedError, Proof, StaleError
 from cncp.netboot.provisioner import Provisioner
 
-OLD, NEW, OTHER = "compute-1-0", "compute-1-1", "tiger-1-0"
+OLD, NEW, OTHER, PACKED = "compute-1-0", "compute-1-1", "tiger-1-0", "packed-1-0"
 
 
 class Images:
@@ -27,11 +27,15 @@ class Images:
 
     def names(self) -> list[str]:
         """Return their names."""
-        return [NEW, OLD, OTHER]
+        return [NEW, OLD, OTHER, PACKED]
 
     def bootable(self, name: str) -> bool:
         """Tell whether nodes can be put into one."""
         return name != OTHER
+
+    def packed(self, name: str) -> bool:
+        """Tell whether one begins anew by a boot."""
+        return name == PACKED
 
 
 class Scene:
@@ -489,6 +493,47 @@ def test_names_that_are_none(scene: Scene, name: str) -> None:
 def holds(scene: Scene, job: str, image: str, *numbers: int) -> CaptureState:
     """Have a pool ask for nodes."""
     return scene.cidd.capture(job, Wish(tuple(f"n{number}" for number in numbers), image, 5000, hold=True))
+
+
+def test_a_job_after_another_on_a_packed_image(scene: Scene) -> None:
+    """It gets the node begun anew by a boot from its disk, the same job not; whether or not the first has let go."""
+    scene.accepted(1)
+    scene.wants("7", PACKED, 1)
+    scene.installs(1, PACKED)
+    scene.cidd.release("7")
+    assert scene.wants("7~1", PACKED, 1).outcome == "done"
+    scene.db.close()
+    scene.begin()
+    assert scene.wants("8", PACKED, 1).outcome == "waiting"
+    assert scene.cidd.task("n1") == Task("drain", PACKED)
+    assert scene.says(1, "rebooting", PACKED) == Task("switch", PACKED)
+    assert scene.says(1, "alive", PACKED, fresh="b1") == Task("none")
+    assert scene.cidd.capture_state("8").outcome == "done"
+    assert scene.wants("8", PACKED, 1).outcome == "done"
+    assert "begins anew" not in scene.node(1).reason
+
+
+def test_a_job_that_is_requeued_lets_go(scene: Scene) -> None:
+    """Of what its tries up to then have had; what comes after them stays."""
+    for number, job in enumerate(("7", "7~1", "7~2", "77"), 1):
+        scene.accepted(number)
+        scene.wants(job, OLD, number)
+    scene.cidd.release("7~1")
+    assert [scene.node(number).job for number in (1, 2, 3, 4)] == ["", "", "7~2", "77"]
+    assert [capture.job for capture in scene.db.captures()] == ["7~2", "77"]
+
+
+def test_an_agent_that_was_started_again_before_its_node_left(scene: Scene) -> None:
+    """In the same boot: what the last job has left is there still, and the image is fetched."""
+    scene.accepted(1)
+    scene.wants("7", PACKED, 1)
+    scene.installs(1, PACKED)
+    scene.wants("8", PACKED, 1)
+    scene.says(1, "rebooting", PACKED)
+    assert scene.says(1, "alive", PACKED).verb == "blancmange"
+    assert scene.cidd.capture_state("8").outcome == "waiting"
+    scene.installs(1, PACKED)
+    assert scene.cidd.capture_state("8").outcome == "done"
 
 
 def test_a_node_whose_clock_has_fallen_back(scene: Scene) -> None:

@@ -164,7 +164,7 @@ def test_a_cluster_of_machines_that_come_by_themselves(biology: Site) -> None:
 
 
 def test_a_package_is_installed_that_the_file_needs_already(biology: Site) -> None:
-    """A provider that nobody has is named with the way out, which the file is not in; `up` takes the way by itself."""
+    """By the way out that is named, and by `up` alone; what a pool has made that the file has no more is not lost."""
     wanted = biology.home / "requirements.txt"
     wanted.unlink()
     (biology.home / "cluster.toml").rename(biology.home / "later.toml")
@@ -181,15 +181,32 @@ def test_a_package_is_installed_that_the_file_needs_already(biology: Site) -> No
     installed = biology.cncp("pip", "install", "biology")
     assert installed.returncode == 0, installed.stderr
     assert "2/2 engines answer" in installed.stdout
-    # uninstall has to know the provider, which goes after its members.
-    assert biology.cncp("uninstall").returncode == 0
 
-    (biology.home / "cluster.toml").unlink()
-    made = said(script, biology.environment, biology.home)
-    assert made.returncode == 0, made.stderr
+    # What a pool has made does not go with its table, and is not forgotten either.
+    alone = text.partition("[[pool]]")[0].replace('requirements = "requirements.txt"\n', "engines = 1\n")
+    (biology.home / "cluster.toml").write_text(alone)
+    told = "the pool cells is no longer in the file, and has 2 members"
+    up = biology.cncp("up")
+    assert (up.returncode, told in up.stderr) == (0, True), up.stderr
+    assert told in biology.cncp("check").stdout
+    assert [row for row in shown(biology) if row[0] == "member"] == [
+        ("member", "cell0", "joined"),
+        ("member", "cell1", "joined"),
+    ]
+    assert "is no longer in the file" in biology.cncp("scale", "3", "--pool", "cells").stderr
+    gone = biology.cncp("scale", "0", "--pool", "cells")
+    assert gone.returncode == 0, gone.stderr
+    assert "ending cell1" in gone.stderr
+    assert "all is well" in biology.cncp("check").stdout
+    assert biology.cncp("pip", "uninstall", "-y", "biology").returncode == 0
+
     wanted.write_text("biology\n")
     (biology.home / "cluster.toml").write_text(text)
     up = biology.cncp("up")
     assert up.returncode == 0, up.stderr
     assert "2/2 engines answer" in up.stdout
-    assert biology.cncp("uninstall").returncode == 0
+    (biology.home / "cluster.toml").unlink()
+    gone = biology.cncp("uninstall")
+    assert gone.returncode == 0, gone.stderr
+    assert "ending cell0" in gone.stderr
+    assert not biology.state.exists()

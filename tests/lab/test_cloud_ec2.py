@@ -200,6 +200,9 @@ def test_all_fail(owner: Owner) -> None:
     assert len(owner.region.running) == 1
     assert done.stderr.count("it is failed: its code has no baremetal.sh") == 1
     assert "its code has no baremetal.sh" in owner.cncp("status", check=False).stdout
+    # Without its table the pool has what it has all the same.
+    owner.gold.host.write(f"{owner.gold.home}/cluster.toml", 'listen = "all"\n', owner.gold.user)
+    assert "the pool ec2 is no longer in the file" in owner.cncp("check", check=False).stdout
     owner.cncp("down")
     assert owner.region.running == {}
     assert owner.groups == []

@@ -47,7 +47,7 @@ LAYERS = (
     ("release",),
     ("machine",),
     ("serve",),
-    ("pools.base", "pools.counts"),
+    ("pools.base", "pools.counts", "pools.former_pools"),
     ("fleet",),
     ("netboot",),
     ("pools",),

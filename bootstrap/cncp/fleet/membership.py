@@ -7,8 +7,10 @@ from pathlib import Path
 
 from cncp.errors import CncpError, plural
 from cncp.fleet import registry
+from cncp.machine.ops.doctor import Finding
 from cncp.machine.ops.status import MEMBER, Status
 from cncp.pools.base import Member, Pool, Say, State
+from cncp.pools.former_pools import Former
 from cncp.ssh.pool import Outcome, at_once
 
 
@@ -53,6 +55,37 @@ def discarded(pools: Sequence[Pool], say: Say) -> Outcome[set[str]]:
         return before - {member.name for member in pool.observe() if member.state is not State.ENDED}
 
     return at_once({pool.name: pool for pool in pools}, discard)
+
+
+def of_former(pools: Sequence[Pool]) -> list[Finding]:
+    """Return which of some pools, if they are no longer in the file, have members, or cannot be asked."""
+    there = {pool.name: pool for pool in pools if isinstance(pool, Former)}
+    seen = observed(list(there.values()))
+    counts = {name: _there(members) for name, members in seen.results.items()}
+    return [
+        *(
+            Finding(
+                f"the pool {name} is no longer in the file, and has {plural(count, 'member')}",
+                f"let go of what it has: {there[name].remedy}",
+            )
+            for name, count in counts.items()
+            if count
+        ),
+        *(
+            Finding(f"the pool {name}, which is no longer in the file: {error.message}", error.hint)
+            for name, error in seen.failures.items()
+        ),
+    ]
+
+
+def settled(pools: Sequence[Former], say: Say) -> None:
+    """Have pools without members leave nothing behind, and be forgotten."""
+    seen = observed(pools)
+    discarded([pool for pool in pools if pool.name in seen.results and not _there(seen.results[pool.name])], say)
+
+
+def _there(members: Sequence[Member]) -> int:
+    return sum(member.state is not State.ENDED for member in members)
 
 
 def forget(home: Path, gone: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from cncp.config.inventory import HostSpec, Inventory
 from cncp.config.parsers import Value
 from cncp.pools.base import Pool
+from cncp.pools.former_pools import Former
 from cncp.ssh.connection import Host
 from cncp.ssh.rpc import Facts
 
@@ -28,8 +29,8 @@ class Fleet:
 
     ``settings`` are those of each host by name, ``home`` is the folder of the machine in charge,
     ``limit`` the hosts that are concerned; ``whole`` says that it is all of them, and those that pools will give.
-    ``pools`` are where hosts come from, and ``choose`` gives the settings
-    of one that has just come, or raises UsageError.
+    ``pools`` are where hosts come from, ``former`` those that the file has no more, and ``choose`` gives the settings
+    of a host that has just come, or raises UsageError.
     """
 
     inventory: Inventory
@@ -39,6 +40,7 @@ class Fleet:
     strict: bool = False
     whole: bool = True
     pools: tuple[Pool, ...] = ()
+    former: tuple[Former, ...] = ()
     choose: Callable[[HostSpec], Mapping[str, Value]] = lambda host: host.settings
 
     @property

@@ -21,6 +21,7 @@ from cncp.machine.ops.engine_states import EngineState
 from cncp.machine.ops.status import Status
 from cncp.pools import counts
 from cncp.pools.base import Pool
+from cncp.pools.former_pools import Former
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.rpc import REMOVE, call
 
@@ -77,6 +78,7 @@ def _known(scene: Scene, uuids: Collection[str]) -> Mapping[str, EngineState] | 
 def check(scene: Scene, *, from_hosts: bool) -> list[Finding]:
     """Return what is wrong on each machine; with ``from_hosts`` also what keeps it from the controller."""
     found = [*scene.each(lambda machine: machine.check()).values(), list(_unknown_engines(scene))]
+    found.append(membership.of_former(scene.pools))
     ways = scene.each(lambda machine: machine.way(), scene.others) if from_hosts else {}
     return [finding for findings in (*found, *ways.values()) for finding in findings]
 
@@ -138,7 +140,10 @@ def scale_pool(scene: Scene, pool: Pool, count: str, manners: Manners) -> dict[s
     if going:
         pool.release(going, scene.console.phase)
         membership.forget(scene.home, going)
-    counts.keep(pool)
+    if isinstance(pool, Former):
+        membership.settled([pool], scene.console.phase)
+    else:
+        counts.keep(pool)
     return said
 
 

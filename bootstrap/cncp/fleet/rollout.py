@@ -26,6 +26,7 @@ from cncp.fleet.phases.revoke_tunnels import RevokeTunnels
 from cncp.fleet.phases.start_controller import StartController
 from cncp.fleet.phases.start_engines import StartEngines
 from cncp.fleet.phases.survey import Survey
+from cncp.fleet.phases.tell_former import TellFormer
 from cncp.machine.node import Node
 from cncp.machine.ops import steps
 from cncp.machine.ops.apply import describe
@@ -44,6 +45,7 @@ HOSTS: tuple[Phase | Together, ...] = (
     RevokeTunnels(),
     AwaitEngines(),
     AwaitMembers(),
+    TellFormer(),
 )
 """What is done on machines that are to have a cluster's services."""
 

@@ -16,6 +16,7 @@ from cncp.fleet.local_machine import LocalMachine
 from cncp.machine.ops.engine_states import SILENCE, RollCall
 from cncp.machine.ops.lifecycle import NO_SERVICE
 from cncp.pools.base import Pool
+from cncp.pools.former_pools import Former
 from cncp.ssh.connection import Host, Local
 from cncp.ssh.host_errors import HostError
 from cncp.ssh.pool import Crew, SomeHostsFailed, at_once, tell
@@ -95,7 +96,9 @@ class Scene:
         """
         if named and not self.whole:
             raise UsageError("command line: --pool and --limit contradict each other", "name a pool, or hosts")
-        found = {pool.name: pool for pool in self.pools if self.whole and pool.count is not None}
+        scalable = [pool for pool in self.pools if self.whole and pool.count is not None]
+        # One that the file has no more is meant only where it is named.
+        found = {pool.name: pool for pool in scalable if pool.name == named or not isinstance(pool, Former)}
         if named and named not in found:
             there = f"there are: {', '.join(found)}" if found else "no pool of this cluster has a number of members"
             raise UsageError(f"command line: --pool {named}, which is no pool that can be scaled", there)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from cncp.config.inventory import HOSTS, Inventory, PoolTable
-from cncp.errors import UsageError
+from cncp.errors import CncpError, UsageError
 from cncp.extensions import Kinds
-from cncp.pools import counts, guarded
+from cncp.pools import counts, former_pools, guarded
 from cncp.pools.base import Pool
+from cncp.pools.former_pools import Former, Table
 from cncp.pools.guarded import Guarded
 
 PROVIDERS: Kinds[Pool] = Kinds(
@@ -44,6 +46,30 @@ def looked_after(inventory: Inventory | None) -> tuple[PoolTable, ...]:
     return theirs
 
 
+def pool(table: PoolTable, name: str, home: Path) -> Pool:
+    """Return the pool of a table. Raises CncpError, and changes nothing."""
+    made = guarded.read(PROVIDERS.find(table.provider, table.where), table, name, home)
+    return made if table.provider in PROVIDERS.ours else Guarded(made)
+
+
+def former(pools: Collection[Pool], home: Path) -> tuple[Former, ...]:
+    """Return the pools that have made something, and are none of these any more. Raises CncpError.
+
+    Those whose kind is gone, or has other keys now, are among them.
+    """
+    named = {pool.name for pool in pools}
+    return tuple(_former(name, table, home) for name, table in former_pools.kept(home).items() if name not in named)
+
+
+def _former(name: str, kept: Table, home: Path) -> Former:
+    table = PoolTable(kept.provider, kept.values, f"the former pool {name}", Path(kept.folder))
+    try:
+        inner: Pool | CncpError = pool(table, name, home)
+    except CncpError as error:
+        inner = error
+    return Former(table, name, home, inner)
+
+
 def pools(inventory: Inventory | None, home: Path) -> tuple[Pool, ...]:
     """Return the pools of a cluster in the order of the file. Raises UsageError, and changes nothing.
 
@@ -62,7 +88,6 @@ def pools(inventory: Inventory | None, home: Path) -> tuple[Pool, ...]:
             raise UsageError(f"{table.where}: there is a pool of {table.provider} already", "make the two one")
         several = times[table.provider] > 1
         name = f"{table.provider}-{seen[table.provider]}" if several else table.provider
-        made = guarded.read(kind, table, name, home)
-        found.append(made if table.provider in PROVIDERS.ours else Guarded(made))
+        found.append(pool(table, name, home))
     counts.restore(found, home)
     return tuple(found)

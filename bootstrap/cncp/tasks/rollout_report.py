@@ -16,7 +16,7 @@ from cncp.fleet.model import Fleet
 from cncp.fleet.phases.base import Report
 from cncp.machine.node import kept_by
 from cncp.machine.ops import summary
-from cncp.pools.providers import pools
+from cncp.pools.providers import former, pools
 from cncp.ssh.pool import SomeHostsFailed
 
 HEADER = ["HOST", "ENGINES", "SERVICE MANAGER", "TIME", ""]
@@ -35,6 +35,7 @@ def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Flee
             host, file=asked.file, environment=asked.environment, flags=asked.flags, former=asked.former
         )
 
+    of_pools = pools(hosts, home)
     found = Fleet(
         hosts,
         {host.name: settings(host) for host in hosts.everyone},
@@ -42,7 +43,8 @@ def fleet(asked: Request, hosts: Inventory, *, limit: str, strict: bool) -> Flee
         hosts.limited(limit),
         strict,
         whole=not limit,
-        pools=pools(hosts, home),
+        pools=of_pools,
+        former=former(of_pools, home),
         choose=settings,
     )
     for pool in found.concerned:

@@ -18,8 +18,8 @@ from cncp.errors import CncpError, ours
 from cncp.fleet.any_machine import Machine
 from cncp.fleet.registry import forgotten, readable
 from cncp.fleet.scene import Scene
-from cncp.pools.base import with_hosts
-from cncp.pools.providers import looked_after, pools
+from cncp.pools.base import Pool, with_hosts
+from cncp.pools.providers import former, looked_after, pools
 
 
 def inventory(asked: Request) -> Inventory:
@@ -42,7 +42,13 @@ def asked(file: str | None) -> Request:
 def scene(file: str | None, limit: str, console: Console) -> Scene:
     """Return the machines of the cluster in use, or those that ``limit`` names, to be connected. Raises CncpError."""
     hosts, home = inventory(asked(file)), accounts.home(os.environ)
-    return Scene(hosts, home, hosts.limited(limit), console, pools=pools(hosts, home), whole=not limit)
+    return Scene(hosts, home, hosts.limited(limit), console, pools=_all_pools(hosts, home), whole=not limit)
+
+
+def _all_pools(hosts: Inventory, home: Path) -> tuple[Pool, ...]:
+    """Return the pools of a cluster, and those that its file has no more."""
+    found = pools(hosts, home)
+    return (*found, *former(found, home))
 
 
 @contextlib.contextmanager
@@ -71,7 +77,7 @@ def whole(file: str | None, limit: str, console: Console) -> Scene:
 
     home = accounts.home(os.environ)
     hosts = inventory(_asked_at_the_end(file, home, console.warn))
-    of_pools = pools(hosts, home)
+    of_pools = _all_pools(hosts, home)
     # A machine by itself, or in another's charge, knows of no other.
     gone = {} if switched(os.environ, "CNCP_HERE") else forgotten(hosts, home)
     # What is off cannot be asked, and its pool takes it away.

@@ -26,12 +26,14 @@ from cncp.fleet.phases.await_members import AwaitMembers
 from cncp.fleet.phases.base import Report, Run
 from cncp.fleet.phases.publish import Publish
 from cncp.fleet.phases.record import Record
+from cncp.fleet.phases.tell_former import TellFormer
 from cncp.fleet.registry import Placed
 from cncp.fleet.remote_machine import RemoteMachine
 from cncp.fleet.scene import Scene
 from cncp.machine.ops.busy_engines import Manners
-from cncp.pools import counts
+from cncp.pools import counts, former_pools
 from cncp.pools.base import Member, Pool, Rendezvous, Say, State, Want
+from cncp.pools.former_pools import Former
 from cncp.ssh.pool import Crew, SomeHostsFailed
 from cncp.tasks import rollout_report
 
@@ -465,3 +467,43 @@ def test_a_program_names_a_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UsageError, match="--pool c, which is no pool"):
         cluster.scale(3, pool="c")
     assert len(followed) == 1
+
+
+def kept(home: Path, **counts: int) -> tuple[Former, ...]:
+    """Return pools of ours that the file has no more, each with so many members; their own class is `Fake`."""
+    pools = [Fake(home, name) for name in counts]
+    for pool, count in zip(pools, counts.values(), strict=True):
+        pool.members = [[Member(f"{pool.name}{number}", State.JOINED) for number in range(count)]]
+    former_pools.keep(pools, home)
+    return tuple(Former(pool.table, pool.name, home, pool) for pool in pools)
+
+
+def test_what_the_file_has_no_more_is_told_and_stays(tmp_path: Path) -> None:
+    """Until it is let go; what has no members is forgotten, and what cannot be asked is neither."""
+    full, empty = kept(tmp_path, full=2, empty=0)
+    lost = Former(full.table, "lost", tmp_path, CncpError("there is no provider 'x'", "install it"))
+    run = run_of(replace(fleet_of(tmp_path), former=(full, empty, lost)))
+    assert TellFormer().wanted(run, Report())
+    assert not TellFormer().wanted(run_of(fleet_of(tmp_path)), Report())
+    TellFormer().run(run, Report())
+    unknown = "what it has made is not known: there is no provider 'x'"
+    assert heard(run.console).splitlines() == [
+        f"warning: the pool full is no longer in the file, and has 2 members; let go of what it has: {full.remedy}",
+        f"warning: the pool lost, which is no longer in the file: {unknown}; install it",
+    ]
+    assert former_pools.kept(tmp_path).keys() == {"full"}
+    assert [member.name for member in full.observe()] == ["full0", "full1"]
+
+
+def test_what_the_file_has_no_more_is_let_go(tmp_path: Path) -> None:
+    """By its name alone; nothing is made of it any more."""
+    (full,) = kept(tmp_path, full=2)
+    scene = Scene(Inventory((HostSpec(LOCAL),)), tmp_path, [HostSpec(LOCAL)], quiet(), pools=[full])
+    assert scene.scalable("") is None
+    assert scene.scalable("full") is full
+    assert (full.plan(), full.acquire(lambda _: None)) == ((), ())
+    with pytest.raises(UsageError, match="no longer in the file"):
+        operations.scale_pool(scene, full, "+1", Manners())
+    operations.scale_pool(scene, full, "0", Manners())
+    assert former_pools.kept(tmp_path) == {}
+    assert not counts.STORE.path(tmp_path).exists()

@@ -127,6 +127,7 @@ def test_the_order_of_phases() -> None:
         "revoke-tunnels",
         "await-engines",
         "await-members",
+        "tell-former",
         "remember",
     ]
 

@@ -26,6 +26,7 @@ from cncp.ipp import keys
 from cncp.ipp.connection_file import ClientFile
 from cncp.machine import manifest, tunnels
 from cncp.machine.node import installed
+from cncp.pools import providers
 from cncp.records import Misfit, Odd, Others, Record, as_json, fitted, read
 from cncp.serve.engine_ids import Places
 
@@ -60,6 +61,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "pid/cncp-connect.json": connects.read,
     "engine-0.json": lambda home: pidfile.read(home, "engine-0"),
     "engines.json": lambda home: Places(home / "engines.json"),
+    "pool-tables.json": lambda home: providers.former([], home),
 }
 """All that reads a file of ours that others are read by."""
 
@@ -314,6 +316,12 @@ def _good() -> dict[str, Any]:
         "ports": [1],
         "state": "up",
     }
+    values = {
+        "ec2": {"instances": "1-2", "image": "ami-1", "flavor": "t3.micro", "engines": "cores", "zones": ["a"]},
+        "vm": {"count": 2, "memory": 2048},
+        "netboot": {"nodes": ["node[1-2]"], "image": "compute-1-0"},
+    }
+    pool_tables = {kind: {"provider": kind, "values": table} for kind, table in values.items()}
     return {
         "kept.json": {"settings": {"engines": 2, "listen": "0.0.0.0"}, "file": "/f"},
         "node.json": node,
@@ -325,6 +333,7 @@ def _good() -> dict[str, Any]:
         "pid/cncp-connect.json": {**connect, "since": 1.0, "reconnected": 0, "ssh": 2, "said": ""},
         "engine-0.json": {"pid": os.getpid(), "started": pidfile.started(os.getpid()), "digest": "d", "uuid": "u"},
         "engines.json": {"places": [["vm", 0, 0]]},
+        "pool-tables.json": {"tables": {kind: {**table, "folder": "/f"} for kind, table in pool_tables.items()}},
     }
 
 

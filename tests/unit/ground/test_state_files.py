@@ -25,7 +25,7 @@ from cncp.machine import login_environment, manifest, tunnels
 from cncp.machine.jupyter import service
 from cncp.machine.node import NODE, Node
 from cncp.netboot.service import server_settings
-from cncp.pools import counts
+from cncp.pools import counts, former_pools
 from cncp.pools.cloud import cloud_pool, idle_policy, images, journal
 from cncp.pools.netboot import netboot_pool
 from cncp.pools.vm import about, guest, vagrant
@@ -68,6 +68,7 @@ FILES: list[tuple[StateFile[Any], Record]] = [
     (netboot_pool.seed_store("p"), netboot_pool.Invited({"engines": 2})),
     (cloud_pool.load_store("p"), idle_policy.Memory({"host-1": 1.0}, 2.0)),
     (counts.STORE, counts.Counts({"p": counts.Count(3, 2)})),
+    (former_pools.STORE, former_pools.Tables({"p": former_pools.Table("vm", {"count": 2}, "/f")})),
     (about.ABOUT, about.About("d" * 64, "c" * 64)),
     (guest.STORE, guest.Machine("v", 1, 1024, 1, 2222, (1, 2), 3, "k")),
     (vagrant.STORE, vagrant.Settings({"CNCP_VM_COUNT": "1"})),

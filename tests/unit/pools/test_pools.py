@@ -13,10 +13,11 @@ import pytest
 from cncp.config import sources
 from cncp.config.inventory import HostSpec
 from cncp.errors import CncpError, UsageError
+from cncp.pools import former_pools
 from cncp.pools.base import Member, Pool, State, with_hosts
 from cncp.pools.guarded import Guarded
 from cncp.pools.hosts import Hosts
-from cncp.pools.providers import PROVIDERS, pools
+from cncp.pools.providers import PROVIDERS, former, pools
 
 from ..elsewhere import install, python_of
 
@@ -327,3 +328,28 @@ def test_the_one_that_the_documents_show(tmp_path: Path, read: Read, monkeypatch
     pool.discard(said.append)
     assert said[2:] == ["switching node2 off", "switching node1 off"]
     assert not pool.hosts()
+
+
+def test_pools_that_the_file_has_no_more(rack: None, read: Read, tmp_path: Path) -> None:
+    """They are as they were, by their names, until nothing of them is left; one of no kind that is there says so."""
+    first, second = read(f"{RACK}{RACK}row = 'b'\n")
+    former_pools.keep([first, second], tmp_path)
+    former_pools.keep(read('[[pool]]\nhosts = ["gold1"]\n'), tmp_path)
+    first.acquire(lambda _: None)
+    assert former([first, second], tmp_path) == ()
+    (gone,) = former([second], tmp_path)
+    assert (gone.name, gone.surplus()) == (first.name, [member.name for member in first.observe()])
+    gone.discard(lambda _: None)
+    assert former_pools.kept(tmp_path).keys() == {second.name}
+
+    tables = former_pools.Tables({"cells": former_pools.Table("cells", {"count": 1}, str(tmp_path))})
+    former_pools.STORE.save(tmp_path, tables)
+    (unknown,) = former([], tmp_path)
+    for ask in (
+        unknown.observe,
+        lambda: unknown.discard(lambda _: None),
+        lambda: unknown.release(["x"], lambda _: None),
+    ):
+        with pytest.raises(CncpError, match=r"is not known: .* there is no provider 'cells'"):
+            ask()
+    assert former_pools.kept(tmp_path).keys() == {"cells"}

@@ -138,8 +138,14 @@ FORBIDDEN = {"aws", "boto", "cloud", "ec2", "netboot", "openstack", "qemu", "slu
 VERBS = (
     *("tasks/cluster.py", "tasks/main_job.py", "tasks/plan.py", "tasks/rollout_report.py", "tasks/scenes.py", "api.py"),
     *("fleet/membership.py", "fleet/model.py", "fleet/operations.py", "fleet/plan.py", "fleet/rollout.py"),
-    *("fleet/scene.py", "fleet/phases/acquire.py", "fleet/phases/publish.py", "fleet/phases/await_members.py"),
-    *("pools/base.py", "pools/counts.py", "pools/guarded.py"),
+    *(
+        "fleet/scene.py",
+        "fleet/phases/acquire.py",
+        "fleet/phases/publish.py",
+        "fleet/phases/await_members.py",
+        "fleet/phases/tell_former.py",
+    ),
+    *("pools/base.py", "pools/counts.py", "pools/former_pools.py", "pools/guarded.py"),
 )
 
 

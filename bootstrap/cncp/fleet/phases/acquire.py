@@ -8,6 +8,7 @@ from typing import ClassVar
 from cncp.console import Console
 from cncp.fleet.model import Fleet
 from cncp.fleet.phases.base import Phase, Report, Run
+from cncp.pools import former_pools
 from cncp.pools.base import with_hosts
 from cncp.ssh.pool import at_once, tell
 
@@ -23,6 +24,7 @@ class Acquire(Phase):
 
     def run(self, run: Run, report: Report) -> Run:
         """Acquire, and return the run over all hosts. Raises CncpError where a pool gives nothing, or nonsense."""
+        former_pools.keep(run.fleet.concerned, run.fleet.home)
         fleet = acquired(run.fleet, run.console)
         report.limit = fleet.limit
         run.pool.specs = fleet.reached

@@ -21,7 +21,7 @@ class Record(Phase):
         registry.save(home, {**registry.load(home), **now})
         gone = registry.forgotten(run.fleet.inventory, home)
         # What is off, or was not concerned, is not forgotten.
-        members = membership.names(run.fleet.pools) if gone else set()
+        members = membership.names((*run.fleet.pools, *run.fleet.former)) if gone else set()
         for name in gone.keys() - members:
             run.console.warn(
                 f"[{name}] is set up, but no longer in the file; take it down: cncp uninstall --limit {name}"

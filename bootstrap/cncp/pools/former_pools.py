@@ -1,0 +1,122 @@
+"""Pools that the file has no more: what they have made is still there, and known, until it is let go.
+
+The table of each pool is kept in our folder before it makes anything, so that it can be asked about, and told to let go
+of it, when its table is gone, or the whole file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cncp.config.inventory import HOSTS, HostSpec, PoolTable
+from cncp.errors import CncpError, UsageError
+from cncp.files import make_home
+from cncp.pools.base import Member, Pool, Say, State
+from cncp.records import Record
+from cncp.state_files import StateFile
+
+
+@dataclass(frozen=True)
+class Table(Record):
+    """A table of the file as it was: ``folder`` is what paths in it are relative to."""
+
+    provider: str
+    values: Mapping[str, object]
+    folder: str
+
+
+@dataclass(frozen=True)
+class Tables(Record):
+    """Those of all pools that may have made something, by the names that they had then."""
+
+    tables: Mapping[str, Table]
+
+
+STORE = StateFile(
+    "pool-tables.json",
+    Tables,
+    "write the pools into cluster.toml again, and move it away: mv {path} {path}.damaged",
+    "what pools were",
+)
+
+
+class Former(Pool):
+    """What a pool has made that the file has no more: it is shown, and let go, and never more."""
+
+    def __init__(self, table: PoolTable, name: str, home: Path, inner: Pool | CncpError) -> None:
+        """``inner`` is the pool as it was, or why there is none: its package is gone, or it has other keys now."""
+        # What its table says of engines is of no use, and may be what is not understood.
+        super().__init__(replace(table, values={}), {}, name, home)
+        self._inner = inner
+
+    @property
+    def inner(self) -> Pool:
+        """The pool as it was. Raises CncpError where there is none of its kind."""
+        if isinstance(self._inner, CncpError):
+            raise CncpError(f"what it has made is not known: {self._inner.message}", self._inner.hint)
+        return self._inner
+
+    @property
+    def count(self) -> int:
+        """How many members are wanted."""
+        return 0
+
+    def scale(self, count: int) -> None:
+        """Want none. Raises UsageError."""
+        if count:
+            raise UsageError(f"the pool {self.name} is no longer in the file", f"let it go: {self.remedy}")
+
+    @property
+    def remedy(self) -> str:
+        """What lets go of it."""
+        return f"cncp scale 0 --pool {self.name}"
+
+    def surplus(self) -> Sequence[str]:
+        """Return all members."""
+        return [member.name for member in self.observe() if member.state is not State.ENDED]
+
+    def drain(self, names: Collection[str], *, hold: bool = True) -> Sequence[str]:
+        """Have no new work go to members."""
+        return self.inner.drain(names, hold=hold)
+
+    def plan(self) -> Sequence[str]:
+        """Nothing is to be made."""
+        return ()
+
+    def acquire(self, say: Say) -> Sequence[HostSpec]:
+        """Make nothing."""
+        return ()
+
+    def observe(self) -> Sequence[Member]:
+        """Return what there is."""
+        return self.inner.observe()
+
+    def release(self, names: Collection[str], say: Say) -> None:
+        """Let members go."""
+        self.inner.release(names, say)
+
+    def discard(self, say: Say) -> None:
+        """Leave nothing of it behind, and know of it no more."""
+        self.inner.discard(say)
+        others = {name: table for name, table in kept(self.home).items() if name != self.name}
+        STORE.save(self.home, Tables(others))
+
+
+def keep(pools: Collection[Pool], home: Path) -> None:
+    """Keep the tables of pools that are about to make something. ``home`` is our folder (CNCP_HOME)."""
+    tables = {
+        pool.name: Table(pool.table.provider, pool.table.values, str(pool.table.folder))
+        for pool in pools
+        # Hosts that are there by themselves are kept as such, one by one.
+        if pool.table.provider != HOSTS
+    }
+    if tables:
+        make_home(home)
+        STORE.save(home, Tables({**kept(home), **tables}))
+
+
+def kept(home: Path) -> Mapping[str, Table]:
+    """Return the tables of pools that may have made something, by name. Raises CncpError."""
+    return (STORE.load(home) or Tables({})).tables

@@ -234,6 +234,7 @@ def test_time_is_over(site: Site) -> None:
         ("1", "n[1", OLD, "no host"),
         ("1", "n1;reboot", OLD, "no host"),
         ("a b", "n1", OLD, "no job"),
+        ("7~1", "n1", OLD, "no job"),
         ("x" * 90, "n1", OLD, "no job"),
     ],
 )

@@ -40,6 +40,7 @@ from .tiny_image import KERNEL, MODULES, TinyImage
 
 SERVER = "10.78.9.1"
 OWN = ipaddress.IPv4Interface(f"{SERVER}/24")
+UEFI, _UEFI_VARIABLES = (Path(f"/usr/share/OVMF/OVMF_{name}_4M.fd") for name in ("CODE", "VARS"))
 ARGUMENTS = "console=ttyS0 quiet panic=1 net.ifnames=0"
 SMALL = replace(top_config.read(), kernel=KERNEL, modules=(*MODULES, "ext4"))
 """A Blancmange that boots in seconds: with the kernel of virtual machines, and the modules of these."""
@@ -84,11 +85,12 @@ def network() -> Iterator[None]:
 class Machine:
     """A machine with a disk and a card. Each reset is a qemu of its own: emulated, a second boot in one is slow."""
 
-    def __init__(self, number: int, folder: Path, memory: int, size: str, first: str, cards: int) -> None:
+    def __init__(self, number: int, folder: Path, memory: int, size: str, first: str, cards: int, uefi: bool) -> None:
         """``memory`` is in MiB, ``size`` that of its disk; ``first`` what it boots: "c" the disk, "n" the network.
 
-        Of several cards the last is where cidd is; at the others nobody answers.
+        Of several cards the last is where cidd is; at the others nobody answers. ``uefi`` may change while it is off.
         """
+        self.uefi, self._variables = uefi, folder / f"m{number}.variables"
         self.mac, self.uuid = f"52:54:00:78:09:{number:02x}", str(uuid.UUID(int=number))
         self.disk, self.log = folder / f"m{number}.disk", folder / f"m{number}.log"
         self._memory, self._tap, self._first, self._on = str(memory), f"tap{number}", first, False
@@ -130,18 +132,29 @@ class Machine:
                 *("-device", f"virtio-net-pci,netdev={tap},romfile="),
             )
         ]
+        # With the card's own program, which is iPXE, that of UEFI would fetch none.
+        rom = ",romfile=" if self.uefi else ""
         self._qemu = started(
             [
                 *(*EMULATOR, "-m", self._memory, "-smp", "1", "-uuid", self.uuid),
-                *("-boot", f"order={self._first}{'n' if self._first == 'c' else 'c'}"),
+                *self._firmware(),
                 *("-chardev", f"file,id=s,append=on,path={self.log}", "-serial", "chardev:s"),
                 *deaf,
                 *("-netdev", f"tap,id=n,ifname={self._tap},script=no,downscript=no"),
-                *("-device", f"virtio-net-pci,netdev=n,mac={self.mac}"),
-                *("-drive", f"if=virtio,format=raw,cache=unsafe,discard=unmap,file={self.disk}"),
+                *("-device", f"virtio-net-pci,netdev=n,mac={self.mac},bootindex={int(self._first != 'n')}{rom}"),
+                *("-drive", f"if=none,id=d,format=raw,cache=unsafe,discard=unmap,file={self.disk}"),
+                *("-device", f"virtio-blk-pci,drive=d,bootindex={int(self._first != 'c')}"),
             ],
             self.log,
         )
+
+    def _firmware(self) -> tuple[str, ...]:
+        if not self.uefi:
+            return ()
+        if not self._variables.exists():
+            shutil.copy(_UEFI_VARIABLES, self._variables)
+        parts = f"{UEFI},readonly=on", self._variables
+        return tuple(word for path in parts for word in ("-drive", f"if=pflash,format=raw,file={path}"))
 
 
 def _bytes(size: str) -> int:
@@ -176,7 +189,7 @@ class PxeSite(CiddFolder):
             tiny.add(self.place.images(), self.place.signing_key(), name, folder / name, form)
         layout = folder / "repart.d"
         layout.mkdir()
-        write_layout(layout, {"blancmange": "64M", "swap": "16M", "slot0": slot, "slot1": slot})
+        write_layout(layout, {"blancmange": "64M", "swap": "16M", "slot0": slot, "slot1": slot, "esp": "33M"})
         config = replace(blancmange, arguments=ARGUMENTS, layout=str(layout))
         reach = Reach(
             f"https://{SERVER}:{self.settings.port}",
@@ -212,9 +225,10 @@ class PxeSite(CiddFolder):
         done = ran(self.folder, ["image.make", name, *words, "--folder", str(self.place.folder)])
         assert done.returncode == 0, done.stderr
 
-    def machine(self, size: str = "420M", first: str = "c", cards: int = 1) -> Machine:
+    def machine(self, size: str = "460M", first: str = "c", cards: int = 1, uefi: bool = False) -> Machine:
         """Return one more machine, not switched on."""
-        self.machines.append(Machine(len(self.machines) + 1, self.folder, self._memory, size, first, cards))
+        number = len(self.machines) + 1
+        self.machines.append(Machine(number, self.folder, self._memory, size, first, cards, uefi))
         return self.machines[-1]
 
     def nodes(self) -> dict[str, dict[str, object]]:
@@ -306,6 +320,7 @@ def write_layout(folder: Path, sizes: Mapping[str, str]) -> None:
     first = "[Partition]\nType=21686148-6449-6e6f-744e-656564454649\nLabel=grub\nSizeMinBytes=2M\nSizeMaxBytes=2M\n"
     (folder / "10.conf").write_text(first)
     for number, (name, size) in enumerate(sizes.items(), 20):
-        kind, most = "swap" if name == "swap" else "linux-generic", "" if "slot" in name else f"SizeMaxBytes={size}\n"
+        kind = name if name in ("swap", "esp") else "linux-generic"
+        most = "" if "slot" in name else f"SizeMaxBytes={size}\n"
         text = f"[Partition]\nType={kind}\nLabel={name}\nSizeMinBytes={size}\n{most}"
         (folder / f"{number}.conf").write_text(text)

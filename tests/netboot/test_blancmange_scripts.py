@@ -19,13 +19,14 @@ from pathlib import Path
 import pytest
 
 from cncp.netboot import messages
-from cncp.netboot.blancmange import disk_layout
+from cncp.netboot.blancmange import disk_layout, esp_image
 from cncp.netboot.blancmange.top_config import HERE
 from cncp.netboot.cidkid import signature
 from cncp.netboot.image_store import Blob, ImageStore, Manifest
 from cncp.netboot.minisign import SigningKey
 from tests.lab.serve import by_http
 
+from .esp_reader import loader
 from .loop_disk import REREAD, LoopDisk, loop_disk
 
 pytestmark = [
@@ -47,6 +48,7 @@ LAYOUT = (
     "swap 0657FD6D-A4AB-43C4-84E5-0933C84B4F4F 4 4 swap\n"
     + "".join(f"slot{number} 0FC63DAF-8483-4772-8E79-3D69D8477DE4 8 0 -\n" for number in range(3))
 )
+ESP = "esp C12A7328-F81F-11D2-BA4B-00A0C93EC93B 4 4 vfat\n"
 
 
 def sh(commands: str, *arguments: str | Path, **variables: str | Path) -> subprocess.CompletedProcess[str]:
@@ -220,6 +222,103 @@ def test_another_layout_is_made_anew(disk: Disk, tmp_path: Path) -> None:
     left = disk.good(MAKE + 'mount "$(device "$disk" blancmange)" "$1"; ls "$1"; umount "$1"', tmp_path / "mnt")
     assert left.split() == ["lost+found"]
     assert disk.good('images "$disk"') == "[]\n"
+
+
+def test_a_disk_of_before_there_was_an_esp(disk: Disk, tmp_path: Path) -> None:
+    """It stays as it is, with the images that it has, and gets none; one that has none is made with it."""
+    disk.good(MAKE, tmp_path / "mnt")
+    disk.good('name_slot "$disk" slot1 compute-1-0')
+    before = disk.digest
+    disk.layout.write_text(LAYOUT + ESP)
+    assert disk.good('partition_disk "$disk"; images "$disk"') == '["compute-1-0"]\n'
+    assert disk.sh('has_esp "$disk"').returncode == 1
+    disk.good('uefi_finds "$disk" slot1')
+    assert disk.digest == before
+    # Where there is no room for one as well.
+    disk.layout.write_text(LAYOUT + ESP.replace(" 4 4 ", " 40 40 "))
+    disk.good('partition_disk "$disk"')
+    assert disk.digest == before
+    disk.layout.write_text(LAYOUT + ESP)
+    disk.good(f'/sbin/sfdisk -q --delete "$disk"\n{MAKE}has_esp "$disk"', tmp_path / "mnt")
+    assert [line.split()[3] for line in disk.good('present "$disk"').splitlines()][3:] == [
+        *("slot0", "slot1", "slot2", "esp")
+    ]
+    assert disk.good("number slot1") == "5\n", "its number is that on a disk without one"
+
+
+class EspDisk:
+    """A disk with an ESP, and GRUBs to be in it."""
+
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        self._disk, self._folder = disk, folder
+        disk.layout.write_text(LAYOUT + ESP)
+        disk.good('partition_disk "$disk"')
+        for name in ("old", "new"):
+            (folder / name).mkdir()
+            for part, content in esp_image.parts(name.encode() * 250_000).items():
+                (folder / name / part).write_bytes(content)
+
+    def has(self, grub: str, entry: str = "slot0", more: str = "") -> str | None:
+        """Have UEFI find that GRUB; return which it finds then, or None."""
+        self._disk.sh(f'esp=$1\n{more}\nuefi_finds "$disk" "$2"', self._folder / grub, entry)
+        found = loader(Path(f"{self._disk.device}p7").read_bytes())
+        assert found is None or found.rstrip(b"\0") in (b"old" * 250_000, b"new" * 250_000)
+        return None if found is None else found[:3].decode()
+
+    def wipe(self) -> None:
+        """Have the ESP be of zeros."""
+        self._disk.good('dd if=/dev/zero of="$(device "$disk" esp)" bs=1M count=4 conv=fsync 2> /dev/null')
+
+    @property
+    def digest(self) -> str:
+        """That of all bytes of the disk."""
+        return self._disk.digest
+
+
+@pytest.fixture
+def esp_disk(disk: Disk, tmp_path: Path) -> EspDisk:
+    """A disk whose ESP has nothing yet."""
+    return EspDisk(disk, tmp_path)
+
+
+def test_what_uefi_finds(esp_disk: EspDisk) -> None:
+    """GRUB, where there is something to boot; written where it is another, and once."""
+    assert esp_disk.has("old", entry="") is None
+    assert esp_disk.has("old") == "old"
+    before = esp_disk.digest
+    assert esp_disk.has("old") == "old"
+    assert esp_disk.digest == before
+    for grub in ("new", "old", "new"):
+        assert esp_disk.has(grub) == grub
+    assert esp_disk.has("new", entry="") is None
+    assert esp_disk.has("new") == "new"
+
+
+@pytest.mark.parametrize("write", [1, 2, 3])
+def test_a_power_cut_while_grub_for_uefi_is_written(esp_disk: EspDisk, write: int) -> None:
+    """UEFI finds the old one or the new one, whole; on a disk that had none, nothing or it. The next time ends it."""
+    # Before each write, and in the middle of it but for a sector, which is written wholly or not at all.
+    cut = f"""
+writes=0
+dd() {{
+    case "$*" in
+        *of=*)
+            writes=$((writes + 1))
+            [ "$writes" -lt {write} ] || {{ [ -z "$part" ] || busybox dd "$@" count="$part"; exit 9; }}
+            ;;
+    esac
+    busybox dd "$@"
+}}
+"""
+    for part in ("", 1, 700):
+        esp_disk.wipe()
+        cut_there = f"part={part}{cut}"
+        # GRUB, the file system around it, the sector that names it.
+        assert esp_disk.has("old", more=cut_there) == ("old" if write == 3 and part else None)
+        assert esp_disk.has("old") == "old"
+        # The other place for GRUB, the sector.
+        assert esp_disk.has("new", more=cut_there) == ("new" if write == 3 or (write == 2 and part) else "old")
+        assert esp_disk.has("new") == "new"
 
 
 def test_a_disk_that_is_too_small(tmp_path: Path, disk: Disk) -> None:
@@ -405,5 +504,5 @@ def test_blancmange_that_arrives_damaged(tmp_path: Path) -> None:
 def test_the_table_of_the_layout_is_that_of_repart() -> None:
     """What is in the package is a layout, and its table is the form that is read here."""
     table = disk_layout.table(disk_layout.read(HERE / "repart.d"))
-    assert [line.split()[0] for line in table.splitlines()][3:] == ["slot0", "slot1", "slot2", "slot3"]
+    assert [line.split()[0] for line in table.splitlines()][3:] == ["slot0", "slot1", "slot2", "slot3", "esp"]
     assert all(len(line.split()) == 5 for line in table.splitlines())

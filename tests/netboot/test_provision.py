@@ -18,7 +18,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from cncp.netboot.minisign import SigningKey
 from cncp.waiting import wait_until
 from tests.lab.base import cache_dir
 
+from .esp_reader import loader
 from .loop_disk import REREAD, LoopDisk, loop_disk
 from .loopback_site import Site
 from .pxe_site import write_layout
@@ -69,6 +70,8 @@ _INSTEAD = f"""
 {REREAD}
 # Not all of the machine that this is run on.
 sync() {{ :; }}
+# Whichever it is of that.
+by_uefi() {{ grep -q uefi=yes /proc/cmdline; }}
 """
 
 # A node whose power is to be cut in a state waits for that there: it may last no longer than a question.
@@ -99,25 +102,37 @@ class Node:
         self._site, self._folder, self._disk, self.device = site, folder, disk, disk.device
         self.log = folder / "node.log"
         self._boot: subprocess.Popen[bytes] | None = None
+        self.uefi = False
+        """Whether this is what boots it."""
         for name in ("upper", "work", "node"):
             (folder / name).mkdir()
-        layout = folder / "repart.d"
-        layout.mkdir()
-        write_layout(layout, {"blancmange": "16M", "swap": "4M", "slot0": "16M", "slot1": "16M"})
-        reach = Reach(site.access.url, site.access.fingerprint, self.cidd, site.place.signing_key().public)
-        config = replace(top_config.read(), disk=self.device, layout=str(layout), arguments="console=ttyS0")
-        for path, member in {**blancmange(), **node_settings(config, reach, "")}.items():
-            there = folder / "upper" / path
+        layout = str(folder / "repart.d")
+        self._config = replace(top_config.read(), disk=self.device, layout=layout, arguments="console=ttyS0")
+        self._reach = Reach(site.access.url, site.access.fingerprint, self.cidd, site.place.signing_key().public)
+        self._lay(blancmange())
+        self.has_layout("esp")
+        with (folder / "upper/usr/lib/cncp/disk.sh").open("a") as functions:
+            functions.write(_INSTEAD)
+        report = folder / "upper/usr/lib/cncp/report.sh"
+        report.write_text(report.read_text().replace("\nstate() {", "\ntold() {") + _CUT)
+
+    def _lay(self, members: Mapping[str, Member]) -> None:
+        for path, member in members.items():
+            there = self._folder / "upper" / path
             if path.startswith(("etc/cncp/", "usr/lib/cncp/", "usr/bin/provision", "usr/lib/grub/")):
                 there.parent.mkdir(parents=True, exist_ok=True)
                 if stat.S_ISLNK(member.mode):
                     there.symlink_to(member.content.decode())
                 else:
                     there.write_bytes(member.content)
-        with (folder / "upper/usr/lib/cncp/disk.sh").open("a") as functions:
-            functions.write(_INSTEAD)
-        report = folder / "upper/usr/lib/cncp/report.sh"
-        report.write_text(report.read_text().replace("\nstate() {", "\ntold() {") + _CUT)
+
+    def has_layout(self, *more: str) -> None:
+        """Have Blancmange be one whose layout has more partitions."""
+        shutil.rmtree(self._config.layout, ignore_errors=True)
+        Path(self._config.layout).mkdir()
+        sizes = {"blancmange": "16M", "swap": "4M", "slot0": "16M", "slot1": "16M", **dict.fromkeys(more, "33M")}
+        write_layout(Path(self._config.layout), sizes)
+        self._lay(node_settings(self._config, self._reach, ""))
 
     @property
     def cidd(self) -> str:
@@ -135,7 +150,7 @@ class Node:
         found = re.search(r"initrd=initramfs (.*) \|\|", script := "" if arguments else self.script())
         assert arguments or found, script
         self.arguments = arguments or (found[1] if found else "")
-        (self._folder / "cmdline").write_text(f"{self.arguments} cut={cut_in}\n")
+        (self._folder / "cmdline").write_text(f"{self.arguments} uefi={'yes' if self.uefi else 'no'} cut={cut_in}\n")
         self._disk.know()
         with self.log.open("ab") as log:
             argv = ["unshare", "--mount", "sh", "-euc", _ENTER, "sh", str(self._folder)]
@@ -166,6 +181,11 @@ class Node:
         """Return what the disk's partitions are called."""
         dump = subprocess.run(["sfdisk", "--dump", self.device], capture_output=True, text=True, check=False).stdout
         return re.findall(r'name="([^"]*)"', dump)
+
+    def esp(self) -> bytes | None:
+        """Return what UEFI boots of the disk, or None where it finds nothing."""
+        self._disk.know()
+        return loader(Path(f"{self.device}p{self.names().index('esp') + 1}").read_bytes())
 
     def read(self, partition: int, commands: str) -> str:
         """Return what commands print in a partition."""
@@ -266,7 +286,8 @@ def alive(site: Site, node: Node) -> None:
 def test_an_image_is_put_on_the_disk(site: Site, node: Node) -> None:
     """With all that it was packed with, who it is, how it is booted; a second one goes into another slot."""
     assert node.ended() == 0, node.said()
-    assert node.names() == ["grub", "blancmange", "swap", IMAGE, "slot1"]
+    assert node.names() == ["grub", "blancmange", "swap", IMAGE, "slot1", "esp"]
+    assert (node.esp() or b"").startswith(b"MZ")
     listed = node.read(
         4, "stat -c '%u %a %n' owned etc/cncp/cidkid.json; cat etc/hostname boot/cncp/kernel boot/cncp/initrd"
     )
@@ -285,7 +306,7 @@ def test_an_image_is_put_on_the_disk(site: Site, node: Node) -> None:
     want(site, "2", OTHER)
     site.client.ask("POST", "/v1/nodes/n1/again")
     assert node.ended() == 0, node.said()
-    assert node.names()[3:] == [IMAGE, OTHER]
+    assert node.names()[3:5] == [IMAGE, OTHER]
     assert [state for state in site.trace("n1") if state == "partition"] == ["partition"] * 2
 
 
@@ -294,9 +315,10 @@ def test_the_power_is_cut(site: Site, node: Node, state: str) -> None:
     """The next boot begins anew, and an image that was half there is none."""
     node.cut_in(state)
     assert IMAGE not in node.names()
+    assert state == "partition" or node.esp() is None, "UEFI goes on with the network"
     site.client.ask("POST", "/v1/nodes/n1/again")
     assert node.ended() == 0, node.said()
-    assert node.names()[3:] == [IMAGE, "slot1"]
+    assert node.names()[3:5] == [IMAGE, "slot1"]
     alive(site, node)
 
 
@@ -329,7 +351,7 @@ def test_a_flipped_bit_in_a_blob(site: Site, node: Node) -> None:
     path.write_bytes(content)
     assert [node.ended() for _ in range(3)] == [2, 2, 1], node.said()
     assert (site.states()["n1"], reason(site)) == ("failed", f"a part of {IMAGE} is not what its manifest says")
-    assert node.names()[3:] == ["slot0", "slot1"]
+    assert node.names()[3:5] == ["slot0", "slot1"]
     assert "n1 is failed" in node.script()
 
 
@@ -368,11 +390,30 @@ def test_a_stranger(site: Site, node: Node) -> None:
     assert site.states() == before
 
 
+def test_a_disk_of_before_there_was_an_esp(site: Site, node: Node) -> None:
+    """It goes on with what it has, by its BIOS; where UEFI boots it, it is said that it cannot, and nothing is lost."""
+    node.has_layout()
+    assert node.ended() == 0, node.said()
+    alive(site, node)
+    node.has_layout("esp")
+    want(site, "2", OTHER)
+    site.client.ask("POST", "/v1/nodes/n1/again")
+    assert node.ended() == 0, node.said()
+    whole = ["grub", "blancmange", "swap", IMAGE, OTHER]
+    assert node.names() == whole
+    assert node.read(4, "cat etc/hostname") == "n1\n"
+    site.client.ask("POST", "/v1/nodes/n1/again")
+    node.uefi = True
+    assert node.ended() == 2, node.said()
+    assert reason(site).startswith("this machine boots by UEFI, for which its disk has no partition")
+    assert node.names() == whole
+
+
 def test_a_disk_that_is_too_small(site: Site, tmp_path: Path) -> None:
     """What is told has both sizes, and nothing is written."""
     with node_with(site, tmp_path / "node", 40) as node:
         assert node.ended() == 2, node.said()
-        assert reason(site) == "the disk has 40 MiB, the layout needs 56"
+        assert reason(site) == "the disk has 40 MiB, the layout needs 89"
         assert not any((tmp_path / "node/disk").read_bytes())
 
 
@@ -385,5 +426,5 @@ def test_an_image_that_is_too_large(site: Site, node: Node, tmp_path: Path) -> N
     site.client.ask("POST", "/v1/nodes/n1/again")
     assert node.ended() == 2, node.said()
     assert re.fullmatch(r"its slot of \d+ MiB is too small for this image", reason(site)), node.said()
-    assert node.names()[3:] == [IMAGE, "slot1"]
+    assert node.names()[3:5] == [IMAGE, "slot1"]
     assert "saved_entry=slot0" in node.read(2, "head -c 200 grub/grubenv")

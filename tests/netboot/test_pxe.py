@@ -13,7 +13,7 @@ from cncp import ports
 from cncp.netboot import cidcapt
 from cncp.waiting import wait_until
 
-from .pxe_site import ARGUMENTS, EMULATOR, NEEDS, PxeSite
+from .pxe_site import ARGUMENTS, EMULATOR, NEEDS, UEFI, PxeSite
 
 OLD, NEW = "tiny-1-0", "tiny-1-1"
 
@@ -39,6 +39,29 @@ def test_from_pxe_to_alive_and_to_another_image_and_back(site: PxeSite) -> None:
     # One is unpacked and stays as it was left; the other is packed, and begins anew for each job.
     assert booted == [(OLD, "fresh"), (NEW, "fresh"), (NEW, "fresh"), (OLD, "used")], site.said()
     assert machines[0].said().count("partition") == 2, "later they were in their slots"
+
+
+@pytest.mark.slow(held="test_provision.py what UEFI finds on a disk, and the rest here with a BIOS")
+@pytest.mark.skipif(not UEFI.exists(), reason="ovmf is not here")
+def test_uefi(site: PxeSite) -> None:
+    """From PXE, with the power cut on the way, to images by the disk's own GRUB; the same disk boots by a BIOS."""
+    machine = site.machine(first="c", uefi=True)
+    site.accept(machine)
+    site.want("1", "n1", OLD)
+    assert wait_until(lambda: site.nodes()["n1"]["state"] == "fetch", 240, 0.1), site.said()
+    # GRUB would have nothing to boot, and firmware not go on with the network after it.
+    machine.cut()
+    site.client.ask("POST", "/v1/nodes/n1/again")
+    machine.switch_on()
+    site.captured("1", "n1", OLD)
+    for job, image in (("2", NEW), ("3", OLD)):
+        site.captured(job, "n1", image)
+    machine.cut()
+    machine.uefi = False
+    machine.switch_on()
+    assert wait_until(lambda: machine.said().count("this is") == 4, 120), site.said()
+    booted = re.findall(r"this is (\S+), (\w+)", machine.said())
+    assert booted == [(OLD, "fresh"), (NEW, "fresh"), (OLD, "used"), (OLD, "used")]
 
 
 def test_who_may_log_in_to_blancmange(tmp_path: Path) -> None:

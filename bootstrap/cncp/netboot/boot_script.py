@@ -23,7 +23,8 @@ def boot_script(address: str, node: Node, key: str, more: str = "") -> str:
             f"initrd --name initramfs http://{address}/v1/blancmange/initramfs || goto again\nboot || goto again"
         )
     elif node.slots or node.state == "boot":
-        body = "sanboot --no-describe --drive 0x80 || goto again"
+        # It knows no disk of UEFI's; firmware goes on with what comes next where a boot has failed, and at that alone.
+        body = "iseq ${platform} efi && exit 1 ||\nsanboot --no-describe --drive 0x80 || goto again"
     else:
         body = f"echo {node.name} is {node.state} || goto again"
     return f"#!ipxe\n{body}\n:again\n{again}\n"

@@ -111,9 +111,10 @@ def test_packages_that_cannot_be_had(apt: list[str], tmp_path: Path, name: str, 
     assert list(tmp_path.glob("*.deb")) == []
 
 
-def part(name: str, least: str = "8M", most: str = "", kind: str = "linux-generic", more: str = "") -> str:
+def part(name: str, least: str = "8M", most: str = "", kind: str = "", more: str = "") -> str:
     """Return the text of a partition's file."""
-    kind = {"grub": "21686148-6449-6e6f-744e-656564454649", "swap": "swap"}.get(name, kind)
+    kinds = {"grub": "21686148-6449-6e6f-744e-656564454649", "swap": "swap", "esp": "esp"}
+    kind = kind or kinds.get(name, "linux-generic")
     text = f"[Partition]\nType={kind}\nLabel={name}\nSizeMinBytes={least}\n{more}"
     return text + (f"SizeMaxBytes={most}\n" if most else "")
 
@@ -140,6 +141,8 @@ def test_a_layout(tmp_path: Path) -> None:
     assert lines[0] == "grub 21686148-6449-6E6F-744E-656564454649 2 2 -"
     assert [line.split()[0] for line in lines] == ["grub", "blancmange", "swap", "slot0", "slot1"]
     assert [line.split()[2:4] for line in lines[2:]] == [["1024", "1024"], ["8", "0"], ["8", "0"]]
+    with_esp = disk_layout.table(layout(tmp_path, (*GOOD, part("esp", "40M", "40M")))).splitlines()
+    assert with_esp == [*lines, "esp C12A7328-F81F-11D2-BA4B-00A0C93EC93B 40 40 -"]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +160,10 @@ def test_a_layout(tmp_path: Path) -> None:
         ((*GOOD, part("slot2", "0")), "no size"),
         ((*GOOD, part("slot2", "8M", "4M")), "at most 4 MiB"),
         ((*GOOD, part("slot2", more="Encrypt=tpm2\n")), "encrypt"),
+        ((*GOOD, part("esp", "40M", "40M"), part("slot2")), "at its end esp|slot1, esp, slot2"),
+        ((*GOOD, part("esp", "32M", "32M")), "at most 32 MiB"),
+        ((*GOOD, part("esp", "40M")), "at most 0 MiB"),
+        ((*GOOD, part("esp", "40M", "40M", kind="swap")), "type 'swap'"),
         ((*GOOD, "Label=slot2"), "describes no partition"),
         ((*GOOD, "[Disk]\nLabel=slot2"), "describes no partition"),
     ],

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cncp.errors import UsageError
+from cncp.netboot.blancmange import esp_image
 
 _TYPES = {
     "linux-generic": "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
+    "esp": "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
     "swap": "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F",
     "21686148-6449-6e6f-744e-656564454649": "21686148-6449-6E6F-744E-656564454649",
 }
@@ -18,6 +20,9 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _MIB = 1 << 20
 _KEYS = {"type", "label", "format", "sizeminbytes", "sizemaxbytes"}
 _BEFORE = ["grub", "blancmange", "swap"]
+ESP = "esp"
+"""The partition that UEFI reads; a layout for none but machines with a BIOS has it not."""
+
 _HINT = "see Blancmange's own folder repart.d"
 
 
@@ -37,11 +42,11 @@ def read(folder: Path) -> list[Partition]:
     found = [_partition(path) for path in sorted(folder.glob("*.conf"))]
     names = [partition.name for partition in found]
     # GRUB goes by the numbers of the first two; an image's programs by that of the last before the slots.
-    slots = [f"slot{number}" for number in range(len(names) - len(_BEFORE))]
-    if not slots or names != [*_BEFORE, *slots]:
+    slots = [f"slot{number}" for number in range(len(names) - len(_BEFORE) - (ESP in names))]
+    if not slots or names != [*_BEFORE, *slots, *([ESP] if ESP in names else [])]:
         raise UsageError(
             f"the layout in {folder} has {', '.join(names) or 'no partition'}",
-            "it is to have grub, blancmange, swap and then slot0, slot1 and so on",
+            "it is to have grub, blancmange, swap, then slot0, slot1 and so on, and for UEFI at its end esp",
         )
     return found
 
@@ -61,6 +66,10 @@ def _partition(path: Path) -> Partition:
     least, most = (_mib(section.get(key, "0"), path) for key in ("sizeminbytes", "sizemaxbytes"))
     if (most and most < least) or not least:
         raise UsageError(f"{path} says no size, or at most {most} MiB and at least {least}", _HINT)
+    if name == ESP and (kind != ESP or most < esp_image.MIB):
+        raise UsageError(
+            f"{path} has the type {kind!r} and at most {most} MiB", f"esp is of that type, from {esp_image.MIB}M on"
+        )
     return Partition(name, _TYPES[kind], most or least, most, section.get("format", "-"))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cncp.netboot.blancmange import disk_layout, grub_images, initramfs_base
+from cncp.netboot.blancmange import disk_layout, esp_image, grub_images, initramfs_base
 from cncp.netboot.blancmange.cpio_archive import Member, file, folder, link
 from cncp.netboot.blancmange.initramfs_base import BUSYBOX
 from cncp.netboot.blancmange.top_config import HERE, TopConfig
@@ -86,4 +86,12 @@ def _grub(tree: UnpackedTree, config: TopConfig, reach: Reach) -> dict[str, Memb
         "usr/lib/grub/boot.img": file(boot),
         "usr/lib/grub/core.img": file(core),
         "usr/lib/grub/grub.cfg": file(filled.encode()),
+        **_esp(tree, config),
     }
+
+
+def _esp(tree: UnpackedTree, config: TopConfig) -> dict[str, Member]:
+    if disk_layout.ESP not in (partition.name for partition in disk_layout.read(config.layout_folder)):
+        return {}
+    parts = esp_image.parts(grub_images.efi_image(tree))
+    return {f"usr/lib/grub/esp/{name}": file(content) for name, content in parts.items()}

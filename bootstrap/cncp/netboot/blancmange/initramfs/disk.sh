@@ -40,15 +40,17 @@ choose_disk() {
     return 1
 }
 
-# Print what sfdisk is to make of a disk of so many sectors: START SIZE TYPE NAME in sectors for each: wanted SECTORS
+# Print what sfdisk is to make of a disk of so many sectors: START SIZE TYPE NAME in sectors for each, but for one that is
+# left out: wanted SECTORS [PARTITION]
 wanted() {
-    awk -v mib="$(($1 / 2048))" '
-        { name[NR] = $1; type[NR] = $2; size[NR] = $3; most[NR] = $4; least += $3; growing += $4 == 0 }
+    awk -v mib="$(($1 / 2048))" -v left_out="${2:-}" '
+        $1 == left_out { next }
+        { name[++n] = $1; type[n] = $2; size[n] = $3; most[n] = $4; least += $3; growing += $4 == 0 }
         END {
             spare = mib - 2 - least
             if (spare < 0) { print "the disk has " mib " MiB, the layout needs " least + 2 > "/dev/stderr"; exit 1 }
             start = 1
-            for (i = 1; i <= NR; i++) {
+            for (i = 1; i <= n; i++) {
                 if (most[i] == 0) size[i] += int(spare / growing)
                 printf "%d %d %s %s\n", start * 2048, size[i] * 2048, toupper(type[i]), name[i]
                 start += size[i]
@@ -67,11 +69,15 @@ form() {
     cut -d ' ' -f 1-3
 }
 
-# Have a disk be partitioned; one that is so already is left as it is. partition_disk DISK
+# Have a disk be partitioned; one that is so already is left as it is, and so is one of before there was an ESP: it has
+# images, which its BIOS boots. partition_disk DISK
 partition_disk() {
-    local table
-    table=$(wanted "$(blockdev --getsz "$1")")
-    [ "$(present "$1" | form)" != "$(echo "$table" | form)" ] || return 0
+    local table sectors before
+    sectors=$(blockdev --getsz "$1")
+    before=$(present "$1" | form)
+    [ -z "$before" ] || [ "$before" != "$(wanted "$sectors" esp 2> /dev/null | form)" ] || return 0
+    table=$(wanted "$sectors")
+    [ "$before" != "$(echo "$table" | form)" ] || return 0
     echo "$table" | awk 'BEGIN { print "label: gpt" } { print "start=" $1 ", size=" $2 ", type=" $3 ", name=" $4 }' |
         /sbin/sfdisk -q --wipe always --wipe-partitions always "$1"
     reread "$1"
@@ -110,6 +116,11 @@ device() {
     done
     echo "$1 has no partition $part" >&2
     return 1
+}
+
+# Tell whether UEFI has booted this machine.
+by_uefi() {
+    [ -e /sys/firmware/efi ]
 }
 
 # Have swap space be there: make_swap DEVICE

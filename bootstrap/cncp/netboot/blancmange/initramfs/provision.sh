@@ -57,12 +57,16 @@ state blancmange "\"slots\": $found" || leave 2
 [ -n "$disk" ] || fail "$(cat /tmp/errors)"
 state partition || leave 2
 partition_disk "$disk"
+! by_uefi || has_esp "$disk" ||
+    fail "this machine boots by UEFI, for which its disk has no partition: have it boot by a BIOS, or sfdisk --delete $disk"
 swap=$(device "$disk" swap)
 make_swap "$swap"
 open_blancmange "$disk" "$own"
 install_grub "$disk" "$own"
 environment=$own/grub/grubenv
 env_set "$environment" "cidd_node=$node" cidd_key= next_entry= fresh=
+chosen=$(env_get "$environment" saved_entry)
+uefi_finds "$disk" "$chosen"
 
 # Blancmange itself, so that the next image needs no boot from the network.
 
@@ -81,7 +85,10 @@ fetch_small "/v1/images/$wanted_image/manifest.minisig" /tmp/manifest.minisig
 signed /tmp/manifest.json /tmp/manifest.minisig "$wanted_image"
 slot=$(slot_for "$disk" "$wanted_image" "$(env_get "$environment" slots_used)")
 # From here on what was in that slot is no image any more.
-[ "$(env_get "$environment" saved_entry)" != "$slot" ] || env_set "$environment" saved_entry=
+if [ "$chosen" = "$slot" ]; then
+    uefi_finds "$disk" ''
+    env_set "$environment" saved_entry=
+fi
 name_slot "$disk" "$slot" "$slot"
 partition=$(device "$disk" "$slot")
 mkfs -L "$slot" "$partition"
@@ -114,3 +121,4 @@ name_slot "$disk" "$slot" "$wanted_image"
 env_set "$environment" "saved_entry=$slot" "slots_used=$(env_used "$(env_get "$environment" slots_used)" "$slot")"
 umount "$own"
 sync
+uefi_finds "$disk" "$slot"

@@ -6,9 +6,10 @@ of it, when its table is gone, or the whole file.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cncp.config.inventory import HOSTS, HostSpec, PoolTable
 from cncp.errors import CncpError, UsageError
@@ -16,6 +17,9 @@ from cncp.files import make_home
 from cncp.pools.base import Member, Pool, Say, State
 from cncp.records import Record
 from cncp.state_files import StateFile
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,11 @@ class Table(Record):
     provider: str
     values: Mapping[str, object]
     folder: str
+
+    @classmethod
+    def of(cls, table: PoolTable) -> Self:
+        """Return a table that is to be kept."""
+        return cls(table.provider, table.values, str(table.folder))
 
 
 @dataclass(frozen=True)
@@ -106,15 +115,34 @@ class Former(Pool):
 
 def keep(pools: Collection[Pool], home: Path) -> None:
     """Keep the tables of pools that are about to make something. ``home`` is our folder (CNCP_HOME)."""
-    tables = {
-        pool.name: Table(pool.table.provider, pool.table.values, str(pool.table.folder))
-        for pool in pools
-        # Hosts that are there by themselves are kept as such, one by one.
-        if pool.table.provider != HOSTS
-    }
+    # Hosts that are there by themselves are kept as such, one by one.
+    tables = {pool.name: Table.of(pool.table) for pool in pools if pool.table.provider != HOSTS}
     if tables:
         make_home(home)
         STORE.save(home, Tables({**kept(home), **tables}))
+
+
+def names(tables: Sequence[PoolTable], home: Path) -> list[str]:
+    """Return the names of pools: those that they had, also where others came or went before them in the file.
+
+    One that is new, or was changed, takes that of one of its provider that is no longer there as it was; else it is
+    the provider's own, and PROVIDER-2 and so on.
+    """
+    former = (STORE.intact(home) or Tables({})).tables
+    found: dict[int, str] = {}
+
+    def free(candidates: Iterable[str]) -> str:
+        return next((name for name in candidates if name not in found.values()), "")
+
+    for number, table in enumerate(tables):
+        if name := free(name for name, old in former.items() if old == Table.of(table)):
+            found[number] = name
+    for number, table in enumerate(tables):
+        if number not in found:
+            changed = [name for name, old in former.items() if old.provider == table.provider]
+            new = [f"{table.provider}-{count}" for count in range(2, len(tables) + len(former) + 2)]
+            found[number] = free([*changed, table.provider, *new])
+    return [found[number] for number in range(len(tables))]
 
 
 def kept(home: Path) -> Mapping[str, Table]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
@@ -73,21 +72,16 @@ def _former(name: str, kept: Table, home: Path) -> Former:
 def pools(inventory: Inventory | None, home: Path) -> tuple[Pool, ...]:
     """Return the pools of a cluster in the order of the file. Raises UsageError, and changes nothing.
 
-    ``home`` is our folder (CNCP_HOME). Several of a provider have a number in their names. Those that are looked after
+    ``home`` is our folder (CNCP_HOME). The second of a provider has a number in its name. Those that are looked after
     elsewhere are none of this machine's.
     """
     theirs = looked_after(inventory)
     tables = [pool for pool in inventory.pools if pool not in theirs] if inventory else []
-    times = Counter(table.provider for table in tables)
-    seen: Counter[str] = Counter()
-    found = []
+    seen: set[str] = set()
     for table in tables:
-        kind = PROVIDERS.find(table.provider, table.where)
-        seen[table.provider] += 1
-        if kind.only and seen[table.provider] > 1:
+        if PROVIDERS.find(table.provider, table.where).only and table.provider in seen:
             raise UsageError(f"{table.where}: there is a pool of {table.provider} already", "make the two one")
-        several = times[table.provider] > 1
-        name = f"{table.provider}-{seen[table.provider]}" if several else table.provider
-        found.append(pool(table, name, home))
+        seen.add(table.provider)
+    found = [pool(table, name, home) for table, name in zip(tables, former_pools.names(tables, home), strict=True)]
     counts.restore(found, home)
     return tuple(found)

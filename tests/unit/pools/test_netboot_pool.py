@@ -269,7 +269,7 @@ def test_two_pools(scene: Scene, tmp_path: Path) -> None:
     path.write_text(text)
     first, second = pools(sources.read(path)[1], tmp_path / "home")
     first.acquire(print)
-    with pytest.raises(UsageError, match=r"netboot-1\.\w+ has n2 in compute-1-0"):
+    with pytest.raises(UsageError, match=r"netboot\.\w+ has n2 in compute-1-0"):
         second.acquire(print)
     assert scene.node(3).job == ""
 

@@ -163,7 +163,7 @@ def test_hosts_stand_in_the_order_of_the_file(rack: None, read: Read, tmp_path: 
 def test_several_pools_of_one_kind(rack: None, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     """They have numbers in their names, unless the kind allows of one alone; a name is there once."""
     first, second = read(RACK + RACK.replace("nodes = 2", 'nodes = 2\nrow = "b"'))
-    assert (first.name, second.name) == ("rack-1", "rack-2")
+    assert (first.name, second.name) == ("rack", "rack-2")
     monkeypatch.setattr(PROVIDERS.find("rack", ""), "only", True)
     with pytest.raises(UsageError, match="there is a pool of rack already"):
         read(RACK + RACK)
@@ -328,6 +328,22 @@ def test_the_one_that_the_documents_show(tmp_path: Path, read: Read, monkeypatch
     pool.discard(said.append)
     assert said[2:] == ["switching node2 off", "switching node1 off"]
     assert not pool.hosts()
+
+
+def test_a_pool_keeps_its_name(rack: None, read: Read, tmp_path: Path) -> None:
+    """Whatever comes or goes beside it, what it has made stays its own; one that was changed is the same pool."""
+
+    def names(*rows: str) -> list[str]:
+        found = read("".join(f"{RACK}row = '{row}'\n" for row in rows) or "[[pool]]\nhosts = ['gold1']\n")
+        former_pools.keep(found, tmp_path)
+        return [pool.name for pool in found]
+
+    assert names("a") == ["rack"]
+    assert names("b", "a") == ["rack-2", "rack"]
+    assert names("b") == ["rack-2"]
+    assert names("c", "b") == ["rack", "rack-2"]
+    assert names("c", "d", "e") == ["rack", "rack-2", "rack-3"]
+    assert names("x", "x") == ["rack", "rack-2"]
 
 
 def test_pools_that_the_file_has_no_more(rack: None, read: Read, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -123,14 +124,22 @@ def holder(path: Path) -> Holder | None:
     return read_record(path, Holder)
 
 
+_OURS: dict[Path, threading.RLock] = {}
+
+
 @contextlib.contextmanager
 def lock(path: Path, operation: str, wait: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` for the length of a ``with`` block.
 
     The kernel drops the lock with its holder, so a crash leaves nothing to clean up. ``wait`` is
-    how many seconds to wait for another holder. Raises Busy naming the holder and how long
-    it has held it.
+    how many seconds to wait for another process. Raises Busy naming the holder and how long
+    it has held it. Threads of this process are no others, and wait for each other.
     """
+    with _OURS.setdefault(path, threading.RLock()):
+        yield from _held(path, operation, wait)
+
+
+def _held(path: Path, operation: str, wait: float) -> Iterator[None]:
     # Through no link: what is written is the holder, and root may lock where others can make files.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -514,3 +514,18 @@ def test_a_cloud_that_says_no(tmp_path: Path) -> None:
     cloud.check = refuse  # type: ignore[method-assign]
     with pytest.raises(CncpError, match="does not let us in"):
         made(tmp_path, cloud).check()
+
+
+def test_instances_stay_what_they_were_made(tmp_path: Path) -> None:
+    """`up` says so, as long as the file says another thing of what they have for good, and how to have others."""
+    cloud, door = Memory(), Door()
+    up(made(tmp_path, cloud, door, engines=1))
+    assert not [line for line in up(made(tmp_path, cloud, door, engines=1, instances=2)) if "stay" in line]
+    other = made(tmp_path, cloud, door, engines=2, flavor="m1.small")
+    for _ in range(2):
+        assert (
+            "3 instances stay as they were made, with another engines, flavor; "
+            "to have others in their place: cncp scale 0 --pool memory, then cncp up"
+        ) in up(other)
+    other.release(list(states(other)), print)
+    assert not [line for line in up(other) if "stay" in line]

@@ -152,7 +152,26 @@ class CloudPool(Pool):
                 say(f"ending {plural(len(useless), 'instance')} that run no engines any more")
                 reclaim.end(self.provider, kept, useless, self.clock)
             self._forget()
+            self._tell_other(kept, say)
         return ()
+
+    @property
+    def _lasting(self) -> Mapping[str, str]:
+        """What of the table an instance has until its end."""
+        said = {"image": self.wanted["image"], "flavor": self.wanted["flavor"], **self.settings}
+        return {key: str(value) for key, value in said.items()}
+
+    def _tell_other(self, kept: Journal, say: Say) -> None:
+        """Say which instances are not what the table has by now: they stay what they are."""
+        now = self._lasting
+        for batch in kept.open(self.name):
+            then = batch.made_of or now  # an earlier version has noted nothing of it
+            other = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
+            if other and batch.ids:
+                say(
+                    f"{plural(len(batch.ids), 'instance')} stay as they were made, with another {', '.join(other)}; "
+                    f"to have others in their place: cncp scale 0 --pool {self.name}, then cncp up"
+                )
 
     def _never_joined(self, kept: Journal, there: Mapping[str, Instance]) -> list[str]:
         """Return the ids of those that run and have failed to join: what stays of them would count for ever."""
@@ -179,7 +198,12 @@ class CloudPool(Pool):
                 return
             self.gate.open(rendezvous, self.wanted, self._certificate, self.table.folder, say)
             wish = Wish(
-                self.name, self.wanted["spot"], self.wanted["price"] or None, self.gate.admit, self.gate.withdraw
+                self.name,
+                self.wanted["spot"],
+                self.wanted["price"] or None,
+                self.gate.admit,
+                self.gate.withdraw,
+                made_of=self._lasting,
             )
             try:
                 made = Launcher(self.provider, kept, wish, self.clock, say).bring(missing)

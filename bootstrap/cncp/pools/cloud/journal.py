@@ -27,7 +27,8 @@ class Batch:
     """Instances of one call: of which pool, where, and how far they are.
 
     ``site`` is what is needed to reach the cloud again: provider, cloud, region. ``planned`` and ``deadline`` are in s
-    since the epoch. ``joined`` counts instances whose engines have answered; ``cause`` says why it is closed early.
+    since the epoch. ``joined`` counts instances whose engines have answered; ``cause`` says why it is closed early;
+    ``made_of`` is what of the table they have for good.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Batch:
     ids: tuple[str, ...] = ()
     joined: int = 0
     cause: str = ""
+    made_of: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def open(self) -> bool:

@@ -6,8 +6,8 @@ as long as a cloud may take to list what it has made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from cncp.errors import CncpError, plural
 from cncp.pools.base import Say
@@ -48,7 +48,7 @@ class Wish:
     """What is wanted of a pool: how many more, as what, and where it may be had.
 
     ``spot`` is "no", "yes" or "fallback"; ``price`` what an hour of one costs, for reports. ``boot`` is called for each
-    batch, and ``drop`` for one that came to nothing.
+    batch, and ``drop`` for one that came to nothing. ``made_of`` is noted of each.
     """
 
     pool: str
@@ -56,6 +56,7 @@ class Wish:
     price: float | None
     boot: Callable[[], Boot]
     drop: Callable[[str], None] = lambda _: None
+    made_of: Mapping[str, str] = field(default_factory=dict)
 
 
 class Launcher:
@@ -106,6 +107,7 @@ class Launcher:
         """Make a batch. Raises CncpError."""
         boot, wish = self._wish.boot(), self._wish
         batch = Batch(boot.batch, wish.pool, self._provider.site, count, 0.0, boot.deadline, zone=zone, spot=spot)
+        batch = replace(batch, made_of=wish.made_of)
         order = Order(batch.id, count, boot.user_data, self._tags(batch), zone, spot, token=batch.id)
         self._say(f"{plural(count, 'instance')} requested{' in ' + place if (place := _place(zone, spot)) else ''}")
 

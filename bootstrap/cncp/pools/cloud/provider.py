@@ -200,7 +200,8 @@ def library(name: str, package: str, extra: str) -> Any:
             raise
         raise NotInstalled(
             f"{package} is not installed, which talks to this cloud",
-            f"into the cluster: cncp pip install {package}; beside a cncp of your own: pip install 'cncp[{extra}]'",
+            f"into the cluster: a line {package} in the file that requirements names, or cncp pip install {package}; "
+            f"beside a cncp of your own: pip install 'cncp[{extra}]'",
         ) from None
 
 

@@ -258,7 +258,14 @@ def test_hosts_of_a_pool_of_somebody_elses(fleet: Fleet) -> None:
     assert refused.returncode == 2
     assert "there is no provider 'rack'" in refused.stderr
     fleet.file(POOL)
-    assert "nothing to change" in master.cncp("up").stdout
+    up = master.cncp("up")
+    assert "nothing to change" in up.stdout
+    # Its machines are on: that is told until somebody has seen to them.
+    assert "the pool rack, which is no longer in the file: what it has made is not known" in up.stderr
+    forget = re.search(r"rm (\S+/pool-tables\.json)", up.stderr)
+    assert forget
+    master.host.run(["rm", forget[1]], "bob")
+    assert "no longer in the file" not in master.cncp("up").stderr
 
 
 def test_a_host_that_is_taken_out_of_the_file(fleet: Fleet, before: dict[str, dict[str, str]]) -> None:
@@ -273,7 +280,7 @@ def test_a_host_that_is_taken_out_of_the_file(fleet: Fleet, before: dict[str, di
     assert "no longer in the file" not in done.stderr
     took = json.loads(done.stdout)
     taken = [phase.name for step in PHASES for phase in (step.phases if isinstance(step, Together) else (step,))]
-    assert set(took["seconds"]) == {*taken} - {"this-machine", "install-controller", "open-tunnels"}
+    assert set(took["seconds"]) == {*taken} - {"this-machine", "install-controller", "open-tunnels", "tell-former"}
     assert all(f"    {phase}: " in done.stderr for phase in took["seconds"])
     assert all({"plan", "await-engines"} <= set(host["seconds"]) for host in took["hosts"].values())
     assert sorted(fleet.ask_engines()) == FOUR[:2]

@@ -6,6 +6,7 @@ of it, when its table is gone, or the whole file.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +65,8 @@ class Former(Pool):
     def inner(self) -> Pool:
         """The pool as it was. Raises CncpError where there is none of its kind."""
         if isinstance(self._inner, CncpError):
-            raise CncpError(f"what it has made is not known: {self._inner.message}", self._inner.hint)
+            forget = f"where nothing of it is left: rm {shlex.quote(str(STORE.path(self.home)))}"
+            raise CncpError(f"what it has made is not known: {self._inner.message}", f"{self._inner.hint}; {forget}")
         return self._inner
 
     @property

@@ -487,9 +487,10 @@ def test_what_the_file_has_no_more_is_told_and_stays(tmp_path: Path) -> None:
     assert not TellFormer().wanted(run_of(fleet_of(tmp_path)), Report())
     TellFormer().run(run, Report())
     unknown = "what it has made is not known: there is no provider 'x'"
+    forget = f"where nothing of it is left: rm {former_pools.STORE.path(tmp_path)}"
     assert heard(run.console).splitlines() == [
         f"warning: the pool full is no longer in the file, and has 2 members; let go of what it has: {full.remedy}",
-        f"warning: the pool lost, which is no longer in the file: {unknown}; install it",
+        f"warning: the pool lost, which is no longer in the file: {unknown}; install it; {forget}",
     ]
     assert former_pools.kept(tmp_path).keys() == {"full"}
     assert [member.name for member in full.observe()] == ["full0", "full1"]

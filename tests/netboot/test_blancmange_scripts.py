@@ -36,6 +36,7 @@ pytestmark = [
 
 PARTS = (
     "initramfs/report",
+    "initramfs/network",
     "initramfs/disk",
     "initramfs/slots",
     "initramfs/grub",
@@ -65,6 +66,26 @@ def good(commands: str, *arguments: str | Path, **variables: str | Path) -> str:
     done = sh(commands, *arguments, **variables)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+NETWORK = """
+ip() { [ "$1" != addr ] || cat "$place/addresses"; }
+timeout() { shift; "$@"; }
+wget() { grep -q 'inet ' "$place/addresses"; }
+udhcpc() { echo "$*" >> "$place/asked"; echo '    inet 10.0.0.5/24 scope global eth0' >> "$place/addresses"; }
+cards=$place/net
+network http://10.0.0.1
+"""
+
+
+def test_a_router_of_ipv6_is_not_the_way_to_cidd(tmp_path: Path) -> None:
+    """A card that has an address of its own making is asked by DHCP all the same, whichever came first."""
+    card = tmp_path / "net" / "eth0"
+    card.mkdir(parents=True)
+    (card / "carrier").write_text("1\n")
+    (tmp_path / "addresses").write_text("    inet6 fd99::5054:ff:fe78:902/64 scope global dynamic mngtmpaddr\n")
+    good(NETWORK, place=tmp_path)
+    assert (tmp_path / "asked").read_text() == "-q -n -f -t 4 -T 1 -i eth0 -s /etc/cncp/udhcpc.sh\n"
 
 
 def test_a_report_is_signed_as_cidkid_signs() -> None:

@@ -4,6 +4,8 @@
 
 # shellcheck source=SCRIPTDIR/../initramfs_base/kernel.sh disable=SC1091
 . /lib/cncp/kernel.sh
+# shellcheck source=SCRIPTDIR/network.sh disable=SC1091
+. /lib/cncp/network.sh
 # As etc/passwd has it; the kernel says that it is /.
 export HOME=/root
 
@@ -24,23 +26,6 @@ restart() {
 # A kernel of one build and an initramfs of the next may have met while both were replaced.
 [ -d "/lib/modules/$(uname -r)" ] || { say "this is not the kernel that it was built with" && sleep 5 && restart; }
 
-# Ask every card that has a link for an address, all at once, until cidd answers: it may be at any of them, and a switch
-# may need a while until it lets a node's words through.
-network() {
-    ip link set lo up
-    until timeout 5 wget -q -O /dev/null "$cidd/v1/blancmange/sums" 2> /dev/null; do
-        for card in /sys/class/net/*; do
-            card=${card##*/}
-            [ "$card" != lo ] || continue
-            ip link set "$card" up
-            [ "$(cat "/sys/class/net/$card/carrier" 2> /dev/null)" = 1 ] || continue
-            ip addr show dev "$card" scope global | grep -q inet ||
-                udhcpc -q -n -f -t 4 -T 1 -i "$card" -s /etc/cncp/udhcpc.sh > /dev/null 2>&1 &
-        done
-        wait
-    done
-}
-
 cidd=$(sed -n 's/.*cidd=\([^ ]*\).*/\1/p' /proc/cmdline)
 load_modules
 # Before cidd answers: where it does not, somebody has to look.
@@ -49,7 +34,7 @@ if [ -s "$HOME/.ssh/authorized_keys" ]; then
     mkdir -p /etc/dropbear
     /usr/sbin/dropbear -R -s -j -k -p 22
 fi
-network
+network "$cidd"
 
 /usr/bin/provision > /dev/console 2>&1
 case $? in

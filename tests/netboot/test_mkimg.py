@@ -320,3 +320,40 @@ def test_what_is_mounted_for_packages(tmp_path: Path) -> None:
         process.kill()
         assert process.stdout.read() == b"", "read to its end: nothing holds it open"
     shutil.rmtree(place)
+
+
+MKOSI = {
+    "mkosi.default": (
+        "[Distribution]\nDistribution=debian\nRelease=bookworm\n[Content]\n"
+        "Packages=systemd-sysv,dbus,udev,kmod,iproute2,initramfs-tools,zstd,python3,linux-image-cloud-amd64\n"
+    ),
+    # Of a folder mkosi makes no initrd by itself.
+    "mkosi.postinst": '#!/bin/sh -e\n[ "$1" = final ] || exit 0\n${initrd}systemctl enable systemd-networkd.service\n',
+    "mkosi.extra/etc/systemd/network/80-dhcp.network": "[Match]\nType=ether\n[Network]\nDHCP=yes\n",
+}
+
+
+@pytest.mark.slow(held="tests/netboot/test_mkimg.py: trees")  # 2 min for each tree
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(shutil.which("mkosi") is None, reason="not installed: mkosi")
+def test_a_tree_that_mkosi_made(tmp_path: Path) -> None:
+    """As the how-to says; one without an initrd, as it makes them by itself, may be booted by some nodes alone."""
+    definition = tmp_path / "compute"
+    for name, text in MKOSI.items():
+        path = definition / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("${initrd}", "update-initramfs -c -k all\n"))
+        path.chmod(0o755)
+    # nspawn would ask a systemd that runs this machine for a unit.
+    alone = [] if Path("/run/systemd/system").is_dir() else ["--nspawn-keep-unit"]
+    made = tmp_path / "made"
+    made.mkdir()
+    words = [f"--directory={definition}", "--format=directory", f"--output-dir={made}", *alone, "build"]
+    subprocess.run(["mkosi", *words], check=True, timeout=600)
+    tree = next(made.glob("*/*/boot")).parent
+    assert "compute-1-0: " in said(tmp_path, "image.make", "compute-1-0", "--tree", str(tree))
+    said(tmp_path, "image.check")
+    for initrd in (tree / "boot").glob("initrd.img-*"):
+        initrd.unlink()
+    done = ran(tmp_path, ["image.make", "compute-1-1", "--tree", str(tree), "--folder", str(tmp_path / "place")])
+    assert "it has no initrd" in done.stderr

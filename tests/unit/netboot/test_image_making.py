@@ -48,10 +48,14 @@ def test_other_content(tmp_path: Path) -> None:
 
 
 def test_without_an_initrd(tmp_path: Path) -> None:
-    """An image has none where its kernel has none."""
-    tree = plant(tmp_path / "tree")
+    """An image has none where its kernel has none, which not every node boots: it is said."""
+    tree, said = plant(tmp_path / "tree"), list[str]()
+    make(tmp_path / "place", tree, say=said.append)
+    assert not [line for line in said if "initrd" in line]
     (tree / f"boot/initrd.img-{VERSION}").unlink()
-    assert [blob.role for blob in make(tmp_path / "place", tree).blobs] == ["kernel", "root"]
+    made = make(tmp_path / "place", tree, "compute-1-1", say=said.append)
+    assert [blob.role for blob in made.blobs] == ["kernel", "root"]
+    assert "it has no initrd: only nodes boot it whose disk, and ext4, are built into its kernel" in said
 
 
 @pytest.mark.parametrize("name", ["compute", "compute-1", "../x-1-0", "-1-0", ""])

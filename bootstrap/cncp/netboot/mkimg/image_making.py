@@ -80,6 +80,8 @@ def make(name: str, recipe: Recipe, place: Place, say: Callable[[str], object]) 
             tree.take(found.initrd, workshop / "initrd")
         if recipe.form == "squashfs" and recipe.system == "linux":
             overlay_initrd.make(tree, found, workshop / "initrd")
+        elif not found.initrd and recipe.system == "linux":
+            say("it has no initrd: only nodes boot it whose disk, and ext4, are built into its kernel")
         recipe.prepare(tree)
         say(f"packing it for the kernel {found.kernel}")
         archives.pack(tree.root, workshop / "root", recipe.form)

@@ -24,15 +24,25 @@ def wait(connection_file: Path, engines: int, timeout: float = 120.0) -> None:
         _pause(deadline, "no controller listens")
     client = ipyparallel.Client(str(connection_file), timeout=timeout)
     try:
-        while len(client.ids) < engines:
+        while (answered := _answered(client, engines, timeout)) == 0:
             _pause(deadline, f"{len(client.ids)} of {engines} engines are registered")
-        # Of two tasks for each engine, to be answered by as many processes; hosts may use a number twice.
-        asked = [client[:].apply_async(task) for task in (socket.gethostname, os.getpid)]
-        answered = set(zip(*(result.get(timeout=timeout) for result in asked), strict=True))
-        if len(answered) != engines:
-            raise NotUsable(f"{len(answered)} of {engines} engines answered")
+        if answered != engines:
+            raise NotUsable(f"{answered} of {engines} engines answered")
     finally:
         client.close()
+
+
+def _answered(client: ipyparallel.Client, engines: int, timeout: float) -> int:
+    """Return how many have answered, 0 where there are not enough, or one has ended meanwhile."""
+    if len(client.ids) < engines:
+        return 0
+    # Of two tasks for each engine, to be answered by as many processes; hosts may use a number twice.
+    asked = [client[:].apply_async(task) for task in (socket.gethostname, os.getpid)]
+    try:
+        return len(set(zip(*(result.get(timeout=timeout) for result in asked), strict=True)))
+    except ipyparallel.error.CompositeError:
+        # After new keys the controller still has the engine of before, until its successor comes.
+        return 0
 
 
 def _listens(connection_file: Path) -> bool:

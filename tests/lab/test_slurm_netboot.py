@@ -189,7 +189,8 @@ def test_a_job_after_another_on_one_image(slurm: Slurm) -> None:
     slurm.head.exec(["scontrol", "requeue", number])
     slurm.until(number, "PENDING")
     slurm.awaited(lambda: slurm.cidd.client.nodes()[0].job == "", 60, "a node that is let go")
-    slurm.head.exec(["scontrol", "update", f"jobid={number}", "starttime=now"])
+    # slurmd takes no credential of a second in which it has revoked another of the job.
+    slurm.head.exec(["scontrol", "update", f"jobid={number}", "starttime=now+2"])
     slurm.until(number, "RUNNING")
     assert f"job {number}~1 wants {PACKED}" in slurm.cidd.log()
     assert node.booted == before

@@ -137,7 +137,8 @@ class Region:
         for name in self.hosts.keys() - there.keys():
             self._off(name)
         # One that has switched itself off is terminated, as InstanceInitiatedShutdownBehavior has it.
-        off = [name for name in self.booted if name in self.hosts and not self.hosts[name].running]
+        # Others are noted meanwhile.
+        off = [name for name in list(self.booted) if name in self.hosts and not self.hosts[name].running]
         if off:
             self.client.terminate_instances(InstanceIds=off)
 

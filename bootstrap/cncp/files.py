@@ -125,6 +125,7 @@ def holder(path: Path) -> Holder | None:
 
 
 _OURS: dict[Path, threading.RLock] = {}
+"""For each lock on a file, by which threads of this process wait for each other: the kernel's is the process's."""
 
 
 @contextlib.contextmanager

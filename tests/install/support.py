@@ -97,6 +97,22 @@ def wheel(
 
 
 @contextmanager
+def client_of(site: Site, code: str, argument: str, begins: str) -> Iterator[subprocess.Popen[str]]:
+    """Have a client with the cluster's Python, which prints a line once it is where the test wants it."""
+    python = str(site.state / "venv" / "bin" / "python")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [python, "-c", code, argument], env=site.environment, cwd=site.home, stdin=pipe, stdout=pipe, text=True
+    ) as client:
+        try:
+            assert client.stdout is not None
+            assert client.stdout.readline() == f"{begins}\n"
+            yield client
+        finally:
+            client.kill()
+
+
+@contextmanager
 def user_of(site: Site, file: str, requirements: str) -> Iterator[Site]:
     """Have a user with this cluster.toml and these requirements; a cluster that is left is uninstalled."""
     with tempfile.TemporaryDirectory(prefix="cncp-") as folder:

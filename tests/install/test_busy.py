@@ -15,7 +15,7 @@ import pytest
 from cncp.files import read_bytes
 from cncp.install.stamp import stamp_path
 
-from .support import Site, said
+from .support import Site, client_of, said
 
 CLIENT = """
 import sys, time
@@ -59,17 +59,11 @@ def up(site: Site, *words: str) -> list[str]:
 def task(site: Site) -> Iterator[Path]:
     """Keep the engine at work until the file that is given is there."""
     until = site.home / "done"
-    python = site.state / "venv" / "bin" / "python"
-    with subprocess.Popen(
-        [python, "-c", CLIENT, until], env=site.environment, cwd=site.home, stdout=subprocess.PIPE, text=True
-    ) as client:
-        try:
-            assert client.stdout is not None
-            assert client.stdout.readline() == "at work\n"
+    try:
+        with client_of(site, CLIENT, str(until), "at work"):
             yield until
-        finally:
-            client.kill()
-            until.unlink(missing_ok=True)
+    finally:
+        until.unlink(missing_ok=True)
 
 
 def state(site: Site) -> list[bytes | None]:

@@ -6,14 +6,13 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from cncp.ipp.connection_file import CLIENT, ClientFile
 from cncp.ipp.hub import Hub
 from cncp.waiting import wait_until
 
-from .support import Site, said
+from .support import Site, client_of
 
 HELD = """
 import json, os, sys, time
@@ -38,25 +37,9 @@ print(json.dumps([client.ids, client[:].apply_async(os.getpid).get(timeout=30)])
 """A client that has the hub's answer, and goes on to subscribe when it is told to; then what it computes with."""
 
 
-@contextmanager
-def held(site: Site, wanted: list[int]) -> Iterator[subprocess.Popen[str]]:
+def held(site: Site, wanted: list[int]) -> AbstractContextManager[subprocess.Popen[str]]:
     """Have a client ask which engines there are, and no more until it reads a line."""
-    python = str(site.state / "venv" / "bin" / "python")
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [python, "-c", HELD, json.dumps(wanted)],
-        env=site.environment,
-        cwd=site.home,
-        stdin=pipe,
-        stdout=pipe,
-        text=True,
-    ) as client:
-        try:
-            assert client.stdout is not None
-            assert client.stdout.readline() == "answered\n"
-            yield client
-        finally:
-            client.kill()
+    return client_of(site, HELD, json.dumps(wanted), "answered")
 
 
 def goes_on(client: subprocess.Popen[str]) -> list[list[int]]:
@@ -66,16 +49,9 @@ def goes_on(client: subprocess.Popen[str]) -> list[list[int]]:
     return [ids, pids]
 
 
-def cncp(site: Site, *words: str) -> str:
-    """Run a command, which succeeds."""
-    done = said([str(site.home / ".local/bin/cncp"), *words], site.environment, site.home)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def engines(site: Site) -> dict[str, int]:
     """Return the processes of engines by their names."""
-    rows = json.loads(cncp(site, "status", "--json"))
+    rows = json.loads(site.cncp("status", "--json").stdout)
     return {row["name"]: row["pid"] for row in rows if row["name"].startswith("engine-")}
 
 
@@ -87,9 +63,9 @@ def test_a_client_that_connects_misses_no_engine(cluster: Site) -> None:
         with held(cluster, [0, 1]) as client:
             former = hub.engines()
             os.kill(engines(cluster)["engine-0"], signal.SIGKILL)
-            cncp(cluster, "scale", "2")
+            assert cluster.cncp("scale", "2").returncode == 0
             assert wait_until(lambda: hub.engines().keys() == {0, 1} and hub.engines()[0] != former[0], 60, 0.2)
             assert goes_on(client) == [[0, 1], list(engines(cluster).values())]
         with held(cluster, [0, 1, 2]) as client:
-            cncp(cluster, "scale", "3")
+            assert cluster.cncp("scale", "3").returncode == 0
             assert goes_on(client) == [[0, 1, 2], list(engines(cluster).values())]

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from cncp.ipp.connection_file import CLIENT, ClientFile
 from cncp.ipp.engine_uuid import slot
@@ -16,7 +15,7 @@ from cncp.ipp.hub import Hub
 from cncp.ports import connections
 from cncp.waiting import wait_until
 
-from .support import Site, said
+from .support import Site, client_of, said
 
 STREAM = """
 import collections, sys, time
@@ -37,20 +36,9 @@ sys.stdin.read()
 """
 
 
-@contextmanager
-def streaming(site: Site, count: int) -> Iterator[subprocess.Popen[str]]:
+def streaming(site: Site, count: int) -> AbstractContextManager[subprocess.Popen[str]]:
     """Have a client send tasks, of which some have ended."""
-    python = str(site.state / "venv" / "bin" / "python")
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [python, "-c", STREAM, str(count)], env=site.environment, cwd=site.home, stdin=pipe, stdout=pipe, text=True
-    ) as client:
-        try:
-            assert client.stdout is not None
-            assert client.stdout.readline() == "at work\n"
-            yield client
-        finally:
-            client.kill()
+    return client_of(site, STREAM, str(count), "at work")
 
 
 def ended(client: subprocess.Popen[str]) -> Counter[str]:

@@ -57,18 +57,16 @@ def discarded(pools: Sequence[Pool], say: Say) -> Outcome[set[str]]:
     return at_once({pool.name: pool for pool in pools}, discard)
 
 
-def of_former(pools: Sequence[Pool]) -> list[Finding]:
-    """Return which of some pools, if they are no longer in the file, have members, or cannot be asked."""
-    there = {pool.name: pool for pool in pools if isinstance(pool, Former)}
-    seen = observed(list(there.values()))
-    counts = {name: _there(members) for name, members in seen.results.items()}
+def of_former(pools: Sequence[Former], seen: Outcome[Sequence[Member]]) -> list[Finding]:
+    """Return which pools that are no longer in the file have members, or cannot be asked; ``seen`` is what of them."""
+    counts = {pool: _there(seen.results[pool.name]) for pool in pools if pool.name in seen.results}
     return [
         *(
             Finding(
-                f"the pool {name} is no longer in the file, and has {plural(count, 'member')}",
-                f"let go of what it has: {there[name].remedy}",
+                f"the pool {pool.name} is no longer in the file, and has {plural(count, 'member')}",
+                f"let go of what it has: {pool.remedy}",
             )
-            for name, count in counts.items()
+            for pool, count in counts.items()
             if count
         ),
         *(
@@ -78,9 +76,8 @@ def of_former(pools: Sequence[Pool]) -> list[Finding]:
     ]
 
 
-def settled(pools: Sequence[Former], say: Say) -> None:
-    """Have pools without members leave nothing behind, and be forgotten."""
-    seen = observed(pools)
+def settled(pools: Sequence[Former], seen: Outcome[Sequence[Member]], say: Say) -> None:
+    """Have pools without members, as was ``seen``, leave nothing behind, and be forgotten."""
     discarded([pool for pool in pools if pool.name in seen.results and not _there(seen.results[pool.name])], say)
 
 

@@ -78,7 +78,8 @@ def _known(scene: Scene, uuids: Collection[str]) -> Mapping[str, EngineState] | 
 def check(scene: Scene, *, from_hosts: bool) -> list[Finding]:
     """Return what is wrong on each machine; with ``from_hosts`` also what keeps it from the controller."""
     found = [*scene.each(lambda machine: machine.check()).values(), list(_unknown_engines(scene))]
-    found.append(membership.of_former(scene.pools))
+    former = [pool for pool in scene.pools if isinstance(pool, Former)]
+    found.append(membership.of_former(former, membership.observed(former)))
     ways = scene.each(lambda machine: machine.way(), scene.others) if from_hosts else {}
     return [finding for findings in (*found, *ways.values()) for finding in findings]
 
@@ -141,7 +142,7 @@ def scale_pool(scene: Scene, pool: Pool, count: str, manners: Manners) -> dict[s
         pool.release(going, scene.console.phase)
         membership.forget(scene.home, going)
     if isinstance(pool, Former):
-        membership.settled([pool], scene.console.phase)
+        membership.settled([pool], membership.observed([pool]), scene.console.phase)
     else:
         counts.keep(pool)
     return said

@@ -130,19 +130,19 @@ def names(tables: Sequence[PoolTable], home: Path) -> list[str]:
     One that is new, or was changed, takes that of one of its provider that is no longer there as it was; else it is
     the provider's own, and PROVIDER-2 and so on.
     """
-    former = (STORE.intact(home) or Tables({})).tables
+    known = (STORE.intact(home) or Tables({})).tables
     found: dict[int, str] = {}
 
     def free(candidates: Iterable[str]) -> str:
         return next((name for name in candidates if name not in found.values()), "")
 
     for number, table in enumerate(tables):
-        if name := free(name for name, old in former.items() if old == Table.of(table)):
+        if name := free(name for name, old in known.items() if old == Table.of(table)):
             found[number] = name
     for number, table in enumerate(tables):
         if number not in found:
-            changed = [name for name, old in former.items() if old.provider == table.provider]
-            new = [f"{table.provider}-{count}" for count in range(2, len(tables) + len(former) + 2)]
+            changed = [name for name, old in known.items() if old.provider == table.provider]
+            new = [f"{table.provider}-{count}" for count in range(2, len(tables) + len(known) + 2)]
             found[number] = free([*changed, table.provider, *new])
     return [found[number] for number in range(len(tables))]
 

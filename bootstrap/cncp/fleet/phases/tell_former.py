@@ -19,6 +19,7 @@ class TellFormer(Phase):
 
     def run(self, run: Run, report: Report) -> None:
         """Look at each; one that cannot be asked is told as well, and looked at again by the next run."""
-        for finding in membership.of_former(run.fleet.former):
+        seen = membership.observed(run.fleet.former)
+        for finding in membership.of_former(run.fleet.former, seen):
             run.console.warn(f"{finding.what}; {finding.remedy}")
-        membership.settled(run.fleet.former, run.console.phase)
+        membership.settled(run.fleet.former, seen, run.console.phase)

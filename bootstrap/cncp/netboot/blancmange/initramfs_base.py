@@ -22,7 +22,6 @@ def members(busybox: Path, modules: Path, names: Iterable[str], loaded: Sequence
     return {
         **{name: link(f"usr/{name}") for name in ("bin", "lib", "lib64", "sbin")},
         **{f"usr/bin/{name}": link("busybox") for name in applets},
-        # Where the kernel looks itself, for a file system that is to be mounted.
         **{name: folder() for name in ("dev", "proc", "sys", "run")},
         BUSYBOX: file(busybox.read_bytes(), 0o755),
         "usr/lib/cncp/kernel.sh": file((HERE / "initramfs_base/kernel.sh").read_bytes()),

@@ -106,8 +106,8 @@ class Launcher:
     def _order(self, count: int, zone: str, *, spot: bool) -> Sequence[Instance]:
         """Make a batch. Raises CncpError."""
         boot, wish = self._wish.boot(), self._wish
-        batch = Batch(boot.batch, wish.pool, self._provider.site, count, 0.0, boot.deadline, zone=zone, spot=spot)
-        batch = replace(batch, made_of=wish.made_of)
+        site = self._provider.site
+        batch = Batch(boot.batch, wish.pool, site, count, 0.0, boot.deadline, zone, spot, made_of=wish.made_of)
         order = Order(batch.id, count, boot.user_data, self._tags(batch), zone, spot, token=batch.id)
         self._say(f"{plural(count, 'instance')} requested{' in ' + place if (place := _place(zone, spot)) else ''}")
 
